@@ -1,0 +1,43 @@
+# make demo: environment + the whole pipeline on a simulated cohort; make test: environment + tests.
+# Only Python 3.11+, make and a package index are needed.
+PYTHON ?= python3.11
+BIN := .venv/bin
+# Cores for Snakemake: all of this machine, unless CORES is given.
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+
+# The demo's cohort; config/demo.yaml says how it is processed.
+DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --tasks rest,blocks --seed 7
+
+# Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: env demo test lint clean
+
+env: .venv/done
+
+.venv/done: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "environment: installing the locked packages into .venv (2-5 minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip check
+	@touch $@
+
+demo: env
+	$(BIN)/brainlm-data simulate --out results/demo-bids $(DEMO)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	@echo "open results/demo/report.html"
+
+test: env
+	$(BIN)/pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --line-length 120 Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv results .snakemake

@@ -1,0 +1,297 @@
+"""The one runner: calls a stage for every unit (recording, subject or cohort) of a bundle.
+
+It gives each stage its files, moves finished outputs into place, writes sidecars and receipts, skips what a receipt
+still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import paths, sidecar
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+COHORT = "cohort"
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one bundle's job needs to know.
+
+    Attributes
+    ----------
+    stage, config, names: the stage, its section, and the placeholders of its paths.
+    producers: artifact name -> the stage that writes it, for every input that is not raw.
+    units: entries of the listing: `{"id", "prefix", "subject", "raw": {artifact: path}, "meta": {...}}`.
+    bundles: stage name -> bundles whose manifests vouch for this job's inputs.
+    """
+
+    stage: Stage
+    config: StageConfig
+    names: Mapping[str, str]
+    producers: Mapping[str, Stage]
+    outdir: Path
+    bundle: str
+    units: Sequence[Mapping[str, Any]]
+    bundles: Mapping[str, Sequence[str]]
+    repairs: int = 0
+
+    def path(self, artifact: str, prefix: str) -> Path:
+        return paths.artifact_path(artifact, self.outdir, prefix, self.names)
+
+
+def run_bundle(job: Job, workers: int = 1) -> Manifest:
+    """Run a stage on a bundle and write its manifest.
+
+    A `Refused` unit is written into the manifest with its reason; any other exception propagates, leaves no
+    manifest and keeps the receipts of the units that were done, so that a rerun goes on from there.
+    """
+    upstream = {
+        name: _merge(read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles)
+        for name, bundles in job.bundles.items()
+    }
+    entries: dict[str, Any] = {}
+    started = time.monotonic()
+    if workers > 1 and len(job.units) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            futures = [(u, pool.submit(_run_unit, job, u, upstream)) for u in job.units]
+            for unit, future in futures:
+                entries[unit["id"]] = future.result()
+                _progress(job, len(entries), started)
+    else:
+        for unit in job.units:
+            entries[unit["id"]] = _run_unit(job, unit, upstream)
+            _progress(job, len(entries), started)
+    manifest = {
+        "stage": job.stage.name,
+        "bundle": job.bundle,
+        "signature": job.stage.signature(job.config, job.names),
+        "repairs": job.repairs,
+        "units": entries,
+    }
+    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest)
+    return manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest. Raises InputError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"manifest {path}: {error}", "run the stage before this one, or the whole DAG again") from error
+
+
+def _merge(manifests: Iterable[Manifest]) -> dict[str, Any]:
+    return {unit: entry for manifest in manifests for unit, entry in manifest["units"].items()}
+
+
+def _progress(job: Job, done: int, started: float) -> None:
+    total = len(job.units)
+    if total > 1:
+        left = (time.monotonic() - started) / done * (total - done)
+        print(f"{job.stage.name}: {done}/{total}, about {left / 60:.1f} min left", file=sys.stderr, flush=True)
+
+
+def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Done, skipped or refused: the unit's manifest entry."""
+    try:
+        inputs = _inputs(job, unit, upstream)
+    except Refused as refusal:
+        return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+    signature = job.stage.signature(job.config, job.names)
+    digests = _input_digests(job, inputs, upstream)
+    receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
+    receipt = _read_receipt(receipt_file)
+    if receipt.get("signature") == signature and receipt.get("inputs") == digests and outputs_hold(receipt["entry"], True):
+        return receipt["entry"]
+    try:
+        entry = _execute(job, unit, inputs, digests)
+    except Refused as refusal:
+        if job.stage.level == "cohort":
+            raise
+        return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+    sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
+    return entry
+
+
+def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
+    """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
+    found: dict[str, Path] = {}
+    for name in job.stage.inputs:
+        artifact = paths.ARTIFACTS[name]
+        if name in unit["raw"]:
+            found[name] = Path(unit["raw"][name])
+        elif name not in job.producers:
+            continue  # a raw file that this unit does not have
+        elif job.stage.level != "cohort" or artifact.level == "cohort":
+            producer = job.producers[name]
+            key = {"cohort": COHORT, "subject": f"sub-{unit['subject']}", "recording": unit["id"]}[artifact.level]
+            entry = upstream[producer.name].get(key)
+            if entry is None and name in job.stage.optional:
+                continue
+            if entry is None:
+                raise InputError(f"{unit['id']}: stage {producer.name} has not seen {key}", "run the DAG again")
+            if entry["status"] == "refused":
+                raise Refused(entry["reason"])
+            if name in entry["outputs"]:
+                found[name] = Path(entry["outputs"][name]["path"])
+    missing = [n for n in job.stage.inputs if n not in found and n not in job.stage.optional]
+    missing = [n for n in missing if job.stage.level != "cohort" or paths.ARTIFACTS[n].level == "cohort"]
+    if missing:
+        raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
+    meta = dict(unit["meta"])
+    meta |= {"id": unit["id"], "outdir": str(job.outdir), "workdir": str(job.outdir / "work" / job.stage.name / f"{unit['id']}.state")}
+    if job.stage.level == "cohort":
+        meta["recordings"] = _cohort(job, unit, upstream)
+    return Files(found, meta)
+
+
+def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a cohort stage sees of each recording: status, reason, methods sentences and its input files."""
+    wanted = [n for n in job.stage.inputs if paths.ARTIFACTS[n].level == "recording"]
+    rows = []
+    for recording in unit["recordings"]:
+        row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
+        for stage, entries in upstream.items():
+            entry = entries.get(recording["id"]) or entries.get(f"sub-{recording['subject']}") or entries.get(COHORT)
+            if entry is None:
+                continue
+            if entry["status"] == "refused":
+                row |= {"status": "refused", "reason": entry["reason"]}
+                continue
+            row["methods"][stage] = entry["methods"]
+            row["files"] |= {n: entry["outputs"][n]["path"] for n in wanted if n in entry["outputs"]}
+        rows.append(row)
+    return rows
+
+
+def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
+    known = {
+        output["path"]: output
+        for entries in upstream.values()
+        for entry in entries.values()
+        for output in entry.get("outputs", {}).values()
+    }
+
+    def look_up(path: str) -> str:
+        entry = known.get(path)
+        if entry and Path(path).exists() and sidecar.stat_of(Path(path)) == (entry["size"], entry["mtime_ns"]):
+            return entry["sha256"]
+        if not Path(path).exists():
+            raise InputError(f"no file {path}", "it was deleted after it was made: run the same command again")
+        return sidecar.digest(Path(path))
+
+    files = {name: str(path) for name, path in inputs.items()}
+    for row in inputs.meta.get("recordings", []):
+        files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
+    digests = {name: look_up(path) for name, path in files.items()}
+    described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"}}
+    plain = json.loads(json.dumps(described, sort_keys=True, default=str))
+    for row in plain.get("recordings", []):
+        row.pop("files")
+    return {**digests, "meta": json.dumps(plain, sort_keys=True)}
+
+
+def _read_receipt(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Call the stage into a scratch folder, then move its outputs into place."""
+    scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
+    final = {name: job.path(name, unit["prefix"]) for name in job.stage.outputs}
+    written = {name: scratch / name / path.name for name, path in final.items()}
+    for path in written.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        facts = job.stage.run(inputs, Files(written, inputs.meta), job.config)
+        missing = [n for n, p in written.items() if not p.exists() and n not in job.stage.optional]
+        if missing:
+            raise RuntimeError(f"stage {job.stage.name} did not write {', '.join(missing)} for {unit['id']}")
+        outputs: dict[str, Any] = {}
+        for name, target in final.items():
+            if written[name].exists():
+                _replace(written[name], target)
+                outputs[name] = _describe_output(target)
+                if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
+                    outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
+            elif target.exists():
+                target.unlink()  # an optional output of an earlier config
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
+    return {"status": "done", "reason": "", "outputs": outputs, "methods": job.stage.describe(common)}
+
+
+def _replace(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def _describe_output(path: Path) -> dict[str, Any]:
+    size, mtime = sidecar.stat_of(path)
+    return {"path": str(path), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
+
+
+def _write_sidecar(
+    job: Job, name: str, target: Path, facts: Facts, inputs: Files, digests: Mapping[str, str]
+) -> dict[str, Any]:
+    """The JSON sidecar of one output: description, effective parameters, sources with digests, facts."""
+    path = sidecar.sidecar_path(target)
+    if path == target:
+        return {}
+    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
+    sources = {k: {"path": _relative(inputs[k], job.outdir), "sha256": digests[k]} for k in inputs}
+    content = {
+        "Description": paths.ARTIFACTS[name].description,
+        "GeneratedBy": {
+            "Name": f"brainlm-data {job.stage.name}",
+            "Version": importlib.metadata.version("brainlm-pipeline"),
+            "StageVersion": job.stage.version,
+        },
+        "Parameters": job.config.model_dump(mode="json"),
+        "Sources": sources,
+        **common,
+        **facts.get(name, {}),
+    }
+    sidecar.write_json(path, content)
+    return {f"{name}.json": _describe_output(path)}
+
+
+def _relative(path: Path, outdir: Path) -> str:
+    return os.path.relpath(path, outdir) if path.is_relative_to(outdir) else path.name
+
+
+def outputs_hold(entry: Mapping[str, Any], digests: bool) -> bool:
+    """True where every output of a manifest entry is still what was written.
+
+    A file whose size and mtime are as recorded is taken as good. Where they differ, its digest decides if `digests`.
+    """
+    for output in entry.get("outputs", {}).values():
+        path = Path(output["path"])
+        if not path.exists():
+            return False
+        size, mtime = sidecar.stat_of(path)
+        if size != output["size"]:
+            return False
+        if mtime != output["mtime_ns"] and (not digests or sidecar.digest(path) != output["sha256"]):
+            return False
+    return True

@@ -1,0 +1,148 @@
+"""`brainlm-data`: every stage alone, without Snakemake; what the rules call, too."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brainlm_data.errors import BrainLMError, ConfigError
+from brainlm_data.stage import Stage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `brainlm-data`."""
+    from brainlm_data.stages import STAGES
+
+    parser = argparse.ArgumentParser(
+        prog="brainlm-data",
+        description="From raw BIDS to a store of parcel series: each stage alone.",
+        epilog="stages:\n" + summary(STAGES) + "\n\n`brainlm-data run STAGE --help` shows its options and config keys.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_run(commands, STAGES, STAGES)
+    _add_tools(commands)
+    return dispatch(parser, argv)
+
+
+def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Parse, run, and turn an error into one line with its remedy (`--debug` for the traceback)."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.call(arguments)
+    except BrainLMError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.remedy:
+            print(f"  try: {error.remedy}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def summary(stages: Sequence[Stage]) -> str:
+    """One line a stage."""
+    return "\n".join(f"  {stage.name:<11} {stage.summary}" for stage in stages)
+
+
+def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> None:
+    """Add `run STAGE` to a parser. `own`: stages of this program; `stages`: all stages they may depend on."""
+    run = commands.add_parser("run", help="run one stage", description="Run one stage.\n\n" + summary(own),
+                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    names = run.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for stage in own:
+        keys = "\n".join(f"  {stage.name}.{k}: {f.description or ''} (default {f.get_default(call_default_factory=True)!r})"
+                         for k, f in stage.Config.model_fields.items())  # fmt: skip
+        sub = names.add_parser(stage.name, help=stage.summary, epilog=f"config keys:\n{keys}",
+                               description=stage.summary, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        by_hand = sub.add_argument_group("by hand")
+        by_hand.add_argument("--configfile", type=Path, help="a config.yaml; defaults where it is silent")
+        by_hand.add_argument("--bids-dir", type=Path, help="BIDS dataset (bids_dir)")
+        by_hand.add_argument("--outdir", type=Path, help="where everything is written (outdir)")
+        by_hand.add_argument("--recording", nargs="+", default=[], metavar="ID", help="only these recordings or subjects")
+        by_hand.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="filter.high_hz=0.02 ...")
+        sub.add_argument("--threads", type=int, help="numerical threads (default: config)")
+        sub.add_argument("--workers", type=int, default=1, help="recordings of a bundle at once")
+        by_rule = sub.add_argument_group("as a rule calls it")
+        by_rule.add_argument("--bundle", help="bundle name")
+        by_rule.add_argument("--engine", default="native", help="preprocess.engine")
+        by_rule.add_argument("--signature", help="version, section and names as JSON")
+        by_rule.add_argument("--repairs", type=int, default=0, help="how often its outputs were found damaged")
+        sub.set_defaults(call=lambda arguments: _run(arguments, stages))
+
+
+def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
+    """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
+    from brainlm_data.bundle import run_bundle
+    from brainlm_data.dag import Dag, load_job, of_engine
+
+    if arguments.bundle:
+        limit_threads(arguments.threads or 1)
+        active = of_engine(stages, arguments.engine)
+        job = load_job(active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs)
+        run_bundle(job, arguments.workers)
+        return
+    dag = Dag(read_config(arguments), stages)
+    node = dag[arguments.stage]
+    limit_threads(arguments.threads or node.threads)
+    for bundle in dag.bundles[node.stage.level]:
+        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature())
+        ids = [unit["id"] for unit in job.units]
+        if arguments.recording and not set(arguments.recording) & set(ids):
+            continue
+        manifest = run_bundle(job, arguments.workers)
+        for unit, entry in manifest["units"].items():
+            print(f"{arguments.stage} {unit}: {entry['status']} {entry['reason']}".rstrip())
+            for output in entry.get("outputs", {}).values():
+                print(f"  {output['path']}")
+
+
+def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """config.yaml + `--bids-dir`, `--outdir`, `--set key.sub=value`."""
+    import yaml
+
+    raw: dict[str, Any] = {}
+    if arguments.configfile:
+        try:
+            raw = yaml.safe_load(arguments.configfile.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
+    for key in ("bids_dir", "outdir"):
+        if getattr(arguments, key):
+            raw[key] = str(getattr(arguments, key))
+    for assignment in arguments.set:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
+        *parents, last = path.split(".")
+        section = raw
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = yaml.safe_load(value)
+    return raw
+
+
+def limit_threads(count: int) -> None:
+    """Fix the number of threads of every numerical library; must come before they are imported."""
+    for variable in (
+        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    ):  # fmt: skip
+        os.environ[variable] = str(count)
+
+
+def _add_tools(commands: Any) -> None:
+    """Commands that are not stages: each registers itself in its own module."""
+    from brainlm_data import tools
+
+    tools.register(commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""config.yaml: one section per stage, composed from the stages' own models and validated before any job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from brainlm_data.errors import ConfigError
+from brainlm_data.index import Select
+from brainlm_data.stage import Stage, StageConfig
+
+
+class Preprocess(StageConfig):
+    """Which engine takes the images from raw to normalized."""
+
+    engine: Literal["native", "fmriprep"] = Field(
+        "native", description="native: this package's stages; fmriprep: run fmriprep-docker instead of anat, motion, coreg"
+    )
+
+
+class General(StageConfig):
+    """Keys that belong to no stage."""
+
+    bids_dir: Path = Field(Path("data/bids"), description="root of the raw BIDS dataset")
+    outdir: Path = Field(Path("results"), description="where everything is written")
+    select: Select = Field(default_factory=Select, description="which recordings to process")
+    bundle_size: int = Field(1, ge=1, description="recordings that one job processes; about 100 for a cohort")
+    threads: int = Field(1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes")
+    container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
+    preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")
+
+
+def model_of(stages: Sequence[Stage]) -> type[General]:
+    """The model of the whole config.yaml: the general keys and one section per stage."""
+    sections: dict[str, Any] = {
+        stage.name: (stage.Config, Field(default_factory=stage.Config, description=stage.summary)) for stage in stages
+    }
+    return create_model("Config", __base__=General, **sections)
+
+
+def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
+    """Validate a whole configuration.
+
+    Raises
+    ------
+    ConfigError: names the path of the first bad key, what is wrong and the allowed values.
+    """
+    model = model_of(stages)
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, model)) from error
+
+
+def section_from(raw: Mapping[str, Any], stage: Stage) -> StageConfig:
+    """One stage's section, validated on its own."""
+    try:
+        return stage.Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, stage.Config, stage.name)) from error
+
+
+def _explain(error: ValidationError, model: type[BaseModel], root: str = "") -> tuple[str, str]:
+    """(message, remedy) of the first of pydantic's errors, in the words of someone who edits YAML."""
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join([*([root] if root else []), *(str(p) for p in first["loc"])])
+    if first["type"] == "extra_forbidden":
+        owner = _owner(model, first["loc"])
+        message = f"config: unknown key {where}"
+        remedy = f"allowed here: {', '.join(sorted(owner.model_fields))}"
+    else:
+        message = f"config: {where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
+        remedy = _allowed(model, first["loc"])
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return message + more, remedy
+
+
+def _owner(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
+    for key in loc[:-1]:
+        info = model.model_fields.get(str(key))
+        if info is None or not (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
+            break
+        model = info.annotation
+    return model
+
+
+def _allowed(model: type[BaseModel], loc: Sequence[int | str]) -> str:
+    """What the field is for and what it may be, from its own declaration."""
+    field = _owner(model, [*loc, ""] if not loc else loc).model_fields.get(str(loc[-1])) if loc else None
+    if field is None:
+        return "see the comments in config.yaml"
+    return f"{loc[-1]}: {field.description or ''}; default {field.get_default(call_default_factory=True)!r}"
+
+
+def schema(stages: Sequence[Stage]) -> dict[str, Any]:
+    """JSON schema of config.yaml, kept in workflow/schemas/ for editors; a test checks that it is current."""
+    return model_of(stages).model_json_schema()

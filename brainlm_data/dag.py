@@ -1,0 +1,292 @@
+"""The graph of stages over bundles: what every rule's inputs, outputs and params are, and nothing about Snakemake.
+
+Edges follow from the stages' declarations: a stage depends on the stages that write its inputs. What Snakemake tracks
+are manifests, one per stage and bundle (docs/decisions/manifests.md says why).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import paths, sidecar
+from brainlm_data.bundle import COHORT, Job, outputs_hold, read_manifest
+from brainlm_data.config import General, section_from, validate
+from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.index import Index, read_index
+from brainlm_data.stage import Level, Stage
+
+COMMAND = (
+    "{program} run {{rule}} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
+    " --repairs {{params.repairs}} --threads {{threads}} > {{log:q}} 2>&1"
+)
+
+
+def of_engine(stages: Sequence[Stage], engine: str) -> list[Stage]:
+    """The stages that run under an engine: those of any engine, and its own."""
+    return [stage for stage in stages if stage.engine in (None, engine)]
+
+
+def producers_of(stages: Sequence[Stage]) -> dict[str, Stage]:
+    """Artifact name -> the stage that writes it."""
+    return {name: stage for stage in stages for name in stage.outputs}
+
+
+def placeholders(stage: Stage) -> frozenset[str]:
+    """Names ({"space", "seg", "model"}) that occur in the paths of a stage's own outputs."""
+    return frozenset().union(*(paths.ARTIFACTS[name].names for name in stage.outputs))
+
+
+def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
+    """The stages that write this stage's inputs, without repetition."""
+    found = {producers[name].name: producers[name] for name in stage.inputs if name in producers}
+    return list(found.values())
+
+
+def reads_listing(stage: Stage) -> bool:
+    """True where a change of the raw listing must rerun the stage: it reads raw files, or gathers the recordings."""
+    raw = any(not paths.ARTIFACTS[name].pattern for name in stage.inputs)
+    return raw or (stage.level == "cohort" and any(paths.ARTIFACTS[n].level != "cohort" for n in stage.inputs))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage as a rule sees it."""
+
+    dag: Dag
+    stage: Stage
+
+    @property
+    def manifest(self) -> str:
+        """Manifest pattern, with the wildcard `{bundle}` below cohort level."""
+        bundle = COHORT if self.stage.level == "cohort" else "{bundle}"
+        return str(paths.manifest_path(self.dag.outdir, self.stage.name, bundle))
+
+    @property
+    def log(self) -> str:
+        """Log pattern."""
+        bundle = COHORT if self.stage.level == "cohort" else "{bundle}"
+        return str(paths.log_path(self.dag.outdir, self.stage.name, bundle))
+
+    @property
+    def manifests(self) -> list[str]:
+        """Every manifest of this stage."""
+        return [
+            str(paths.manifest_path(self.dag.outdir, self.stage.name, b)) for b in self.dag.bundles[self.stage.level]
+        ]
+
+    @property
+    def threads(self) -> int:
+        """Threads of the job: the section's own key where it has one."""
+        return getattr(self.dag.section(self.stage), "threads", None) or self.dag.config.threads
+
+    def files(self, ending: str) -> list[str]:
+        """Paths of all cohort-level outputs with this ending."""
+        return [self.file(name) for name in self.stage.outputs if paths.ARTIFACTS[name].pattern.endswith(ending)]
+
+    def file(self, artifact: str) -> str:
+        """Path of a cohort-level output, for rules that declare it."""
+        return str(paths.artifact_path(artifact, self.dag.outdir, names=self.dag.names))
+
+    def inputs(self, wildcards: Any) -> dict[str, list[str]]:
+        """Upstream manifests of this bundle, and the listing where the stage reads raw files."""
+        bundle = getattr(wildcards, "bundle", COHORT)
+        files: dict[str, list[str]] = {"upstream": []}
+        for name, bundles in self.dag.upstream_bundles(self.stage, bundle).items():
+            files["upstream"] += [str(paths.manifest_path(self.dag.outdir, name, b)) for b in bundles]
+        if reads_listing(self.stage):
+            files["listing"] = [str(paths.listing_path(self.dag.outdir, self.stage.level, bundle))]
+        return files
+
+    def signature(self, wildcards: Any = None) -> str:
+        """The section, VERSION and names as canonical JSON: the rule's `params.cfg`, what makes a rerun happen."""
+        return self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
+
+    def repairs(self, wildcards: Any = None) -> int:
+        """How often outputs of this bundle were found damaged; one more than recorded while they are, so it reruns."""
+        path = paths.manifest_path(self.dag.outdir, self.stage.name, getattr(wildcards, "bundle", COHORT))
+        if not path.exists():
+            return 0
+        try:
+            manifest = read_manifest(path)
+        except InputError:
+            return -1  # a damaged manifest
+        whole = all(outputs_hold(entry, digests=True) for entry in manifest["units"].values())
+        return int(manifest["repairs"]) + (0 if whole else 1)
+
+
+class Dag:
+    """A validated configuration, its index and its bundles.
+
+    Parameters
+    ----------
+    raw: config.yaml as Snakemake read it, overrides included.
+    stages: all stages, data and model, in order.
+
+    Raises
+    ------
+    ConfigError, InputError: before any job.
+    """
+
+    def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage]) -> None:
+        self.config: General = validate(raw, stages)
+        self.outdir = self.config.outdir
+        self.all_stages = {stage.name: stage for stage in stages}
+        self.stages = {stage.name: stage for stage in of_engine(stages, self.config.preprocess.engine)}
+        self.producers = producers_of(list(self.stages.values()))
+        self._write_listings()
+
+    def __getitem__(self, name: str) -> Node:
+        return Node(self, self.all_stages[name])
+
+    def section(self, stage: Stage) -> Any:
+        return getattr(self.config, stage.name)
+
+    @cached_property
+    def index(self) -> Index:
+        return read_index(self.config.bids_dir, self.config.select, self.outdir / "work" / "index.json")
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Values of the placeholders in paths: each is the `name` key of its owner's section."""
+        owners = {"space": "template", "seg": "atlas", "model": "train"}
+        return {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+
+    def names_of(self, stage: Stage) -> dict[str, str]:
+        return {key: self.names[key] for key in sorted(placeholders(stage))}
+
+    @cached_property
+    def bundle_of(self) -> dict[str, str]:
+        """Subject id -> bundle. Kept in `work/bundles.json` and only ever appended to; subjects stay together."""
+        counts: dict[str, int] = {}
+        for recording in self.index.recordings:
+            counts[f"sub-{recording.subject}"] = counts.get(f"sub-{recording.subject}", 0) + 1
+        if self.config.bundle_size == 1:
+            return {subject: subject for subject in counts}
+        path = self.outdir / "work" / f"bundles-of-{self.config.bundle_size}.json"
+        assigned: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        new = [subject for subject in counts if subject not in assigned]
+        number, load = len(set(assigned.values())), self.config.bundle_size
+        for subject in new:
+            if load >= self.config.bundle_size:
+                number, load = number + 1, 0
+            assigned[subject] = f"bundle-{number:05d}"
+            load += counts[subject]
+        if new:
+            sidecar.write_json(path, assigned)
+        return {subject: assigned[subject] for subject in counts}
+
+    def recording_bundle(self, recording_id: str, subject: str) -> str:
+        return recording_id if self.config.bundle_size == 1 else self.bundle_of[f"sub-{subject}"]
+
+    @cached_property
+    def bundles(self) -> dict[Level, list[str]]:
+        """Bundle names by level. A subject without T1w is in no subject bundle."""
+        recording = {self.recording_bundle(r.id, r.subject): None for r in self.index.recordings}
+        subject = {self.bundle_of[s.id]: None for s in self.index.subjects if s.t1w}
+        return {"recording": list(recording), "subject": list(subject), "cohort": [COHORT]}
+
+    @cached_property
+    def _subject_bundles(self) -> dict[str, list[str]]:
+        """Recording bundle -> the subject bundles that it needs."""
+        found: dict[str, dict[str, None]] = {b: {} for b in self.bundles["recording"]}
+        for recording in self.index.recordings:
+            bundle = self.bundle_of[f"sub-{recording.subject}"]
+            if bundle in self.bundles["subject"]:
+                found[self.recording_bundle(recording.id, recording.subject)][bundle] = None
+        return {bundle: list(needed) for bundle, needed in found.items()}
+
+    def upstream_bundles(self, stage: Stage, bundle: str) -> dict[str, list[str]]:
+        """Upstream stage name -> bundles of it that this job needs."""
+        found: dict[str, list[str]] = {}
+        for upstream in upstream_of(stage, self.producers):
+            if upstream.level == "cohort":
+                found[upstream.name] = [COHORT]
+            elif stage.level == "cohort":
+                found[upstream.name] = self.bundles[upstream.level]
+            elif upstream.level == "subject" and stage.level == "recording":
+                found[upstream.name] = self._subject_bundles[bundle]
+            else:
+                found[upstream.name] = [bundle]
+        return found
+
+    def command(self, stage: str, program: str = "brainlm-data") -> str:
+        """The shell command of a rule."""
+        bundle = COHORT if self.all_stages[stage].level == "cohort" else "{wildcards.bundle}"
+        outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
+        return COMMAND.format(program=program, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir)
+
+    def image_stages(self) -> list[str]:
+        """Subject- and recording-level stages that are asked for (not those with nothing to do, as `keep: []`)."""
+        return [s.name for s in self.stages.values() if s.level != "cohort" and getattr(self.section(s), "is_on", True)]
+
+    def manifests(self, stages: Sequence[str]) -> list[str]:
+        """Every manifest of these stages."""
+        return [manifest for name in stages for manifest in self[name].manifests]
+
+    def _write_listings(self) -> None:
+        """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
+        by_bundle: dict[tuple[Level, str], list[dict[str, Any]]] = {}
+        for r in self.index.recordings:
+            facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
+            meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
+            unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
+                    "raw": {"bold": r.bold.path}, "stat": asdict(r.bold)}  # fmt: skip
+            by_bundle.setdefault(("recording", self.recording_bundle(r.id, r.subject)), []).append(unit)
+        for s in self.index.subjects:
+            if s.t1w:
+                subject = s.id.removeprefix("sub-")
+                unit = {"id": s.id, "prefix": s.prefix, "subject": subject, "meta": {"subject": subject},
+                        "raw": {"t1w": s.t1w.path}, "stat": asdict(s.t1w)}  # fmt: skip
+                by_bundle.setdefault(("subject", self.bundle_of[s.id]), []).append(unit)
+        rows = [
+            {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
+             "phenotypes": self.index.phenotypes.get(r.subject, {})}
+            for r in self.index.recordings
+        ]  # fmt: skip
+        cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
+        by_bundle["cohort", COHORT] = [cohort]
+        for (level, bundle), units in by_bundle.items():
+            listing = {"units": units, "subject_bundles": self._subject_bundles.get(bundle, [])}
+            if level == "cohort":
+                listing["bundles"] = self.bundles
+            path = paths.listing_path(self.outdir, level, bundle)
+            if not path.exists() or json.loads(path.read_text()) != listing:
+                sidecar.write_json(path, listing)
+
+
+def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str, repairs: int = 0) -> Job:
+    """The job of one rule, from its listing file alone (no index, no config.yaml).
+
+    Raises InputError where the listing is missing, ConfigError where the signature's section is not valid.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    stage, producers = by_name[name], producers_of(stages)
+    path = paths.listing_path(outdir, stage.level, bundle)
+    try:
+        listing = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    content = json.loads(signature)
+    if content["version"] != stage.version:
+        raise BrainLMError(f"{name}: planned for version {content['version']}, installed is {stage.version}", "plan again")
+    bundles: dict[str, list[str]] = {}
+    for upstream in upstream_of(stage, producers):
+        if upstream.level == "cohort":
+            bundles[upstream.name] = [COHORT]
+        elif stage.level == "cohort":
+            bundles[upstream.name] = listing["bundles"][upstream.level]
+        elif upstream.level == "subject" and stage.level == "recording":
+            bundles[upstream.name] = listing["subject_bundles"]
+        else:
+            bundles[upstream.name] = [bundle]
+    section = section_from(content["config"], stage)
+    return Job(
+        stage, section, content["names"], producers, outdir, bundle, listing["units"], bundles, repairs
+    )
+

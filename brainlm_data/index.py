@@ -1,0 +1,212 @@
+"""From a BIDS dataset to the list of recordings, read once and cached.
+
+The index is read when Snakemake parses the Snakefile (a checkpoint would hide the followers from `snakemake -n`), so
+it must be cheap: `bids2table` lists the files, and the result is kept beside the outputs, keyed by the listing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from brainlm_data.errors import InputError
+from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.sidecar import write_json
+from brainlm_data.stage import StageConfig
+
+METADATA_KEYS = ("RepetitionTime", "TaskName", "SliceTiming", "EchoTime", "PhaseEncodingDirection")
+NAME_ENTITIES = ("ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
+
+
+class Select(StageConfig):
+    """Which recordings to process; an empty list means all. Values without the BIDS key: `01`, not `sub-01`."""
+
+    subject: list[str] = Field([], description="subject labels, without sub-")
+    session: list[str] = Field([], description="session labels, without ses-")
+    task: list[str] = Field([], description="task labels")
+    run: list[str] = Field([], description="run indices")
+
+    def accepts(self, recording: Recording) -> bool:
+        """True where every non-empty list names this recording's value."""
+        return all(
+            not wanted or (value is not None and _plain(value) in {_plain(w) for w in wanted})
+            for wanted, value in (
+                (self.subject, recording.subject),
+                (self.session, recording.session),
+                (self.task, recording.task),
+                (self.run, recording.run),
+            )
+        )
+
+
+def _plain(label: str) -> str:
+    """`sub-01` -> `01`; `01` and `1` stay apart for subjects but `run` 01 and 1 are the same."""
+    label = str(label).split("-", 1)[-1]
+    return str(int(label)) if label.isdigit() else label
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw file as it was when the index was made."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> RawFile:
+        stat = path.stat()
+        return cls(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One BOLD run. `id` is its BIDS name without suffix, `prefix` its place below derivatives/."""
+
+    id: str
+    prefix: str
+    subject: str
+    session: str | None
+    task: str | None
+    run: str | None
+    bold: RawFile
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One person's anatomy; `t1w` is None where there is none."""
+
+    id: str
+    prefix: str
+    t1w: RawFile | None
+
+
+@dataclass(frozen=True)
+class Index:
+    """A dataset: recordings sorted by id, and their subjects."""
+
+    recordings: tuple[Recording, ...]
+    subjects: tuple[Subject, ...]
+    phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
+    ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
+
+
+def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Index:
+    """List the recordings of a BIDS dataset.
+
+    Parameters
+    ----------
+    bids_dir: root of a raw BIDS dataset.
+    select: which recordings to keep.
+    cache: a JSON file; used again while no file below `bids_dir` has changed (path, size, mtime).
+
+    Raises
+    ------
+    InputError: no such folder, no BOLD run in it, or none that `select` accepts.
+    """
+    if not bids_dir.is_dir():
+        raise InputError(f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds")
+    key = _listing_key(bids_dir)
+    cached = json.loads(cache.read_text()) if cache and cache.exists() else {}
+    if cached.get("key") != key:
+        cached = {"key": key, **_scan(bids_dir)}
+        if cache:
+            write_json(cache, cached)
+    recordings = tuple(Recording(**{**r, "bold": RawFile(**r["bold"])}) for r in cached["recordings"])
+    if not recordings:
+        raise InputError(f"{bids_dir}: no BOLD run found", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)")
+    chosen = tuple(r for r in recordings if select.accepts(r))
+    if not chosen:
+        raise InputError(
+            f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
+            f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
+        )
+    t1w = {k: RawFile(**v) for k, v in cached["t1w"].items()}
+    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s)) for s in sorted({r.subject for r in chosen}))
+    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]))
+
+
+def _some(values: Iterable[str | None]) -> str:
+    distinct = sorted({str(v) for v in values})
+    return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
+
+
+def _listing_key(bids_dir: Path) -> str:
+    """Digest of (path, size, mtime) of every file that the index depends on."""
+    hasher = hashlib.sha256()
+    for folder, subfolders, files in os.walk(bids_dir):
+        subfolders[:] = sorted(d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"})
+        for name in sorted(files):
+            if name.endswith((".nii", ".nii.gz", ".json", ".tsv")):
+                stat = os.stat(os.path.join(folder, name))
+                hasher.update(f"{folder}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return hasher.hexdigest()
+
+
+def _scan(bids_dir: Path) -> dict[str, Any]:
+    import logging
+
+    import bids2table
+
+    logging.getLogger("bids2table").setLevel(logging.ERROR)
+    table = bids2table.index_dataset(str(bids_dir)).to_pandas()
+    if table.empty:
+        return {"recordings": [], "t1w": {}, "phenotypes": {}, "ignored": []}
+    nifti = table[table.ext.isin([".nii", ".nii.gz"])].sort_values("path")
+    recordings, ignored = [], []
+    for row in nifti[(nifti.suffix == "bold") & (nifti.datatype == "func")].to_dict("records"):
+        path = Path(row["root"]) / row["path"]
+        if _text(row["part"]) == "phase":
+            ignored.append(f"{row['path']}: phase image")
+        elif _text(row["echo"]) not in (None, "1"):
+            ignored.append(f"{row['path']}: echo {_text(row['echo'])} (multi-echo is not combined; echo 1 is used)")
+        else:
+            recordings.append(asdict(_recording(path, row)))
+    t1w: dict[str, Any] = {}
+    for row in nifti[(nifti.suffix == "T1w") & (nifti.datatype == "anat")].to_dict("records"):
+        t1w.setdefault(row["sub"], asdict(RawFile.of(Path(row["root"]) / row["path"])))  # the first by name
+    return {"recordings": sorted(recordings, key=lambda r: r["id"]), "t1w": t1w,
+            "phenotypes": _phenotypes(bids_dir), "ignored": ignored}  # fmt: skip
+
+
+def _recording(path: Path, row: Mapping[str, Any]) -> Recording:
+    import bids2table
+
+    name = path.name.split("_bold.nii")[0]
+    metadata = bids2table.load_bids_metadata(str(path))
+    session, task, run = (_text(row[k]) for k in ("ses", "task", "run"))
+    kept = {k: metadata[k] for k in METADATA_KEYS if k in metadata}
+    return Recording(
+        name, recording_prefix(row["sub"], session, name), row["sub"], session, task, run, RawFile.of(path), kept
+    )
+
+
+def _text(value: Any) -> str | None:
+    """A BIDS entity as text; None where absent (None or NaN); 1.0 -> "1"."""
+    if value is None or value != value:
+        return None
+    return str(int(value)) if isinstance(value, float) else str(value)
+
+
+def _phenotypes(bids_dir: Path) -> dict[str, dict[str, Any]]:
+    """participants.tsv by subject label, `n/a` as null."""
+    import pandas as pd
+
+    path = bids_dir / "participants.tsv"
+    if not path.exists():
+        return {}
+    table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
+    if "participant_id" not in table:
+        raise InputError(f"{path}: no column participant_id", "BIDS requires it as the first column")
+    records = table.set_index("participant_id").to_dict("index")
+    return {
+        str(k).removeprefix("sub-"): {c: (None if v != v else v) for c, v in row.items()} for k, row in records.items()
+    }

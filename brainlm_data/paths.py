@@ -1,0 +1,173 @@
+"""Every file name of the product: the only place that spells BIDS names.
+
+An artifact is a kind of file that one stage writes and others read. Its path is `<outdir>/` + its pattern with
+`{prefix}` (`sub-01/ses-02/func/sub-01_ses-02_task-rest_run-1`, or `sub-01/anat/sub-01` for subject level), `{space}`
+(the template's name), `{seg}` (the atlas's name) and `{model}` filled in. Names follow BIDS-Derivatives, fMRIPrep
+(transforms, confounds) and XCP-D (parcel series).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainlm_data.stage import Level
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A kind of file: its level, its path pattern below outdir, and what it holds, in words."""
+
+    level: Level
+    pattern: str
+    description: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The placeholders besides `prefix`, for example {"space", "seg"}."""
+        fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
+        return frozenset(fields - {"prefix"})
+
+
+def _sub(suffix: str, description: str) -> Artifact:
+    return Artifact("subject", f"derivatives/{{prefix}}_{suffix}", description)
+
+
+def _rec(suffix: str, description: str) -> Artifact:
+    return Artifact("recording", f"derivatives/{{prefix}}_{suffix}", description)
+
+
+def _all(pattern: str, description: str) -> Artifact:
+    return Artifact("cohort", pattern, description)
+
+
+SERIES = "space-{space}_seg-{seg}_stat"
+
+ARTIFACTS: dict[str, Artifact] = {
+    # raw inputs: paths come from the index, not from a pattern
+    "t1w": Artifact("subject", "", "raw T1-weighted image"),
+    "bold": Artifact("recording", "", "raw BOLD run, 4-D"),
+    # template
+    "template_t1w": _all("derivatives/tpl-{space}/tpl-{space}_T1w.nii.gz", "T1w template with skull"),
+    "template_mask": _all("derivatives/tpl-{space}/tpl-{space}_desc-brain_mask.nii.gz", "brain mask of the template"),
+    "template_probseg": _all(
+        "derivatives/tpl-{space}/tpl-{space}_probseg.nii.gz", "4-D tissue probabilities of the template: GM, WM, CSF"
+    ),
+    # atlas
+    "atlas_dseg": _all(
+        "derivatives/atlas/atlas-{seg}/atlas-{seg}_space-{space}_dseg.nii.gz", "label image on the 2 mm grid"
+    ),
+    "atlas_table": _all(
+        "derivatives/atlas/atlas-{seg}/atlas-{seg}_dseg.tsv",
+        "one row a parcel: index, name, hemisphere, network, x, y, z (mm), n_voxels",
+    ),
+    # anat
+    "t1w_preproc": _sub("desc-preproc_T1w.nii.gz", "bias-corrected T1w"),
+    "t1w_mask": _sub("desc-brain_mask.nii.gz", "brain mask on the T1w grid"),
+    "t1w_dseg": _sub("dseg.nii.gz", "tissue labels: 1 GM, 2 WM, 3 CSF"),
+    "t1w_gm": _sub("label-GM_probseg.nii.gz", "grey-matter probability"),
+    "t1w_wm": _sub("label-WM_probseg.nii.gz", "white-matter probability"),
+    "t1w_csf": _sub("label-CSF_probseg.nii.gz", "CSF probability"),
+    "t1w_to_mni": _sub("from-T1w_to-{space}_mode-image_xfm.h5", "ITK composite: resamples T1w onto the template"),
+    "mni_to_t1w": _sub("from-{space}_to-T1w_mode-image_xfm.h5", "ITK composite: resamples the template onto T1w"),
+    "t1w_mni": _sub("space-{space}_desc-preproc_T1w.nii.gz", "T1w on the template's registration grid, for QC"),
+    # fmriprep (instead of anat, motion, coreg; its own outputs are in derivatives/fmriprep)
+    "fmriprep_run": _sub("desc-fmriprep_run.json", "the fMRIPrep command that was run, its image and its report"),
+    # motion
+    "motion_params": _rec(
+        "desc-motion_timeseries.tsv", "rigid-body parameters a volume: trans_x..z (mm), rot_x..z (rad)"
+    ),
+    "motion_xfm": _rec(
+        "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt", "ITK rigid transforms, one a volume: resample it onto boldref"
+    ),
+    "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction"),
+    "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid"),
+    # coreg (the first where there is a T1w, the second where there is none)
+    "bold_to_t1w": _rec("from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt", "ITK rigid: resamples boldref onto T1w"),
+    "bold_to_mni": _rec("from-boldref_to-{space}_mode-image_xfm.h5", "ITK composite: resamples boldref onto template"),
+    # sample
+    "parcels_raw": _rec(
+        f"{SERIES}-mean_desc-raw_timeseries.tsv", "parcel means of motion-corrected, normalized data; scanner units"
+    ),
+    "coverage": _rec(f"{SERIES}-coverage_bold.tsv", "share of each parcel's voxels inside the field of view"),
+    "voxel_sample": _rec("space-{space}_res-coarse_desc-sample_bold.nii.gz", "voxel sample on a coarse MNI grid"),
+    "sample_mask": _rec("space-{space}_res-coarse_desc-brain_mask.nii.gz", "brain mask of the voxel sample"),
+    "sample_probseg": _rec("space-{space}_res-coarse_probseg.nii.gz", "4-D tissue probabilities: GM, WM, CSF"),
+    # confounds .. resample
+    "confounds": _rec("desc-confounds_timeseries.tsv", "confounds, one row a volume, named as in fMRIPrep"),
+    "filter_recipe": _rec("desc-filter_recipe.json", "the temporal operators: dropped and censored volumes, H and L"),
+    "ica_mixing": _rec("desc-ica_mixing.tsv", "time courses of the independent components, one column each"),
+    "ica_components": _rec("space-{space}_res-coarse_desc-ica_components.nii.gz", "z-maps of the components"),
+    "ica_metrics": _rec("desc-ica_metrics.tsv", "features, verdict and reason of each component"),
+    "denoise_recipe": _rec("desc-denoise_recipe.npz", "low-rank factors of the regression operator D"),
+    "parcels_native": _rec(f"{SERIES}-mean_desc-native_timeseries.tsv", "denoised parcel series at the native TR"),
+    "parcels": _rec(f"{SERIES}-mean_timeseries.tsv", "denoised parcel series at the common rate"),
+    "keep_preproc": _rec("space-{space}_desc-preproc_bold.nii.gz", "4-D: motion-corrected, normalized"),
+    "keep_denoised": _rec("space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are"),
+    "qc_metrics": _rec("desc-qc_metrics.json", "quality metrics of the recording"),
+    "qc_page": _rec("desc-qc_report.html", "quality page of the recording, self-contained"),
+    # collate
+    "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
+    "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
+    "scaler": _all("scaler.npz", "median and iqr a parcel, from training subjects only"),
+    "card": _all("card.md", "how the data were made, in words"),
+    # model
+    "model": _all("models/{model}/model.safetensors", "weights of the trained model"),
+    "model_config": _all("models/{model}/config.json", "architecture of the trained model"),
+    "model_scaler": _all("models/{model}/scaler.npz", "the scaler that the model was trained with"),
+    "model_card": _all("models/{model}/card.md", "card of the model, with the card of its data"),
+    "train_log": _all("models/{model}/log.csv", "one row a step: loss, learning rate, seconds; validation R2"),
+    # evaluation
+    "masked_json": _all("metrics/masked.json", "masked R2 of the model and every baseline, with intervals"),
+    "masked_csv": _all("metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"),
+    "masked_example": _all("metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"),
+    "report": _all("report.html", "the report: methods, data, tables, figures; one self-contained file"),
+}
+FIGURES = {
+    "masked_r2": "masked R2 on held-out subjects, by mask ratio: model beside every baseline",
+    "training": "training loss and validation R2 by step",
+    "reconstruction": "one held-out window: truth and reconstructions, parcels by network",
+    "connectivity": "mean functional connectivity of the cohort, ordered by network",
+    "cohort": "motion, tSNR and coverage of every recording",
+}
+for _figure, _caption in FIGURES.items():
+    for _ext in ("svg", "png"):
+        ARTIFACTS[f"{_figure}_{_ext}"] = _all(f"figures/{_figure}.{_ext}", _caption)
+
+
+def artifact_path(name: str, outdir: Path, prefix: str = "", names: Mapping[str, str] | None = None) -> Path:
+    """Path of artifact `name` below `outdir`. Raises KeyError where a placeholder is not given."""
+    return outdir / ARTIFACTS[name].pattern.format(prefix=prefix, **dict(names or {}))
+
+
+def manifest_path(outdir: Path, stage: str, bundle: str) -> Path:
+    """Manifest of one bundle's job, the file that Snakemake tracks. `bundle` may be the wildcard `{bundle}`."""
+    return outdir / "work" / stage / f"{bundle}.json"
+
+
+def receipt_path(outdir: Path, stage: str, unit: str) -> Path:
+    """Receipt of one recording (or subject, or "cohort")."""
+    return outdir / "work" / "receipts" / stage / f"{unit}.json"
+
+
+def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
+    """Raw files of a bundle (path, size, mtime): what Snakemake watches instead of the raw files themselves."""
+    return outdir / "work" / "listing" / level / f"{bundle}.json"
+
+
+def log_path(outdir: Path, stage: str, bundle: str) -> Path:
+    """Log of one bundle's job."""
+    return outdir / "work" / "logs" / stage / f"{bundle}.log"
+
+
+def recording_prefix(subject: str, session: str | None, name: str) -> str:
+    """`sub-01/ses-02/func/<name>`, below derivatives/."""
+    folders = [f"sub-{subject}", *([f"ses-{session}"] if session else []), "func"]
+    return "/".join([*folders, name])
+
+
+def subject_prefix(subject: str) -> str:
+    """`sub-01/anat/sub-01`, below derivatives/."""
+    return f"sub-{subject}/anat/sub-{subject}"

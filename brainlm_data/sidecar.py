@@ -1,0 +1,76 @@
+"""JSON sidecars, atomic writes and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
+
+
+def sidecar_path(path: Path) -> Path:
+    """`x_bold.nii.gz` -> `x_bold.json`. A file that is JSON already is its own sidecar."""
+    name = path.name
+    for suffix in DATA_SUFFIXES:
+        if name.endswith(suffix):
+            return path.with_name(name[: -len(suffix)] + ".json")
+    return path.with_name(name.rsplit(".", 1)[0] + ".json")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` with the same ending, moved onto it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write sorted, indented JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2, sort_keys=True, default=_plain) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and arrays, paths and sets as JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, or of a folder's sorted relative paths and contents."""
+    hasher = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            hasher.update(str(file.relative_to(path)).encode())
+            hasher.update(digest(file).encode())
+        return hasher.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stat_of(path: Path) -> tuple[int, int]:
+    """(size in bytes, mtime in ns): what is compared before a digest is worth computing. A folder: sum and maximum."""
+    if path.is_dir():
+        stats = [p.stat() for p in path.rglob("*") if p.is_file()]
+        return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,108 @@
+"""The stage contract: what every step of the pipeline is, and nothing else.
+
+A stage is one step with one module, one config section, one rule, one test file and one docs page. It is a plain
+function from files to files for ONE recording (or subject, or the whole cohort); Snakemake, the CLI, the docs and the
+methods text all read what they need from its `Stage` object.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+Level = Literal["cohort", "subject", "recording"]
+Facts = dict[str, Any]
+
+
+class StageConfig(BaseModel):
+    """Base of every section of config.yaml: frozen, and an unknown key is an error.
+
+    Strings that come from `--config 'filter={low_hz: null}'` are coerced: "null", "none" and "~" mean null.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_words(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return {
+                key: None if isinstance(value, str) and value.lower() in {"null", "none", "~"} else value
+                for key, value in data.items()
+            }
+        return data
+
+
+class Files(Mapping[str, Path]):
+    """The files that a stage reads or writes, by artifact name; `files["bold"]`, or None from `files.get("t1w")`.
+
+    `inputs.facts(name)` is the JSON sidecar of that file: facts that another stage measured (TR, effective band)
+    travel there, never through that stage's config section. `meta` describes the recording (see `index.Recording`).
+    """
+
+    def __init__(self, paths: Mapping[str, Path], meta: Mapping[str, Any] | None = None) -> None:
+        self._paths = dict(paths)
+        self.meta: dict[str, Any] = dict(meta or {})
+
+    def __getitem__(self, name: str) -> Path:
+        return self._paths[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def facts(self, name: str) -> Facts:
+        """The sidecar of artifact `name`; empty where that artifact has none."""
+        from brainlm_data.sidecar import sidecar_path
+
+        path = sidecar_path(self._paths[name])
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    Attributes
+    ----------
+    name: the stage, its config section, its rule, `stages/<name>.py`, `tests/stages/test_<name>.py`, `docs/stages/<name>.md`.
+    version: goes up whenever the output changes for the same input and config; a golden test fails if it did not.
+    level: what one call processes: one recording, one subject or the whole cohort.
+    summary: one sentence, shown by `brainlm-data --help`.
+    Config: this stage's section of config.yaml, and nothing else.
+    inputs, outputs: names of artifacts (`paths.ARTIFACTS`). An input that not every recording has (a T1w) is absent
+        from `Files`; a cohort-level stage gets of each recording-level input a directory-free list in `meta["recordings"]`.
+    run: `run(inputs, outputs, config) -> facts`. Writes every output; returns facts for the sidecars: keys common to
+        all outputs, and under an artifact's name what is true of that artifact alone (units, column descriptions).
+        Raises `Refused` for a recording that can never be processed.
+    describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations.
+    """
+
+    name: str
+    version: int
+    level: Level
+    summary: str
+    Config: type[StageConfig]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    run: Callable[[Files, Files, Any], Facts]
+    describe: Callable[[Facts], str]
+    optional: tuple[str, ...] = field(default=())  # inputs that a recording may lack, outputs that it may not write
+    engine: str | None = None  # the `preprocess.engine` that this stage belongs to; None: any
+
+    def signature(self, config: StageConfig, names: Mapping[str, str] | None = None) -> str:
+        """What decides whether outputs are still good: VERSION, the section's values, and the names in its paths.
+
+        Canonical JSON (sorted keys), so that comments and key order in config.yaml change nothing.
+        """
+        return json.dumps(
+            {"version": self.version, "config": config.model_dump(mode="json"), "names": dict(names or {})},
+            sort_keys=True,
+        )

@@ -1,0 +1,56 @@
+"""Commands of `brainlm-data` that are not stages: index, simulate, verify, schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def register(commands: Any) -> None:
+    """Add every tool to the parser."""
+    index = commands.add_parser("index", help="list the recordings of a BIDS dataset")
+    index.add_argument("bids_dir", type=Path)
+    index.set_defaults(call=_index)
+
+    verify = commands.add_parser("verify", help="check every output of a run against its manifest, by digest")
+    verify.add_argument("outdir", type=Path)
+    verify.set_defaults(call=_verify)
+
+    simulate = commands.add_parser("simulate", help="write a simulated BIDS dataset with known truth")
+    from brainlm_data.simulate import add_arguments
+
+    add_arguments(simulate)
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    from brainlm_data.index import Select, read_index
+
+    index = read_index(arguments.bids_dir, Select.model_validate({}))
+    with_t1w = {s.id for s in index.subjects if s.t1w}
+    print("recording\ttr_s\tt1w")
+    for r in index.recordings:
+        print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{'yes' if f'sub-{r.subject}' in with_t1w else 'no'}")
+    for reason in index.ignored:
+        print(f"ignored: {reason}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from brainlm_data import sidecar
+    from brainlm_data.errors import InputError
+
+    checked, bad = 0, []
+    manifests = sorted(p for p in (arguments.outdir / "work").glob("*/*.json") if p.parent.name != "listing")
+    if not manifests:
+        raise InputError(f"{arguments.outdir}: no manifest below work/", "give the outdir of a run")
+    for path in manifests:
+        for unit, entry in json.loads(path.read_text()).get("units", {}).items():
+            for output in entry.get("outputs", {}).values():
+                checked += 1
+                file = Path(output["path"])
+                if not file.exists() or sidecar.digest(file) != output["sha256"]:
+                    bad.append(f"{file} ({unit})")
+    print(f"{checked} outputs checked, {len(bad)} missing or changed")
+    if bad:
+        raise InputError(f"missing or changed: {'; '.join(bad[:5])}", "run the same snakemake command again")

@@ -1,0 +1,74 @@
+"""Shared fixtures: tiny BIDS trees, and the real data where they are at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def write_bids(
+    root: Path,
+    subjects: Sequence[str] = ("01", "02"),
+    tasks: Sequence[str] = ("rest",),
+    sessions: Sequence[str | None] = (None,),
+    runs: Sequence[str | None] = (None,),
+    t1w: bool = True,
+    volumes: int = 6,
+) -> Path:
+    """A valid BIDS dataset of very small random images: enough for the index and the DAG, not for the methods."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset_description.json").write_text('{"Name": "tiny", "BIDSVersion": "1.9.0"}')
+    rows = ["participant_id\tage"] + [f"sub-{s}\t{20 + i}" for i, s in enumerate(subjects)]
+    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
+    for subject in subjects:
+        for session in sessions:
+            base = root / f"sub-{subject}" / (f"ses-{session}" if session else "")
+            stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+            if t1w:
+                _image(base / "anat" / f"{stem}_T1w.nii.gz", rng, (6, 6, 6))
+            for task in tasks:
+                for run in runs:
+                    name = f"{stem}_task-{task}" + (f"_run-{run}" if run else "") + "_bold"
+                    _image(base / "func" / f"{name}.nii.gz", rng, (6, 6, 6, volumes))
+                    (base / "func" / f"{name}.json").write_text(json.dumps({"RepetitionTime": 2.0, "TaskName": task}))
+    return root
+
+
+def _image(path: Path, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(rng.integers(1, 999, shape).astype(np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Path:
+    """Two subjects, one rest run each."""
+    return write_bids(tmp_path / "bids")
+
+
+@pytest.fixture
+def studyforrest() -> Path:
+    """The real recording; skipped where it is not at hand."""
+    root = SHARED / "data" / "bids" / "studyforrest"
+    if not root.is_dir():
+        pytest.skip("real data not at hand: expected the studyforrest BIDS folder beside the project")
+    return root
+
+
+@pytest.fixture
+def atlases() -> Path:
+    """A424 and the MNI152NLin6Asym template; skipped where they are not at hand."""
+    root = SHARED / "data" / "atlases"
+    if not root.is_dir():
+        pytest.skip("A424 not at hand: expected the atlas folder beside the project")
+    return root

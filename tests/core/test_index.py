@@ -1,0 +1,62 @@
+"""The index: what is taken from a BIDS dataset, and what is said of the rest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brainlm_data.errors import InputError
+from brainlm_data.index import Select, read_index
+from tests.conftest import write_bids
+
+
+def test_recordings_and_subjects(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, tasks=("rest", "nback"), sessions=("a", "b"), runs=("1", "2"))
+    index = read_index(root, Select.model_validate({}))
+    assert len(index.recordings) == 16
+    first = index.recordings[0]
+    assert first.id == "sub-01_ses-a_task-nback_run-1"
+    assert first.prefix == "sub-01/ses-a/func/sub-01_ses-a_task-nback_run-1"
+    assert first.metadata["RepetitionTime"] == 2.0
+    assert [s.id for s in index.subjects] == ["sub-01", "sub-02"]
+    assert index.phenotypes["02"] == {"age": 21}
+
+
+def test_inherited_metadata(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    (root / "sub-01/func/sub-01_task-rest_bold.json").unlink()
+    (root / "task-rest_bold.json").write_text('{"RepetitionTime": 0.735}')
+    assert read_index(root, Select.model_validate({})).recordings[0].metadata["RepetitionTime"] == 0.735
+
+
+@pytest.mark.parametrize(
+    ("select", "count"),
+    [({"subject": ["01"]}, 4), ({"subject": ["sub-01"]}, 4), ({"task": ["rest"], "run": ["01"]}, 2), ({"session": ["x"]}, 0)],
+)
+def test_select(tmp_path: Path, select: dict[str, list[str]], count: int) -> None:
+    root = write_bids(tmp_path, tasks=("rest", "nback"), runs=("1", "2"))
+    if count:
+        assert len(read_index(root, Select.model_validate(select)).recordings) == count
+    else:
+        with pytest.raises(InputError, match="accepts none of the 8 recordings"):
+            read_index(root, Select.model_validate(select))
+
+
+def test_cache_holds_until_a_file_changes(tmp_path: Path) -> None:
+    root, cache = write_bids(tmp_path / "b"), tmp_path / "index.json"
+    read_index(root, Select.model_validate({}), cache)
+    stamp = cache.stat().st_mtime_ns
+    read_index(root, Select.model_validate({}), cache)
+    assert cache.stat().st_mtime_ns == stamp
+    shutil.rmtree(root / "sub-02")
+    assert len(read_index(root, Select.model_validate({}), cache).recordings) == 1
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        read_index(tmp_path / "nowhere", Select.model_validate({}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no BOLD run found"):
+        read_index(tmp_path / "empty", Select.model_validate({}))

@@ -1,0 +1,135 @@
+"""The runner: receipts, refusals, crashes, sidecars, repairs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainlm_data.bundle import run_bundle
+from brainlm_data.dag import Dag, load_job
+from brainlm_data.errors import InputError
+from tests.conftest import write_bids
+from tests.core.toy import CALLS, STAGES
+
+
+def run(raw: dict[str, Any]) -> tuple[Dag, dict[str, Any]]:
+    """Every stage over every bundle, as the rules would."""
+    CALLS.clear()
+    dag = Dag(raw, STAGES)
+    manifests: dict[str, Any] = {}
+    for stage in STAGES:
+        node = dag[stage.name]
+        for bundle in dag.bundles[stage.level]:
+            wildcards = type("W", (), {"bundle": bundle})
+            job = load_job(STAGES, stage.name, dag.outdir, bundle, node.signature(), node.repairs(wildcards))
+            manifests[f"{stage.name}/{bundle}"] = run_bundle(job)
+    return dag, manifests
+
+
+def raw(bids: Path, out: Path, **extra: Any) -> dict[str, Any]:
+    return {"bids_dir": str(bids), "outdir": str(out), **extra}
+
+
+def test_outputs_sidecars_and_manifests(bids: Path, tmp_path: Path) -> None:
+    _, manifests = run(raw(bids, tmp_path / "out"))
+    func = tmp_path / "out/derivatives/sub-01/func"
+    sidecar = json.loads((func / "sub-01_task-rest_desc-motion_timeseries.json").read_text())
+    assert sidecar["Units"] == "mm"
+    assert sidecar["RepetitionTime"] == 2.0
+    assert sidecar["Parameters"] == {"gain": 1.0, "refuse": "", "crash": ""}
+    assert sidecar["Sources"]["bold"]["path"] == "sub-01_task-rest_bold.nii.gz"
+    assert len(sidecar["Sources"]["bold"]["sha256"]) == 64
+    assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"] == "TR 2.0 s."
+    card = (tmp_path / "out/card.md").read_text().splitlines()
+    assert card[0] == "sub-01_task-rest done ['motion_params']  TR 2.0 s."
+    assert not list((tmp_path / "out/work/scratch").iterdir())
+
+
+@pytest.mark.parametrize("bundle_size", [1, 3])
+def test_receipts_skip_what_is_done(bids: Path, tmp_path: Path, bundle_size: int) -> None:
+    first, _ = run(raw(bids, tmp_path / "out", bundle_size=bundle_size))
+    assert len(CALLS) == 5
+    before = (first.outdir / "card.md").read_bytes()
+    run(raw(bids, tmp_path / "out", bundle_size=bundle_size))
+    assert CALLS == []
+    run(raw(bids, tmp_path / "out", bundle_size=bundle_size, motion={"gain": 2}))
+    assert sorted(CALLS) == ["collate", "motion sub-01_task-rest", "motion sub-02_task-rest"]
+    assert (first.outdir / "card.md").read_bytes() == before
+
+
+def test_bundle_size_changes_no_bytes(bids: Path, tmp_path: Path) -> None:
+    one, _ = run(raw(bids, tmp_path / "one"))
+    two, _ = run(raw(bids, tmp_path / "two", bundle_size=2))
+    files = sorted(p.relative_to(one.outdir) for p in (one.outdir / "derivatives").rglob("*.tsv"))
+    assert files
+    for file in files:
+        assert (one.outdir / file).read_bytes() == (two.outdir / file).read_bytes()
+
+
+def test_a_refused_recording_does_not_stop_its_neighbour(bids: Path, tmp_path: Path) -> None:
+    _, manifests = run(raw(bids, tmp_path / "out", bundle_size=2, motion={"refuse": "sub-01_task-rest"}))
+    (units,) = [m["units"] for name, m in manifests.items() if name.startswith("motion")]
+    assert units["sub-01_task-rest"]["status"] == "refused"
+    assert units["sub-02_task-rest"]["status"] == "done"
+    card = (tmp_path / "out/card.md").read_text()
+    assert "sub-01_task-rest refused [] sub-01_task-rest_bold.nii.gz: bad -> mend it" in card
+
+
+def test_a_crash_leaves_no_manifest_and_keeps_what_was_done(bids: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    config = raw(bids, tmp_path / "out", bundle_size=2, motion={"crash": str(flag)})
+    with pytest.raises(MemoryError):
+        run(config)
+    assert not list((tmp_path / "out/work/motion").glob("*.json"))
+    flag.touch()
+    run(config)
+    assert CALLS == ["motion sub-02_task-rest", "collate"]  # the first one's receipt still held
+
+
+def test_a_damaged_output_is_noticed_and_comes_back(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    wildcards = type("W", (), {"bundle": "sub-01_task-rest"})
+    target = dag.outdir / "derivatives/sub-01/func/sub-01_task-rest_desc-motion_timeseries.tsv"
+    good = target.read_bytes()
+    assert dag["motion"].repairs(wildcards) == 0
+    target.write_bytes(b"x" * len(good))
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1
+    run(config)
+    assert target.read_bytes() == good
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # stays, so that nothing reruns
+    os.utime(target, ns=(1, 1))
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # touched, not changed
+    target.unlink()
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 2
+
+
+def test_without_t1w_the_optional_input_is_absent(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids", t1w=False)
+    dag, _ = run(raw(bids, tmp_path / "out"))
+    assert CALLS == ["motion sub-01_task-rest", "motion sub-02_task-rest", "collate"]
+    text = (dag.outdir / "derivatives/sub-01/func/sub-01_task-rest_desc-motion_timeseries.tsv").read_text()
+    assert text.endswith("False\n")
+
+
+def test_bundles_are_only_ever_appended_to(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids", subjects=("02", "03"), tasks=("rest", "nback"))
+    config = raw(bids, tmp_path / "out", bundle_size=2)
+    before = Dag(config, STAGES).bundle_of
+    assert before == {"sub-02": "bundle-00001", "sub-03": "bundle-00002"}
+    write_bids(tmp_path / "bids", subjects=("01", "02", "03"), tasks=("rest", "nback"))
+    after = Dag(config, STAGES).bundle_of
+    assert after["sub-02"] == "bundle-00001"
+    assert after["sub-03"] == "bundle-00002"
+    assert after["sub-01"] == "bundle-00003"
+
+
+def test_a_missing_upstream_manifest_is_one_line(bids: Path, tmp_path: Path) -> None:
+    dag = Dag(raw(bids, tmp_path / "out"), STAGES)
+    job = load_job(STAGES, "collate", dag.outdir, "cohort", dag["collate"].signature())
+    with pytest.raises(InputError, match=r"manifest .*run the stage before"):
+        run_bundle(job)
