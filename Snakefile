@@ -25,6 +25,7 @@ try:
 except BrainLMError as error:
     raise WorkflowError(str(error)) from None
 
+
 report: "workflow/report/workflow.rst"
 
 

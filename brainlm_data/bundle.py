@@ -20,10 +20,8 @@ from typing import Any
 
 from brainlm_data import paths, sidecar
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.manifest import COHORT, Manifest, describe_output, outputs_hold, read_manifest, read_receipt
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
-
-COHORT = "cohort"
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,6 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     return manifest
 
 
-def read_manifest(path: Path) -> Manifest:
-    """A manifest. Raises InputError where it is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"manifest {path}: {error}", "run the stage before this one, or the whole DAG again") from error
-
-
 def _merge(manifests: Iterable[Manifest]) -> dict[str, Any]:
     return {unit: entry for manifest in manifests for unit, entry in manifest["units"].items()}
 
@@ -113,8 +103,12 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     signature = job.stage.signature(job.config, job.names)
     digests = _input_digests(job, inputs, upstream)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
-    receipt = _read_receipt(receipt_file)
-    if receipt.get("signature") == signature and receipt.get("inputs") == digests and outputs_hold(receipt["entry"], True):
+    receipt = read_receipt(receipt_file)
+    if (
+        receipt.get("signature") == signature
+        and receipt.get("inputs") == digests
+        and outputs_hold(receipt["entry"], True)
+    ):
         return receipt["entry"]
     try:
         entry = _execute(job, unit, inputs, digests)
@@ -152,7 +146,11 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
     meta = dict(unit["meta"])
-    meta |= {"id": unit["id"], "outdir": str(job.outdir), "workdir": str(job.outdir / "work" / job.stage.name / f"{unit['id']}.state")}
+    meta |= {
+        "id": unit["id"],
+        "outdir": str(job.outdir),
+        "workdir": str(job.outdir / "work" / job.stage.name / f"{unit['id']}.state"),
+    }
     if job.stage.level == "cohort":
         meta["recordings"] = _cohort(job, unit, upstream)
     return Files(found, meta)
@@ -205,13 +203,6 @@ def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, 
     return {**digests, "meta": json.dumps(plain, sort_keys=True)}
 
 
-def _read_receipt(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str]) -> dict[str, Any]:
     """Call the stage into a scratch folder, then move its outputs into place."""
     scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
@@ -228,7 +219,7 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
         for name, target in final.items():
             if written[name].exists():
                 _replace(written[name], target)
-                outputs[name] = _describe_output(target)
+                outputs[name] = describe_output(target)
                 if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
                     outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
             elif target.exists():
@@ -244,11 +235,6 @@ def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(source, target)
-
-
-def _describe_output(path: Path) -> dict[str, Any]:
-    size, mtime = sidecar.stat_of(path)
-    return {"path": str(path), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
 
 
 def _write_sidecar(
@@ -273,25 +259,8 @@ def _write_sidecar(
         **facts.get(name, {}),
     }
     sidecar.write_json(path, content)
-    return {f"{name}.json": _describe_output(path)}
+    return {f"{name}.json": describe_output(path)}
 
 
 def _relative(path: Path, outdir: Path) -> str:
     return os.path.relpath(path, outdir) if path.is_relative_to(outdir) else path.name
-
-
-def outputs_hold(entry: Mapping[str, Any], digests: bool) -> bool:
-    """True where every output of a manifest entry is still what was written.
-
-    A file whose size and mtime are as recorded is taken as good. Where they differ, its digest decides if `digests`.
-    """
-    for output in entry.get("outputs", {}).values():
-        path = Path(output["path"])
-        if not path.exists():
-            return False
-        size, mtime = sidecar.stat_of(path)
-        if size != output["size"]:
-            return False
-        if mtime != output["mtime_ns"] and (not digests or sidecar.digest(path) != output["sha256"]):
-            return False
-    return True

@@ -65,7 +65,9 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         by_hand.add_argument("--configfile", type=Path, help="a config.yaml; defaults where it is silent")
         by_hand.add_argument("--bids-dir", type=Path, help="BIDS dataset (bids_dir)")
         by_hand.add_argument("--outdir", type=Path, help="where everything is written (outdir)")
-        by_hand.add_argument("--recording", nargs="+", default=[], metavar="ID", help="only these recordings or subjects")
+        by_hand.add_argument(
+            "--recording", nargs="+", default=[], metavar="ID", help="only these recordings or subjects"
+        )
         by_hand.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="filter.high_hz=0.02 ...")
         sub.add_argument("--threads", type=int, help="numerical threads (default: config)")
         sub.add_argument("--workers", type=int, default=1, help="recordings of a bundle at once")
@@ -80,12 +82,15 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
     from brainlm_data.bundle import run_bundle
-    from brainlm_data.dag import Dag, load_job, of_engine
+    from brainlm_data.dag import Dag
+    from brainlm_data.wiring import load_job, of_engine
 
     if arguments.bundle:
         limit_threads(arguments.threads or 1)
         active = of_engine(stages, arguments.engine)
-        job = load_job(active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs)
+        job = load_job(
+            active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs
+        )
         run_bundle(job, arguments.workers)
         return
     dag = Dag(read_config(arguments), stages)

@@ -17,7 +17,8 @@ class Preprocess(StageConfig):
     """Which engine takes the images from raw to normalized."""
 
     engine: Literal["native", "fmriprep"] = Field(
-        "native", description="native: this package's stages; fmriprep: run fmriprep-docker instead of anat, motion, coreg"
+        "native",
+        description="native: this package's stages; fmriprep: run fmriprep-docker instead of anat, motion, coreg",
     )
 
 
@@ -28,7 +29,9 @@ class General(StageConfig):
     outdir: Path = Field(Path("results"), description="where everything is written")
     select: Select = Field(default_factory=Select, description="which recordings to process")
     bundle_size: int = Field(1, ge=1, description="recordings that one job processes; about 100 for a cohort")
-    threads: int = Field(1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes")
+    threads: int = Field(
+        1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes"
+    )
     container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
     preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")
 
@@ -90,7 +93,7 @@ def _owner(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
 
 def _allowed(model: type[BaseModel], loc: Sequence[int | str]) -> str:
     """What the field is for and what it may be, from its own declaration."""
-    field = _owner(model, [*loc, ""] if not loc else loc).model_fields.get(str(loc[-1])) if loc else None
+    field = _owner(model, loc).model_fields.get(str(loc[-1])) if loc else None
     if field is None:
         return "see the comments in config.yaml"
     return f"{loc[-1]}: {field.description or ''}; default {field.get_default(call_default_factory=True)!r}"

@@ -11,47 +11,20 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from brainlm_data import paths, sidecar
-from brainlm_data.bundle import COHORT, Job, outputs_hold, read_manifest
-from brainlm_data.config import General, section_from, validate
-from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.config import General, validate
+from brainlm_data.errors import InputError
 from brainlm_data.index import Index, read_index
+from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
 from brainlm_data.stage import Level, Stage
+from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
 
 COMMAND = (
     "{program} run {{rule}} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
     " --repairs {{params.repairs}} --threads {{threads}} > {{log:q}} 2>&1"
 )
-
-
-def of_engine(stages: Sequence[Stage], engine: str) -> list[Stage]:
-    """The stages that run under an engine: those of any engine, and its own."""
-    return [stage for stage in stages if stage.engine in (None, engine)]
-
-
-def producers_of(stages: Sequence[Stage]) -> dict[str, Stage]:
-    """Artifact name -> the stage that writes it."""
-    return {name: stage for stage in stages for name in stage.outputs}
-
-
-def placeholders(stage: Stage) -> frozenset[str]:
-    """Names ({"space", "seg", "model"}) that occur in the paths of a stage's own outputs."""
-    return frozenset().union(*(paths.ARTIFACTS[name].names for name in stage.outputs))
-
-
-def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
-    """The stages that write this stage's inputs, without repetition."""
-    found = {producers[name].name: producers[name] for name in stage.inputs if name in producers}
-    return list(found.values())
-
-
-def reads_listing(stage: Stage) -> bool:
-    """True where a change of the raw listing must rerun the stage: it reads raw files, or gathers the recordings."""
-    raw = any(not paths.ARTIFACTS[name].pattern for name in stage.inputs)
-    return raw or (stage.level == "cohort" and any(paths.ARTIFACTS[n].level != "cohort" for n in stage.inputs))
 
 
 @dataclass(frozen=True)
@@ -145,10 +118,12 @@ class Dag:
         return Node(self, self.all_stages[name])
 
     def section(self, stage: Stage) -> Any:
+        """The stage's own section of the configuration."""
         return getattr(self.config, stage.name)
 
     @cached_property
     def index(self) -> Index:
+        """Recordings and subjects of the dataset, cached beside the outputs."""
         return read_index(self.config.bids_dir, self.config.select, self.outdir / "work" / "index.json")
 
     @cached_property
@@ -158,6 +133,7 @@ class Dag:
         return {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
 
     def names_of(self, stage: Stage) -> dict[str, str]:
+        """Those of the names that occur in the paths of this stage's outputs."""
         return {key: self.names[key] for key in sorted(placeholders(stage))}
 
     @cached_property
@@ -182,6 +158,7 @@ class Dag:
         return {subject: assigned[subject] for subject in counts}
 
     def recording_bundle(self, recording_id: str, subject: str) -> str:
+        """The bundle that a recording is in: itself at bundle_size 1, else its subject's."""
         return recording_id if self.config.bundle_size == 1 else self.bundle_of[f"sub-{subject}"]
 
     @cached_property
@@ -258,35 +235,3 @@ class Dag:
             path = paths.listing_path(self.outdir, level, bundle)
             if not path.exists() or json.loads(path.read_text()) != listing:
                 sidecar.write_json(path, listing)
-
-
-def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str, repairs: int = 0) -> Job:
-    """The job of one rule, from its listing file alone (no index, no config.yaml).
-
-    Raises InputError where the listing is missing, ConfigError where the signature's section is not valid.
-    """
-    by_name = {stage.name: stage for stage in stages}
-    stage, producers = by_name[name], producers_of(stages)
-    path = paths.listing_path(outdir, stage.level, bundle)
-    try:
-        listing = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
-    content = json.loads(signature)
-    if content["version"] != stage.version:
-        raise BrainLMError(f"{name}: planned for version {content['version']}, installed is {stage.version}", "plan again")
-    bundles: dict[str, list[str]] = {}
-    for upstream in upstream_of(stage, producers):
-        if upstream.level == "cohort":
-            bundles[upstream.name] = [COHORT]
-        elif stage.level == "cohort":
-            bundles[upstream.name] = listing["bundles"][upstream.level]
-        elif upstream.level == "subject" and stage.level == "recording":
-            bundles[upstream.name] = listing["subject_bundles"]
-        else:
-            bundles[upstream.name] = [bundle]
-    section = section_from(content["config"], stage)
-    return Job(
-        stage, section, content["names"], producers, outdir, bundle, listing["units"], bundles, repairs
-    )
-

@@ -62,6 +62,7 @@ class RawFile:
 
     @classmethod
     def of(cls, path: Path) -> RawFile:
+        """Path, size and mtime of a file."""
         stat = path.stat()
         return cls(str(path), stat.st_size, stat.st_mtime_ns)
 
@@ -113,7 +114,9 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
     InputError: no such folder, no BOLD run in it, or none that `select` accepts.
     """
     if not bids_dir.is_dir():
-        raise InputError(f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds")
+        raise InputError(
+            f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
+        )
     key = _listing_key(bids_dir)
     cached = json.loads(cache.read_text()) if cache and cache.exists() else {}
     if cached.get("key") != key:
@@ -122,7 +125,9 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
             write_json(cache, cached)
     recordings = tuple(Recording(**{**r, "bold": RawFile(**r["bold"])}) for r in cached["recordings"])
     if not recordings:
-        raise InputError(f"{bids_dir}: no BOLD run found", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)")
+        raise InputError(
+            f"{bids_dir}: no BOLD run found", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)"
+        )
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
         raise InputError(
@@ -143,7 +148,9 @@ def _listing_key(bids_dir: Path) -> str:
     """Digest of (path, size, mtime) of every file that the index depends on."""
     hasher = hashlib.sha256()
     for folder, subfolders, files in os.walk(bids_dir):
-        subfolders[:] = sorted(d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"})
+        subfolders[:] = sorted(
+            d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"}
+        )
         for name in sorted(files):
             if name.endswith((".nii", ".nii.gz", ".json", ".tsv")):
                 stat = os.stat(os.path.join(folder, name))
@@ -206,7 +213,7 @@ def _phenotypes(bids_dir: Path) -> dict[str, dict[str, Any]]:
     table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
     if "participant_id" not in table:
         raise InputError(f"{path}: no column participant_id", "BIDS requires it as the first column")
-    records = table.set_index("participant_id").to_dict("index")
+    records: dict[Any, dict[Any, Any]] = table.set_index("participant_id").to_dict("index")
     return {
         str(k).removeprefix("sub-"): {c: (None if v != v else v) for c, v in row.items()} for k, row in records.items()
     }

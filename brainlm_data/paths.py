@@ -80,7 +80,8 @@ ARTIFACTS: dict[str, Artifact] = {
         "desc-motion_timeseries.tsv", "rigid-body parameters a volume: trans_x..z (mm), rot_x..z (rad)"
     ),
     "motion_xfm": _rec(
-        "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt", "ITK rigid transforms, one a volume: resample it onto boldref"
+        "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
+        "ITK rigid transforms, one a volume: resample it onto boldref",
     ),
     "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction"),
     "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid"),
@@ -121,7 +122,9 @@ ARTIFACTS: dict[str, Artifact] = {
     "train_log": _all("models/{model}/log.csv", "one row a step: loss, learning rate, seconds; validation R2"),
     # evaluation
     "masked_json": _all("metrics/masked.json", "masked R2 of the model and every baseline, with intervals"),
-    "masked_csv": _all("metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"),
+    "masked_csv": _all(
+        "metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"
+    ),
     "masked_example": _all("metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"),
     "report": _all("report.html", "the report: methods, data, tables, figures; one self-contained file"),
 }

@@ -72,13 +72,13 @@ class Stage:
 
     Attributes
     ----------
-    name: the stage, its config section, its rule, `stages/<name>.py`, `tests/stages/test_<name>.py`, `docs/stages/<name>.md`.
+    name: the stage, its config section, its rule, `stages/<name>.py`, its test and its docs page.
     version: goes up whenever the output changes for the same input and config; a golden test fails if it did not.
     level: what one call processes: one recording, one subject or the whole cohort.
     summary: one sentence, shown by `brainlm-data --help`.
     Config: this stage's section of config.yaml, and nothing else.
     inputs, outputs: names of artifacts (`paths.ARTIFACTS`). An input that not every recording has (a T1w) is absent
-        from `Files`; a cohort-level stage gets of each recording-level input a directory-free list in `meta["recordings"]`.
+        from `Files`; a cohort-level stage finds recording-level inputs in `meta["recordings"]`.
     run: `run(inputs, outputs, config) -> facts`. Writes every output; returns facts for the sidecars: keys common to
         all outputs, and under an artifact's name what is true of that artifact alone (units, column descriptions).
         Raises `Refused` for a recording that can never be processed.

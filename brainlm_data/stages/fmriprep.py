@@ -30,7 +30,9 @@ class Config(StageConfig):
     fs_reconall: bool = Field(False, description="run FreeSurfer's surface reconstruction (hours)")
     n_procs: int = Field(4, ge=1, description="--nprocs")
     mem_mb: int = Field(16000, ge=4000, description="--mem-mb")
-    work_dir: Path | None = Field(None, description="fMRIPrep's work folder (80-100 GB a subject); null: below outdir/work")
+    work_dir: Path | None = Field(
+        None, description="fMRIPrep's work folder (80-100 GB a subject); null: below outdir/work"
+    )
     extra: list[str] = Field([], description="further options of fMRIPrep, one list item a word")
 
 
@@ -52,7 +54,9 @@ def bids_root(file: Path) -> Path:
     for folder in file.parents:
         if (folder / "dataset_description.json").exists():
             return folder
-    raise InputError(f"{file}: no dataset_description.json in any folder above it", "fMRIPrep needs a valid BIDS dataset")
+    raise InputError(
+        f"{file}: no dataset_description.json in any folder above it", "fMRIPrep needs a valid BIDS dataset"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -75,8 +79,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     status = subprocess.run(call, stdin=subprocess.DEVNULL, check=False).returncode
     page = derivatives / f"sub-{inputs.meta['subject']}.html"
     if status != 0 or not page.exists():
-        raise InputError(f"fMRIPrep ended with status {status}" + ("" if page.exists() else f" and wrote no {page.name}"),
-                         "read its messages above in this log; is docker running?")  # fmt: skip
+        raise InputError(
+            f"fMRIPrep ended with status {status}; its report is {page}",
+            "read its messages in this log; is docker running?",
+        )
     record = {"Command": call, "Image": config.image, "Report": str(page), "Derivatives": str(derivatives)}
     outputs["fmriprep_run"].write_text(json.dumps(record, indent=2))
     return record

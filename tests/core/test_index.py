@@ -33,7 +33,12 @@ def test_inherited_metadata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("select", "count"),
-    [({"subject": ["01"]}, 4), ({"subject": ["sub-01"]}, 4), ({"task": ["rest"], "run": ["01"]}, 2), ({"session": ["x"]}, 0)],
+    [
+        ({"subject": ["01"]}, 4),
+        ({"subject": ["sub-01"]}, 4),
+        ({"task": ["rest"], "run": ["01"]}, 2),
+        ({"session": ["x"]}, 0),
+    ],
 )
 def test_select(tmp_path: Path, select: dict[str, list[str]], count: int) -> None:
     root = write_bids(tmp_path, tasks=("rest", "nback"), runs=("1", "2"))

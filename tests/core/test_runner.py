@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from brainlm_data.bundle import run_bundle
-from brainlm_data.dag import Dag, load_job
+from brainlm_data.dag import Dag
 from brainlm_data.errors import InputError
+from brainlm_data.wiring import load_job
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
 

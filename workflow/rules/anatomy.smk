@@ -6,16 +6,16 @@ rule anat:
         unpack(dag["anat"].inputs),
     output:
         manifest=dag["anat"].manifest,
-    params:
-        cfg=dag["anat"].signature,
-        repairs=dag["anat"].repairs,
     log:
         dag["anat"].log,
+    container:
+        dag.config.container
     threads: dag["anat"].threads
     resources:
         mem_mb=3000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["anat"].signature,
+        repairs=dag["anat"].repairs,
     shell:
         dag.command("anat")
 
@@ -26,15 +26,15 @@ rule fmriprep:
         unpack(dag["fmriprep"].inputs),
     output:
         manifest=dag["fmriprep"].manifest,
-    params:
-        cfg=dag["fmriprep"].signature,
-        repairs=dag["fmriprep"].repairs,
     log:
         dag["fmriprep"].log,
+    container:
+        dag.config.container
     threads: dag["fmriprep"].threads
     resources:
         mem_mb=16000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["fmriprep"].signature,
+        repairs=dag["fmriprep"].repairs,
     shell:
         dag.command("fmriprep")

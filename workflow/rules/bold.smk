@@ -6,16 +6,16 @@ rule motion:
         unpack(dag["motion"].inputs),
     output:
         manifest=dag["motion"].manifest,
-    params:
-        cfg=dag["motion"].signature,
-        repairs=dag["motion"].repairs,
     log:
         dag["motion"].log,
+    container:
+        dag.config.container
     threads: dag["motion"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["motion"].signature,
+        repairs=dag["motion"].repairs,
     shell:
         dag.command("motion")
 
@@ -25,16 +25,16 @@ rule coreg:
         unpack(dag["coreg"].inputs),
     output:
         manifest=dag["coreg"].manifest,
-    params:
-        cfg=dag["coreg"].signature,
-        repairs=dag["coreg"].repairs,
     log:
         dag["coreg"].log,
+    container:
+        dag.config.container
     threads: dag["coreg"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["coreg"].signature,
+        repairs=dag["coreg"].repairs,
     shell:
         dag.command("coreg")
 
@@ -44,16 +44,16 @@ rule sample:
         unpack(dag["sample"].inputs),
     output:
         manifest=dag["sample"].manifest,
-    params:
-        cfg=dag["sample"].signature,
-        repairs=dag["sample"].repairs,
     log:
         dag["sample"].log,
+    container:
+        dag.config.container
     threads: dag["sample"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["sample"].signature,
+        repairs=dag["sample"].repairs,
     shell:
         dag.command("sample")
 
@@ -64,16 +64,16 @@ rule ingest:
         unpack(dag["ingest"].inputs),
     output:
         manifest=dag["ingest"].manifest,
-    params:
-        cfg=dag["ingest"].signature,
-        repairs=dag["ingest"].repairs,
     log:
         dag["ingest"].log,
+    container:
+        dag.config.container
     threads: dag["ingest"].threads
     resources:
         mem_mb=3000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["ingest"].signature,
+        repairs=dag["ingest"].repairs,
     shell:
         dag.command("ingest")
 
@@ -84,15 +84,15 @@ rule keep:
         unpack(dag["keep"].inputs),
     output:
         manifest=dag["keep"].manifest,
-    params:
-        cfg=dag["keep"].signature,
-        repairs=dag["keep"].repairs,
     log:
         dag["keep"].log,
+    container:
+        dag.config.container
     threads: dag["keep"].threads
     resources:
         mem_mb=4000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["keep"].signature,
+        repairs=dag["keep"].repairs,
     shell:
         dag.command("keep")

@@ -9,16 +9,16 @@ rule collate:
         recordings=dag["collate"].file("recordings"),
         scaler=dag["collate"].file("scaler"),
         card=dag["collate"].file("card"),
-    params:
-        cfg=dag["collate"].signature,
-        repairs=dag["collate"].repairs,
     log:
         dag["collate"].log,
+    container:
+        dag.config.container
     threads: dag["collate"].threads
     resources:
         mem_mb=4000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["collate"].signature,
+        repairs=dag["collate"].repairs,
     shell:
         dag.command("collate")
 
@@ -33,16 +33,16 @@ rule train:
         model_scaler=dag["train"].file("model_scaler"),
         model_card=dag["train"].file("model_card"),
         train_log=dag["train"].file("train_log"),
-    params:
-        cfg=dag["train"].signature,
-        repairs=dag["train"].repairs,
     log:
         dag["train"].log,
+    container:
+        dag.config.container
     threads: dag["train"].threads
     resources:
         mem_mb=8000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["train"].signature,
+        repairs=dag["train"].repairs,
     shell:
         dag.command("train", "brainlm-model")
 
@@ -55,16 +55,16 @@ rule evaluate:
         masked_json=dag["evaluate"].file("masked_json"),
         masked_csv=dag["evaluate"].file("masked_csv"),
         masked_example=dag["evaluate"].file("masked_example"),
-    params:
-        cfg=dag["evaluate"].signature,
-        repairs=dag["evaluate"].repairs,
     log:
         dag["evaluate"].log,
+    container:
+        dag.config.container
     threads: dag["evaluate"].threads
     resources:
         mem_mb=8000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["evaluate"].signature,
+        repairs=dag["evaluate"].repairs,
     shell:
         dag.command("evaluate", "brainlm-model")
 
@@ -80,16 +80,16 @@ rule figures:
             caption="../report/figure.rst",
         ),
         png=dag["figures"].files(".png"),
-    params:
-        cfg=dag["figures"].signature,
-        repairs=dag["figures"].repairs,
     log:
         dag["figures"].log,
+    container:
+        dag.config.container
     threads: dag["figures"].threads
     resources:
         mem_mb=4000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["figures"].signature,
+        repairs=dag["figures"].repairs,
     shell:
         dag.command("figures", "brainlm-model")
 
@@ -100,15 +100,15 @@ rule report:
     output:
         manifest=dag["report"].manifest,
         page=report(dag["report"].file("report"), category="report", caption="../report/report.rst"),
-    params:
-        cfg=dag["report"].signature,
-        repairs=dag["report"].repairs,
     log:
         dag["report"].log,
+    container:
+        dag.config.container
     threads: dag["report"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["report"].signature,
+        repairs=dag["report"].repairs,
     shell:
         dag.command("report", "brainlm-model")

@@ -6,16 +6,16 @@ rule confounds:
         unpack(dag["confounds"].inputs),
     output:
         manifest=dag["confounds"].manifest,
-    params:
-        cfg=dag["confounds"].signature,
-        repairs=dag["confounds"].repairs,
     log:
         dag["confounds"].log,
+    container:
+        dag.config.container
     threads: dag["confounds"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["confounds"].signature,
+        repairs=dag["confounds"].repairs,
     shell:
         dag.command("confounds")
 
@@ -25,16 +25,16 @@ rule filter:
         unpack(dag["filter"].inputs),
     output:
         manifest=dag["filter"].manifest,
-    params:
-        cfg=dag["filter"].signature,
-        repairs=dag["filter"].repairs,
     log:
         dag["filter"].log,
+    container:
+        dag.config.container
     threads: dag["filter"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["filter"].signature,
+        repairs=dag["filter"].repairs,
     shell:
         dag.command("filter")
 
@@ -44,16 +44,16 @@ rule denoise:
         unpack(dag["denoise"].inputs),
     output:
         manifest=dag["denoise"].manifest,
-    params:
-        cfg=dag["denoise"].signature,
-        repairs=dag["denoise"].repairs,
     log:
         dag["denoise"].log,
+    container:
+        dag.config.container
     threads: dag["denoise"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["denoise"].signature,
+        repairs=dag["denoise"].repairs,
     shell:
         dag.command("denoise")
 
@@ -63,16 +63,16 @@ rule parcellate:
         unpack(dag["parcellate"].inputs),
     output:
         manifest=dag["parcellate"].manifest,
-    params:
-        cfg=dag["parcellate"].signature,
-        repairs=dag["parcellate"].repairs,
     log:
         dag["parcellate"].log,
+    container:
+        dag.config.container
     threads: dag["parcellate"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["parcellate"].signature,
+        repairs=dag["parcellate"].repairs,
     shell:
         dag.command("parcellate")
 
@@ -82,16 +82,16 @@ rule resample:
         unpack(dag["resample"].inputs),
     output:
         manifest=dag["resample"].manifest,
-    params:
-        cfg=dag["resample"].signature,
-        repairs=dag["resample"].repairs,
     log:
         dag["resample"].log,
+    container:
+        dag.config.container
     threads: dag["resample"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["resample"].signature,
+        repairs=dag["resample"].repairs,
     shell:
         dag.command("resample")
 
@@ -101,15 +101,15 @@ rule qc:
         unpack(dag["qc"].inputs),
     output:
         manifest=dag["qc"].manifest,
-    params:
-        cfg=dag["qc"].signature,
-        repairs=dag["qc"].repairs,
     log:
         dag["qc"].log,
+    container:
+        dag.config.container
     threads: dag["qc"].threads
     resources:
         mem_mb=2000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["qc"].signature,
+        repairs=dag["qc"].repairs,
     shell:
         dag.command("qc")

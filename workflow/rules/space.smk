@@ -6,16 +6,16 @@ rule template:
         unpack(dag["template"].inputs),
     output:
         manifest=dag["template"].manifest,
-    params:
-        cfg=dag["template"].signature,
-        repairs=dag["template"].repairs,
     log:
         dag["template"].log,
+    container:
+        dag.config.container
     threads: dag["template"].threads
     resources:
         mem_mb=1000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["template"].signature,
+        repairs=dag["template"].repairs,
     shell:
         dag.command("template")
 
@@ -25,15 +25,15 @@ rule atlas:
         unpack(dag["atlas"].inputs),
     output:
         manifest=dag["atlas"].manifest,
-    params:
-        cfg=dag["atlas"].signature,
-        repairs=dag["atlas"].repairs,
     log:
         dag["atlas"].log,
+    container:
+        dag.config.container
     threads: dag["atlas"].threads
     resources:
         mem_mb=1000,
-    container:
-        dag.config.container
+    params:
+        cfg=dag["atlas"].signature,
+        repairs=dag["atlas"].repairs,
     shell:
         dag.command("atlas")

@@ -4,19 +4,19 @@
 
 rule all:
     default_target: True
-    localrule: True
     input:
         dag["report"].manifests,
         dag.manifests(dag.image_stages()),
+    localrule: True
 
 
 rule preprocess:
-    localrule: True
     input:
         dag.manifests(dag.image_stages()),
+    localrule: True
 
 
 rule dataset:
-    localrule: True
     input:
         dag["collate"].manifests,
+    localrule: True

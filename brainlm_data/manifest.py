@@ -1,0 +1,59 @@
+"""Manifests and receipts: what a job wrote, and whether it still stands.
+
+A manifest is what a bundle's job writes last: its recordings, outputs with digests, refusals with reasons. A receipt is
+the same for one recording, kept apart because Snakemake deletes declared outputs before a rerun.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import sidecar
+from brainlm_data.errors import InputError
+
+COHORT = "cohort"
+Manifest = dict[str, Any]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest. Raises InputError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"manifest {path}: {error}", "run the stage before this one, or the whole DAG again"
+        ) from error
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """A receipt; empty where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def describe_output(path: Path) -> dict[str, Any]:
+    """Path, size, mtime and sha256 of an output, as they stand in a manifest."""
+    size, mtime = sidecar.stat_of(path)
+    return {"path": str(path), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
+
+
+def outputs_hold(entry: Mapping[str, Any], digests: bool) -> bool:
+    """True where every output of a manifest entry is still what was written.
+
+    A file whose size and mtime are as recorded is taken as good. Where they differ, its digest decides if `digests`.
+    """
+    for output in entry.get("outputs", {}).values():
+        path = Path(output["path"])
+        if not path.exists():
+            return False
+        size, mtime = sidecar.stat_of(path)
+        if size != output["size"]:
+            return False
+        if mtime != output["mtime_ns"] and (not digests or sidecar.digest(path) != output["sha256"]):
+            return False
+    return True
