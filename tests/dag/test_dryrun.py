@@ -1,0 +1,85 @@
+"""The DAG over a matrix of small BIDS trees: `snakemake -n` plans exactly the jobs that it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import write_bids
+from tests.dag.snake import planned, snakemake
+
+PER_RECORDING = ("motion", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample", "qc")
+COHORT = ("template", "atlas", "collate", "train", "evaluate", "figures", "report")
+
+TREES: dict[str, tuple[dict[str, Any], int, int]] = {
+    # tree: (arguments of write_bids, subjects with a T1w, recordings)
+    "one subject, one run": ({"subjects": ("01",)}, 1, 1),
+    "sessions, tasks and runs": ({"tasks": ("rest", "nback"), "sessions": ("a", "b"), "runs": ("1", "2")}, 2, 16),
+    "no T1w": ({"t1w": False}, 0, 2),
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_jobs_of_a_tree(tmp_path: Path, tree: str) -> None:
+    arguments, subjects, recordings = TREES[tree]
+    bids = write_bids(tmp_path / "bids", **arguments)
+    jobs = planned(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out")})
+    expected = dict.fromkeys(COHORT, 1) | dict.fromkeys(PER_RECORDING, recordings)
+    assert jobs == expected | ({"anat": subjects} if subjects else {})
+
+
+def test_bundles_make_fewer_jobs(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids", subjects=("01", "02", "03", "04"), tasks=("rest", "nback"))
+    jobs = planned(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "bundle_size": 4}, "preprocess")
+    assert jobs == dict.fromkeys(("template", "atlas"), 1) | dict.fromkeys(("anat", *PER_RECORDING), 2)
+
+
+def test_single_targets_and_selection(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids", tasks=("rest", "nback"))
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "select": {"task": ["rest"], "subject": ["02"]}}
+    assert planned(tmp_path, config, "preprocess") == dict.fromkeys(("template", "atlas", "anat", *PER_RECORDING), 1)
+    for target, last in (("dataset", "collate"), ("train", "train"), ("evaluate", "evaluate"), ("figures", "figures")):
+        jobs = planned(tmp_path, config, target)
+        followers = COHORT[COHORT.index(last) + 1 :]
+        assert last in jobs and not set(followers) & set(jobs)
+
+
+def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "keep": ["denoised"]}
+    assert planned(tmp_path, config)["keep"] == 2
+
+
+def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}
+    jobs = planned(tmp_path, config)
+    assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
+    assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
+
+
+def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out")}
+    output = snakemake(tmp_path, config, "-n", "--config", "filter={high_hz: wrong}", check=False)
+    assert "filter.high_hz" in output and "valid number" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"bids_dir": "/nowhere"}, ["no folder /nowhere", "bids_dir="]),
+        ({"select": {"subject": ["99"]}}, ["accepts none of the 2 recordings", "01, 02"]),
+        ({"atlass": {}}, ["unknown key atlass", "atlas"]),
+    ],
+)
+def test_bad_input_is_one_line_before_any_job(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out")} | change
+    output = snakemake(tmp_path, config, "-n", check=False)
+    assert "Traceback" not in output
+    for word in words:
+        assert word in output
