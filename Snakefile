@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 
 from brainlm_data.dag import Dag
 from brainlm_data.errors import BrainLMError
-from brainlm_data.stages import STAGES as DATA
+from brainlm_data.pipeline import STAGES as DATA
 from brainlm_model.stages import STAGES as MODEL
 
 min_version("9.27")

@@ -16,7 +16,7 @@ from brainlm_data.stage import Stage
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainlm-data`."""
-    from brainlm_data.stages import STAGES
+    from brainlm_data.pipeline import STAGES
 
     parser = argparse.ArgumentParser(
         prog="brainlm-data",
@@ -53,14 +53,14 @@ def summary(stages: Sequence[Stage]) -> str:
 
 def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> None:
     """Add `run STAGE` to a parser. `own`: stages of this program; `stages`: all stages they may depend on."""
-    run = commands.add_parser("run", help="run one stage", description="Run one stage.\n\n" + summary(own),
-                              formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    plain = argparse.RawDescriptionHelpFormatter
+    text = "Run one stage.\n\n" + summary(own)
+    run = commands.add_parser("run", help="run one stage", description=text, formatter_class=plain)
     names = run.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for stage in own:
-        keys = "\n".join(f"  {stage.name}.{k}: {f.description or ''} (default {f.get_default(call_default_factory=True)!r})"
-                         for k, f in stage.Config.model_fields.items())  # fmt: skip
-        sub = names.add_parser(stage.name, help=stage.summary, epilog=f"config keys:\n{keys}",
-                               description=stage.summary, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        sub = names.add_parser(
+            stage.name, help=stage.summary, description=stage.summary, epilog=_config_keys(stage), formatter_class=plain
+        )
         by_hand = sub.add_argument_group("by hand")
         by_hand.add_argument("--configfile", type=Path, help="a config.yaml; defaults where it is silent")
         by_hand.add_argument("--bids-dir", type=Path, help="BIDS dataset (bids_dir)")
@@ -77,6 +77,15 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         by_rule.add_argument("--signature", help="version, section and names as JSON")
         by_rule.add_argument("--repairs", type=int, default=0, help="how often its outputs were found damaged")
         sub.set_defaults(call=lambda arguments: _run(arguments, stages))
+
+
+def _config_keys(stage: Stage) -> str:
+    """The stage's section of config.yaml, one line a key."""
+    lines = [
+        f"  {stage.name}.{key}: {field.description or ''} (default {field.get_default(call_default_factory=True)!r})"
+        for key, field in stage.Config.model_fields.items()
+    ]
+    return "\n".join(["config keys:", *lines])
 
 
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:

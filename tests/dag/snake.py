@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.dag import Dag
-from brainlm_data.stages import STAGES as DATA
+from brainlm_data.pipeline import STAGES as DATA
 from brainlm_model.stages import STAGES as MODEL
 from tests.conftest import ROOT
 

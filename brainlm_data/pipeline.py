@@ -1,0 +1,42 @@
+"""The stages, in order. Adding one: write `stages/<name>.py`, list it here, add its rule (see CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+from brainlm_data.stage import Stage
+from brainlm_data.stages import (
+    anat,
+    atlas,
+    collate,
+    confounds,
+    coreg,
+    denoise,
+    filter,
+    fmriprep,
+    ingest,
+    keep,
+    motion,
+    parcellate,
+    qc,
+    resample,
+    sample,
+    template,
+)
+
+STAGES: tuple[Stage, ...] = (
+    template.STAGE,
+    atlas.STAGE,
+    anat.STAGE,
+    fmriprep.STAGE,
+    motion.STAGE,
+    coreg.STAGE,
+    sample.STAGE,
+    ingest.STAGE,
+    confounds.STAGE,
+    filter.STAGE,
+    denoise.STAGE,
+    parcellate.STAGE,
+    resample.STAGE,
+    keep.STAGE,
+    qc.STAGE,
+    collate.STAGE,
+)
