@@ -47,6 +47,7 @@ class Job:
     repairs: int = 0
 
     def path(self, artifact: str, prefix: str) -> Path:
+        """Path of an output of a unit of this job."""
         return paths.artifact_path(artifact, self.outdir, prefix, self.names)
 
 

@@ -6,11 +6,13 @@ are manifests, one per stage and bundle (docs/decisions/manifests.md says why).
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from brainlm_data import paths, sidecar
@@ -232,6 +234,24 @@ class Dag:
             listing = {"units": units, "subject_bundles": self._subject_bundles.get(bundle, [])}
             if level == "cohort":
                 listing["bundles"] = self.bundles
-            path = paths.listing_path(self.outdir, level, bundle)
-            if not path.exists() or json.loads(path.read_text()) != listing:
-                sidecar.write_json(path, listing)
+            _write_changed(paths.listing_path(self.outdir, level, bundle), listing)
+        _write_changed(self.outdir / "derivatives" / "dataset_description.json", self._description())
+
+    def _description(self) -> dict[str, Any]:
+        """dataset_description.json of the derivatives, as BIDS-Derivatives asks for."""
+        raw = self.config.bids_dir / "dataset_description.json"
+        source = json.loads(raw.read_text()) if raw.exists() else {}
+        return {
+            "Name": f"{source.get('Name', self.config.bids_dir.name)}: parcel series and what led to them",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
+            "SourceDatasets": [{key: source[key] for key in ("DatasetDOI", "Name") if key in source}],
+            "License": source.get("License", "that of the source dataset"),
+        }
+
+
+def _write_changed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON only where the content is not there already, so that mtimes mean something."""
+    if not path.exists() or json.loads(path.read_text()) != content:
+        sidecar.write_json(path, content)
