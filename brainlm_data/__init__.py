@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
-    from brainlm_data.prepare import prepare
+    from brainlm_data.cli import add_run, dispatch
+    from brainlm_data.cli import summary as stage_summary
+    from brainlm_data.pipeline import STAGES
+    from brainlm_data.scaler import prepare
     from brainlm_data.store import open_store
 
 __all__ = [
-    "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Stage", "StageConfig",
-    "open_store", "prepare",
+    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Stage", "StageConfig",
+    "add_run", "dispatch", "open_store", "prepare", "stage_summary",
 ]  # fmt: skip
+
+_HEAVY = {  # imported only when they are asked for
+    "STAGES": ("pipeline", "STAGES"),
+    "add_run": ("cli", "add_run"),
+    "dispatch": ("cli", "dispatch"),
+    "open_store": ("store", "open_store"),
+    "prepare": ("scaler", "prepare"),
+    "stage_summary": ("cli", "summary"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import heavy parts only when they are asked for."""
-    if name == "open_store":
-        from brainlm_data.store import open_store
-
-        return open_store
-    if name == "prepare":
-        from brainlm_data.prepare import prepare
-
-        return prepare
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HEAVY[name]
+    return getattr(import_module(f"brainlm_data.{module}"), attribute)

@@ -7,18 +7,22 @@ Unser (1999), doi:10.1109/79.799930.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
+Double = NDArray[np.floating[Any]]
 PAD = 2  # mirrored voxels around the coefficients, so that no kernel tests for edges
 POLE = np.sqrt(3.0) - 2.0  # of the cubic B-spline's prefilter
 HORIZON = 12  # POLE**12 is below the resolution of float32
-_OPTIONS = {"cache": True, "fastmath": {"contract", "reassoc", "nsz"}, "nogil": True}
+kernel: Any = njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, nogil=True)  # NaN keeps its meaning
+inlined: Any = njit(inline="always")
 
 
-@njit(**_OPTIONS)
+@kernel
 def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
     """Prefilter along axis 1 of (a, n, b), in place; rows of b contiguous values are filtered together."""
     planes, n, width = data.shape
@@ -50,7 +54,7 @@ def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
                 data[a, k, b] = z * (data[a, k + 1, b] - data[a, k, b])
 
 
-@njit(**_OPTIONS)
+@kernel
 def _pad(volume: Float, pad: int) -> Float:
     """Copy with `pad` mirrored voxels on every side."""
     nx, ny, nz = volume.shape
@@ -64,7 +68,7 @@ def _pad(volume: Float, pad: int) -> Float:
     return out
 
 
-@njit(inline="always")
+@inlined
 def _mirror(index: int, n: int) -> int:
     if n == 1:
         return 0
@@ -93,8 +97,8 @@ def padded(volume: Float) -> Float:
     return _pad(np.ascontiguousarray(volume, dtype=np.float32), PAD)
 
 
-@njit(inline="always")
-def _weights(t: float) -> tuple[float, float, float, float]:
+@inlined
+def _weights(t: float) -> Any:
     """Cubic B-spline weights of the four neighbours at fraction t in [0, 1)."""
     one, sixth = np.float32(1.0), np.float32(1.0 / 6.0)
     s = one - t
@@ -104,8 +108,8 @@ def _weights(t: float) -> tuple[float, float, float, float]:
     return w0, w1, one - w0 - w1 - w3, w3
 
 
-@njit(inline="always")
-def cubic_at(c: Float, x: float, y: float, z: float) -> float:
+@inlined
+def cubic_at(c: Float, x: float, y: float, z: float) -> Any:
     """Value of the spline with padded coefficients c at voxel coordinates within [-1, n)."""
     i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
     a0, a1, a2, a3 = _weights(np.float32(x - i))
@@ -124,7 +128,7 @@ def cubic_at(c: Float, x: float, y: float, z: float) -> float:
     return total
 
 
-@njit(inline="always")
+@inlined
 def linear_at(v: Float, x: float, y: float, z: float) -> float:
     """Trilinear value of the padded volume v at voxel coordinates within [-1, n)."""
     i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
@@ -140,8 +144,8 @@ def linear_at(v: Float, x: float, y: float, z: float) -> float:
     return (one - a) * low + a * high
 
 
-@njit(**_OPTIONS)
-def _sample(source: Float, points: NDArray[np.float64], m: NDArray[np.float64], cubic: bool, margin: float) -> Float:
+@kernel
+def _sample(source: Float, points: Double, m: Double, cubic: bool, margin: float) -> Float:
     nx, ny, nz = source.shape[0] - 4, source.shape[1] - 4, source.shape[2] - 4
     out = np.empty(len(points), np.float32)
     for n in range(len(points)):
@@ -159,9 +163,7 @@ def _sample(source: Float, points: NDArray[np.float64], m: NDArray[np.float64], 
     return out
 
 
-def sample(
-    source: Float, points: NDArray[np.float64], matrix: NDArray[np.float64], cubic: bool = True, margin: float = 0.5
-) -> Float:
+def sample(source: Float, points: Double, matrix: Double, cubic: bool = True, margin: float = 0.5) -> Float:
     """Interpolate at matrix @ point.
 
     Parameters
@@ -173,10 +175,8 @@ def sample(
     return _sample(source, np.ascontiguousarray(points, dtype=np.float64), np.ascontiguousarray(matrix), cubic, margin)
 
 
-@njit(**_OPTIONS)
-def _always_inside(
-    points: NDArray[np.float64], matrices: NDArray[np.float64], usable: NDArray[np.bool_], margin: float
-) -> NDArray[np.bool_]:
+@kernel
+def _always_inside(points: Double, matrices: Double, usable: NDArray[np.bool_], margin: float) -> NDArray[np.bool_]:
     nx, ny, nz = usable.shape
     out = np.ones(len(points), np.bool_)
     for n in range(len(points)):
@@ -201,7 +201,7 @@ def _always_inside(
 
 
 def always_inside(
-    points: NDArray[np.float64], matrices: NDArray[np.float64], usable: NDArray[np.bool_], margin: float = 0.5
+    points: Double, matrices: Double, usable: NDArray[np.bool_], margin: float = 0.5
 ) -> NDArray[np.bool_]:
     """Which points (n, 3) fall on a usable voxel under EVERY matrix (T, 3 or 4, 4) that takes them to voxels.
 

@@ -13,6 +13,7 @@ does not matter.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 COLUMNS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def rotation(vector: NDArray[np.float64]) -> Matrix:
+def rotation(vector: Matrix) -> Matrix:
     """Rotation matrix (3, 3) of a rotation vector (radians), by Rodrigues' formula."""
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
@@ -35,7 +36,7 @@ def rotation(vector: NDArray[np.float64]) -> Matrix:
     return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
 
 
-def about(vector: NDArray[np.float64], translation: NDArray[np.float64], centre: NDArray[np.float64]) -> Matrix:
+def about(vector: Matrix, translation: Matrix, centre: Matrix) -> Matrix:
     """Matrix of x -> R (x - centre) + centre + translation, R from a rotation vector."""
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(vector)
@@ -54,7 +55,7 @@ def fsl_frame(affine: Matrix, shape: tuple[int, int, int]) -> Matrix:
     return scale @ np.linalg.inv(canonical)
 
 
-def parameters(matrices: Matrix, affine: Matrix, shape: tuple[int, int, int], centre: NDArray[np.float64]) -> Matrix:
+def parameters(matrices: Matrix, affine: Matrix, shape: tuple[int, int, int], centre: Matrix) -> Matrix:
     """Motion parameters (T, 6) of motion matrices (T, 4, 4): trans (mm), rot (rad); see the module's text.
 
     `affine`, `shape`: the reference image's. `centre`: its centre of gravity, RAS mm.
@@ -72,7 +73,7 @@ def parameters(matrices: Matrix, affine: Matrix, shape: tuple[int, int, int], ce
     return out
 
 
-def matrices_of(params: Matrix, affine: Matrix, shape: tuple[int, int, int], centre: NDArray[np.float64]) -> Matrix:
+def matrices_of(params: Matrix, affine: Matrix, shape: tuple[int, int, int], centre: Matrix) -> Matrix:
     """The inverse of `parameters`: (T, 6) -> (T, 4, 4)."""
     frame = fsl_frame(affine, shape)
     back = np.linalg.inv(frame)
@@ -90,7 +91,7 @@ def matrices_of(params: Matrix, affine: Matrix, shape: tuple[int, int, int], cen
     return out
 
 
-def displacement(params: Matrix, radius: float = 50.0) -> NDArray[np.float64]:
+def displacement(params: Matrix, radius: float = 50.0) -> Matrix:
     """Framewise displacement (T,) in mm, NaN for the first volume (Power et al., 2012)."""
     steps = np.abs(np.diff(params, axis=0)) * np.array([1, 1, 1, radius, radius, radius])
     return np.concatenate([[np.nan], steps.sum(1)])

@@ -18,6 +18,14 @@ def register(commands: Any) -> None:
     verify.add_argument("outdir", type=Path)
     verify.set_defaults(call=_verify)
 
+    fmriprep = commands.add_parser("fmriprep-command", help="show the fMRIPrep call of a subject, without running it")
+    fmriprep.add_argument("subject", help="label, without sub-")
+    fmriprep.add_argument("--bids-dir", type=Path, required=True)
+    fmriprep.add_argument("--outdir", type=Path, required=True)
+    fmriprep.add_argument("--configfile", type=Path)
+    fmriprep.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    fmriprep.set_defaults(call=_fmriprep_command)
+
     simulate = commands.add_parser("simulate", help="write a simulated BIDS dataset with known truth")
     from brainlm_data.simulate import add_arguments
 
@@ -34,6 +42,20 @@ def _index(arguments: argparse.Namespace) -> None:
         print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{'yes' if f'sub-{r.subject}' in with_t1w else 'no'}")
     for reason in index.ignored:
         print(f"ignored: {reason}")
+
+
+def _fmriprep_command(arguments: argparse.Namespace) -> None:
+    import shlex
+
+    from brainlm_data.cli import read_config
+    from brainlm_data.config import section_from
+    from brainlm_data.stages import fmriprep
+
+    config = section_from(read_config(arguments).get("fmriprep", {}), fmriprep.STAGE)
+    assert isinstance(config, fmriprep.Config)
+    derivatives = arguments.outdir / "derivatives" / "fmriprep"
+    work = config.work_dir or arguments.outdir / "work" / "fmriprep-scratch"
+    print(shlex.join(fmriprep.command(arguments.bids_dir, derivatives, work, arguments.subject, config)))
 
 
 def _verify(arguments: argparse.Namespace) -> None:

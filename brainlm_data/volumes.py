@@ -42,9 +42,9 @@ class Run:
         try:
             image: Any = nib.load(path)
             header, shape = image.header, tuple(int(n) for n in image.shape)
-            self.dtype = np.dtype(header.get_data_dtype())
-            self._offset = int(header.get_data_offset())
-            self._slope, self._intercept = header.get_slope_inter()
+            proxy = image.dataobj  # the loaded header has lost offset and scaling; its proxy keeps them
+            self.dtype, self._offset = np.dtype(proxy.dtype), int(proxy.offset)
+            self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
             time_unit = header.get_xyzt_units()[1]
         except Exception as error:  # nibabel raises many kinds on a damaged header
             raise Refused(f"{path}: not a readable NIfTI image ({error})", "export or download it again") from error
@@ -73,7 +73,7 @@ class Run:
             for index in range(self.n_volumes):
                 raw = pieces.take(count * self.dtype.itemsize, f"volume {index + 1} of {self.n_volumes}")
                 volume = np.frombuffer(raw, self.dtype).astype(np.float32)
-                if self._slope is not None and (self._slope, self._intercept) != (1.0, 0.0):
+                if (self._slope, self._intercept) != (1.0, 0.0):
                     volume *= np.float32(self._slope)
                     volume += np.float32(self._intercept)
                 yield volume.reshape(self.shape, order="F")
@@ -158,7 +158,7 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, shape: tuple[int, int, int, int], affine: NDArray[np.float64], dtype: type,
+        self, path: Path, shape: tuple[int, int, int, int], affine: NDArray[np.floating[Any]], dtype: type,
         tr_s: float | None = None, slope: float | None = None,
     ) -> None:  # fmt: skip
         header = nib.Nifti1Header()

@@ -83,7 +83,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             f"fMRIPrep ended with status {status}; its report is {page}",
             "read its messages in this log; is docker running?",
         )
-    record = {"Command": call, "Image": config.image, "Report": str(page), "Derivatives": str(derivatives)}
+    record = {
+        "Command": call,
+        "Image": config.image,
+        "OutputSpace": config.output_space,
+        "Report": str(page),
+        "Derivatives": str(derivatives),
+    }
     outputs["fmriprep_run"].write_text(json.dumps(record, indent=2))
     return record
 

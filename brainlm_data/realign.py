@@ -1,0 +1,215 @@
+"""Rigid least-squares realignment of one volume to a reference, in mm.
+
+Inverse-compositional Gauss-Newton (Baker & Matthews 2004, doi:10.1023/B:VISI.0000011205.11775.fd), as SPM's realign and
+AFNI's 3dvolreg minimise the squared difference: the reference's gradients are computed once, coarse to fine, from the
+previous volume's result. Two choices make it fast and accurate:
+
+* Volumes are used as cubic B-spline coefficients WITHOUT a prefilter, for the reference and for the moved volume alike.
+  This is a B-spline smoothing of about 1.4 voxels FWHM at no cost, under which the variance of the noise hardly
+  depends on the sub-voxel shift; an interpolating spline would be drawn to half-voxel shifts, where it averages most.
+* Residuals have Huber weights (scale from their median absolute deviation) and each volume a gain, so that signal
+  drop-out, spikes and slices of wrong intensity in single volumes do not pull the estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from brainlm_data.interp import Float, cubic_at, kernel, padded
+from brainlm_data.rigid import Matrix, about
+
+EMPTY = 0.05  # gain below which a volume holds no image
+RADIUS = 50.0  # mm; scales rotations, as framewise displacement does
+HUBER, TUKEY = 1.345, 4.685  # standard deviations; both 95% efficient for Gaussian noise
+SMOOTH, SLOPE = np.array([1, 4, 1]) / 6.0, np.array([-0.5, 0.0, 0.5])  # the cubic B-spline and its slope at integers
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A volume's motion matrix (RAS, reference -> volume), its gain, and its residual (share of the contrast)."""
+
+    matrix: Matrix
+    gain: float
+    residual: float
+
+
+@kernel
+def _residuals(source: Float, points: Float, m: Matrix, reference: Float, gain: float, out: Float) -> None:
+    """Moved volume minus gain * reference at each point; NaN outside the field of view."""
+    nx, ny, nz = source.shape[0] - 4, source.shape[1] - 4, source.shape[2] - 4
+    g = np.float32(gain)
+    for n in range(len(points)):
+        p, q, r = points[n, 0], points[n, 1], points[n, 2]
+        x = m[0, 0] * p + m[0, 1] * q + m[0, 2] * r + m[0, 3]
+        y = m[1, 0] * p + m[1, 1] * q + m[1, 2] * r + m[1, 3]
+        z = m[2, 0] * p + m[2, 1] * q + m[2, 2] * r + m[2, 3]
+        if 0.0 <= x <= nx - 1.0 and 0.0 <= y <= ny - 1.0 and 0.0 <= z <= nz - 1.0:
+            out[n] = cubic_at(source, x, y, z) - g * reference[n]
+        else:
+            out[n] = np.nan
+
+
+@kernel
+def _normal(design: Float, residual: Float, limit: float, redescend: bool) -> tuple[Matrix, Matrix]:
+    """Weighted normal equations: sum of w d d' and of w d e, with Huber's weights, or Tukey's, which fall to zero.
+
+    NaN residuals are left out.
+    """
+    left, right = np.zeros((8, 8)), np.zeros(8)
+    part, side = np.zeros((8, 8), np.float32), np.zeros(8, np.float32)
+    c = np.float32(limit)
+    for begin in range(0, len(residual), 512):  # short float32 sums, then float64
+        part[:] = 0
+        side[:] = 0
+        for n in range(begin, min(begin + 512, len(residual))):
+            e = residual[n]
+            if np.isnan(e):
+                continue
+            if redescend:
+                share = e / c
+                w = (np.float32(1.0) - share * share) ** 2 if abs(share) < 1 else np.float32(0.0)
+            else:
+                w = np.float32(1.0) if abs(e) <= c else c / abs(e)
+            for i in range(8):
+                wd = w * design[n, i]
+                side[i] += wd * e
+                for j in range(8):
+                    part[i, j] += wd * design[n, j]
+        left += part
+        right += side
+    return left, right
+
+
+def _blocks(volume: Float, factor: tuple[int, int, int]) -> Float:
+    """Means of blocks of voxels; the last block is filled up with edge values."""
+    if factor == (1, 1, 1):
+        return volume
+    extra = [(0, -n % f) for n, f in zip(volume.shape, factor, strict=True)]
+    if any(after for _, after in extra):
+        volume = np.pad(volume, extra, mode="edge")
+    for axis, f in enumerate(factor):
+        shape = [*volume.shape[:axis], volume.shape[axis] // f, f, *volume.shape[axis + 1 :]]
+        volume = volume.reshape(shape).mean(axis + 1)
+    return volume
+
+
+class _Level:
+    """The reference at one resolution: points, values and design (6 motions, gain) within the head."""
+
+    def __init__(self, reference: Float, affine: Matrix, factor: tuple[int, int, int], centre: Matrix) -> None:
+        self.factor = factor
+        small = _blocks(reference, factor).astype(np.float64)
+        grid = np.diag([*(float(f) for f in factor), 1.0])
+        grid[:3, 3] = (np.array(factor) - 1) / 2
+        self.affine = affine @ grid
+        self.inverse = np.linalg.inv(self.affine)
+        smooth = small
+        for axis in range(3):
+            smooth = ndimage.correlate1d(smooth, SMOOTH, axis, mode="mirror")
+        slopes = []
+        for axis in range(3):
+            slope = small
+            for other in range(3):
+                slope = ndimage.correlate1d(slope, SLOPE if other == axis else SMOOTH, other, mode="mirror")
+            slopes.append(slope)
+        head = smooth > 0.15 * np.percentile(smooth, 98)
+        head = ndimage.binary_dilation(head)
+        inner = np.zeros_like(head)
+        inner[tuple(slice(1, -1) if n > 4 else slice(None) for n in head.shape)] = True  # slopes at edges are halved
+        index = np.argwhere(head & inner)
+        chosen = tuple(index.T)
+        gradient = np.stack([s[chosen] for s in slopes], 1) @ self.inverse[:3, :3]
+        arm = index @ self.affine[:3, :3].T + self.affine[:3, 3] - centre
+        self.points = index.astype(np.float32)
+        self.reference = smooth[chosen].astype(np.float32)
+        design = np.zeros((len(index), 8), np.float32)
+        design[:, :3] = gradient
+        design[:, 3:6] = np.cross(arm, gradient) / RADIUS
+        design[:, 6] = self.reference
+        self.design = design
+        self.contrast = float(self.reference.std()) if len(index) else 0.0
+
+    def fit(
+        self, moved: Float, start: Fit, centre: Matrix, tolerance: float, iterations: int, usual: float | None = None
+    ) -> Fit:
+        """Gauss-Newton from `start` until a step moves the head by less than `tolerance` mm.
+
+        Where `usual`, the residual of good volumes, is given, what is far beyond it has no weight at all.
+        """
+        source = padded(_blocks(moved, self.factor))
+        matrix, gain = start.matrix, start.gain
+        residual = np.empty(len(self.points), np.float32)
+        for _ in range(iterations):
+            _residuals(source, self.points, self.inverse @ matrix @ self.affine, self.reference, gain, residual)
+            sampled = np.abs(residual[::5])
+            inside = sampled[np.isfinite(sampled)]
+            if len(inside) < 100:
+                return Fit(matrix, gain, np.inf)
+            scale = 1.4826 * float(np.median(inside))
+            limit = HUBER * scale if usual is None else TUKEY * usual * self.contrast
+            left, right = _normal(self.design, residual, limit if limit > 0 else np.inf, usual is not None)
+            left[np.diag_indices(8)] += 1e-6 * np.diag(left).max() * np.array([0, 0, 0, 0, 0, 0, 0, 1])
+            step = np.linalg.lstsq(left, right, rcond=None)[0]
+            gain_before, gain = gain, gain + step[6]
+            motion = np.clip(step[:6] / max(gain_before, 1e-3), -10, 10)
+            matrix = matrix @ np.linalg.inv(about(motion[3:] / RADIUS, motion[:3], centre))
+            if np.linalg.norm(motion) < tolerance:
+                break
+        return Fit(matrix, gain, scale / (self.contrast * gain) if gain > EMPTY else np.inf)
+
+
+class Realigner:
+    """Realigns volumes to a reference, one after the other.
+
+    Parameters
+    ----------
+    reference: (x, y, z) finite. affine: its voxel -> RAS mm.
+    coarse_mm: voxel sizes of the coarse levels, coarsest first; the last level is the image's own grid.
+    tolerance: mm; a step that moves the head by less ends the iteration.
+    """
+
+    def __init__(
+        self, reference: Float, affine: Matrix, coarse_mm: tuple[float, ...] = (8.0,), tolerance: float = 0.01
+    ) -> None:
+        zooms = np.sqrt((affine[:3, :3] ** 2).sum(0))
+        self.centre = affine[:3, :3] @ ((np.array(reference.shape) - 1) / 2) + affine[:3, 3]
+        self.tolerance = tolerance
+        factors: list[tuple[int, int, int]] = []
+        for size in (*coarse_mm, 0.0):
+            # at least 6 voxels remain along each axis
+            fx, fy, fz = (
+                max(1, min(round(size / z), n // 6)) for z, n in zip(zooms, reference.shape, strict=True)
+            )  # fmt: skip
+            if (fx, fy, fz) not in factors:
+                factors.append((fx, fy, fz))
+        self.levels = [_Level(reference, affine, factor, self.centre) for factor in factors]
+        self._good = Fit(np.eye(4), 1.0, np.inf)
+        self._usual: list[float] = []
+
+    def fit(self, volume: Float) -> Fit:
+        """Motion of the next volume.
+
+        It starts from the last volume that fitted well. Where the residual is unusual (over twice the median so far),
+        two more fits are tried and the best of the three is taken: from the resting position, and with the weights of
+        the usual residual, which leave out a part of the head whose signal is lost.
+        """
+        volume = np.ascontiguousarray(volume)
+        best = self._from(volume, Fit(self._good.matrix, 1.0, np.inf))
+        usual = float(np.median(self._usual)) if self._usual else np.inf
+        if best.residual > 2 * usual:
+            others = (self._from(volume, Fit(np.eye(4), 1.0, np.inf)), self._from(volume, self._good, usual))
+            best = min(best, *others, key=lambda fit: fit.residual)
+        if best.residual <= 2 * usual and np.isfinite(best.residual):
+            self._good = best
+            self._usual.append(best.residual)
+        return best if np.isfinite(best.residual) else Fit(self._good.matrix, best.gain, np.inf)
+
+    def _from(self, volume: Float, fit: Fit, usual: float | None = None) -> Fit:
+        for level in self.levels:
+            last = level is self.levels[-1]
+            tolerance = self.tolerance if last else 10 * self.tolerance
+            fit = level.fit(volume, fit, self.centre, tolerance, 8 if last else 20, usual)
+        return fit

@@ -1,0 +1,129 @@
+"""One interpolation from the raw image to template space: motion, coregistration and normalization composed.
+
+Imports numba: import this module inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import interp
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.rigid import Matrix, read_itk
+from brainlm_data.stage import Files
+from brainlm_data.volumes import Run
+
+Points = NDArray[np.floating[Any]]
+MARGIN = 0.5  # voxels: a voxel's own extent beyond its centre
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A voxel grid in template space: shape (x, y, z) and affine (voxel -> RAS mm)."""
+
+    shape: tuple[int, int, int]
+    affine: Matrix
+
+    @classmethod
+    def of(cls, path: Path) -> Grid:
+        """The grid of an image file."""
+        image: Any = nib.load(path)
+        return cls(tuple(image.shape[:3]), np.asarray(image.affine, dtype=np.float64))
+
+    @classmethod
+    def around(cls, mask: NDArray[np.bool_], affine: Matrix, size_mm: float) -> Grid:
+        """An isotropic RAS grid at multiples of `size_mm` that holds every voxel of a mask."""
+        places = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
+        low = np.floor(places.min(0) / size_mm)
+        high = np.ceil(places.max(0) / size_mm)
+        out = np.diag([size_mm, size_mm, size_mm, 1.0])
+        out[:3, 3] = low * size_mm
+        nx, ny, nz = (high - low + 1).astype(int)
+        return cls((int(nx), int(ny), int(nz)), out)
+
+    def points(self, chosen: NDArray[np.bool_] | None = None) -> Points:
+        """RAS mm of every voxel, or of the chosen ones, (n, 3), in C order."""
+        index = np.argwhere(np.ones(self.shape, bool) if chosen is None else chosen)
+        return index @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+def read(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """An image (3-D or 4-D, float32) and its grid."""
+    image: Any = nib.load(path)
+    return np.asarray(image.dataobj, dtype=np.float32), Grid.of(path)
+
+
+def pick(data: NDArray[np.float32], grid: Grid, points: Points, outside: float = 0.0) -> NDArray[np.float32]:
+    """Trilinear values of an image at RAS points; `outside` beyond its grid."""
+    values = interp.sample(interp.padded(data), points, np.linalg.inv(grid.affine), cubic=False)
+    return np.where(np.isfinite(values), values, np.float32(outside))
+
+
+class Sampler:
+    """Interpolates every volume of a run at fixed template points.
+
+    Attributes
+    ----------
+    inside: (n,) which points lie on data in EVERY volume: the fixed voxel set of this recording.
+
+    Parameters
+    ----------
+    inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni).
+    points: (n, 3) RAS mm in template space.
+    cubic: cubic B-spline, else trilinear.
+
+    Raises
+    ------
+    Refused: as `Run`; or there is not one motion transform for each volume.
+    InputError: no route to the template.
+    """
+
+    def __init__(self, inputs: Files, points: Points, cubic: bool = True) -> None:
+        self.run, self.cubic = Run(inputs["bold"]), cubic
+        motion = read_itk(inputs["motion_xfm"])
+        if len(motion) != self.run.n_volumes:
+            raise Refused(
+                f"{inputs['motion_xfm']}: {len(motion)} transforms for {self.run.n_volumes} volumes",
+                "run stage motion again",
+            )
+        self.matrices = np.linalg.inv(self.run.affine) @ motion
+        self.boldref_points = to_boldref(inputs, points)
+        self.inside = interp.always_inside(self.boldref_points, self.matrices, self._usable(inputs), MARGIN)
+
+    def _usable(self, inputs: Files) -> NDArray[np.bool_]:
+        """Voxels that hold data: finite in every volume, and not the zeros with which scanners and tools pad."""
+        reference = np.asarray(nib.load(inputs["boldref"]).dataobj)  # type: ignore[attr-defined]
+        usable = np.isfinite(reference) & (reference != 0)
+        if usable.shape != self.run.shape:
+            return np.ones(self.run.shape, bool)  # a reference on a grid of its own
+        if self.run.dtype.kind == "f" and inputs.facts("motion_params").get("HasNonFinite", True):
+            for volume in self.run:
+                usable &= np.isfinite(volume)
+        return usable
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Values (n_inside,) of each volume, in the order of the points."""
+        points = self.boldref_points[self.inside]
+        for volume, matrix in zip(self.run, self.matrices, strict=True):
+            clean = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
+            source = interp.coefficients(clean) if self.cubic else interp.padded(clean)
+            yield interp.sample(source, points, matrix, self.cubic, MARGIN)
+
+
+def to_boldref(inputs: Files, points: Points) -> Points:
+    """Template points -> boldref points, RAS mm. Raises InputError where no route is given."""
+    from brainlm_data.registration import template_to_boldref
+
+    route = {name: inputs.get(name) for name in ("bold_to_t1w", "t1w_to_mni", "bold_to_mni")}
+    if route["bold_to_mni"] is None and (route["bold_to_t1w"] is None or route["t1w_to_mni"] is None):
+        raise InputError(
+            f"{inputs['bold']}: no transform to the template", "stage coreg writes bold_to_t1w or bold_to_mni"
+        )
+    return np.asarray(template_to_boldref(points, **route), dtype=np.float64)

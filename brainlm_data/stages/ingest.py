@@ -1,0 +1,126 @@
+"""ingest: take a recording from fMRIPrep's derivatives, in place of motion, coreg and sample.
+
+fMRIPrep's `desc-preproc_bold` in template space is motion-corrected and normalized already, so every transform is the
+identity and the stage is `sample` on that image. Motion parameters are read from fMRIPrep's confounds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.stage import Facts, Files, Stage
+from brainlm_data.stages import sample
+
+MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+
+
+class Config(sample.Config):
+    """The keys of section sample, for images of fMRIPrep."""
+
+
+def find(folder: Path, recording: str, space: str) -> dict[str, Path]:
+    """fMRIPrep's files of one recording: preproc, boldref, mask, confounds.
+
+    Parameters
+    ----------
+    folder: fMRIPrep's derivatives. space: as fMRIPrep is asked for it, for example `MNI152NLin6Asym:res-2`.
+
+    Raises
+    ------
+    Refused: one of them is missing.
+    """
+    name, *modifiers = space.split(":")
+    entities = "_".join([f"space-{name}", *modifiers])
+    endings = {
+        "preproc": f"{entities}_desc-preproc_bold.nii.gz",
+        "boldref": f"{entities}_boldref.nii.gz",
+        "mask": f"{entities}_desc-brain_mask.nii.gz",
+        "confounds": "desc-confounds_timeseries.tsv",
+    }
+    subject = recording.split("_")[0]
+    found: dict[str, Path] = {}
+    for key, ending in endings.items():
+        matches = sorted((folder / subject).rglob(f"{recording}_{ending}"))
+        if not matches:
+            raise Refused(f"{folder}: no {recording}_{ending}", "did fMRIPrep finish, and with this output space?")
+        found[key] = matches[0]
+    return found
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write what motion and sample would, from fMRIPrep's derivatives.
+
+    Raises
+    ------
+    InputError: fMRIPrep's output space is not the template's.
+    Refused: files of this recording are missing, or their lengths differ.
+    """
+    from brainlm_data.rigid import write_itk
+    from brainlm_data.tables import write_table
+
+    record = json.loads(inputs["fmriprep_run"].read_text())
+    space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask").get("Space")
+    if space != wanted:
+        raise InputError(
+            f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}"
+        )
+    files = find(Path(record["Derivatives"]), inputs.meta["id"], record["OutputSpace"])
+    motion = _motion(files["confounds"])
+    write_table(outputs["motion_params"], MOTION, motion)
+    shutil.copyfile(files["boldref"], outputs["boldref"])
+    shutil.copyfile(files["mask"], outputs["bold_mask"])
+    scratch = outputs["parcels_raw"].parent
+    write_itk(scratch / "identity.txt", np.tile(np.eye(4), (len(motion), 1, 1)))
+    write_itk(scratch / "template.txt", np.eye(4)[None])
+    taken = {name: path for name, path in inputs.items() if name not in {"bold", "fmriprep_run"}}
+    taken |= {"bold": files["preproc"], "motion_xfm": scratch / "identity.txt", "bold_to_mni": scratch / "template.txt"}
+    taken |= {name: outputs[name] for name in ("motion_params", "boldref", "bold_mask")}
+    sidecar = files["preproc"].with_name(files["preproc"].name.removesuffix(".nii.gz") + ".json")
+    metadata = json.loads(sidecar.read_text()) if sidecar.exists() else inputs.meta["metadata"]
+    if "RepetitionTime" not in metadata:
+        raise Refused(f"{sidecar}: no RepetitionTime", "fMRIPrep writes it; is the file whole?")
+    facts = sample.run(Files(taken, {**inputs.meta, "metadata": metadata}), outputs, config)
+    return {**facts, "Image": record["Image"]}
+
+
+def _motion(confounds: Path) -> np.ndarray:
+    """(T, 6) in mm and rad. Raises Refused where a column is missing."""
+    import pandas as pd
+
+    table = pd.read_csv(confounds, sep="\t", na_values=["n/a"])
+    missing = [name for name in MOTION if name not in table]
+    if missing:
+        raise Refused(f"{confounds}: no column {', '.join(missing)}", "is it fMRIPrep's confounds table?")
+    return table[list(MOTION)].to_numpy(float)
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    return (
+        f"fMRIPrep's preprocessed images ({facts['Image']}) were averaged over the voxels of"
+        f" {facts['NumberOfParcels']} parcels in {facts['Space']} space."
+    )
+
+
+STAGE = Stage(
+    name="ingest",
+    version=1,
+    level="recording",
+    summary="Take parcel means and the voxel sample from fMRIPrep's derivatives.",
+    Config=Config,
+    inputs=(
+        "bold", "fmriprep_run", "atlas_dseg", "atlas_table", "template_t1w", "template_mask", "template_probseg",
+    ),
+    outputs=(
+        "motion_params", "boldref", "bold_mask", "parcels_raw", "coverage", "voxel_sample", "sample_mask",
+        "sample_probseg",
+    ),
+    run=run,
+    describe=describe,
+    engine="fmriprep",
+)  # fmt: skip

@@ -1,0 +1,252 @@
+"""motion: rigid head-motion estimation, the first of the two times that the raw image is read.
+
+Method: `brainlm_data.realign`. Parameters and transforms: `brainlm_data.rigid`. No volume is resampled here; stage
+`sample` composes these transforms with coregistration and normalization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from brainlm_data import rigid
+from brainlm_data.errors import Refused
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.tables import write_table
+from brainlm_data.volumes import Run, Volume, repetition_time
+
+if TYPE_CHECKING:
+    from brainlm_data.realign import Realigner
+
+
+class Config(StageConfig):
+    """Head-motion estimation."""
+
+    engine: Literal["native", "ants"] = Field(
+        "native",
+        description="native: least-squares realignment of this package; ants: ants.motion_correction, about 100 times"
+        " slower, and it holds the whole run in memory",
+    )
+    reference: Literal["mean", "first"] | int = Field(
+        "mean",
+        description="mean: average of realigned volumes, in the position of the most typical of them; first: the first"
+        " volume; a number: that volume, counted from 0",
+    )
+    reference_volumes: int = Field(20, ge=1, le=100, description="volumes that `reference: mean` averages")
+    coarse_mm: float = Field(8.0, ge=2, le=32, description="voxel size of the coarse level, mm (native)")
+    tolerance_mm: float = Field(0.01, gt=0, le=0.1, description="a smaller step ends the iteration, mm (native)")
+    min_volumes: int = Field(10, ge=1, description="shorter runs are refused")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Estimate motion; write parameters, transforms, reference and brain mask.
+
+    Raises
+    ------
+    Refused: unreadable, truncated, too short, no TR, an image without contrast, or no brain in it.
+    """
+    source = Run(inputs["bold"])
+    name = source.path
+    tr, warnings = repetition_time(source, inputs.meta.get("metadata", {}))
+    if source.n_volumes < config.min_volumes:
+        raise Refused(
+            f"{name}: {source.n_volumes} volumes, motion.min_volumes is {config.min_volumes}",
+            "leave it out or lower it",
+        )
+    if min(source.shape) < 4:
+        raise Refused(f"{name}: {source.shape} voxels are too few for a rigid fit", "is it a whole 3-D acquisition?")
+    if not source.has_orientation:
+        warnings.append("neither qform nor sform is set: orientation of the image is unknown")
+    reference, described, not_finite = _reference(source, config)
+    mask = _brain_mask(reference, source)
+    matrices, residuals, bad = (_native if config.engine == "native" else _ants)(source, reference, config)
+    not_finite |= bad
+
+    weights = np.where(mask, reference, 0)
+    centre = np.append([(weights * axis).sum() / weights.sum() for axis in np.indices(source.shape, sparse=True)], 1.0)
+    parameters = rigid.parameters(matrices, source.affine, source.shape, (source.affine @ centre)[:3])
+    displacement = rigid.displacement(parameters)[1:]
+    write_table(outputs["motion_params"], rigid.COLUMNS, parameters)
+    rigid.write_itk(outputs["motion_xfm"], matrices)
+    nib.save(_image(reference.astype(np.float32), source), outputs["boldref"])
+    nib.save(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
+    outliers = [int(i) for i in np.flatnonzero(residuals > 2 * np.median(residuals))] if len(residuals) else []
+    return {
+        "Engine": config.engine,
+        "RepetitionTime": tr,
+        "NumberOfVolumes": source.n_volumes,
+        "ReferenceVolume": described,
+        "SpatialReference": "boldref",
+        "MeanFramewiseDisplacement": float(displacement.mean()) if len(displacement) else 0.0,
+        "PoorlyFittedVolumes": outliers,
+        "HasNonFinite": not_finite,
+        "Warnings": warnings,
+        "motion_params": {
+            "Columns": {c: "mm" if c.startswith("trans") else "rad" for c in rigid.COLUMNS},
+            "Convention": "FSL MCFLIRT, as in fMRIPrep confounds",
+        },
+        "motion_xfm": {"Convention": "ITK, LPS: points of boldref to points of the original volume"},
+        "boldref": {"Units": "scanner units"},
+        "bold_mask": {"Type": "Brain", "Share": float(mask.mean())},
+    }
+
+
+def _clean(volume: Volume) -> tuple[Volume, bool]:
+    """NaN and infinite voxels as 0, and whether there were any."""
+    good = np.isfinite(volume)
+    return (volume, False) if good.all() else (np.where(good, volume, np.float32(0)), True)
+
+
+def _reference(source: Run, config: Config) -> tuple[Volume, str, bool]:
+    """The reference volume, what it is in words, and whether non-finite voxels were met."""
+    total = source.n_volumes
+    if config.reference == "mean":
+        wanted = set(np.unique(np.linspace(0, total - 1, min(config.reference_volumes, total)).round().astype(int)))
+    else:
+        wanted = {0 if config.reference == "first" else int(config.reference)}
+        if not 0 <= min(wanted) < total:
+            raise Refused(f"{source.path}: no volume {min(wanted)} in {total}", "motion.reference counts from 0")
+    found: list[Volume] = []
+    not_finite = False
+    for index, volume in enumerate(source):  # to the end, so that a truncated file is refused before any fit
+        if index in wanted:
+            volume, bad = _clean(volume)
+            found.append(volume)
+            not_finite |= bad
+    if len(found) == 1:
+        return found[0], f"volume {min(wanted)}", not_finite
+    # the most typical volume: nearest to the voxelwise median; spikes and non-steady-state volumes are far from it
+    median = np.median(np.stack([v[::2, ::2, ::2] for v in found]), axis=0)
+    distance = [float(np.square(v[::2, ::2, ::2] - median).sum()) for v in found]
+    seed = int(np.argmin(distance))
+    described = f"mean of {len(found)} volumes aligned to volume {sorted(wanted)[seed]}"
+    return _mean(found, seed, source, config), described, not_finite
+
+
+def _mean(volumes: list[Volume], seed: int, source: Run, config: Config) -> Volume:
+    """Average of volumes realigned to one of them, without those that do not fit."""
+    from brainlm_data.interp import coefficients, sample
+
+    realigner = _realigner(volumes[seed], source, config)
+    points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)
+    inverse = np.linalg.inv(source.affine)
+    fits = [realigner.fit(v) for v in volumes]
+    residuals = np.array([f.residual for f in fits])
+    limit = 2 * np.median(residuals[np.arange(len(fits)) != seed])
+    total, count = np.zeros(len(points)), np.zeros(len(points))
+    for index, (volume, fit) in enumerate(zip(volumes, fits, strict=True)):
+        if index == seed or fit.residual <= limit:
+            value = sample(coefficients(volume), points, inverse @ fit.matrix @ source.affine) / max(fit.gain, 0.1)
+            total += np.nan_to_num(value)
+            count += np.isfinite(value)
+    return (total / count).reshape(source.shape).astype(np.float32)  # the seed volume is everywhere: count >= 1
+
+
+def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
+    from brainlm_data.realign import Realigner
+
+    realigner = Realigner(reference, source.affine, (config.coarse_mm,), config.tolerance_mm)
+    if len(realigner.levels[-1].points) < 100 or realigner.levels[-1].contrast <= 0:
+        raise Refused(f"{source.path}: its reference volume has no contrast", "is it a BOLD image?")
+    return realigner
+
+
+def _native(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64], bool]:
+    """Motion matrices (T, 4, 4), residuals (T,), and whether non-finite voxels were met."""
+    realigner = _realigner(reference, source, config)
+    matrices, residuals, not_finite = [], [], False
+    for volume, bad in _cleaned(source):
+        fit = realigner.fit(volume)
+        matrices.append(fit.matrix)
+        residuals.append(fit.residual)
+        not_finite |= bad
+    return np.stack(matrices), np.array(residuals), not_finite
+
+
+def _cleaned(source: Run) -> Iterator[tuple[Volume, bool]]:
+    for volume in source:
+        yield _clean(volume)
+
+
+def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64], bool]:
+    """The same from ants.motion_correction; no residuals."""
+    import tempfile
+
+    import ants
+
+    cleaned = list(_cleaned(source))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in (("moving", np.stack([v for v, _ in cleaned], -1)), ("fixed", reference)):
+            nib.save(_image(data, source), f"{folder}/{name}.nii")
+        moving, fixed = ants.image_read(f"{folder}/moving.nii"), ants.image_read(f"{folder}/fixed.nii")
+        result = ants.motion_correction(moving, fixed=fixed, type_of_transform="BOLDRigid", outprefix=f"{folder}/m")
+        matrices = [_ants_matrix(Path(files[0])) for files in result["motion_parameters"]]
+    return np.stack(matrices), np.empty(0), any(bad for _, bad in cleaned)
+
+
+def _ants_matrix(path: Path) -> rigid.Matrix:
+    """An ITK transform file (.mat) of ANTs as a RAS matrix."""
+    import ants
+
+    transform = ants.read_transform(str(path))
+    numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
+    matrix = np.eye(4)
+    matrix[:3, :3] = numbers[:9].reshape(3, 3)
+    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
+    return rigid.LPS @ matrix @ rigid.LPS
+
+
+def _brain_mask(reference: Volume, source: Run) -> NDArray[np.bool_]:
+    """Brain of the reference, by nilearn's EPI masking: histogram threshold, opening, largest component."""
+    import warnings
+
+    from nilearn.masking import compute_epi_mask
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mask = np.asarray(compute_epi_mask(_image(reference, source), opening=1).dataobj) > 0
+    except Exception as error:  # nilearn's own error types for an empty mask
+        raise Refused(f"{source.path}: no brain was found in it ({error})", "is it a BOLD image?") from error
+    if not 0.005 < mask.mean() < 0.95:
+        raise Refused(f"{source.path}: {mask.mean():.1%} of it looks like brain", "is it a whole BOLD image?")
+    return mask
+
+
+def _image(data: NDArray[np.generic], source: Run) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(data, source.affine)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    engine = {
+        "native": "least-squares realignment (inverse-compositional Gauss-Newton with cubic B-splines and Huber"
+        " weights; Baker and Matthews, 2004)",
+        "ants": "ANTs' rigid motion correction (Avants et al., 2011)",
+    }[facts["Engine"]]
+    return (
+        f"Head motion was estimated by rigid {engine} of {facts['NumberOfVolumes']} volumes (TR"
+        f" {facts['RepetitionTime']:g} s) to a reference ({facts['ReferenceVolume']}); mean framewise displacement was"
+        f" {facts['MeanFramewiseDisplacement']:.3f} mm (Power et al., 2012)."
+    )
+
+
+STAGE = Stage(
+    name="motion",
+    version=1,
+    level="recording",
+    summary="Estimate head motion: rigid parameters and transforms, reference volume, brain mask.",
+    Config=Config,
+    inputs=("bold",),
+    outputs=("motion_params", "motion_xfm", "boldref", "bold_mask"),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,220 @@
+"""sample: the second and last time that the raw image is read.
+
+Motion, coregistration and normalization are composed into ONE interpolation per volume, at the atlas voxels and on a
+coarse grid for everything that is fitted on voxels later. No 4-D intermediate is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.tables import write_table
+from brainlm_data.volumes import Writer
+
+TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
+
+
+class Config(StageConfig):
+    """Sampling of the raw image in template space."""
+
+    interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic B-spline, or trilinear (faster)")
+    coarse_mm: float = Field(4.0, ge=2, le=8, description="voxel size of the voxel sample, mm")
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="a parcel with a smaller share of its voxels in the field of view becomes n/a"
+    )
+    min_overlap: float = Field(
+        0.3, ge=0, le=1,
+        description="refuse a recording whose brain covers less than this share of the template's: registration failed"
+    )  # fmt: skip
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write parcel means, coverage and the voxel sample.
+
+    Raises
+    ------
+    Refused: unreadable or truncated run; brain and template hardly overlap.
+    InputError: atlas image and table do not belong together.
+    """
+    from brainlm_data.sampling import Grid, Sampler, pick, read
+
+    names, labels, atlas = _atlas(inputs)
+    template, template_grid = read(inputs["template_mask"])
+    coarse = Grid.around(template > 0.5, template_grid.affine, config.coarse_mm)
+    brain = pick(template, template_grid, coarse.points()) > 0.5
+    parcel = labels[labels >= 0]
+    sampler = Sampler(
+        inputs,
+        np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))]),
+        config.interpolation == "cubic",
+    )
+    covered, in_view = sampler.inside[: len(parcel)], sampler.inside[len(parcel) :]
+    epi, epi_grid = read(inputs["bold_mask"])
+    in_epi = pick(_dilated(epi), epi_grid, sampler.boldref_points[len(parcel) :]) > 0.5
+    overlap = float((in_view & in_epi).mean())
+    if overlap < config.min_overlap:
+        raise Refused(
+            f"{inputs['bold']}: its brain covers {overlap:.0%} of the template's, sample.min_overlap is"
+            f" {config.min_overlap:.0%}",
+            "look at the registration; lower sample.min_overlap for a partial field of view",
+        )
+    kept = in_epi[in_view]  # of the coarse points in view, those in the brain
+
+    size = np.bincount(parcel, minlength=len(names))
+    counted = np.bincount(parcel[covered], minlength=len(names))
+    coverage = np.divide(counted, size, out=np.zeros(len(names)), where=size > 0)
+    missing = (coverage < config.min_coverage) | (counted == 0)
+    index, total = parcel[covered], sampler.run.n_volumes
+    series = np.empty((total, len(names)))
+    voxels = np.empty((total, int(kept.sum())), np.float32)
+    for t, values in enumerate(sampler):
+        series[t] = np.bincount(index, values[: len(index)], len(names)) / np.maximum(counted, 1)
+        voxels[t] = values[len(index) :][kept]
+    series[:, missing] = np.nan
+
+    motion = inputs.facts("motion_params")
+    tr = motion.get("RepetitionTime") or inputs.meta["metadata"]["RepetitionTime"]
+    mask = np.zeros(coarse.shape, bool)
+    mask.flat[np.flatnonzero(brain)[in_view & in_epi]] = True
+    write_table(outputs["parcels_raw"], names, series)
+    write_table(outputs["coverage"], names, coverage[None])
+    _write_voxels(outputs, voxels, mask, coarse, tr)
+    tissues = _write_tissues(inputs, outputs, coarse)
+    grand_mean = float(voxels.mean(dtype=np.float64))
+    if not grand_mean > 0:
+        raise Refused(f"{inputs['bold']}: mean of its brain is {grand_mean:g}", "are the images magnitudes?")
+    return {
+        "RepetitionTime": tr,
+        "NumberOfVolumes": total,
+        "GrandMean": grand_mean,
+        "AtlasName": inputs.facts("atlas_table").get("AtlasName", ""),
+        "Space": inputs.facts("template_mask").get("Space", ""),
+        "Interpolation": config.interpolation,
+        "CoarseMm": config.coarse_mm,
+        "BrainOverlap": overlap,
+        "MinimumCoverage": config.min_coverage,
+        "NumberOfParcels": len(names),
+        "MissingParcels": [name for name, gone in zip(names, missing, strict=True) if gone],
+        "Warnings": motion.get("Warnings", []),
+        "parcels_raw": {"Units": "scanner units"},
+        "coverage": {"Units": "share of the parcel's voxels that are in the field of view in every volume"},
+        "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
+        "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
+    }
+
+
+def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
+    """Parcel names in the table's order, the row of each voxel (x, y, z; -1: none), and the atlas grid."""
+    import pandas as pd
+
+    from brainlm_data.sampling import Grid
+
+    table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    image = np.asarray(nib.load(inputs["atlas_dseg"]).dataobj).astype(np.int64)  # type: ignore[attr-defined]
+    indices = table["index"].to_numpy(np.int64)
+    if (np.diff(indices) <= 0).any() or image.min() < 0:
+        raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
+    row_of = np.full(max(int(image.max()), int(indices.max())) + 1, -1)
+    row_of[indices] = np.arange(len(indices))
+    rows = row_of[image]
+    rows[image == 0] = -1
+    if (rows < 0).all():
+        raise InputError(f"{inputs['atlas_dseg']}: holds no label of {inputs['atlas_table']}", "run stage atlas again")
+    return [str(name) for name in table["name"]], rows, Grid.of(inputs["atlas_dseg"])
+
+
+def _dilated(mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A brain mask one voxel larger: EPI masks lose cortex at the rim and at drop-out."""
+    from scipy.ndimage import binary_dilation
+
+    return np.asarray(binary_dilation(mask > 0.5), dtype=np.float32)
+
+
+def _write_voxels(outputs: Files, voxels: NDArray[np.float32], mask: NDArray[np.bool_], grid: Any, tr: float) -> None:
+    """The voxel sample as scaled int16 (steps of 1/32000 of the maximum), and its mask."""
+    slope = np.float32(max(float(np.abs(voxels).max()), 1e-6) / 32000)
+    image = np.zeros(grid.shape, np.int16)
+    with Writer(outputs["voxel_sample"], (*grid.shape, len(voxels)), grid.affine, np.int16, tr, float(slope)) as out:
+        for row in voxels:
+            image[mask] = np.rint(row / slope)
+            out.add(image)
+    image_of_mask = nib.Nifti1Image(mask.astype(np.uint8), grid.affine)
+    image_of_mask.header.set_xyzt_units("mm")
+    nib.save(image_of_mask, outputs["sample_mask"])
+
+
+def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
+    """GM, WM, CSF on the coarse grid (means of 2 x 2 x 2 points a voxel), and where they come from."""
+    from brainlm_data.sampling import Grid, pick, read
+
+    affine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] = grid.affine[:3, :3] @ np.full(3, -0.25) + grid.affine[:3, 3]
+    nx, ny, nz = grid.shape
+    fine = Grid((2 * nx, 2 * ny, 2 * nz), affine)
+    own = inputs.get("t1w_to_mni") is not None and all(inputs.get(name) is not None for name in TISSUES)
+    if own:
+        maps = _warped(inputs, fine)
+    else:
+        template, template_grid = read(inputs["template_probseg"])
+        points = fine.points()
+        maps = [pick(template[..., i], template_grid, points).reshape(fine.shape) for i in range(3)]
+    with Writer(outputs["sample_probseg"], (nx, ny, nz, 3), grid.affine, np.float32) as out:
+        for data in maps:
+            out.add(np.clip(data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5)), 0, 1))
+    return "T1w of the subject" if own else "template"
+
+
+def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
+    """The subject's tissue probabilities on a grid in template space, trilinear."""
+    import ants
+
+    lps = np.diag([-1.0, -1.0, 1.0])
+    size = np.sqrt((grid.affine[:3, :3] ** 2).sum(0))
+    fixed = ants.from_numpy(
+        np.zeros(grid.shape, np.float32),
+        origin=(lps @ grid.affine[:3, 3]).tolist(),
+        spacing=size.tolist(),
+        direction=lps @ (grid.affine[:3, :3] / size),
+    )
+    transform = [str(inputs["t1w_to_mni"])]
+    return [
+        ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()
+        for name in TISSUES
+    ]
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
+    atlas = f" of the {facts['AtlasName']} atlas" if facts["AtlasName"] else ""
+    return (
+        f"Head motion, coregistration and normalization were composed and each volume was interpolated once"
+        f" ({kind}) at the voxels of {facts['NumberOfParcels']} parcels{atlas}"
+        f" in {facts['Space'] or 'template'} space; parcel means are over a fixed set of voxels inside the field of"
+        f" view in all volumes, and parcels with coverage below {facts['MinimumCoverage']:g} are missing"
+        f" ({len(facts['MissingParcels'])} in this recording)."
+    )
+
+
+STAGE = Stage(
+    name="sample",
+    version=1,
+    level="recording",
+    summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
+    Config=Config,
+    inputs=(
+        "bold", "motion_xfm", "motion_params", "boldref", "bold_mask", "atlas_dseg", "atlas_table", "template_t1w",
+        "template_mask", "template_probseg", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
+    ),
+    outputs=("parcels_raw", "coverage", "voxel_sample", "sample_mask", "sample_probseg"),
+    run=run,
+    describe=describe,
+    optional=("bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+)  # fmt: skip

@@ -1,0 +1,130 @@
+"""Store, splits, scaler, prepare."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainlm_data import open_store, prepare
+from brainlm_data.errors import InputError
+from brainlm_data.scaler import Scaler, fit_scaler
+from brainlm_data.sidecar import digest
+from brainlm_data.splits import split_subjects
+from brainlm_data.store import layout, write_store
+
+PARCELS = pd.DataFrame(
+    {"index": [1, 2, 5], "name": list("abc"), "hemisphere": "L", "network": list("xyx"), "x": 1.0, "y": 2.0, "z": 3.0}
+)
+
+
+def write(path: Path) -> tuple[list[np.ndarray], pd.DataFrame]:
+    rng = np.random.default_rng(0)
+    series = [rng.normal(5, 2, (n, 3)).astype(np.float32) for n in (10, 7, 16)]
+    series[1][:, 2] = np.nan
+    table = pd.DataFrame({"id": ["r1", "r2", "r3"], "n_steps": [10, 7, 16], "subject": ["1", "2", "3"]})
+    write_store(path, series, table, PARCELS, {"rate_hz": 1.0, "units": "a.u."}, [[0, 1], [], [3]], chunk_steps=8)
+    return series, table
+
+
+def test_reads_back_what_was_written(tmp_path: Path) -> None:
+    series, _ = write(tmp_path / "store.zarr")
+    store = open_store(tmp_path / "store.zarr")
+    for name, values in zip(("r1", "r2", "r3"), series, strict=True):
+        np.testing.assert_array_equal(store.series(name), values)
+    assert store.valid("r1").tolist() == [False] * 2 + [True] * 8
+    assert store.valid("r3").sum() == 15
+    assert store.parcels["network"].tolist() == ["x", "y", "x"]
+    assert store.rate_hz == 1.0
+    assert store.recordings["start"].tolist() == [0, 16, 24]
+
+
+def test_opens_with_xarray_without_a_warning(tmp_path: Path) -> None:
+    import xarray as xr
+
+    write(tmp_path / "store.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = xr.open_zarr(tmp_path / "store.zarr")
+    assert dict(dataset.sizes) == {"time": 40, "parcel": 3}
+    assert dataset["bold"].dims == ("time", "parcel")
+    assert np.isnan(dataset["bold"][10:16]).all()
+    assert not dataset["valid"][10:16].any()
+
+
+def test_same_data_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "a.zarr")
+    write(tmp_path / "b.zarr")
+    assert digest(tmp_path / "a.zarr") == digest(tmp_path / "b.zarr")
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no Zarr v3 store"):
+        open_store(tmp_path)
+    write(tmp_path / "store.zarr")
+    with pytest.raises(InputError, match="no recording r9"):
+        open_store(tmp_path / "store.zarr").series("r9")
+    with pytest.raises(InputError, match="expected"):
+        table = pd.DataFrame({"id": ["r"], "n_steps": [4]})
+        write_store(tmp_path / "x.zarr", [np.zeros((5, 3), np.float32)], table, PARCELS, {})
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=30), st.integers(1, 300))
+def test_recordings_never_share_a_chunk(lengths: list[int], chunk: int) -> None:
+    starts, total = layout(lengths, chunk)
+    ends = [*starts[1:], total]
+    assert all(s % chunk == 0 for s in ends)
+    assert all(e - s >= n > e - s - chunk for s, e, n in zip(starts, ends, lengths, strict=True))
+
+
+@given(st.sets(st.text("abc123", min_size=1), min_size=3, max_size=60), st.integers(0, 5))
+def test_splits(subjects: set[str], seed: int) -> None:
+    splits = split_subjects([*subjects, *subjects], 0.1, 0.1, seed)
+    assert set(splits) == subjects
+    assert set(splits.values()) == {"train", "validation", "test"}
+    assert split_subjects(sorted(subjects), 0.1, 0.1, seed) == splits
+    more = split_subjects([*subjects, "another"], 0.1, 0.1, seed)
+    assert sum(more[s] != splits[s] for s in subjects) <= 3
+
+
+def test_scaler_is_the_median_and_iqr_of_valid_demeaned_training_steps(tmp_path: Path) -> None:
+    series, _ = write(tmp_path / "store.zarr")
+    store = open_store(tmp_path / "store.zarr")
+    scaler = fit_scaler(store, ["r1", "r2"])
+    first = series[0][2:]
+    pooled = np.concatenate([first - first.mean(0), series[1] - series[1].mean(0)])
+    np.testing.assert_allclose(scaler.median[:2], np.median(pooled[:, :2], axis=0), rtol=1e-5)
+    expected = np.subtract(*np.quantile(pooled[:, :2], [0.75, 0.25], axis=0))
+    np.testing.assert_allclose(scaler.iqr[:2], expected, rtol=1e-5)
+    third = first[:, 2] - first[:, 2].mean()  # the second recording has no data there
+    assert scaler.iqr[2] == pytest.approx(np.subtract(*np.quantile(third, [0.75, 0.25])), rel=1e-5)
+    with pytest.raises(InputError, match="no training recording"):
+        fit_scaler(store, [])
+
+
+def test_the_scaler_does_not_see_other_subjects(tmp_path: Path) -> None:
+    """Changing a test recording changes no statistic that training uses."""
+    series, table = write(tmp_path / "a.zarr")
+    series[2] = series[2] * 100
+    write_store(tmp_path / "b.zarr", series, table, PARCELS, {"rate_hz": 1.0}, [[0, 1], [], [3]], chunk_steps=8)
+    one, two = (fit_scaler(open_store(tmp_path / f"{n}.zarr"), ["r1", "r2"]) for n in "ab")
+    np.testing.assert_array_equal(one.iqr, two.iqr)
+    np.testing.assert_array_equal(one.median, two.median)
+
+
+def test_prepare(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    series = rng.normal(50, 3, (20, 2))
+    scaler = Scaler(np.array([1, 0], np.float32), np.array([2, np.nan], np.float32))
+    scaled = prepare(series, scaler)
+    np.testing.assert_allclose(scaled[:, 0], (series[:, 0] - series[:, 0].mean() - 1) / 2, rtol=1e-5)
+    assert np.isnan(scaled[:, 1]).all()
+    scaler.save(tmp_path / "scaler.npz")
+    np.testing.assert_array_equal(prepare(series, tmp_path / "scaler.npz"), scaled)
+    with pytest.raises(InputError, match="same atlas"):
+        prepare(series[:, :1], scaler)

@@ -1,0 +1,91 @@
+"""ingest: parcel means from a synthetic fMRIPrep folder equal plain averages over labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.stage import Files
+from brainlm_data.stages import ingest
+from brainlm_data.tables import read_table
+
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+SHAPE = (12, 14, 12)
+SPACE = "space-MNI152NLin6Asym_res-2"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Files, Files, np.ndarray, np.ndarray]:
+    """fMRIPrep's derivatives of one recording, template and atlas on the same grid."""
+    rng = np.random.default_rng(3)
+    head = np.zeros(SHAPE, bool)
+    head[2:-2, 2:-2, 2:-2] = True
+    data = (rng.normal(900, 30, (*SHAPE, 7)) * head[..., None] + 1).astype(np.float32)
+    labels = np.zeros(SHAPE, np.int32)
+    labels[3:6, 3:9, 3:9], labels[6:9, 3:9, 3:9] = 1, 2
+
+    func = tmp_path / "fmriprep/sub-01/func"
+    func.mkdir(parents=True)
+    stem = func / "sub-01_task-rest"
+    save = lambda image, path: nib.save(nib.Nifti1Image(image, AFFINE), path)  # noqa: E731
+    save(data, f"{stem}_{SPACE}_desc-preproc_bold.nii.gz")
+    save(data.mean(-1), f"{stem}_{SPACE}_boldref.nii.gz")
+    save(head.astype(np.uint8), f"{stem}_{SPACE}_desc-brain_mask.nii.gz")
+    Path(f"{stem}_{SPACE}_desc-preproc_bold.json").write_text('{"RepetitionTime": 1.5}')
+    motion = pd.DataFrame(rng.normal(0, 0.1, (7, 6)), columns=list(ingest.MOTION)).assign(csf="n/a")
+    motion.to_csv(f"{stem}_desc-confounds_timeseries.tsv", sep="\t", index=False)
+    record = {"OutputSpace": "MNI152NLin6Asym:res-2", "Derivatives": str(tmp_path / "fmriprep"), "Image": "x:1"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "bold.nii.gz").touch()
+
+    save(head.astype(np.float32), tmp_path / "t1.nii.gz")
+    save(head.astype(np.uint8), tmp_path / "mask.nii.gz")
+    (tmp_path / "mask.json").write_text('{"Space": "MNI152NLin6Asym"}')
+    save(np.stack([head * 1.0, head * 0.0, head * 0.0], -1).astype(np.float32), tmp_path / "probseg.nii.gz")
+    save(labels, tmp_path / "dseg.nii.gz")
+    table = {"index": [1, 2], "name": ["a", "b"], "hemisphere": "L", "network": "x", "x": 0, "y": 0, "z": 0, "n_voxels": 1}
+    pd.DataFrame(table).to_csv(tmp_path / "dseg.tsv", sep="\t", index=False)
+    meta: dict[str, Any] = {"id": "sub-01_task-rest", "subject": "01", "metadata": {}}
+    names = {
+        "bold": "bold.nii.gz", "fmriprep_run": "run.json", "template_t1w": "t1.nii.gz", "template_mask": "mask.nii.gz",
+        "template_probseg": "probseg.nii.gz", "atlas_dseg": "dseg.nii.gz", "atlas_table": "dseg.tsv",
+    }  # fmt: skip
+    inputs = Files({name: tmp_path / file for name, file in names.items()}, meta)
+    out = tmp_path / "out"
+    out.mkdir()
+    suffixes = {"motion_params": ".tsv", "parcels_raw": ".tsv", "coverage": ".tsv"}
+    outputs = Files({n: out / (n + suffixes.get(n, ".nii.gz")) for n in ingest.STAGE.outputs}, meta)
+    return inputs, outputs, data, labels
+
+
+def test_parcel_means_and_motion(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
+    inputs, outputs, data, labels = files
+    facts = ingest.run(inputs, outputs, ingest.Config(interpolation="linear"))
+    names, series = read_table(outputs["parcels_raw"])
+    assert names == ["a", "b"]
+    expected = np.stack([data[labels == i].mean(0) for i in (1, 2)], 1)
+    np.testing.assert_allclose(series, expected, rtol=1e-5)
+    assert read_table(outputs["motion_params"])[1].shape == (7, 6)
+    assert facts["RepetitionTime"] == 1.5
+    assert "x:1" in ingest.describe(facts)
+
+
+def test_another_space_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
+    inputs, outputs, *_ = files
+    inputs["template_mask"].with_suffix("").with_suffix(".json").write_text('{"Space": "MNI152NLin2009aSym"}')
+    with pytest.raises(InputError, match=r"template\.name is MNI152NLin2009aSym"):
+        ingest.run(inputs, outputs, ingest.Config())
+
+
+def test_a_run_that_fmriprep_did_not_write_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
+    inputs, outputs, *_ = files
+    inputs.meta["id"] = "sub-01_task-other"
+    with pytest.raises(Refused, match=r"no sub-01_task-other_space-MNI152NLin6Asym_res-2_desc-preproc_bold"):
+        ingest.run(inputs, outputs, ingest.Config())
