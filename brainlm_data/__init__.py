@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
     from brainlm_data.cli import summary as stage_summary
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.scaler import prepare
+    from brainlm_data.scaler import Scaler, prepare
     from brainlm_data.store import open_store
 
 __all__ = [
-    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Stage", "StageConfig",
-    "add_run", "dispatch", "open_store", "prepare", "stage_summary",
+    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
+    "StageConfig", "add_run", "dispatch", "open_store", "prepare", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
     "STAGES": ("pipeline", "STAGES"),
+    "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
     "dispatch": ("cli", "dispatch"),
     "open_store": ("store", "open_store"),

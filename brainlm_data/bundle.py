@@ -105,20 +105,27 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     digests = _input_digests(job, inputs, upstream)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = read_receipt(receipt_file)
-    if (
-        receipt.get("signature") == signature
-        and receipt.get("inputs") == digests
-        and outputs_hold(receipt["entry"], True)
-    ):
-        return receipt["entry"]
-    try:
-        entry = _execute(job, unit, inputs, digests)
-    except Refused as refusal:
-        if job.stage.level == "cohort":
-            raise
-        return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
-    sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
-    return entry
+    known = receipt.get("signature") == signature and receipt.get("inputs") == digests
+    if known and outputs_hold(receipt["entry"], digests=True):
+        entry = receipt["entry"]
+    else:
+        try:
+            entry = _execute(job, unit, inputs, digests)
+        except Refused as refusal:
+            if job.stage.level == "cohort":
+                raise
+            return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+        sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
+    return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
+
+
+def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Methods sentences that this unit inherits from the stages before, by stage, in order."""
+    found: dict[str, str] = {}
+    for entries in upstream.values():
+        for key in (COHORT, f"sub-{unit['subject']}", unit["id"]):
+            found |= entries.get(key, {}).get("methods", {})
+    return found
 
 
 def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
@@ -163,14 +170,14 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     rows = []
     for recording in unit["recordings"]:
         row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
-        for stage, entries in upstream.items():
+        for entries in upstream.values():
             entry = entries.get(recording["id"]) or entries.get(f"sub-{recording['subject']}") or entries.get(COHORT)
             if entry is None:
                 continue
             if entry["status"] == "refused":
                 row |= {"status": "refused", "reason": entry["reason"]}
                 continue
-            row["methods"][stage] = entry["methods"]
+            row["methods"] |= entry["methods"]
             row["files"] |= {n: entry["outputs"][n]["path"] for n in wanted if n in entry["outputs"]}
         rows.append(row)
     return rows
@@ -228,7 +235,7 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    return {"status": "done", "reason": "", "outputs": outputs, "methods": job.stage.describe(common)}
+    return {"status": "done", "reason": "", "outputs": outputs, "methods": {job.stage.name: job.stage.describe(common)}}
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -1,14 +1,11 @@
 """Rigid least-squares realignment of one volume to a reference, in mm.
 
 Inverse-compositional Gauss-Newton (Baker & Matthews 2004, doi:10.1023/B:VISI.0000011205.11775.fd), as SPM's realign and
-AFNI's 3dvolreg minimise the squared difference: the reference's gradients are computed once, coarse to fine, from the
-previous volume's result. Two choices make it fast and accurate:
-
-* Volumes are used as cubic B-spline coefficients WITHOUT a prefilter, for the reference and for the moved volume alike.
-  This is a B-spline smoothing of about 1.4 voxels FWHM at no cost, under which the variance of the noise hardly
-  depends on the sub-voxel shift; an interpolating spline would be drawn to half-voxel shifts, where it averages most.
-* Residuals have Huber weights (scale from their median absolute deviation) and each volume a gain, so that signal
-  drop-out, spikes and slices of wrong intensity in single volumes do not pull the estimate.
+AFNI's 3dvolreg minimise the squared difference: the reference's gradients are computed once; cubic B-splines, coarse to
+fine, from the previous volume's result. Images are not smoothed: what differs between volumes besides motion (signal of
+regions, respiration, coil sensitivity) is smooth, and pulls a fit of smoothed images more. Residuals have Huber weights
+(scale from their median absolute deviation) and each volume a gain, so that signal drop-out, spikes and slices of wrong
+intensity in single volumes do not pull it either.
 """
 
 from __future__ import annotations
@@ -18,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainlm_data.interp import Float, cubic_at, kernel, padded
+from brainlm_data.interp import PAD, Float, coefficients, cubic_at, kernel
 from brainlm_data.rigid import Matrix, about
 
+EXACT = 1e-3  # residual below which a volume is the reference itself, and says nothing of others
+MAX_POINTS = 100_000  # of a level; where the head has more voxels, every second (third, ..) is used
 EMPTY = 0.05  # gain below which a volume holds no image
 RADIUS = 50.0  # mm; scales rotations, as framewise displacement does
 HUBER, TUKEY = 1.345, 4.685  # standard deviations; both 95% efficient for Gaussian noise
@@ -101,30 +100,29 @@ class _Level:
 
     def __init__(self, reference: Float, affine: Matrix, factor: tuple[int, int, int], centre: Matrix) -> None:
         self.factor = factor
-        small = _blocks(reference, factor).astype(np.float64)
+        small = _blocks(reference, factor)
         grid = np.diag([*(float(f) for f in factor), 1.0])
         grid[:3, 3] = (np.array(factor) - 1) / 2
         self.affine = affine @ grid
         self.inverse = np.linalg.inv(self.affine)
-        smooth = small
-        for axis in range(3):
-            smooth = ndimage.correlate1d(smooth, SMOOTH, axis, mode="mirror")
+        spline = coefficients(small)[PAD:-PAD, PAD:-PAD, PAD:-PAD].astype(np.float64)
         slopes = []
         for axis in range(3):
-            slope = small
+            slope = spline
             for other in range(3):
                 slope = ndimage.correlate1d(slope, SLOPE if other == axis else SMOOTH, other, mode="mirror")
             slopes.append(slope)
-        head = smooth > 0.15 * np.percentile(smooth, 98)
+        head = small > 0.15 * np.percentile(small, 98)
         head = ndimage.binary_dilation(head)
         inner = np.zeros_like(head)
         inner[tuple(slice(1, -1) if n > 4 else slice(None) for n in head.shape)] = True  # slopes at edges are halved
         index = np.argwhere(head & inner)
+        index = index[:: -(-len(index) // MAX_POINTS) or 1]
         chosen = tuple(index.T)
         gradient = np.stack([s[chosen] for s in slopes], 1) @ self.inverse[:3, :3]
         arm = index @ self.affine[:3, :3].T + self.affine[:3, 3] - centre
         self.points = index.astype(np.float32)
-        self.reference = smooth[chosen].astype(np.float32)
+        self.reference = small[chosen].astype(np.float32)
         design = np.zeros((len(index), 8), np.float32)
         design[:, :3] = gradient
         design[:, 3:6] = np.cross(arm, gradient) / RADIUS
@@ -139,7 +137,7 @@ class _Level:
 
         Where `usual`, the residual of good volumes, is given, what is far beyond it has no weight at all.
         """
-        source = padded(_blocks(moved, self.factor))
+        source = coefficients(_blocks(moved, self.factor))
         matrix, gain = start.matrix, start.gain
         residual = np.empty(len(self.points), np.float32)
         for _ in range(iterations):
@@ -202,9 +200,11 @@ class Realigner:
         if best.residual > 2 * usual:
             others = (self._from(volume, Fit(np.eye(4), 1.0, np.inf)), self._from(volume, self._good, usual))
             best = min(best, *others, key=lambda fit: fit.residual)
-        if best.residual <= 2 * usual and np.isfinite(best.residual):
-            self._good = best
-            self._usual.append(best.residual)
+        if np.isfinite(best.residual):
+            if best.residual <= 4 * usual:
+                self._good = best
+            if best.residual > EXACT:
+                self._usual.append(best.residual)
         return best if np.isfinite(best.residual) else Fit(self._good.matrix, best.gain, np.inf)
 
     def _from(self, volume: Float, fit: Fit, usual: float | None = None) -> Fit:

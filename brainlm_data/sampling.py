@@ -126,4 +126,4 @@ def to_boldref(inputs: Files, points: Points) -> Points:
         raise InputError(
             f"{inputs['bold']}: no transform to the template", "stage coreg writes bold_to_t1w or bold_to_mni"
         )
-    return np.asarray(template_to_boldref(points, **route), dtype=np.float64)
+    return np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)

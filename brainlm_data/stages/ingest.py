@@ -66,9 +66,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     record = json.loads(inputs["fmriprep_run"].read_text())
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask").get("Space")
     if space != wanted:
-        raise InputError(
-            f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}"
-        )
+        raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")
     files = find(Path(record["Derivatives"]), inputs.meta["id"], record["OutputSpace"])
     motion = _motion(files["confounds"])
     write_table(outputs["motion_params"], MOTION, motion)

@@ -185,9 +185,13 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
         for name, data in (("moving", np.stack([v for v, _ in cleaned], -1)), ("fixed", reference)):
             nib.save(_image(data, source), f"{folder}/{name}.nii")
         moving, fixed = ants.image_read(f"{folder}/moving.nii"), ants.image_read(f"{folder}/fixed.nii")
-        result = ants.motion_correction(moving, fixed=fixed, type_of_transform="BOLDRigid", outprefix=f"{folder}/m")
-        matrices = [_ants_matrix(Path(files[0])) for files in result["motion_parameters"]]
-    return np.stack(matrices), np.empty(0), any(bad for _, bad in cleaned)
+        result = ants.motion_correction(
+            moving, fixed=fixed, type_of_transform="BOLDRigid", outprefix=f"{folder}/m", random_seed=1
+        )
+        matrices: list[rigid.Matrix] = [np.eye(4)]
+        for files in result["motion_parameters"]:  # "NA" for a volume without contrast: it is left where the last was
+            matrices.append(matrices[-1] if files == "NA" else _ants_matrix(Path(files[0])))
+    return np.stack(matrices[1:]), np.empty(0), any(bad for _, bad in cleaned)
 
 
 def _ants_matrix(path: Path) -> rigid.Matrix:

@@ -175,14 +175,9 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     """The subject's tissue probabilities on a grid in template space, trilinear."""
     import ants
 
-    lps = np.diag([-1.0, -1.0, 1.0])
-    size = np.sqrt((grid.affine[:3, :3] ** 2).sum(0))
-    fixed = ants.from_numpy(
-        np.zeros(grid.shape, np.float32),
-        origin=(lps @ grid.affine[:3, 3]).tolist(),
-        spacing=size.tolist(),
-        direction=lps @ (grid.affine[:3, :3] / size),
-    )
+    from brainlm_data.registration import to_ants
+
+    fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]
     return [
         ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()

@@ -44,7 +44,10 @@ def test_outputs_sidecars_and_manifests(bids: Path, tmp_path: Path) -> None:
     assert sidecar["Parameters"] == {"gain": 1.0, "refuse": "", "crash": ""}
     assert sidecar["Sources"]["bold"]["path"] == "sub-01_task-rest_bold.nii.gz"
     assert len(sidecar["Sources"]["bold"]["sha256"]) == 64
-    assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"] == "TR 2.0 s."
+    assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"] == {
+        "anat": "Anatomy.",
+        "motion": "TR 2.0 s.",
+    }
     card = (tmp_path / "out/card.md").read_text().splitlines()
     assert card[0] == "sub-01_task-rest done ['motion_params']  TR 2.0 s."
     assert not list((tmp_path / "out/work/scratch").iterdir())

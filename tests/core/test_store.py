@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,12 +97,12 @@ def test_scaler_is_the_median_and_iqr_of_valid_demeaned_training_steps(tmp_path:
     series, _ = write(tmp_path / "store.zarr")
     store = open_store(tmp_path / "store.zarr")
     scaler = fit_scaler(store, ["r1", "r2"])
-    first = series[0][2:]
-    pooled = np.concatenate([first - first.mean(0), series[1] - series[1].mean(0)])
+    first = (series[0] - series[0].mean(0))[2:]  # demeaned as `prepare` does, then valid steps only
+    pooled = np.concatenate([first, series[1] - series[1].mean(0)])
     np.testing.assert_allclose(scaler.median[:2], np.median(pooled[:, :2], axis=0), rtol=1e-5)
     expected = np.subtract(*np.quantile(pooled[:, :2], [0.75, 0.25], axis=0))
     np.testing.assert_allclose(scaler.iqr[:2], expected, rtol=1e-5)
-    third = first[:, 2] - first[:, 2].mean()  # the second recording has no data there
+    third = first[:, 2]  # the second recording has no data there
     assert scaler.iqr[2] == pytest.approx(np.subtract(*np.quantile(third, [0.75, 0.25])), rel=1e-5)
     with pytest.raises(InputError, match="no training recording"):
         fit_scaler(store, [])
@@ -128,3 +129,62 @@ def test_prepare(tmp_path: Path) -> None:
     np.testing.assert_array_equal(prepare(series, tmp_path / "scaler.npz"), scaled)
     with pytest.raises(InputError, match="same atlas"):
         prepare(series[:, :1], scaler)
+
+
+def test_any_number_of_writers_and_either_source_give_the_same_bytes(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("brainlm_data.store.SHARD_CHUNKS", 2)  # recordings reach over shards
+    series = [np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32) for n in (10, 7, 40, 16, 1)]
+    table = pd.DataFrame({"id": list("abcde"), "n_steps": [len(s) for s in series], "age": [1.5, None, 2, 3, 4]})
+    for name, source, workers in (("a", iter(series), 1), ("b", series.__getitem__, 1), ("c", series.__getitem__, 2)):
+        write_store(tmp_path / name, source, table, PARCELS, {"rate_hz": 1.0}, chunk_steps=8, workers=workers)
+    assert len({digest(tmp_path / name) for name in "abc"}) == 1
+    store = open_store(tmp_path / "c")
+    for name, values in zip("abcde", series, strict=True):
+        np.testing.assert_array_equal(store.series(name), values)
+        assert store.valid(name).all()
+    assert np.isnan(store["bold"].to_numpy()[~store["valid"].to_numpy()]).all()
+    assert store.recordings["age"].isna().tolist() == [False, True, False, False, False]
+
+
+def test_parcels_have_coordinates(tmp_path: Path) -> None:
+    write(tmp_path / "store.zarr")
+    store = open_store(tmp_path / "store.zarr")
+    assert store["x"].dims == ("parcel",)
+    assert store["y"].to_numpy().tolist() == [2.0] * 3
+
+
+def test_scaler_does_not_depend_on_memory_or_threads(tmp_path: Path) -> None:
+    write(tmp_path / "store.zarr")
+    store = open_store(tmp_path / "store.zarr")
+    whole, blocks = fit_scaler(store, ["r1", "r2", "r3"]), fit_scaler(store, ["r1", "r2", "r3"], 0, 2)
+    np.testing.assert_array_equal(whole.median, blocks.median)
+    np.testing.assert_array_equal(whole.iqr, blocks.iqr)
+
+
+def test_scaled_training_data_have_median_0_and_iqr_1(tmp_path: Path) -> None:
+    write(tmp_path / "store.zarr")
+    store = open_store(tmp_path / "store.zarr")
+    scaler = fit_scaler(store, ["r1", "r2", "r3"])
+    scaled = np.concatenate([prepare(store.series(r), scaler)[store.valid(r)] for r in ("r1", "r2", "r3")])
+    np.testing.assert_allclose(np.nanmedian(scaled, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.subtract(*np.nanquantile(scaled, [0.75, 0.25], axis=0)), 1, rtol=1e-5)
+
+
+def test_a_constant_parcel_has_no_scale(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["r"], "n_steps": [9]})
+    series = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    series[:, 1] = 7
+    write_store(tmp_path / "s", [series], table, PARCELS, {"rate_hz": 1.0})
+    scaler = fit_scaler(open_store(tmp_path / "s"), ["r"])
+    assert np.isnan(scaler.iqr).tolist() == [False, True, False]
+    filled = prepare(series, scaler, fill=0)
+    assert np.isfinite(filled).all()
+    assert (filled[:, 1] == 0).all()
+
+
+def test_a_store_of_another_kind_is_refused(tmp_path: Path) -> None:
+    import zarr
+
+    zarr.create_group(tmp_path / "other.zarr", attributes={"format": 99})
+    with pytest.raises(InputError, match="format 99"):
+        open_store(tmp_path / "other.zarr")

@@ -1,0 +1,100 @@
+"""ICA-AROMA's features and decision rule (Pruim et al., 2015, doi:10.1016/j.neuroimage.2015.02.064), on our masks.
+
+The thresholds are the published ones; they hold for features made the same way: fractions of |z| above 2.3 at the
+brain's edge and in CSF, the frequency below which half of the power lies, and the largest correlation with 36 motion
+terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+HYPERPLANE = (-19.9751070082159, 9.95127547670627, 24.8333160239175)  # constant, max motion correlation, edge fraction
+HIGH_FREQUENCY, CSF_FRACTION = 0.35, 0.10
+Z_THRESHOLD = 2.3
+SPLITS, SHARE = 1000, 0.9
+LOWEST_HZ = 0.01
+
+
+@dataclass(frozen=True)
+class Features:
+    """One value a component: shares of |z| at the edge and in CSF, high-frequency content, motion correlation."""
+
+    edge: Array
+    csf: Array
+    high_frequency: Array
+    motion: Array
+
+    @property
+    def score(self) -> Array:
+        """AROMA's linear discriminant; above 0 is motion."""
+        constant, correlation, edge = HYPERPLANE
+        return constant + correlation * self.motion + edge * self.edge
+
+    def reasons(self) -> list[str]:
+        """Why each component is noise: `high_frequency`, `csf`, `motion`, joined by +; empty for signal."""
+        tests = {
+            "high_frequency": self.high_frequency > HIGH_FREQUENCY,
+            "csf": self.csf > CSF_FRACTION,
+            "motion": self.score > 0,
+        }
+        return ["+".join(name for name, hit in tests.items() if hit[i]) for i in range(len(self.edge))]
+
+
+def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Edge and CSF fractions of z-maps (k, voxels); both masks are (voxels,)."""
+    strong = np.where(np.abs(z) > Z_THRESHOLD, np.abs(z), 0)
+    total = strong.sum(1)
+    in_csf = strong[:, csf].sum(1)
+    at_edge = strong[:, edge & ~csf].sum(1)
+    rest = total - in_csf
+    return (
+        np.divide(at_edge, rest, out=np.zeros_like(total), where=rest > 0),
+        np.divide(in_csf, total, out=np.zeros_like(total), where=total > 0),
+    )
+
+
+def high_frequency(mixing: Array, tr_s: float) -> Array:
+    """Where half of each time course's power lies, as a share of the way from .01 Hz to Nyquist; mixing (T, k)."""
+    frequency = np.fft.rfftfreq(len(mixing), tr_s)
+    power = np.abs(np.fft.rfft(mixing - mixing.mean(0), axis=0)) ** 2
+    inside = frequency > LOWEST_HZ
+    cumulated = np.cumsum(power[inside], axis=0) / power[inside].sum(0)
+    half = np.abs(cumulated - 0.5).argmin(0)
+    return (frequency[inside][half] - LOWEST_HZ) / (0.5 / tr_s - LOWEST_HZ)
+
+
+def motion_terms(motion: Array) -> Array:
+    """36 terms (T, 36): six parameters and their differences, each also a volume earlier and later."""
+    derivative = np.vstack([np.zeros((1, motion.shape[1])), np.diff(motion, axis=0)])
+    both = np.hstack([motion, derivative])
+    zero = np.zeros((1, both.shape[1]))
+    return np.hstack([both, np.vstack([zero, both[:-1]]), np.vstack([both[1:], zero])])
+
+
+def motion_correlation(mixing: Array, terms: Array, seed: int = 0) -> Array:
+    """Mean over random 90% splits of the largest |r| with the motion terms, or of the squares with their squares."""
+    rng = np.random.default_rng(seed)
+    steps = len(mixing)
+    size = max(3, round(SHARE * steps))
+    pairs = [(mixing, terms), (mixing**2, terms**2)]
+    total = np.zeros(mixing.shape[1])
+    for _ in range(SPLITS):
+        chosen = rng.permutation(steps)[:size]
+        total += np.max([_correlations(a[chosen], b[chosen]) for a, b in pairs], axis=0)
+    return total / SPLITS
+
+
+def _correlations(first: Array, second: Array) -> Array:
+    """Largest |r| of each column of `first` with any column of `second`."""
+    return np.abs(_unit(first).T @ _unit(second)).max(1)
+
+
+def _unit(x: Array) -> Array:
+    centred = x - x.mean(0)
+    norm = np.linalg.norm(centred, axis=0)
+    return np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)

@@ -1,0 +1,174 @@
+"""The card: how data were made, in words. It travels with the store and with every model that is trained on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainlm_data.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = "## Facts of the data"
+SCALES = {
+    True: "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"
+    " (grand-mean scaling): recordings are comparable whatever their scanner's units.",
+    False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
+}
+NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w]|\.\d)")
+
+
+def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: Sequence[Mapping[str, str]]) -> str:
+    """What a store holds, as Markdown: facts that `read_facts` finds again, the same in words, and the methods.
+
+    Parameters
+    ----------
+    table: the recordings in the store. attributes: the store's.
+    methods: sentences of each recording's stages.
+    """
+    facts = {
+        "recordings": len(table),
+        "subjects": table["subject"].nunique(),
+        "atlas": attributes["atlas"],
+        "atlas_sha256": attributes["atlas_sha256"],
+        "space": attributes["space"],
+        "parcels": attributes["n_parcels"],
+        "networks": attributes["network_source"],
+        "rate_hz": f"{attributes['rate_hz']:g}",
+        "tr_s": _range(table["tr_s"]),
+        "band_low_hz": _range(table["band_low_hz"]),
+        "band_high_hz": _range(table["band_high_hz"]),
+        "units": attributes["units"],
+    }
+    lines = [
+        "# Data card",
+        "",
+        f"Parcel time series of fMRI, made by brainlm-pipeline {importlib.metadata.version('brainlm-pipeline')}.",
+        "",
+        FACTS,
+        "",
+        *(f"- {key}: {value}" for key, value in facts.items() if value != ""),
+        "",
+        "## In words",
+        "",
+        "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
+        f"- Scale: {attributes['units']}. {SCALES[str(attributes['units']).startswith('grand mean')]}",
+        f"- Band: {facts['band_low_hz']} to {facts['band_high_hz']} Hz is what the filters left (not what was asked"
+        " for, where that was impossible). Scores of models depend on it: compare within one band only.",
+        f"- Rate: {facts['rate_hz']} Hz from an original TR of {facts['tr_s']} s. Resampling adds steps, not"
+        " information.",
+        "- Missing: a parcel outside the field of view, and a step without data, is NaN. `valid` is false on steps that"
+        " were dropped or censored.",
+        "- Which recordings count (`status`: done) and who is in which split is in recordings.parquet, not here.",
+        "- A model sees (x - mean of the recording - median) / iqr, per parcel: `brainlm_data.prepare` does it.",
+        "",
+        "## Methods",
+        "",
+        *(f"- {stage}: {sentence}" for stage, sentence in merge_methods(methods)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def describe_tables(table: pd.DataFrame, config: Mapping[str, Any]) -> str:
+    """The tables beside the store: splits, scaler, what was left out and why. `table`: recordings.parquet."""
+    done = table[table["status"] == "done"]
+    lines = ["", "## Splits and scaler", ""]
+    for split in ("train", "validation", "test"):
+        part = done[done["split"] == split]
+        lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
+    lines += [
+        f"- Splits are by subject (seed {config['seed']}): all recordings of a person are on one side.",
+        "- scaler.npz: median and interquartile range of each parcel over the valid steps of training subjects only,"
+        " each recording demeaned first.",
+    ]
+    out = table[table["status"] != "done"]
+    if len(out):
+        lines += ["", "## Left out", ""]
+        lines += [f"- {row.id}: {row.status}, {row.reason}" for row in out.head(50).itertuples()]
+        if len(out) > 50:
+            lines.append(f"- ... and {len(out) - 50} more: recordings.parquet has all, with reasons")
+    return "\n".join(lines) + "\n"
+
+
+def _range(values: pd.Series) -> str:
+    """`2` where all are the same, else `0.735 to 3`; empty where nothing is known."""
+    known = values.dropna()
+    if known.empty:
+        return "none"
+    low, high = f"{known.min():.6g}", f"{known.max():.6g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def merge_methods(methods: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """(stage, sentence) of a cohort. Sentences that differ in numbers only become one, with ranges.
+
+    Others are listed apart, each with the number of recordings that it holds for.
+    """
+    stages: dict[str, dict[tuple[str, ...], list[list[str]]]] = {}
+    for sentences in methods:
+        for stage, sentence in sentences.items():
+            if sentence:
+                skeleton = tuple(NUMBER.split(sentence))
+                stages.setdefault(stage, {}).setdefault(skeleton, []).append(NUMBER.findall(sentence))
+    found = []
+    for stage, variants in stages.items():
+        for skeleton, numbers in sorted(variants.items(), key=lambda item: (-len(item[1]), item[0])):
+            slots = [_span(column) for column in zip(*numbers, strict=True)]
+            text = "".join(part + slot for part, slot in zip(skeleton, [*slots, ""], strict=True))
+            found.append((stage, text if len(variants) == 1 else f"{text} ({len(numbers)} recordings)"))
+    return found
+
+
+def _span(numbers: Sequence[str]) -> str:
+    distinct = sorted(set(numbers), key=float)
+    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
+
+
+def read_facts(card: Path) -> dict[str, str]:
+    """The facts of a card (of a store or a model) as text. Raises InputError where it has none."""
+    try:
+        text = card.read_text()
+    except OSError as error:
+        raise InputError(f"{card}: {error}", "the card lies beside scaler.npz") from error
+    if FACTS not in text:
+        raise InputError(f"{card}: no section {FACTS!r}", "give a card that stage collate or train wrote")
+    section = text.split(FACTS, 1)[1].split("\n## ", 1)[0]
+    pairs = (line[2:].partition(": ") for line in section.splitlines() if line.startswith("- "))
+    return {key: value for key, _, value in pairs}
+
+
+def check_against(card: Path, series: Path) -> None:
+    """Compare a parcel series' sidecar with a card.
+
+    Raises
+    ------
+    InputError: no sidecar, or another rate, band, atlas, space or unit than the card's.
+    """
+    from brainlm_data.sidecar import sidecar_path
+
+    wanted = read_facts(card)
+    path = sidecar_path(series)
+    if not path.exists():
+        raise InputError(
+            f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
+        )
+    facts = json.loads(path.read_text())
+    low, high = facts.get("EffectiveBand") or (None, None)
+    numbers = {"rate_hz": facts.get("SamplingFrequency"), "band_low_hz": low, "band_high_hz": high}
+    texts = {"atlas": facts.get("AtlasName"), "space": facts.get("Space"), "units": facts.get("Units")}
+    for key, value in numbers.items():
+        bounds = [float(v) for v in NUMBER.findall(wanted.get(key, ""))]
+        if value is not None and bounds and not 0.99 * min(bounds) <= float(value) <= 1.01 * max(bounds):
+            _differs(series, key, f"{value:g}", wanted[key])
+    for key, text in texts.items():
+        if text and key in wanted and str(text) != wanted[key]:
+            _differs(series, key, str(text), wanted[key])
+
+
+def _differs(series: Path, key: str, found: str, wanted: str) -> None:
+    raise InputError(f"{series}: {key} is {found}, the card says {wanted}", "process it as the training data were")

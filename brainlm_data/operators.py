@@ -1,0 +1,202 @@
+"""The temporal operators: everything that happens to a recording on the right-hand side of `series = g . P . X ...`.
+
+    E drop non-steady-state volumes    C interpolate censored ones    g grand-mean scaling
+    H high-pass    D remove noise components, fitted jointly with the others    L low-pass    R resample
+
+Each acts on columns of a (time, n) array alone, so it commutes with parcellation: applying it to parcel means equals
+applying it to every voxel and parcellating afterwards. Arithmetic is float64. D is kept as two thin factors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import interpolate, signal
+
+Array = NDArray[np.float64]
+ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
+GRAND_MEAN = 10_000.0  # FSL's and UK Biobank's
+STOP = 0.9  # the anti-aliasing filter's edge, as a share of the new Nyquist frequency
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The temporal operators of one recording, before D.
+
+    Attributes
+    ----------
+    tr_s, n_volumes: of the recording as acquired.
+    dropped: non-steady-state volumes at its start. censored: volumes to interpolate, counted from 0 as acquired.
+    method: of H and L. low_hz, high_hz: edges that are really applied; None: that side is open.
+    """
+
+    tr_s: float
+    n_volumes: int
+    dropped: int = 0
+    censored: tuple[int, ...] = field(default=())
+    method: Literal["butterworth", "cosine"] = "butterworth"
+    low_hz: float | None = None
+    high_hz: float | None = None
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Effective band, Hz: 0 and the Nyquist frequency where a side is open."""
+        return (self.low_hz or 0.0, self.high_hz or 0.5 / self.tr_s)
+
+    def save(self, path: Path, warnings: Sequence[str] = ()) -> None:
+        """Write as JSON."""
+        content = {**asdict(self), "effective_band": self.band, "Warnings": list(warnings)}
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read what `save` wrote."""
+        content = json.loads(path.read_text())
+        known = {k: content[k] for k in cls.__dataclass_fields__}
+        return cls(**{**known, "censored": tuple(known["censored"])})
+
+
+def drop(x: Array, recipe: Recipe) -> Array:
+    """E: the volumes after the non-steady-state ones, (T - dropped, n)."""
+    return x[recipe.dropped :]
+
+
+def fill_censored(x: Array, recipe: Recipe) -> Array:
+    """C: censored volumes interpolated linearly in time from their neighbours (nearest at the ends)."""
+    bad = np.array([c - recipe.dropped for c in recipe.censored if c >= recipe.dropped], dtype=int)
+    if not len(bad):
+        return x
+    good = np.setdiff1d(np.arange(len(x)), bad)
+    out = x.copy()
+    place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1) if len(good) > 1 else np.zeros(len(bad), int)
+    before, after = good[place - 1], good[place]
+    weight = np.clip((bad - before) / np.maximum(after - before, 1), 0, 1)[:, None]
+    out[bad] = (1 - weight) * x[before] + weight * x[after]
+    return out
+
+
+def high_pass(x: Array, recipe: Recipe) -> Array:
+    """H: mean removed, and what is slower than `low_hz` (zero-phase Butterworth, or discrete cosines regressed out)."""
+    x = x - x.mean(0)
+    if recipe.low_hz is None:
+        return x
+    if recipe.method == "cosine":
+        basis = cosines(len(x), recipe.tr_s, recipe.low_hz)
+        return x - basis @ (basis.T @ x)
+    return _butterworth(x, recipe, "highpass", recipe.low_hz)
+
+
+def low_pass(x: Array, recipe: Recipe) -> Array:
+    """L: what is faster than `high_hz` removed (zero-phase Butterworth)."""
+    return x if recipe.high_hz is None else _butterworth(x, recipe, "lowpass", recipe.high_hz)
+
+
+def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
+    sections = signal.butter(ORDER, edge_hz, kind, fs=1 / recipe.tr_s, output="sos")
+    usual = 3 * (2 * len(sections) + 1 - min((sections[:, 2] == 0).sum(), (sections[:, 5] == 0).sum()))
+    return signal.sosfiltfilt(sections, x, axis=0, padlen=int(min(usual, len(x) - 1)))
+
+
+def cosines(steps: int, tr_s: float, low_hz: float) -> Array:
+    """Orthonormal discrete cosines slower than `low_hz`, without the constant, (steps, k); k may be 0."""
+    count = int(np.floor(2 * steps * tr_s * low_hz))
+    time, order = np.arange(steps)[:, None], np.arange(1, min(count, steps - 1) + 1)
+    return np.sqrt(2 / steps) * np.cos(np.pi * (2 * time + 1) * order / (2 * steps))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """D: x - noise @ (readout @ x); both (steps, k) and (k, steps), k columns of noise."""
+
+    noise: Array
+    readout: Array
+
+    @classmethod
+    def fit(cls, noise: Array, kept: Array) -> Regression:
+        """The non-aggressive regression: a full fit of noise and kept columns, of which the noise part is removed.
+
+        Parameters
+        ----------
+        noise, kept: (steps, k) and (steps, j) regressors, filtered as the data are, so that no filtered frequency
+            comes back (Lindquist et al., 2019).
+        """
+        if noise.shape[1] == 0:
+            return cls(noise, noise.T)
+        design = np.concatenate([noise, kept], axis=1)
+        scale = np.linalg.norm(design, axis=0)
+        scale[scale == 0] = 1
+        inverse = np.linalg.pinv(design / scale, rcond=1e-8) / scale[:, None]
+        return cls(noise, inverse[: noise.shape[1]])
+
+    def apply(self, x: Array) -> Array:
+        """(steps, n) without the noise part."""
+        return x - self.noise @ (self.readout @ x)
+
+    def save(self, path: Path) -> None:
+        """Write both factors."""
+        np.savez(path, noise=self.noise, readout=self.readout)
+
+    @classmethod
+    def load(cls, path: Path) -> Regression:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["noise"], arrays["readout"])
+
+
+@dataclass(frozen=True)
+class Temporal:
+    """All operators of a recording from E to L: `apply` takes acquired series to denoised ones."""
+
+    recipe: Recipe
+    regression: Regression
+    scale: float
+
+    @classmethod
+    def load(
+        cls, filter_recipe: Path, denoise_recipe: Path, grand_mean: float, target: float | None = GRAND_MEAN
+    ) -> Temporal:
+        """From the files of stages filter and denoise.
+
+        Parameters
+        ----------
+        grand_mean: mean over brain and time of the sampled data, scanner units. target: what it becomes; None: as is.
+        """
+        scale = 1.0 if target is None else target / grand_mean
+        return cls(Recipe.load(filter_recipe), Regression.load(denoise_recipe), scale)
+
+    def apply(self, x: NDArray[np.floating]) -> Array:
+        """g, E, C, H, D, L on (T, n); dropped volumes come back as NaN. Columns with NaN stay NaN."""
+        values = np.asarray(x, dtype=np.float64)
+        steps = self.scale * fill_censored(drop(values, self.recipe), self.recipe)
+        steps = low_pass(self.regression.apply(high_pass(steps, self.recipe)), self.recipe)
+        out = np.full(values.shape, np.nan)
+        out[self.recipe.dropped :] = steps
+        return out
+
+
+def resample(x: Array, tr_s: float, hz: float) -> Array:
+    """R: (T, n) at TR -> (T', n) at `hz`, T' = floor((T - 1) TR hz) + 1; never beyond the last volume.
+
+    Where the new rate is lower, frequencies above its Nyquist are removed first (zero-phase Butterworth), or they
+    would fold into the band. Then a cubic spline through the volumes. Leading NaN rows (dropped volumes) stay NaN.
+    """
+    total = int(np.floor((len(x) - 1) * tr_s * hz + 1e-9)) + 1
+    out = np.full((total, x.shape[1]), np.nan)
+    known = np.isfinite(x).all(axis=1) if x.shape[1] else np.zeros(len(x), bool)
+    if known.sum() < 4:
+        return out
+    first = int(np.argmax(known))
+    values, times = x[first:], np.arange(first, len(x)) * tr_s
+    if hz < 1 / tr_s * (1 - 1e-9):
+        sections = signal.butter(8, STOP * hz / 2, "lowpass", fs=1 / tr_s, output="sos")
+        values = signal.sosfiltfilt(sections, values, axis=0, padlen=min(60, len(values) - 1))
+    new = np.arange(total) / hz
+    inside = new >= times[0] - 1e-9
+    out[inside] = interpolate.CubicSpline(times, values, axis=0)(np.minimum(new[inside], times[-1]))
+    return out

@@ -1,0 +1,197 @@
+"""The quality page of a recording: which figures, in which order, with which words."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import qcplots
+from brainlm_data.stage import Files
+from brainlm_data.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainlm_data.stages.qc import Sample
+
+YELLOW, CYAN, RED = "#F0E442", "#56B4E9", "#D55E00"
+Figure = tuple[bytes, str]  # PNG, caption
+
+
+def page(
+    inputs: Files,
+    sample: Sample,
+    confounds: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    tsnr: NDArray[np.float64],
+    metrics: Mapping[str, Any],
+    components: int,
+    voxels: int,
+) -> str:
+    """One self-contained HTML page; images are embedded."""
+    import pandas as pd
+    from jinja2 import Environment
+
+    from brainlm_data.stages.qc import MEANINGS
+
+    table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
+    sections = [
+        ("registration", "Registration", _registration(inputs, sample)),
+        ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
+        ("components", "Independent components", _components(inputs, sample, verdicts, metrics, components)),
+        ("signal", "Temporal signal-to-noise ratio", _tsnr(sample, tsnr, metrics)),
+        ("parcels", "Parcels", _parcels(inputs, table, metrics)),
+    ]
+    raw, meta = inputs.facts("parcels_raw"), inputs.meta
+    template = Path(__file__).parent / "data" / "qc.html"
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template.read_text()).render(
+        id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
+        run=meta.get("run"), space=raw.get("Space", ""), atlas=raw.get("AtlasName", ""), metrics=metrics,
+        sections=[
+            {"name": name, "title": title, "figures": [
+                {"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures
+            ]}
+            for name, title, figures in sections if figures
+        ],
+        rows=[(n, _number(metrics[n]), meaning) for n, meaning in MEANINGS.items() if n in metrics],
+        methods=methods(inputs),
+    )  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def methods(inputs: Files) -> list[str]:
+    """The sentences of the stages that wrote the inputs, from their sidecars, in order."""
+    found: dict[str, str] = {}
+    for name in inputs:
+        facts = inputs.facts(name)
+        stage = str(facts.get("GeneratedBy", {}).get("Name", "")).removeprefix("brainlm-data ")
+        if stage and stage not in found:
+            found[stage] = importlib.import_module(f"brainlm_data.stages.{stage}").describe(facts)
+    return list(found.values())
+
+
+def _read(path: Path) -> qcplots.Volume:
+    image: Any = nib.load(path)
+    return qcplots.Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+
+
+def _registration(inputs: Files, sample: Sample) -> list[Figure]:
+    reference, mask = _read(inputs["boldref"]), _read(inputs["bold_mask"])
+    mean = qcplots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
+    brain, tissues = _read(inputs["template_mask"]), nib.load(inputs["template_probseg"])
+    affine = np.asarray(tissues.affine)  # type: ignore[attr-defined]
+    grey, white = (
+        qcplots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine)  # type: ignore[attr-defined]
+        for i in (0, 1)
+    )
+    figures = [
+        (
+            qcplots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
+            "Mean of the voxel sample in template space, with the template's brain (yellow) and white matter (blue)."
+            " Ventricles and the rim of the brain must fit.",
+        )
+    ]
+    if "t1w_mni" in inputs:
+        figures.append(
+            (
+                qcplots.slices(_read(inputs["t1w_mni"]), [(grey, 0.5, YELLOW), (white, 0.5, CYAN)]),
+                "T1w normalized to the template, with the template's grey (yellow) and white matter (blue).",
+            )
+        )
+    figures.append(
+        (
+            qcplots.slices(reference, [(mask, 0.5, RED)], axes=(2, 1)),
+            "Reference of motion correction, in its own space, with the brain mask (red).",
+        )
+    )
+    return figures
+
+
+def _carpet(
+    inputs: Files, sample: Sample, confounds: pd.DataFrame, metrics: Mapping[str, Any], voxels: int
+) -> list[Figure]:
+    from brainlm_data.operators import Temporal
+    from brainlm_data.stages.qc import censored
+
+    tissue = sample.tissues[sample.mask].argmax(1)
+    order = np.argsort(tissue, kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(voxels, len(order))).round().astype(int)]
+    series = sample.series[:, chosen].astype(np.float64)
+    percent = 100 / float(inputs.facts("parcels_raw")["GrandMean"]) * series  # of the grand mean
+    cleaned = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], 1.0, None).apply(percent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing is known of a voxel: stays NaN
+        before, after = (values - np.nanmean(values, 0) for values in (percent, cleaned))
+    png = qcplots.carpets(
+        before, after, tissue[chosen],
+        confounds["framewise_displacement"].to_numpy(float), confounds["std_dvars"].to_numpy(float),
+        np.arange(len(series)) * metrics["tr_s"], censored(inputs),
+    )  # fmt: skip
+    caption = (
+        f"Framewise displacement and standardized DVARS (grey lines: dropped or censored volumes), then {len(chosen)}"
+        " voxels by tissue, before and after filtering and denoising, on the same scale (Power, 2017)."
+    )
+    return [(png, caption)]
+
+
+def _components(
+    inputs: Files, sample: Sample, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int
+) -> list[Figure]:
+    from brainlm_data.stages.qc import is_noise
+
+    image: Any = nib.load(inputs["ica_components"])
+    mixing = read_table(inputs["ica_mixing"])[1]
+    if not count or not len(verdicts):
+        return []
+    chosen = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
+    maps = [qcplots.Volume(np.asarray(image.dataobj[..., i], dtype=np.float32), image.affine) for i in chosen]
+    noise = is_noise(verdicts).tolist()
+    titles = [
+        f"{name}: {verdict}" + (f" ({reason})" if isinstance(reason, str) and reason else "")
+        for name, verdict, reason in verdicts[["component", "classification", "rationale"]].itertuples(index=False)
+    ]
+    png = qcplots.components(
+        maps, np.nan_to_num(mixing[:, chosen]), [titles[i] for i in chosen], [noise[i] for i in chosen], metrics["tr_s"]
+    )
+    caption = (
+        f"The {len(chosen)} largest of {len(verdicts)} components: z-map at its peak, time course, power spectrum."
+        f" Orange: noise, removed ({metrics['n_ica_noise']} of all); green: kept."
+    )
+    return [(png, caption)]
+
+
+def _tsnr(sample: Sample, tsnr: NDArray[np.float64], metrics: Mapping[str, Any]) -> list[Figure]:
+    volume = qcplots.Volume(sample.volume(tsnr), sample.affine)
+    limits = (0.0, float(np.percentile(tsnr, 98)) or 1.0)
+    png = qcplots.slices(volume, axes=(2,), cmap="viridis", limits=limits, label="tSNR")
+    return [(png, f"Mean / SD in time of motion-corrected data; median {metrics['median_tsnr']:.1f}.")]
+
+
+def _parcels(inputs: Files, table: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:
+    coverage = read_table(inputs["coverage"])[1][0]
+    raw, native = read_table(inputs["parcels_raw"])[1], read_table(inputs["parcels_native"])[1]
+    low = [str(n) for n in table["name"].to_numpy()[coverage < 0.5]]
+    listed = f" Below 0.5: {', '.join(low[:12])}{', ...' if len(low) > 12 else ''}." if low else ""
+    return [
+        (
+            qcplots.connectivity(raw, native, table),
+            f"Functional connectivity of {len(table)} parcels by network, before and after cleaning."
+            f" Grey: parcels without data ({metrics['n_missing_parcels']}).",
+        ),
+        (
+            qcplots.coverage(coverage, table),
+            f"Share of each parcel inside the field of view: smallest {metrics['coverage_min']:.2f}.{listed}",
+        ),
+    ]

@@ -1,0 +1,220 @@
+"""The figures of a recording's QC page. Each function returns one PNG, drawn with Agg and without dates."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[Any]
+INK, BLUE, ORANGE, GREEN = "#222222", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito (2008)
+MARGIN = 6.0  # mm around what is drawn
+PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))  # axial, coronal, sagittal: (axis of the cut, horizontal, vertical)
+
+
+def _figure(width: float, height: float, **layout: Any) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", **layout)
+
+
+def _png(figure: Figure, dpi: int = 90) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+class Volume:
+    """An image (x, y, z) in RAS order with a box-aligned affine: cuts of it, and where they are in mm."""
+
+    def __init__(self, data: Array, affine: Array) -> None:
+        import nibabel as nib
+        from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+        orientation = io_orientation(affine)
+        self.affine = affine @ inv_ornt_aff(orientation, data.shape[:3])
+        self.data = np.asarray(apply_orientation(data, orientation))
+        self.zooms = nib.affines.voxel_sizes(self.affine)
+
+    def range(self, axis: int, margin: float = 0.0) -> tuple[float, float]:
+        """Positions (mm, along the voxel axis) of the first and last voxel with data, `margin` mm wider."""
+        others = tuple(a for a in range(3) if a != axis)
+        used = np.flatnonzero((self.data != 0).any(others))
+        first, last = (used[0], used[-1]) if len(used) else (0, self.data.shape[axis] - 1)
+        low, high = (float(self.affine[axis, 3] + self.zooms[axis] * i) for i in (first, last))
+        return low - margin, high + margin
+
+    def cut(self, axis: int, position: float) -> tuple[Array, tuple[float, float, float, float]]:
+        """The slice nearest to a position (vertical, horizontal), and its extent in mm."""
+        _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
+        index = round((position - self.affine[axis, 3]) / self.zooms[axis])
+        inside = 0 <= index < self.data.shape[axis]
+        image = np.take(self.data, min(max(index, 0), self.data.shape[axis] - 1), axis).T
+        sides = []
+        for side in (horizontal, vertical):
+            start = self.affine[side, 3] - self.zooms[side] / 2
+            sides += [start, start + self.zooms[side] * self.data.shape[side]]
+        return (image if inside else np.zeros_like(image)), tuple(sides)
+
+
+def slices(
+    image: Volume,
+    contours: Sequence[tuple[Volume, float, str]] = (),
+    axes: Sequence[int] = (2, 1, 0),
+    count: int = 7,
+    cmap: str = "gray",
+    limits: tuple[float, float] | None = None,
+    label: str = "",
+) -> bytes:
+    """Cuts of an image, a row for each of `axes`, with contours (volume, level, colour) of others over them."""
+    figure = _figure(count * 1.35, len(axes) * 1.45 + (0.1 if label else 0), facecolor="black")
+    grid = figure.subplots(len(axes), count, squeeze=False)
+    known = image.data[np.isfinite(image.data) & (image.data != 0)]
+    low, high = limits or (tuple(np.percentile(known, [2, 98])) if known.size else (0.0, 1.0))
+    shown: Any = None
+    for row, axis in zip(grid, axes, strict=True):
+        first, last = image.range(axis)
+        span = last - first
+        for panel, position in zip(row, np.linspace(first + 0.12 * span, last - 0.12 * span, count), strict=True):
+            data, extent = image.cut(axis, position)
+            shown = panel.imshow(data, origin="lower", extent=extent, cmap=cmap, vmin=low, vmax=high)
+            for volume, level, colour in contours:
+                line, box = volume.cut(axis, position)
+                if line.min() < level < line.max():
+                    panel.contour(line, [level], origin="lower", extent=box, colors=colour, linewidths=0.7)
+            _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
+            panel.set_xlim(image.range(horizontal, MARGIN))
+            panel.set_ylim(image.range(vertical, MARGIN))
+            panel.set_axis_off()
+            panel.text(
+                0.02, 0.02, f"{'xyz'[axis]} {position:.0f}", color="white", fontsize=6, transform=panel.transAxes
+            )
+    if label and shown is not None:
+        bar = figure.colorbar(shown, ax=grid, shrink=0.8, pad=0.01)
+        bar.set_label(label, color="white", fontsize=8)
+        bar.ax.tick_params(colors="white", labelsize=7)
+    return _png(figure)
+
+
+def carpets(
+    before: Array, after: Array, tissue: Array, fd: Array, dvars: Array, times: Array, invalid: Sequence[int]
+) -> bytes:
+    """FD and DVARS, then voxels by tissue before and after cleaning, on one grey scale (% of the grand mean).
+
+    before, after: (T, voxels), after with NaN where volumes were dropped; tissue: (voxels,) 0 GM, 1 WM, 2 CSF, sorted.
+    """
+    figure = _figure(9.5, 7.2)
+    panels = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1, 3.2, 3.2])
+    for panel, values, name, colour in ((panels[0], fd, "FD (mm)", ORANGE), (panels[1], dvars, "std. DVARS", BLUE)):
+        panel.plot(times, values, color=colour, linewidth=0.9)
+        panel.set_ylabel(name, fontsize=8)
+        panel.set_ylim(bottom=0)
+        panel.spines[["top", "right"]].set_visible(False)
+        for index in invalid:
+            panel.axvline(times[index], color="#BBBBBB", linewidth=0.8, zorder=0)
+    panels[0].axhline(0.5, color=INK, linewidth=0.6, linestyle=":")
+    step = times[1] - times[0] if len(times) > 1 else 1.0
+    extent = (times[0] - step / 2, times[-1] + step / 2, len(tissue), 0)
+    limit = max(float(np.nanpercentile(np.abs(before), 95)), 1e-6)
+    edges = np.searchsorted(tissue, [0, 1, 2, 3])
+    shown: Any = None
+    for panel, values, name in ((panels[2], before, "before"), (panels[3], after, "after")):
+        shown = panel.imshow(
+            values.T, aspect="auto", cmap="gray", vmin=-limit, vmax=limit, extent=extent, interpolation="nearest"
+        )
+        panel.set_facecolor("#F4D9C6")
+        panel.set_ylabel(name, fontsize=9)
+        for edge in edges[1:3]:
+            panel.axhline(edge, color=GREEN, linewidth=1.2)
+        panel.set_yticks((edges[:-1] + edges[1:]) / 2, ["GM", "WM", "CSF"], fontsize=7)
+    panels[3].set_xlabel("time (s)", fontsize=8)
+    figure.colorbar(shown, ax=panels[2:], label="% of the grand mean", shrink=0.6, pad=0.01)
+    return _png(figure)
+
+
+def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noise: Sequence[bool], tr: float) -> bytes:
+    """One row a component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
+    figure = _figure(9.5, 1.15 * len(maps))
+    grid = figure.subplots(len(maps), 5, squeeze=False, width_ratios=[1, 1, 1, 3.4, 2.2])
+    times = np.arange(len(mixing)) * tr
+    frequencies = np.fft.rfftfreq(len(mixing), tr)
+    for row, volume, course, title, is_noise in zip(grid, maps, mixing.T, titles, noise, strict=True):
+        peak = np.unravel_index(np.argmax(np.abs(volume.data)), volume.data.shape)
+        limit = max(float(np.abs(volume.data).max()), 1e-6)
+        for panel, (axis, _, _) in zip(row[:3], PLANES, strict=True):
+            image, extent = volume.cut(axis, float(volume.affine[axis, 3] + volume.zooms[axis] * peak[axis]))
+            panel.imshow(image, origin="lower", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
+            panel.set_xlim(volume.range(horizontal, MARGIN))
+            panel.set_ylim(volume.range(vertical, MARGIN))
+            panel.set_axis_off()
+        colour = ORANGE if is_noise else GREEN
+        row[3].plot(times, course, color=colour, linewidth=0.7)
+        row[4].plot(frequencies, np.abs(np.fft.rfft(course - course.mean())) ** 2, color=colour, linewidth=0.8)
+        row[3].set_title(title, fontsize=7.5, loc="left", color=colour, pad=2)
+        for panel in row[3:]:
+            panel.set_yticks([])
+            panel.tick_params(labelsize=6, length=2)
+            panel.spines[["top", "right", "left"]].set_visible(False)
+    grid[-1][3].set_xlabel("time (s)", fontsize=7)
+    grid[-1][4].set_xlabel("frequency (Hz)", fontsize=7)
+    return _png(figure)
+
+
+def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
+    """Order of parcels by network, and (name, first, last + 1) of each."""
+    names = table["network"].astype(str).to_numpy()
+    order = np.lexsort((np.arange(len(names)), names))
+    found, first = np.unique(names[order], return_index=True)
+    return order, [(str(n), int(a), int(b)) for n, a, b in zip(found, first, [*first[1:], len(names)], strict=True)]
+
+
+def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
+    """Correlation of parcels before and after cleaning, ordered by network; missing parcels are grey."""
+    order, groups = _networks(table)
+    figure = _figure(9.5, 4.6)
+    shown: Any = None
+    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
+    for panel, series, title in zip(panels, (before, after), ("before", "after"), strict=True):
+        values = series[np.isfinite(series).any(1)][:, order]
+        with np.errstate(all="ignore"):
+            matrix = np.corrcoef(values.T) if len(values) > 2 else np.full((len(order),) * 2, np.nan)
+        panel.set_facecolor("#BBBBBB")
+        shown = panel.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        for _, first, _ in groups[1:]:
+            panel.axhline(first - 0.5, color=INK, linewidth=0.5)
+            panel.axvline(first - 0.5, color=INK, linewidth=0.5)
+        panel.set_yticks([(a + b - 1) / 2 for _, a, b in groups], [n for n, _, _ in groups], fontsize=7)
+        panel.set_xticks([])
+        panel.set_title(title, fontsize=9, loc="left")
+    figure.colorbar(shown, ax=panels, label="Pearson correlation", shrink=0.7, pad=0.01)
+    return _png(figure)
+
+
+def coverage(values: Array, table: pd.DataFrame) -> bytes:
+    """Coverage of every parcel, by network."""
+    order, groups = _networks(table)
+    figure = _figure(9.5, 1.9)
+    panel = figure.subplots()
+    panel.bar(
+        np.arange(len(order)), values[order], width=1.0, color=[BLUE if v >= 1 else ORANGE for v in values[order]]
+    )
+    for _, first, _ in groups[1:]:
+        panel.axvline(first - 0.5, color=INK, linewidth=0.5)
+    panel.set_xticks([(a + b - 1) / 2 for _, a, b in groups], [n for n, _, _ in groups], rotation=30, fontsize=7)
+    panel.set_ylim(0, 1.02)
+    panel.set_xlim(-0.5, len(order) - 0.5)
+    panel.set_ylabel("coverage", fontsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    return _png(figure)

@@ -1,0 +1,98 @@
+"""The whole dataset: subjects one after another, images and truth."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from brainlm_data.errors import InputError
+from brainlm_data.simulate import signals, write
+from brainlm_data.simulate.anatomy import Head
+from brainlm_data.simulate.plan import Plan
+from brainlm_data.simulate.scanner import EpiHead, EpiRun, on_t1w, t1w_grid, t1w_image
+
+
+class Progress:
+    """How far, and how long it will take, on stderr: one changing line on a terminal, else a line a step."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self._total, self._quiet, self._done, self._start = total, quiet, 0, time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._last = 0.0
+
+    def step(self, what: str, share: float = 1.0) -> None:
+        """`share` of a further recording is done; a whole one is counted."""
+        now = time.monotonic()
+        if share >= 1:
+            self._done += 1
+        if self._quiet or (share < 1 and (not self._terminal or now - self._last < 0.5)):
+            return
+        self._last = now
+        done = self._done + (share if share < 1 else 0)
+        left = (now - self._start) / done * (self._total - done)
+        text = f"simulate: {self._done}/{self._total} {what}, {left:.0f} s left"
+        end = "\n" if not self._terminal or self._done == self._total else ""
+        print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)
+
+
+def check_folder(plan: Plan) -> None:
+    """Refuse to write into a folder that holds something.
+
+    Raises
+    ------
+    InputError: `plan.out` is a file or is not empty.
+    """
+    if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
+        raise InputError(f"simulate: {plan.out} exists and is not empty", "remove it or give another --out")
+
+
+def atlas() -> tuple[Any, Any]:
+    """The embedded atlas: label image and table, its rows sorted by index."""
+    from brainlm_data.atlas import embedded_atlas
+
+    image, table = embedded_atlas()
+    return image, table.sort_values("index").reset_index(drop=True)
+
+
+def simulate(plan: Plan, quiet: bool = False) -> None:
+    """Write a BIDS dataset with T1w and BOLD images and `truth/` into `plan.out`.
+
+    Raises
+    ------
+    InputError: the folder is not empty.
+    """
+    check_folder(plan)
+    image, table = atlas()
+    parcels = signals.Parcels.of(table)
+    labels = np.asarray(image.dataobj)
+    rows = np.zeros(int(labels.max()) + 1, np.int16)
+    rows[parcels.labels] = np.arange(1, len(parcels.labels) + 1)
+    people = signals.participants(plan)
+    write.dataset(plan, people, table)
+    progress = Progress(sum(len(plan.recordings(label)) for label in plan.labels), quiet)
+    times = np.arange(plan.volumes) * plan.tr_s
+    for person in people:
+        label = person["participant_id"].removeprefix("sub-")
+        head = Head.draw(plan, label, rows[labels], image.affine)
+        shape, affine = t1w_grid(plan, label, head)
+        if label not in plan.no_t1w:
+            write.t1w(plan, label, *t1w_image(plan, label, head, shape, affine), affine)
+        points = 1 if plan.t1w_mm < 1.5 else 2
+        shares = [on_t1w(head, head.tissues[..., c].astype(np.float32), shape, affine, points) / 255 for c in range(3)]
+        write.anatomy_truth(plan, label, head, np.stack(shares, axis=-1), affine)
+        who = signals.brain(plan, parcels, label, person["age"])
+        write.brain_truth(plan, label, parcels, who)
+        epi = EpiHead.of(plan, label, head)
+        for recording, task, run in plan.recordings(label):
+            series = signals.neural(plan, parcels, who, recording, task, times)
+            made = EpiRun.draw(plan, label, recording, epi, series)
+
+            def each(t: int, recording: str = recording) -> None:
+                progress.step(recording, min((t + 1) / plan.volumes, 0.99))
+
+            write.bold(plan, label, made, made.images(each), task, run)
+            write.run_truth(plan, label, made, parcels, who, task)
+            progress.step(recording)

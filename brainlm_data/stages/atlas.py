@@ -1,0 +1,190 @@
+"""atlas: the label image and its table."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel as nib
+import numpy as np
+from pydantic import Field
+
+from brainlm_data import atlas as embedded
+from brainlm_data.errors import InputError
+from brainlm_data.fetch import Remote, obtain
+from brainlm_data.sidecar import digest
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+A424 = Remote(
+    "A424+2mm.nii.gz",
+    "https://raw.githubusercontent.com/vandijklab/BrainLM/f65e5acdfeb4ab06bad4f10663250eedfcbe20be/"
+    "toolkit/atlases/A424%2B2mm.nii.gz",
+    "8478d7516a2bbf295989835d5033d03e4283143a2955c90428f634951702501b",
+    "Apache-2.0, vandijklab/BrainLM",
+)
+A424_SPACE = "MNI152NLin6Asym"
+COLUMNS = ["index", "name", "hemisphere", "network", "x", "y", "z", "n_voxels"]
+
+
+class Config(StageConfig):
+    """Which parcellation."""
+
+    name: str = Field(
+        "demo424",
+        pattern=r"^[A-Za-z0-9]+$",
+        description="demo424 (made by this package), A424 (downloaded once), or, with `path`, any",
+    )
+    path: Path | None = Field(None, description="label image: integers, 0 is no parcel")
+    labels: Path | None = Field(None, description="TSV with columns index, name and, if known, network, hemisphere")
+    space: str | None = Field(None, description="template space of `path`; null: that of template.name is taken for it")
+    allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, and state it")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the label image (int32) and its table.
+
+    Raises
+    ------
+    InputError: the file cannot be had; its labels, grid or space are not what they must be.
+    """
+    template = inputs.facts("template_t1w").get("Space", "")
+    if config.name == "demo424" and config.path is None:
+        image, table = embedded.embedded_atlas()
+        space, source, networks = embedded.SPACE, "made by this package", "geometric stand-in"
+        sha = ""
+    else:
+        a424 = config.name == "A424"
+        if config.path is None and not a424:
+            raise InputError(f"atlas.name: {config.name} is not known", "use demo424 or A424, or give atlas.path")
+        path = config.path or obtain(A424, "atlas.path")
+        image = _labels(path)
+        space, source, sha = (A424_SPACE if a424 else config.space or template), path.name, digest(path)
+        if a424:
+            _check_a424(path, image)
+        table, networks = _table(image, config, a424)
+    if space != template and not config.allow_space_mismatch:
+        raise InputError(
+            f"atlas {config.name} is in {space}, the template is {template}",
+            f"set template.name: {space}, or atlas.allow_space_mismatch: true (differences of some millimetres)",
+        )
+    nib.save(image, outputs["atlas_dseg"])
+    table[COLUMNS].to_csv(outputs["atlas_table"], sep="\t", index=False, float_format="%.4f")
+    return {
+        "AtlasName": config.name,
+        "Space": template,
+        "Source": source,
+        "Sha256": sha or digest(outputs["atlas_table"]),
+        "NumberOfParcels": len(table),
+        "NetworkSource": networks,
+        **({"SpaceMismatch": f"atlas in {space}, template {template}"} if space != template else {}),
+    }
+
+
+def _labels(path: Path) -> nib.Nifti1Image:
+    """A label image as int32. Raises InputError where it is not one."""
+    try:
+        image: Any = nib.load(path)
+        data = np.asarray(image.dataobj)
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: {error}", "give a NIfTI label image: atlas.path") from error
+    if data.ndim != 3:
+        raise InputError(f"{path}: shape {data.shape}, expected three dimensions", "give one label image, not maps")
+    if not np.array_equal(data, np.round(data)) or data.min() < 0:
+        raise InputError(f"{path}: holds values that are no labels (not whole, or negative)", "give integers, 0 = none")
+    if data.max() == 0:
+        raise InputError(f"{path}: holds no label", "give integers, 0 = none")
+    if abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
+        raise InputError(f"{path}: its affine is not invertible", "mend its header")
+    out = nib.Nifti1Image(data.astype(np.int32), image.affine)
+    out.header.set_xyzt_units("mm")
+    return out
+
+
+def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
+    """A424 must have exactly the labels 1 to 424, on the 2 mm grid of MNI152NLin6Asym."""
+    missing = sorted(set(range(1, 425)) - set(np.unique(np.asarray(image.dataobj)).tolist()))
+    if missing:
+        raise InputError(
+            f"{path}: labels {', '.join(map(str, missing[:5]))} are missing",
+            "use A424+2mm.nii.gz (A424.nii.gz lacks 120)",
+        )
+    expected = np.array([[-2, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
+    if image.shape != (91, 109, 91) or not np.allclose(image.affine, expected):
+        raise InputError(f"{path}: grid {image.shape} is not that of A424+2mm.nii.gz", "use the published file")
+
+
+def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataFrame, str]:
+    """One row a label, centroids measured on the image; and where its networks come from."""
+    import pandas as pd
+
+    data = np.asarray(image.dataobj)
+    voxels = np.argwhere(data > 0)
+    label = data[data > 0]
+    count = np.bincount(label)
+    index = np.flatnonzero(count)
+    sums = np.stack([np.bincount(label, voxels[:, axis]) for axis in range(3)], 1)[index]
+    centres = sums / count[index, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
+    side = np.where(centres[:, 0] < 0, "L", "R")
+    table = pd.DataFrame({"index": index, "name": [f"{config.name}_{i:03d}" for i in index], "hemisphere": side,
+                          "network": "Unassigned", "n_voxels": count[index]})  # fmt: skip
+    table[["x", "y", "z"]] = centres
+    known, source = None, "none"
+    if config.labels is not None:
+        known, source = _given(config.labels, index), config.labels.name
+    elif a424:
+        shipped = resources.files("brainlm_data") / "data" / "A424_networks.tsv"
+        with resources.as_file(shipped) as path:
+            known, source = (
+                pd.read_csv(path, sep="\t"),
+                "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels",
+            )
+    if known is not None:
+        extra = [c for c in ("name", "hemisphere", "network") if c in known]
+        merged = table[["index"]].merge(known[["index", *extra]], on="index", how="left")
+        for column in extra:
+            table[column] = merged[column].fillna(table[column]).to_numpy()
+    if table["name"].duplicated().any():
+        twice = table.loc[table["name"].duplicated(), "name"].iloc[0]
+        raise InputError(
+            f"atlas.labels: name {twice} stands for two labels", "names are column headings: make them unique"
+        )
+    return table, source
+
+
+def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        known = pd.read_csv(path, sep="\t")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}", "give a TSV with columns index and name: atlas.labels") from error
+    if "index" not in known:
+        raise InputError(f"{path}: no column index", "give a TSV with columns index and name: atlas.labels")
+    absent = sorted(set(index.tolist()) - set(known["index"]))
+    if absent:
+        raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row a label of the image")
+    return known
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    mismatch = f" ({facts['SpaceMismatch']}: their differences are not corrected)" if "SpaceMismatch" in facts else ""
+    parcels = f"{facts['AtlasName']} with {facts['NumberOfParcels']} parcels ({facts['Source']})"
+    return f"The parcellation was {parcels}{mismatch}."
+
+
+STAGE = Stage(
+    name="atlas",
+    version=1,
+    level="cohort",
+    summary="Provide the parcellation: label image and table, checked against the template's space.",
+    Config=Config,
+    inputs=("template_t1w",),
+    outputs=("atlas_dseg", "atlas_table"),
+    run=run,
+    describe=describe,
+)

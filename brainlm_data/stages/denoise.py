@@ -1,0 +1,175 @@
+"""denoise: ICA on the filtered voxel sample, AROMA's verdicts, and the regression operator D.
+
+Components and confounds are filtered as the data are and fitted jointly; only the noise part is removed
+(non-aggressive). Filter-before-ICA is this pipeline's order: docs/decisions/filter-before-ica.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from brainlm_data import aroma
+from brainlm_data.errors import Refused
+from brainlm_data.ica import Components, decompose
+from brainlm_data.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+Array = NDArray[np.float64]
+CSF = 0.6  # probability of a voxel in AROMA's CSF mask; on a 4 mm grid hardly any is purer
+
+
+class Config(StageConfig):
+    """ICA and confound regression."""
+
+    strategy: Literal["ica", "none"] = Field("ica", description="ica: AROMA's noise components; none: confounds only")
+    n_components: Literal["auto"] | int = Field(
+        "auto", description="number of components; auto: docs/stages/denoise.md"
+    )
+    confounds: list[str] = Field([], description="columns of the confounds table to remove as well; trailing * matches")
+    seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write mixing, maps, features with verdicts, and D.
+
+    Raises
+    ------
+    Refused: a confound that the table does not have; fewer volumes than regressors.
+    """
+    from brainlm_data.tables import read_table, write_table
+
+    recipe = Recipe.load(inputs["filter_recipe"])
+    names, table = read_table(inputs["confounds"])
+    columns = _confounds(config.confounds, names, inputs["confounds"])
+    confounds = _filtered(np.nan_to_num(table[:, [names.index(c) for c in columns]]), recipe)
+    image: Any = nib.load(inputs["voxel_sample"])
+    mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
+    steps = recipe.n_volumes - recipe.dropped
+    found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
+    if config.strategy == "ica":
+        data = _filtered(np.asarray(image.dataobj, dtype=np.float32)[mask].T.astype(np.float64), recipe)
+        count = None if config.n_components == "auto" else config.n_components
+        found = decompose(data, count, config.seed)
+    features = _features(inputs, found, mask, recipe, config.seed)
+    reasons = features.reasons()
+    noisy = np.array([bool(r) for r in reasons], dtype=bool)
+    noise = np.hstack([found.mixing[:, noisy], confounds])
+    if noise.shape[1] + int((~noisy).sum()) >= steps:
+        raise Refused(
+            f"{inputs.meta['id']}: {noise.shape[1] + int((~noisy).sum())} regressors for {steps} volumes",
+            "fewer denoise.confounds or denoise.n_components",
+        )
+    Regression.fit(noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
+
+    labels = [f"ica_{i:02d}" for i in range(len(reasons))]
+    whole = np.full((recipe.n_volumes, len(labels)), np.nan)
+    whole[recipe.dropped :] = found.mixing
+    write_table(outputs["ica_mixing"], labels, whole)
+    _write_maps(outputs["ica_components"], found.z, mask, image.affine)
+    _write_metrics(outputs["ica_metrics"], labels, features, found.variance, reasons)
+    return {
+        "Strategy": config.strategy,
+        "NumberOfComponents": len(labels),
+        "NumberOfNoiseComponents": int(noisy.sum()),
+        "VarianceRemovedShare": float(found.variance[noisy].sum()),
+        "Confounds": columns,
+        "Converged": found.converged,
+        "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
+    }
+
+
+def _filtered(x: Array, recipe: Recipe) -> Array:
+    """E, C and H: as the parcels are treated before D."""
+    return high_pass(fill_censored(drop(x, recipe), recipe), recipe)
+
+
+def _confounds(wanted: list[str], names: list[str], path: Path) -> list[str]:
+    """Columns by name, `cosine*` for a family. Raises Refused where nothing matches."""
+    chosen: list[str] = []
+    for pattern in wanted:
+        matches = [n for n in names if n == pattern or (pattern.endswith("*") and n.startswith(pattern[:-1]))]
+        if not matches:
+            raise Refused(f"{path}: no column {pattern}", f"denoise.confounds may name: {', '.join(names[:12])}, ...")
+        chosen += [m for m in matches if m not in chosen]
+    return chosen
+
+
+def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe: Recipe, seed: int) -> aroma.Features:
+    """AROMA's four features of each component."""
+    from scipy.ndimage import binary_erosion
+
+    from brainlm_data.tables import read_table
+
+    motion = _filtered(read_table(inputs["motion_params"])[1], recipe)
+    csf = np.asarray(nib.load(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF  # type: ignore[attr-defined]
+    rim = (mask & ~binary_erosion(mask))[mask]
+    edge, in_csf = aroma.spatial(found.z, rim, csf)
+    if not found.mixing.shape[1]:
+        return aroma.Features(edge, in_csf, np.empty(0), np.empty(0))
+    return aroma.Features(
+        edge,
+        in_csf,
+        aroma.high_frequency(found.mixing, recipe.tr_s),
+        aroma.motion_correlation(found.mixing, aroma.motion_terms(motion), seed),
+    )
+
+
+def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) -> None:
+    from brainlm_data.volumes import Writer
+
+    image = np.zeros(mask.shape, np.float32)
+    with Writer(path, (*mask.shape, max(len(z), 1)), affine, np.float32) as writer:
+        for row in z if len(z) else np.zeros((1, int(mask.sum()))):
+            image[mask] = row
+            writer.add(image)
+
+
+def _write_metrics(
+    path: Path, labels: list[str], features: aroma.Features, variance: Array, reasons: list[str]
+) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "component": labels,
+            "edge_fraction": features.edge,
+            "csf_fraction": features.csf,
+            "high_frequency_content": features.high_frequency,
+            "max_motion_correlation": features.motion,
+            "variance_explained": variance,
+            "classification": ["rejected" if r else "accepted" for r in reasons],
+            "rationale": reasons,
+        }
+    )
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    columns = f" together with {len(facts['Confounds'])} confounds" if facts["Confounds"] else ""
+    if facts["Strategy"] == "none":
+        return f"No independent components were removed{', but' + columns[14:] if columns else ''}."
+    return (
+        f"The filtered voxel sample was decomposed into {facts['NumberOfComponents']} independent components (Picard;"
+        f" Ablin et al., 2018); {facts['NumberOfNoiseComponents']} were classified as noise by ICA-AROMA's features and"
+        f" rule (Pruim et al., 2015) and removed non-aggressively{columns}."
+    )
+
+
+STAGE = Stage(
+    name="denoise",
+    version=1,
+    level="recording",
+    summary="Find noise components by ICA and AROMA's rule; write the operator that removes them.",
+    Config=Config,
+    inputs=("voxel_sample", "sample_mask", "sample_probseg", "confounds", "motion_params", "filter_recipe"),
+    outputs=("ica_mixing", "ica_components", "ica_metrics", "denoise_recipe"),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,106 @@
+"""filter: decides which volumes are dropped or interpolated, and the band; nothing is filtered yet.
+
+What it writes are recipes: stage `denoise` applies the high-pass to the voxel sample, `parcellate` to the parcels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from brainlm_data.errors import Refused
+from brainlm_data.operators import Recipe
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+class Config(StageConfig):
+    """Band, dropped and censored volumes."""
+
+    low_hz: float | None = Field(0.01, gt=0, description="lower edge of the band (high-pass), Hz; null: mean only")
+    high_hz: float | None = Field(None, gt=0, description="upper edge of the band (low-pass, after denoising), Hz")
+    method: Literal["butterworth", "cosine"] = Field("butterworth", description="of the high-pass; both are zero-phase")
+    drop: Literal["auto"] | int = Field("auto", description="non-steady-state volumes: as detected, or a number")
+    censor_fd_mm: float | None = Field(None, gt=0, description="volumes that moved more are interpolated and marked")
+    min_volumes: int = Field(20, ge=8, description="recordings with fewer good volumes are refused")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Config:
+        if self.low_hz is not None and self.high_hz is not None and self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz {self.low_hz:g} must be below high_hz {self.high_hz:g}")
+        return self
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the recipe.
+
+    Raises
+    ------
+    Refused: too few good volumes, or a band that this TR cannot hold.
+    """
+    from brainlm_data.tables import read_table
+
+    facts = inputs.facts("parcels_raw")
+    tr, volumes = float(facts["RepetitionTime"]), int(facts["NumberOfVolumes"])
+    names, table = read_table(inputs["confounds"])
+    steady = sum(name.startswith("non_steady_state_outlier") for name in names)
+    dropped = steady if config.drop == "auto" else config.drop
+    fd = np.nan_to_num(table[:, names.index("framewise_displacement")])
+    limit = np.inf if config.censor_fd_mm is None else config.censor_fd_mm
+    censored = tuple(int(i) for i in np.flatnonzero(fd > limit) if i >= dropped)
+    left = volumes - dropped - len(censored)
+    if left < config.min_volumes:
+        raise Refused(
+            f"{inputs.meta['id']}: {left} of {volumes} volumes are left ({dropped} dropped, {len(censored)} censored)",
+            f"filter.min_volumes is {config.min_volumes}, filter.censor_fd_mm {config.censor_fd_mm}",
+        )
+    nyquist = 0.5 / tr
+    if config.low_hz is not None and config.low_hz >= nyquist:
+        raise Refused(f"{inputs.meta['id']}: filter.low_hz {config.low_hz:g} is not below Nyquist, {nyquist:g} Hz", "")
+    warnings = []
+    high = config.high_hz
+    if high is not None and high >= nyquist:
+        warnings.append(f"requested upper edge {high:g} Hz is not below Nyquist: the band ends at {nyquist:g} Hz")
+        high = None
+    seconds = (volumes - dropped) * tr
+    if config.low_hz is not None and config.low_hz * seconds < 1:
+        warnings.append(f"one period of {config.low_hz:g} Hz is longer than the recording ({seconds:g} s)")
+    recipe = Recipe(tr, volumes, dropped, censored, config.method, config.low_hz, high)
+    recipe.save(outputs["filter_recipe"], warnings)
+    return {
+        "EffectiveBand": list(recipe.band),
+        "RequestedBand": [config.low_hz, config.high_hz],
+        "Method": config.method,
+        "Dropped": dropped,
+        "Censored": list(censored),
+        "CensorThresholdMm": config.censor_fd_mm,
+        "Warnings": warnings,
+    }
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    low, high = facts["EffectiveBand"]
+    kind = {"butterworth": "zero-phase Butterworth filter of order 5", "cosine": "discrete cosine regression"}
+    text = f"The effective band was {low:g}-{high:g} Hz ({kind[facts['Method']]})"
+    if facts["RequestedBand"][1] is None:
+        text += ", no low-pass was applied"
+    text += f"; {facts['Dropped']} non-steady-state volumes were dropped"
+    if facts["CensorThresholdMm"] is not None:
+        limit = facts["CensorThresholdMm"]
+        text += f", {len(facts['Censored'])} that moved more than {limit:g} mm (FD) interpolated and marked invalid"
+    return text + "."
+
+
+STAGE = Stage(
+    name="filter",
+    version=1,
+    level="recording",
+    summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
+    Config=Config,
+    inputs=("confounds", "parcels_raw"),
+    outputs=("filter_recipe",),
+    run=run,
+    describe=describe,
+)

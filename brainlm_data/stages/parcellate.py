@@ -1,0 +1,58 @@
+"""parcellate: the temporal operators applied to the parcel means, at the native TR."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from brainlm_data.operators import GRAND_MEAN, Temporal
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+class Config(StageConfig):
+    """Scaling of the parcel series."""
+
+    grand_mean: float | None = Field(
+        GRAND_MEAN, gt=0, description="mean of brain and time becomes this (FSL's 10,000); null: scanner units"
+    )
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write (T, parcels): scaled, filtered, denoised; dropped volumes are n/a rows, missing parcels n/a columns."""
+    from brainlm_data.tables import read_table, write_table
+
+    raw, recipe = inputs.facts("parcels_raw"), inputs.facts("filter_recipe")
+    names, series = read_table(inputs["parcels_raw"])
+    temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], raw["GrandMean"], config.grand_mean)
+    write_table(outputs["parcels_native"], names, temporal.apply(series))
+    return {
+        "RepetitionTime": raw["RepetitionTime"],
+        "NumberOfVolumes": raw["NumberOfVolumes"],
+        "GrandMeanScaling": config.grand_mean,
+        "MeanRemoved": True,
+        "EffectiveBand": list(temporal.recipe.band),
+        "Dropped": temporal.recipe.dropped,
+        "Censored": list(temporal.recipe.censored),
+        "MissingParcels": raw.get("MissingParcels", []),
+        "Units": "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}",
+        "Warnings": recipe.get("Warnings", []),
+    }
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    if facts["GrandMeanScaling"] is None:
+        return "Parcel series were left in scanner units."
+    return f"Parcel series were scaled to a grand mean of {facts['GrandMeanScaling']:g}; their means were removed."
+
+
+STAGE = Stage(
+    name="parcellate",
+    version=1,
+    level="recording",
+    summary="Apply scaling, filter and denoising to the parcel means.",
+    Config=Config,
+    inputs=("parcels_raw", "filter_recipe", "denoise_recipe"),
+    outputs=("parcels_native",),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,80 @@
+"""resample: parcel series at a common rate, with anti-aliasing."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data.operators import STOP, resample
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+class Config(StageConfig):
+    """The common rate."""
+
+    hz: float | None = Field(1.0, gt=0, le=10, description="steps a second of every series; null: the native TR")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write (T', parcels), T' = floor((T - 1) TR hz) + 1; n/a where nothing valid can be interpolated."""
+    from brainlm_data.tables import read_table, write_table
+
+    native = inputs.facts("parcels_native")
+    tr, total = float(native["RepetitionTime"]), int(native["NumberOfVolumes"])
+    names, series = read_table(inputs["parcels_native"])
+    covered = ~np.isnan(series[native["Dropped"] :]).all(0)
+    hz = config.hz or 1 / tr
+    if config.hz is None:
+        values = series
+    else:
+        moved = resample(series[:, covered], tr, hz)
+        values = np.full((len(moved), len(names)), np.nan)
+        values[:, covered] = moved
+    write_table(outputs["parcels"], names, values)
+    low, high = native["EffectiveBand"]
+    edge = STOP * hz / 2 if hz < 1 / tr * (1 - 1e-9) else np.inf
+    return {
+        "SamplingFrequency": hz,
+        "RepetitionTime": tr,
+        "NumberOfVolumes": total,
+        "NumberOfSteps": len(values),
+        "StartTime": 0.0,
+        "InvalidSteps": _invalid(len(values), hz, tr, total, native["Dropped"], native["Censored"]),
+        "EffectiveBand": [low, float(min(high, edge))],
+        "Resampled": config.hz is not None,
+        "Units": native["Units"],
+        "Warnings": native.get("Warnings", []),
+    }
+
+
+def _invalid(steps: int, hz: float, tr: float, total: int, dropped: int, censored: list[int]) -> list[int]:
+    """Steps that lie before the first kept volume, or less than one volume away from a censored one."""
+    place = np.arange(steps) / hz / tr  # in volumes
+    bad = place < dropped - 1e-9
+    for volume in censored:
+        bad |= np.abs(place - volume) < 1 - 1e-9
+    return [int(i) for i in np.flatnonzero(bad)]
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    if not facts["Resampled"]:
+        return f"Series stayed at the native TR of {facts['RepetitionTime']:g} s."
+    return (
+        f"Series were resampled from TR {facts['RepetitionTime']:g} s to {facts['SamplingFrequency']:g} Hz by a cubic"
+        f" spline, after a low-pass where that rate is lower; the effective band is {facts['EffectiveBand'][0]:g}-"
+        f"{facts['EffectiveBand'][1]:.4g} Hz."
+    )
+
+
+STAGE = Stage(
+    name="resample",
+    version=1,
+    level="recording",
+    summary="Resample the parcel series to a common rate, with anti-aliasing.",
+    Config=Config,
+    inputs=("parcels_native",),
+    outputs=("parcels",),
+    run=run,
+    describe=describe,
+)

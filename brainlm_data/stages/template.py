@@ -1,0 +1,144 @@
+"""template: the space that everything is normalized to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from pydantic import Field
+
+from brainlm_data.errors import InputError
+from brainlm_data.fetch import Remote, obtain
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+BUNDLED = "MNI152NLin2009aSym"
+NEUROPARC = "https://raw.githubusercontent.com/neurodata/neuroparc/master/atlases/reference_brains/"
+PUBLISHED = {
+    "MNI152NLin6Asym": (
+        Remote(
+            "MNI152NLin6_res-2x2x2_T1w.nii.gz",
+            NEUROPARC + "MNI152NLin6_res-2x2x2_T1w.nii.gz",
+            "0585cd056bf5ccfb8bf97a5f6a66082d4e7caad525718fc11e40d80a827fcb92",
+            "Apache-2.0 repository neurodata/neuroparc; the template under its own terms",
+        ),
+        Remote(
+            "MNI152NLin6_res-2x2x2_T1w_descr-brain.nii.gz",
+            NEUROPARC + "MNI152NLin6_res-2x2x2_T1w_descr-brain.nii.gz",
+            "09c925ad165dfbe6b41b572876d67e9bbf8c5e26517e7817f9b43a8256227f53",
+            "Apache-2.0 repository neurodata/neuroparc; the template under its own terms",
+        ),
+    )
+}
+
+
+class Config(StageConfig):
+    """Which template."""
+
+    name: str = Field(
+        BUNDLED,
+        pattern=r"^[A-Za-z0-9]+$",
+        description=f"{BUNDLED} (bundled with nilearn), {', '.join(PUBLISHED)} (downloaded once), or, with `path`, any",
+    )
+    path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
+    brain: Path | None = Field(
+        None, description="the same without skull, or its brain mask; needed where path is given"
+    )
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the template's T1w, brain mask and tissue probabilities on the template's grid.
+
+    Raises
+    ------
+    InputError: unknown name without path; a file that is missing, has another digest, or another grid than the T1w.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    if config.path is None and config.name == BUNDLED:
+        t1w, mask = load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1)
+        source, brain = "bundled with nilearn", np.asarray(mask.dataobj) > 0
+    else:
+        t1w_file, brain_file = _files(config)
+        t1w, source = _load(t1w_file), str(t1w_file.name)
+        stripped = _load(brain_file)
+        if stripped.shape != t1w.shape or not np.allclose(stripped.affine, t1w.affine, atol=1e-3):
+            raise InputError(
+                f"{brain_file}: not on the grid of {t1w_file}", "give both on the same grid: template.brain"
+            )
+        brain = np.asarray(stripped.dataobj) > 0
+    nib.save(nib.Nifti1Image(np.asarray(t1w.dataobj, dtype=np.float32), t1w.affine), outputs["template_t1w"])
+    nib.save(nib.Nifti1Image(brain.astype(np.uint8), t1w.affine), outputs["template_mask"])
+    own = config.path is None and config.name == BUNDLED
+    nib.save(_tissues(t1w, brain), outputs["template_probseg"])
+    return {
+        "Space": config.name,
+        "Source": source,
+        "template_probseg": {
+            "Volumes": ["GM", "WM", "CSF"],
+            "Source": "the template's own"
+            if own
+            else f"those of {BUNDLED}, resampled; the two spaces differ by millimetres",
+        },
+    }
+
+
+def _files(config: Config) -> tuple[Path, Path]:
+    """T1w and brain (or mask) files of a template that is not bundled."""
+    if config.path is not None:
+        if config.brain is None:
+            raise InputError(
+                "template.brain is not set", "give the skull-stripped template or its brain mask, same grid"
+            )
+        return config.path, config.brain
+    if config.name not in PUBLISHED:
+        raise InputError(
+            f"template.name: {config.name} is not known",
+            f"use {BUNDLED}, {', '.join(PUBLISHED)}, or give template.path",
+        )
+    t1w, brain = PUBLISHED[config.name]
+    return obtain(t1w, "template.path"), obtain(brain, "template.brain")
+
+
+def _load(path: Path) -> Any:
+    try:
+        image: Any = nib.load(path)
+    except (OSError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: {error}", "give a NIfTI image: template.path, template.brain") from error
+    if len(image.shape) != 3:
+        raise InputError(f"{path}: shape {image.shape}, expected three dimensions", "give a 3-D template")
+    return image
+
+
+def _tissues(t1w: Any, brain: np.ndarray) -> nib.Nifti1Image:
+    """GM, WM and CSF (what is brain and neither) on the template's grid, float32."""
+    from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
+    from nilearn.image import resample_to_img
+
+    maps = []
+    for load in (load_mni152_gm_template, load_mni152_wm_template):
+        image = load(resolution=1)
+        same = image.shape == t1w.shape and np.allclose(image.affine, t1w.affine)
+        image = image if same else resample_to_img(image, t1w, force_resample=True, copy_header=True)
+        maps.append(np.clip(np.asarray(image.dataobj, dtype=np.float32), 0, 1) * brain)
+    csf = np.clip(brain - maps[0] - maps[1], 0, 1)
+    return nib.Nifti1Image(np.stack([*maps, csf], -1).astype(np.float32), t1w.affine)
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    return f"The template was {facts['Space']} ({facts['Source']}; Fonov et al., 2011; Grabner et al., 2006)."
+
+
+STAGE = Stage(
+    name="template",
+    version=1,
+    level="cohort",
+    summary="Provide the template: T1w, brain mask and tissue probabilities.",
+    Config=Config,
+    inputs=(),
+    outputs=("template_t1w", "template_mask", "template_probseg"),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,95 @@
+"""The conditional Gaussian: E[hidden | visible] at each step, from the covariance of training subjects.
+
+The linear bar of masked reconstruction (docs/metrics.md): a ridge regression of every hidden parcel on every visible
+one at the same step. A network that does not beat it on unseen people has learnt no more than a covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from brainlm_model import metrics
+from brainlm_model.baselines import Mask, Windows, visible
+
+RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+DEFAULT_RIDGE = 0.1  # where there is no validation subject to choose it on
+
+
+class ConditionalGaussian:
+    """Normal distribution over the parcels of one step, mean 0 (series are demeaned), steps independent.
+
+    Parameters
+    ----------
+    covariance: (parcel, parcel) second moments of training subjects.
+    ridge: share of the mean variance that is added to the diagonal.
+    """
+
+    def __init__(self, covariance: NDArray[np.float64], ridge: float) -> None:
+        self.ridge = ridge
+        self.covariance = covariance + ridge * np.diag(covariance).mean() * np.eye(len(covariance))
+        self.precision = np.linalg.inv(self.covariance)
+
+    def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
+        """See `Predictor`. What is visible stays the same within a patch, so there is one solve a patch."""
+        seen = visible(x_BPT, mask_BPT)
+        predicted = np.where(seen, x_BPT, 0)
+        for x_PT, seen_PT in zip(predicted, seen, strict=True):
+            patterns, which = np.unique(seen_PT, axis=1, return_inverse=True)
+            for number, known in enumerate(patterns.T):
+                if known.any() and not known.all():
+                    steps = np.flatnonzero(which == number)
+                    x_PT[np.ix_(~known, steps)] = self._expect(known, x_PT[np.ix_(known, steps)])
+        return predicted
+
+    def _expect(self, known: NDArray[np.bool_], x_KT: Windows) -> NDArray[np.float64]:
+        """E[hidden | visible], (hidden, time), by whichever of two equal forms solves the smaller system."""
+        if 2 * known.sum() < len(known):
+            factor = cho_factor(self.covariance[np.ix_(known, known)])
+            return self.covariance[np.ix_(~known, known)] @ cho_solve(factor, x_KT)
+        factor = cho_factor(self.precision[np.ix_(~known, ~known)])
+        return -cho_solve(factor, self.precision[np.ix_(~known, known)] @ x_KT)
+
+
+def second_moments(train: Iterable[Windows]) -> NDArray[np.float64]:
+    """Second moments (parcel, parcel) of recordings (parcel, time); NaN is left out pair by pair.
+
+    Pairwise gaps can make the matrix indefinite, so its negative eigenvalues are set to 0.
+    """
+    total, count = np.zeros(()), np.zeros(())
+    for recording in train:
+        known = np.isfinite(recording)
+        values = np.where(known, recording, 0).astype(np.float64)
+        total = total + values @ values.T
+        count = count + known.astype(np.float64) @ known.T
+    moments = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    if count.min() == count.max():
+        return moments
+    values, vectors = np.linalg.eigh(moments)
+    return (vectors * np.maximum(values, 0)) @ vectors.T
+
+
+def fit(train: Iterable[Windows], ridge: float = DEFAULT_RIDGE) -> ConditionalGaussian:
+    """A conditional Gaussian from training subjects with a given ridge."""
+    return ConditionalGaussian(second_moments(train), ridge)
+
+
+def fit_tuned(train: Iterable[Windows], validation: Sequence[tuple[Windows, Mask]]) -> ConditionalGaussian:
+    """As `fit`, with the ridge of `RIDGES` that has the highest flat R2 over masked windows of validation subjects.
+
+    Parameters
+    ----------
+    validation: pairs of windows (batch, parcel, time) and masks; at least one.
+    """
+    moments = second_moments(train)
+    candidates = [ConditionalGaussian(moments, ridge) for ridge in RIDGES]
+    scores = [np.nanmean([_score(candidate, x, mask) for x, mask in validation]) for candidate in candidates]
+    return candidates[int(np.argmax(scores))]
+
+
+def _score(candidate: ConditionalGaussian, x_BPT: Windows, mask_BPT: Mask) -> float:
+    total = metrics.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
+    return float(metrics.r2(total.sum(axis=0)))

@@ -1,0 +1,135 @@
+"""Trained models on disk: a folder with model.safetensors, config.json, scaler.npz and card.md. Nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_data import InputError, Scaler, prepare
+from brainlm_model.config import ModelConfig, from_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainlm_model.model import BrainLM
+
+FORMAT = 1  # of config.json
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with what its input needs.
+
+    Attributes
+    ----------
+    network: the `BrainLM`, in evaluation mode, on `device`.
+    config: its architecture.
+    scaler: what its data were scaled with.
+    training: how it was trained (preset, steps, mask ratios, seed, numbers of subjects, ...).
+    card: how it and its data were made, in words.
+    """
+
+    network: BrainLM
+    config: ModelConfig
+    scaler: Scaler
+    training: dict[str, Any]
+    card: str
+
+    def embed(self, series: Any) -> np.ndarray:
+        """CLS embedding of a recording, float32 (width,): the same recording always gives the same one.
+
+        Parameters
+        ----------
+        series: (time, parcel), unscaled, as in the store; NaN where a value is not known. It is prepared (demeaned,
+            robust-scaled with the model's scaler) and cut into windows, the last one aligned to its end; nothing is
+            masked, and the windows' embeddings are averaged.
+
+        Raises
+        ------
+        InputError: another number of parcels than the model's, or fewer steps than a window.
+        """
+        import torch
+
+        values = np.asarray(series, dtype=np.float32)
+        window, parcels = self.config.window, self.config.parcels
+        if values.ndim != 2 or values.shape[1] != parcels:
+            raise InputError(
+                f"embed: a series of shape {values.shape}, not (time, {parcels})", "orientation: (time, parcel)"
+            )
+        if len(values) < window:
+            raise InputError(
+                f"embed: {len(values)} steps, fewer than the model's window of {window}", "a longer recording"
+            )
+        scaled = np.asarray(prepare(values, self.scaler), dtype=np.float32)
+        starts = sorted({*range(0, len(values) - window + 1, window), len(values) - window})
+        windows = torch.from_numpy(np.stack([scaled[start : start + window].T for start in starts]))
+        with torch.inference_mode():
+            return self.network.embed(windows.to(self.network.cls.device)).mean(0).float().cpu().numpy()
+
+    def reconstruct(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+        """Scaled windows (B, P, T) with masked tokens replaced by predictions; `mask_BPN` is true where masked."""
+        import torch
+
+        device = self.network.cls.device
+        with torch.inference_mode():
+            return self.network(x_BPT.to(device), mask_BPN.to(device)).to(x_BPT.device)
+
+
+def load(path: str | Path, device: str = "cpu") -> TrainedModel:
+    """Load a trained model from its folder `<outdir>/models/<name>`.
+
+    Raises
+    ------
+    InputError: a file of the folder is missing or does not belong to the others.
+    """
+    from safetensors.torch import load_file
+
+    from brainlm_model.model import BrainLM
+
+    folder = Path(path)
+    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: no {', '.join(missing)}", "give a folder that the train stage wrote: models/<name>"
+        )
+    content = json.loads((folder / "config.json").read_text())
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{folder}/config.json: format {content.get('format')!r}, not {FORMAT}", "train the model again"
+        )
+    config = from_json(content["model"])
+    network = BrainLM(config)
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder}/model.safetensors: {reason}", "weights and config.json must be of one model"
+        ) from error
+    scaler = Scaler.load(folder / "scaler.npz")
+    if scaler.median.shape != (config.parcels,):
+        raise InputError(
+            f"{folder}/scaler.npz: {scaler.median.shape[0]} parcels, the model has {config.parcels}",
+            "take the scaler of the same model",
+        )
+    card = folder / "card.md"
+    network.eval().to(device)
+    return TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+
+
+def save_weights(network: BrainLM, path: Path) -> None:
+    """Weights and buffers as safetensors, on the CPU."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
+
+
+def config_json(config: ModelConfig, training: dict[str, Any]) -> str:
+    """Content of config.json."""
+    return (
+        json.dumps({"format": FORMAT, "model": asdict(config), "training": training}, indent=2, sort_keys=True) + "\n"
+    )

@@ -1,0 +1,93 @@
+"""Architectures by name. A model is its `ModelConfig`; a preset is a `ModelConfig` without the data's own sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from brainlm_data import ConfigError
+
+Attention = Literal["full", "axial"]
+Decoder = Literal["full", "cross"]
+Prior = Literal["zero", "gaussian"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides the shape and the maths of a model.
+
+    Attributes
+    ----------
+    parcels, window, patch: columns of the atlas, steps of a window, steps of a token; nothing assumes 424.
+    width, heads, hidden: token width, attention heads, width of the feed-forward layers.
+    depth, decoder_depth: transformer blocks of encoder and decoder.
+    attention: `full` lets every token see every token, as BrainLM does; `axial` alternates attention across the
+        parcels of one time patch with attention across the time patches of one parcel (Ho et al., 2019), which costs
+        N + P instead of N x P keys a token.
+    decoder: `full` runs self-attention over all tokens; `cross` lets masked tokens query the encoder's output only.
+        The axial decoder is always over all tokens.
+    prior: what the network's output is added to: nothing (`zero`) or a conditional Gaussian (`gaussian`: `prior.py`).
+    strength: prior only: steps of recording that the population's covariance is worth against the window's own.
+    """
+
+    parcels: int
+    window: int = 200
+    patch: int = 20
+    width: int = 512
+    heads: int = 4
+    hidden: int = 2048
+    depth: int = 4
+    decoder_depth: int = 2
+    attention: Attention = "full"
+    decoder: Decoder = "full"
+    prior: Prior = "zero"
+    strength: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.window % self.patch:
+            raise ConfigError(
+                f"train: window {self.window} is not a multiple of patch {self.patch}",
+                "for example window 200, patch 20",
+            )
+        if self.width % self.heads:
+            raise ConfigError(
+                f"train: width {self.width} is not a multiple of heads {self.heads}", "for example width 64, heads 4"
+            )
+
+    @property
+    def patches(self) -> int:
+        """Time patches of a window."""
+        return self.window // self.patch
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # the architecture of Ortega Caro et al. (ICLR 2024): attention over all visible tokens
+    "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2},
+    # learns in minutes on two cores (docs/model.md)
+    "tiny": {
+        "width": 64, "heads": 4, "hidden": 128, "depth": 2, "decoder_depth": 1,
+        "attention": "axial", "prior": "gaussian",
+    },
+}  # fmt: skip
+
+
+def build(preset: str, parcels: int, **overrides: Any) -> ModelConfig:
+    """The `ModelConfig` of a preset for an atlas of `parcels` parcels; overrides that are None keep the preset's value.
+
+    Raises
+    ------
+    ConfigError: no such preset, or an impossible combination of sizes.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"train.preset: no preset {preset!r}", f"one of {', '.join(PRESETS)}")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return ModelConfig(parcels=parcels, **{**PRESETS[preset], **given})
+
+
+def from_json(content: Mapping[str, Any]) -> ModelConfig:
+    """A `ModelConfig` from the content of config.json. Raises ConfigError for a key that this version does not know."""
+    known = {field.name for field in fields(ModelConfig)}
+    if unknown := sorted(set(content) - known):
+        raise ConfigError(f"model config: unknown keys {', '.join(unknown)}", "the model was made by another version")
+    return ModelConfig(**content)

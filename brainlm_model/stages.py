@@ -1,0 +1,11 @@
+"""The model's stages, in order."""
+
+from __future__ import annotations
+
+from brainlm_data import Stage
+from brainlm_model.evaluate import STAGE as EVALUATE
+from brainlm_model.figures import STAGE as FIGURES
+from brainlm_model.report import STAGE as REPORT
+from brainlm_model.train import STAGE as TRAIN
+
+STAGES: tuple[Stage, ...] = (TRAIN, EVALUATE, FIGURES, REPORT)

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from brainlm_data import InputError, Scaler
+from brainlm_model import WindowDataset
+from tests.model.cohort import PARCELS, make
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    return make(tmp_path)
+
+
+def test_one_window_a_recording_of_the_split(store):
+    data = WindowDataset(store, split="train", window=200)
+    assert len(data) == 5 and len(set(data.subjects)) == 5
+    windows = list(data)
+    assert len(windows) == 5
+    assert all(w.shape == (PARCELS, 200) and w.dtype == torch.float32 and w.isfinite().all() for w in windows)
+    assert len(WindowDataset(store, split="test")) == 2
+    assert len(WindowDataset(store, split=None)) == 9
+
+
+def test_window_is_a_scaled_span_of_the_recording(store):
+    data = WindowDataset(store, split="train", window=200)
+    raw = store.series(data.ids[0])
+    expected = (raw - raw.mean(0) - store.scaler.median) / store.scaler.iqr
+    np.testing.assert_allclose(data.at(0, 13).numpy(), expected[13:213].T, atol=2e-4)
+    spans = np.stack([expected[s : s + 200].T for s in range(61)])
+    assert np.abs(spans - data[0].numpy()).max(axis=(1, 2)).min() < 2e-4
+
+
+def test_windows_follow_from_seed_and_epoch_alone(store):
+    one, two = WindowDataset(store), WindowDataset(store)
+    assert torch.equal(one[3], two[3])  # whatever was read before
+    assert all(torch.equal(a, b) for a, b in zip(one, reversed([two[i] for i in (4, 3, 2, 1, 0)]), strict=True))
+    one.set_epoch(1)
+    assert any(not torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(two, WindowDataset(store, seed=1), strict=True))
+
+
+def test_windows_have_no_empty_steps_and_few_censored_ones(store):
+    data = WindowDataset(store, split="train", window=200)
+    index = data.ids.index("sub-02_task-rest")  # steps 0..9 are empty, 30..79 censored
+    starts = data.starts(index)
+    assert starts.min() == 40 and starts.max() == 60  # at most 40 of 30..79 in the window
+    assert WindowDataset(store, window=200, max_invalid=1).starts(index).min() == 10
+    assert "sub-02_task-rest" in WindowDataset(store, window=200, max_invalid=0).skipped
+
+
+def test_short_recordings_are_named_or_an_error(store):
+    data = WindowDataset(store, split="train", window=200)
+    assert list(data.skipped) == ["sub-05_task-rest"] and "150 steps" in data.skipped["sub-05_task-rest"]
+    assert len(WindowDataset(store, split="train", window=100)) == 6
+    with pytest.raises(InputError, match="sub-05_task-rest"):
+        WindowDataset(store, split="train", window=200, short="error")
+    with pytest.raises(InputError, match="all too short"):
+        WindowDataset(store, split="test", window=1000)
+    with pytest.raises(InputError, match="'nonsense': no recording"):
+        WindowDataset(store, split="nonsense")
+
+
+def test_parcel_without_data_is_the_fill_value(store):
+    index = WindowDataset(store).ids.index("sub-03_task-rest")
+    assert not WindowDataset(store)[index][7].any()
+    window = WindowDataset(store, fill=np.nan)[index]
+    assert window[7].isnan().all() and window[[i for i in range(PARCELS) if i != 7]].isfinite().all()
+
+
+def test_cache_can_be_deleted_damaged_or_outdated_at_any_time(store):
+    before = [w.clone() for w in WindowDataset(store)]
+    cache = store.path.with_name(".store.zarr.flat.npy")
+    stamp = cache.stat().st_mtime_ns
+
+    def same() -> bool:
+        return all(torch.equal(a, b) for a, b in zip(before, WindowDataset(store), strict=True))
+
+    assert same() and cache.stat().st_mtime_ns == stamp  # used again
+    cache.unlink()
+    assert same() and cache.exists()
+    cache.write_bytes(b"damaged")
+    assert same()
+    cache.with_suffix(".json").unlink()
+    assert same()
+    Scaler(store.scaler.median, store.scaler.iqr * 2).save(store.path.with_name("scaler.npz"))
+    torch.testing.assert_close(WindowDataset(store.path)[0] * 2, before[0], atol=1e-4, rtol=1e-4)  # other windows
+
+
+def test_store_without_its_tables_is_refused_with_what_to_do(store):
+    store.path.with_name("scaler.npz").unlink()
+    with pytest.raises(InputError, match=r"scaler\.npz"):
+        WindowDataset(store.path)
+    store.path.with_name("recordings.parquet").unlink()
+    with pytest.raises(InputError, match=r"recordings\.parquet"):
+        WindowDataset(store.path)
+
+
+def test_unwritable_folder_keeps_the_series_in_memory(store, monkeypatch, capsys):
+    expected = WindowDataset(store)[0]
+    store.path.with_name(".store.zarr.flat.json").unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
+    assert torch.equal(WindowDataset(store)[0], expected)
+    assert "read-only" in capsys.readouterr().err

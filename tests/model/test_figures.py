@@ -1,0 +1,108 @@
+import re
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainlm_data import open_store
+from brainlm_data.paths import FIGURES as NAMED
+from brainlm_model import figures
+from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
+from brainlm_model.figures.style import by_network, style
+from tests.model.results import NETWORKS, artifact, files
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with style():
+        yield
+    plt.close("all")
+
+
+def words(figure) -> str:
+    return " | ".join(t.get_text() for t in figure.findobj(plt.Text) if t.get_text())
+
+
+def test_every_figure_of_the_table_of_files_is_drawn():
+    assert set(FIGURES) == set(NAMED)
+    assert set(STAGE.inputs) == {source for sources in FIGURES.values() for source in sources}
+
+
+def test_the_same_tables_give_the_same_bytes(finished, tmp_path):
+    again = files(tmp_path, STAGE.outputs)
+    STAGE.run(files(finished, STAGE.inputs), again, Config(dpi=60))
+    for name in STAGE.outputs:
+        assert again[name].read_bytes() == artifact(finished, name).read_bytes(), name
+        assert again[name].stat().st_size > 5000
+
+
+def test_svg_files_hold_no_date(finished):
+    for name in FIGURES:
+        assert not re.search(r"<dc:date>|20\d\d-\d\d-\d\d", artifact(finished, f"{name}_svg").read_text())
+
+
+def test_dpi_is_that_of_the_png(finished, tmp_path):
+    small, large = (plt.imread(artifact(finished, "cohort_png")), files(tmp_path, STAGE.outputs))
+    STAGE.run(files(finished, STAGE.inputs), large, Config(dpi=120))
+    assert plt.imread(large["cohort_png"]).shape[0] == 2 * small.shape[0]
+
+
+def test_masked_r2_shows_the_numbers_of_the_table(finished):
+    table = pd.read_csv(artifact(finished, "masked_csv"))
+    figure = masked_r2.draw(artifact(finished, "masked_csv"))
+    flat = table[(table["metric"] == "r2_flat") & (table["masking"] == "random")]
+    drawn = {c.get_label(): c.lines[0].get_ydata() for c in figure.axes[0].containers}
+    for label, rows in flat.groupby("label"):
+        np.testing.assert_allclose(drawn[label], np.maximum(rows["value"], masked_r2.FLOOR))
+    text = words(figure)
+    assert "Random masking" in text and "Future masking" in text
+    assert "6 held-out subjects" in text and "0.01 to 0.45 Hz" in text
+    below = flat.loc[flat["value"] < masked_r2.FLOOR, "value"]
+    assert len(below) and all(f"{value:.2f}" in text for value in below)  # off the axis, but written out
+
+
+def test_training_without_validation_subjects_says_so(finished, tmp_path):
+    log = pd.read_csv(artifact(finished, "train_log"))
+    assert "trained" in words(training.draw(artifact(finished, "train_log")))
+    log.assign(validation_r2=np.nan).to_csv(tmp_path / "log.csv")
+    assert "no validation subjects" in words(training.draw(tmp_path / "log.csv"))
+
+
+def test_reconstruction_shows_truth_and_both_methods(finished):
+    text = words(reconstruction.draw(artifact(finished, "masked_example")))
+    for word in ("Truth", "Visible to every method", "Model: R²", "Conditional Gaussian: R²", "time (s)", *NETWORKS):
+        assert word in text
+
+
+def test_mean_connectivity_is_the_mean_of_correlations(finished):
+    store = open_store(artifact(finished, "store"))
+    ids = ["sub-00_task-rest", "sub-01_task-rest"]
+    found = connectivity.mean_connectivity(store, ids)
+    pair = [np.arctanh(np.corrcoef(store.series(i)[:, 3], store.series(i)[:, 7])[0, 1]) for i in ids]
+    assert found[3, 7] == pytest.approx(np.tanh(np.mean(pair)))
+    outside = connectivity.mean_connectivity(store, ["sub-17_task-rest"])  # parcel 5 has no data
+    assert np.isnan(outside[5]).all() and np.isfinite(outside[3, 7])
+    assert "18 recordings of 18 subjects" in words(connectivity.draw(artifact(finished, "store")))
+
+
+def test_cohort_counts_refused_and_excluded_recordings(finished, tmp_path):
+    text = words(cohort.draw(artifact(finished, "recordings")))
+    assert "20 recordings: 18 done, 1 excluded, 1 refused" in text
+    assert "train\n(n = 10)" in text and "excluded\n(n = 1)" in text
+    table = pd.read_parquet(artifact(finished, "recordings")).drop(columns="median_tsnr")
+    table.to_parquet(tmp_path / "recordings.parquet")
+    assert "not measured" in words(cohort.draw(tmp_path / "recordings.parquet"))
+
+
+def test_parcels_are_ordered_by_network_with_unassigned_ones_last():
+    order, groups = by_network(["Visual", "n/a", "Control", "Visual", ""])
+    assert order.tolist() == [2, 0, 3, 1, 4]
+    assert groups == [("Control", 0, 1), ("Visual", 1, 3), ("unassigned", 3, 5)]
+
+
+def test_drawing_needs_nothing_but_its_table(finished, tmp_path):
+    shutil.copy(artifact(finished, "masked_csv"), tmp_path / "masked.csv")
+    assert masked_r2.draw(tmp_path / "masked.csv").axes
+    assert figures.STAGE.describe({"Figures": ["a"], "DotsPerInch": 1})

@@ -1,0 +1,174 @@
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from brainlm_data import Files
+from brainlm_model import loop
+from brainlm_model.data import WindowDataset
+from brainlm_model.loop import Trainer, learning_rate
+from brainlm_model.train import STAGE, Config
+from tests.model.cohort import make
+
+SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    return make(tmp_path_factory.mktemp("cohort"))
+
+
+def trainer(store, **keys) -> Trainer:
+    config = Config(**{**SMALL, **keys})
+    train, validation = (
+        WindowDataset(store, s, config.window, config.seed, fill=np.nan) for s in ("train", "validation")
+    )
+    return Trainer(config, train, validation, STAGE.version)
+
+
+def run(store, folder: Path, **keys) -> tuple[dict, dict[str, Path]]:
+    home = store.path.parent
+    inputs = Files({"store": store.path, "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
+                    "card": home / "card.md"})  # fmt: skip
+    names = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz",
+             "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {key: folder / name for key, name in names.items()}
+    facts = STAGE.run(inputs, Files(written, {"workdir": str(folder / "state")}), Config(**{**SMALL, **keys}))
+    return facts, written
+
+
+def weights(t: Trainer) -> str:
+    hasher = hashlib.sha256()
+    for value in t.network.state_dict().values():
+        hasher.update(value.numpy().tobytes())
+    return hasher.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("keys", "least"), [({"prior": "zero", "width": 32, "steps": 200, "lr": 0.01}, 0.25), ({"steps": 10}, 0.7)]
+)
+def test_it_learns(store, keys, least):
+    log = trainer(store, mask_ratio=0.5, eval_every=40, **keys).fit(None)
+    assert log[-1]["validation_r2"] > least  # on other people; zero is what a silent model reaches
+    assert log[-1]["validation_r2"] > log[0]["validation_r2"] - 0.01
+    assert [row["step"] for row in log] == list(range(keys["steps"] + 1))
+
+
+def test_killed_and_run_again_it_ends_with_the_same_weights(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a checkpoint every step
+    whole = trainer(store, steps=6, masking="mixed")
+    log = whole.fit(tmp_path / "a")
+
+    class Killed(Exception):
+        pass
+
+    broken = trainer(store, steps=6, masking="mixed")
+    step = broken._step
+
+    def stop(number: int) -> dict:
+        if number == 4:
+            raise Killed
+        return step(number)
+
+    monkeypatch.setattr(broken, "_step", stop)
+    with pytest.raises(Killed):
+        broken.fit(tmp_path / "b")
+    again = trainer(store, steps=6, masking="mixed")
+    steps: list[int] = []
+    plain = again._step
+    monkeypatch.setattr(again, "_step", lambda number: steps.append(number) or plain(number))
+    resumed = again.fit(tmp_path / "b")
+    assert steps == [4, 5]
+    assert weights(again) == weights(whole)
+    assert [(r["loss"], r["validation_r2"]) for r in resumed] == [(r["loss"], r["validation_r2"]) for r in log]
+
+
+def test_checkpoint_of_another_run_or_a_damaged_one_is_not_used(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    trainer(store, steps=2).fit(tmp_path)
+    expected = weights(fitted(trainer(store, steps=2, seed=1)))
+    other = trainer(store, steps=2, seed=1)
+    other.fit(tmp_path)
+    assert weights(other) == expected
+    (tmp_path / "step.safetensors").write_bytes(b"half a file")
+    again = trainer(store, steps=2, seed=1)
+    again.fit(tmp_path)
+    assert weights(again) == expected
+
+
+def fitted(t: Trainer) -> Trainer:
+    t.fit(None)
+    return t
+
+
+def test_nothing_is_learnt_from_other_splits(store, tmp_path):
+    other = make(tmp_path, change=("validation", "test"))
+    one, two = (fitted(trainer(s, steps=3)) for s in (store, other))
+    assert one.train.subjects == ["00", "01", "02", "03", "04"]
+    assert one.validate() != two.validate()  # the data did change
+    assert weights(one) == weights(two)
+    assert weights(one) != weights(fitted(trainer(make(tmp_path, change=("train",)), steps=3)))
+
+
+def test_stage_writes_model_config_scaler_card_and_log(store, tmp_path):
+    facts, written = run(store, tmp_path, steps=3, eval_every=2)
+    content = json.loads(written["model_config"].read_text())
+    assert content["model"]["parcels"] == 24 and content["training"]["TrainingSubjects"] == 5
+    with np.load(written["model_scaler"]) as scaler:
+        np.testing.assert_array_equal(scaler["iqr"], store.scaler.iqr)
+    card = written["model_card"].read_text()
+    assert "simulated" in card and "sub-05_task-rest" in card and STAGE.describe(facts) in card
+    with written["train_log"].open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [r["step"] for r in rows] == ["0", "1", "2", "3"]
+    assert [bool(r["validation_r2"]) for r in rows] == [True, False, True, True]
+    assert all(float(r["loss"]) > 0 and float(r["seconds"]) > 0 for r in rows[:3])
+
+
+def test_same_config_same_bytes(store, tmp_path):
+    one, two = (run(store, tmp_path / name, steps=2)[1] for name in "ab")
+    for artifact in ("model", "model_config", "model_scaler", "model_card"):
+        assert one[artifact].read_bytes() == two[artifact].read_bytes()
+
+
+def test_golden(store):
+    """If this changes, raise STAGE.version."""
+    log = trainer(store, steps=3, eval_every=1, prior="zero").fit(None)
+    assert STAGE.version == 1
+    assert [row["loss"] for row in log[:3]] == pytest.approx(GOLDEN, abs=2e-4)
+
+
+GOLDEN = [1.244755, 1.012897, 1.097066]
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    config = Config(steps=100, warmup=0.1, lr=1.0)
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mask_ratio": 0},
+        {"mask_ratio": [0.5, 1]},
+        {"mask_ratio": []},
+        {"name": "a/b"},
+        {"model": "huge"},
+        {"nonsense": 1},
+    ],
+)
+def test_impossible_config_is_refused(keys):
+    with pytest.raises(ValidationError):
+        Config(**keys)
+
+
+def test_config_from_the_command_line_arrives_as_text():
+    config = Config.model_validate({"prior": "zero", "mask_ratio": "0.5", "width": "null", "steps": "7"})
+    assert (config.prior, config.ratios, config.width, config.steps) == ("zero", [0.5], None, 7)

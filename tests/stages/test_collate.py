@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from brainlm_data import open_store, prepare
+from brainlm_data.card import merge_methods, read_facts
+from brainlm_data.errors import InputError
+from brainlm_data.sidecar import digest, sidecar_path
+from brainlm_data.stage import Files
+from brainlm_data.stages import collate
+from brainlm_data.stages.collate import Config
+from brainlm_data.tables import write_table
+
+NAMES = ["p1", "p2", "p3"]
+SUBJECTS, STEPS = 10, 30
+OUTPUTS = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+
+
+def cohort(folder: Path, rates: tuple[float, ...] = (1.0,)) -> Files:
+    """Two recordings of ten subjects; the last one was refused by a stage before; subject 3 moved."""
+    rows = []
+    for number in range(2 * SUBJECTS):
+        subject, name = f"{number // 2:02d}", f"sub-{number // 2:02d}_run-{number % 2 + 1}"
+        rng = np.random.default_rng(number)
+        files = {"parcels": folder / f"{name}_timeseries.tsv", "qc_metrics": folder / f"{name}_qc.json"}
+        write_table(files["parcels"], NAMES, rng.normal(0, [1, 2, 3], (STEPS, 3)).astype(np.float32))
+        facts = {
+            "SamplingFrequency": rates[number % len(rates)], "RepetitionTime": 2.0, "NumberOfVolumes": 15,
+            "InvalidSteps": [0, 1], "EffectiveBand": [0.01, 0.25], "Units": "grand mean 10000",
+        }  # fmt: skip
+        sidecar_path(files["parcels"]).write_text(json.dumps(facts))
+        metrics = {
+            "mean_fd_mm": 0.9 if subject == "03" else 0.1, "mean_dvars": 20.0, "median_tsnr": 60.0, "coverage_min": 0.8,
+            "coverage_mean": 0.95, "epi_offset_mm": 1.0, "n_ica": 20, "warnings": ["look"],
+        }  # fmt: skip
+        files["qc_metrics"].write_text(json.dumps(metrics))
+        rows.append({
+            "id": name, "prefix": "", "subject": subject, "session": None, "task": "rest", "run": str(number % 2 + 1),
+            "phenotypes": {"age": 20 + number // 2, "sex": "F", "task": "x"}, "status": "done", "reason": "",
+            "files": {k: str(v) for k, v in files.items()},
+            "methods": {"motion": f"Motion was {0.1 + number / 100:.2f} mm (Power et al., 2012).", "qc": "Checked."},
+        })  # fmt: skip
+    rows[-1] |= {"status": "refused", "reason": "no TR", "files": {}, "methods": {}}
+    atlas = pd.DataFrame({"index": [1, 2, 3], "name": NAMES, "hemisphere": "L", "network": "N"})
+    atlas[["x", "y", "z"]] = [[1.0, 2.0, 3.0]] * 3
+    atlas.to_csv(folder / "atlas.tsv", sep="\t", index=False)
+    (folder / "atlas.json").write_text('{"AtlasName": "three", "Sha256": "abc", "Space": "MNI", "NetworkSource": "me"}')
+    return Files({"atlas_table": folder / "atlas.tsv"}, {"recordings": rows})
+
+
+def run(inputs: Files, folder: Path, **section: Any) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    outputs = Files({name: folder / file for name, file in OUTPUTS.items()})
+    return collate.STAGE.run(inputs, outputs, Config(**section))
+
+
+def test_store_tables_scaler_and_card(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    facts = run(inputs, tmp_path / "out", exclude={"mean_fd_mm": 0.5})
+    assert (facts["Recordings"], facts["Excluded"], facts["Refused"]) == (17, 2, 1)
+    table = pd.read_parquet(tmp_path / "out" / "recordings.parquet").set_index("id")
+    assert len(table) == 20
+    assert table.loc["sub-09_run-2", ["status", "reason"]].tolist() == ["refused", "no TR"]
+    assert table.loc["sub-03_run-1", "status"] == "excluded"
+    assert "mean_fd_mm 0.9 is above collate.exclude.mean_fd_mm 0.5" in table.loc["sub-03_run-1", "reason"]
+    done = table[table["status"] == "done"]
+    assert set(done["split"]) == {"train", "validation", "test"}
+    assert done.groupby("subject")["split"].nunique().max() == 1
+    assert table.loc[table["status"] != "done", "split"].isna().all()
+    assert done["n_steps"].eq(STEPS).all()
+    assert done.iloc[0][["task", "task_participants", "age"]].tolist() == ["rest", "x", 20]
+    assert pd.isna(table.loc["sub-09_run-2", "start"])
+
+    store = open_store(tmp_path / "out" / "store.zarr")
+    name = done.index[3]
+    written = np.loadtxt(inputs.meta["recordings"][3]["files"]["parcels"], skiprows=1).astype(np.float32)
+    np.testing.assert_array_equal(store.series(name), written)
+    assert store.valid(name)[:3].tolist() == [False, False, True]
+    assert store["bold"].to_numpy()[done.loc[name, "start"]].tolist() == written[0].tolist()
+    assert store.attrs["atlas_sha256"] == "abc"
+
+    pooled = np.concatenate(
+        [(s := store.series(i).astype(float))[store.valid(i)] - s.mean(0) for i in done.index[done["split"] == "train"]]
+    )
+    assert store.scaler is not None
+    np.testing.assert_allclose(store.scaler.median, np.median(pooled, 0), rtol=1e-4)
+    np.testing.assert_allclose(store.scaler.iqr, np.subtract(*np.quantile(pooled, [0.75, 0.25], 0)), rtol=1e-4)
+
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "Motion was 0.10 to 0.28 mm (Power et al., 2012)." in card
+    assert card.count("Checked.") == 1
+    assert "sub-09_run-2: refused, no TR" in card
+    known = read_facts(tmp_path / "out" / "card.md")
+    assert (known["rate_hz"], known["band_high_hz"], known["atlas"], known["subjects"]) == ("1", "0.25", "three", "10")
+
+
+def test_thresholds_and_splits_change_no_byte_of_the_store(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    run(inputs, tmp_path / "a")
+    run(inputs, tmp_path / "b", exclude={"mean_fd_mm": 0.5}, seed=3, test=0.3, threads=2)
+    assert digest(tmp_path / "a" / "store.zarr") == digest(tmp_path / "b" / "store.zarr")
+    assert digest(tmp_path / "a" / "recordings.parquet") != digest(tmp_path / "b" / "recordings.parquet")
+
+
+def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    run(inputs, tmp_path / "a")
+    table = pd.read_parquet(tmp_path / "a" / "recordings.parquet").set_index("id")
+    for row in inputs.meta["recordings"]:
+        if table.loc[row["id"], "split"] in {"test", "validation"}:
+            write_table(Path(row["files"]["parcels"]), NAMES, np.full((STEPS, 3), 1e6))
+    run(inputs, tmp_path / "b")
+    assert digest(tmp_path / "a" / "scaler.npz") == digest(tmp_path / "b" / "scaler.npz")
+
+
+def test_what_cannot_be_one_store(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"differ in rate_hz: 1.0, 2.0"):
+        run(cohort(tmp_path, (1.0, 2.0)), tmp_path / "out")
+    with pytest.raises(InputError, match=r"no recording is left .* mean_fd_mm"):
+        run(cohort(tmp_path), tmp_path / "out", exclude={"mean_fd_mm": 0.01})
+    inputs = cohort(tmp_path)
+    write_table(Path(inputs.meta["recordings"][0]["files"]["parcels"]), ["p1", "p3", "p2"], np.zeros((STEPS, 3)))
+    with pytest.raises(InputError, match="columns are not the parcels"):
+        run(inputs, tmp_path / "out")
+    with pytest.raises(ValidationError, match="no subject for training"):
+        Config(validation=0.5, test=0.5)
+
+
+def test_prepare_checks_a_file_against_the_card(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    run(inputs, tmp_path / "out")
+    file = Path(inputs.meta["recordings"][0]["files"]["parcels"])
+    scaled = prepare(file, tmp_path / "out")
+    store = open_store(tmp_path / "out" / "store.zarr")
+    np.testing.assert_allclose(scaled, prepare(store.series("sub-00_run-1"), store.scaler), rtol=1e-5)
+    facts = json.loads(sidecar_path(file).read_text())
+    sidecar_path(file).write_text(json.dumps({**facts, "EffectiveBand": [0.01, 0.09]}))
+    with pytest.raises(InputError, match=r"band_high_hz is 0.09, the card says 0.25"):
+        prepare(file, tmp_path / "out")
+    sidecar_path(file).write_text(json.dumps({**facts, "SamplingFrequency": 0.5}))
+    with pytest.raises(InputError, match=r"rate_hz is 0.5, the card says 1"):
+        prepare(file, tmp_path / "out")
+
+
+def test_sentences_that_differ_in_numbers_become_one() -> None:
+    sentences = [{"a": f"Took {n} of 40 (X et al., 2012), band .01."} for n in (9, 10, 7)] + [
+        {"a": "Nothing."},
+        {"b": ""},
+    ]
+    assert merge_methods(sentences) == [
+        ("a", "Took 7 to 10 of 40 (X et al., 2012), band .01. (3 recordings)"),
+        ("a", "Nothing. (1 recordings)"),
+    ]
+
+
+def test_describe(tmp_path: Path) -> None:
+    sentence = collate.STAGE.describe(run(cohort(tmp_path), tmp_path / "out"))
+    assert "19 recordings were used (0 were excluded" in sentence
+    assert "training subjects alone" in sentence
+
+
+def test_golden(tmp_path: Path) -> None:
+    """What is written has not changed, or VERSION has."""
+    run(cohort(tmp_path), tmp_path / "out")
+    store = open_store(tmp_path / "out" / "store.zarr")
+    assert collate.STAGE.version == 1
+    assert float(np.nansum(store["bold"].to_numpy())) == pytest.approx(-102.677, abs=1e-3)
+    assert store.scaler is not None
+    np.testing.assert_allclose(store.scaler.iqr, [1.266, 2.724, 3.802], atol=1e-3)
+    table = store.recordings
+    assert set(table.loc[table["split"] == "test", "subject"]) == {"05"}
+    assert list(table.columns[: len(collate.FIRST)]) == list(collate.FIRST)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainlm_data import rigid
+from brainlm_data.errors import Refused
+from brainlm_data.stage import Facts, Files
+from brainlm_data.stages import motion
+from brainlm_data.tables import read_table
+from tests.stages import phantom
+
+NAMES = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "ref.nii.gz", "bold_mask": "mask.nii.gz"}
+
+
+def estimate(bold: Path, metadata: dict[str, Any] | None = None, **section: Any) -> tuple[Facts, Files]:
+    folder = bold.parent / f"{bold.name}-out"
+    folder.mkdir(exist_ok=True)
+    outputs = Files({name: folder / file for name, file in NAMES.items()})
+    meta = {"id": "x", "metadata": {"RepetitionTime": 2.0} if metadata is None else metadata}
+    config = motion.Config(**{"min_volumes": 1, **section})
+    return motion.STAGE.run(Files({"bold": bold}, meta), outputs, config), outputs
+
+
+def test_known_motion_is_found(tmp_path: Path) -> None:
+    truth = phantom.motions(phantom.walk(8))
+    facts, out = estimate(phantom.save(tmp_path / "b.nii.gz", phantom.series(truth)))
+    found = rigid.read_itk(out["motion_xfm"])
+    mm, degrees = phantom.error(found, truth)
+    assert mm < 0.02 and degrees < 0.03, (mm, degrees)
+    # the parameters are those of the transforms, and FD follows the truth
+    _, params = read_table(out["motion_params"])
+    centre = np.zeros(3)
+    expected = rigid.displacement(rigid.parameters(truth, phantom.AFFINE, phantom.SHAPE, centre))[1:]
+    np.testing.assert_allclose(rigid.displacement(params)[1:], expected, atol=0.06)
+    assert facts["MeanFramewiseDisplacement"] == pytest.approx(expected.mean(), abs=0.03)
+    assert facts["PoorlyFittedVolumes"] == [] and facts["Warnings"] == []
+    assert "8 volumes (TR 2 s)" in motion.describe(facts) and "2012" in motion.describe(facts)
+    # the reference is where the transforms say: boldref -> volume 0, where the head is at rest
+    mask = np.asarray(nib.load(out["bold_mask"]).dataobj) > 0
+    grid = np.argwhere(mask) @ phantom.AFFINE[:3, :3].T + phantom.AFFINE[:3, 3]
+    expected = phantom.head(grid @ found[0][:3, :3].T + found[0][:3, 3])
+    seen = np.asarray(nib.load(out["boldref"]).dataobj)[mask]
+    assert np.corrcoef(expected, seen)[0, 1] > 0.999
+
+
+def test_large_jumps_and_spoilt_volumes(tmp_path: Path) -> None:
+    params = np.zeros((14, 6))
+    params[8:] = [3, 6, 7, np.deg2rad(8), 0, np.deg2rad(-4)]
+    params[10:] = [-5, 2, -3, 0, np.deg2rad(-6), 0.02]
+    truth = phantom.motions(params)
+    data = phantom.series(truth)
+    data[:, :, 8:12, 4] = 0  # slices lost
+    data[:13, ..., 5] *= 0.3  # signal of half the head lost
+    data[..., 6] *= 0.5  # gain
+    data[..., 12] = 0  # nothing there
+    facts, out = estimate(phantom.save(tmp_path / "b.nii.gz", data), reference="first")
+    found = rigid.read_itk(out["motion_xfm"])
+    good = [t for t in range(14) if t != 12]
+    mm, degrees = phantom.error(found[good], truth[good])
+    assert mm < 0.15 and degrees < 0.15, (mm, degrees)
+    assert 12 in facts["PoorlyFittedVolumes"] and 0 not in facts["PoorlyFittedVolumes"]
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PIR", "LPI"])
+def test_motion_does_not_depend_on_the_way_it_is_stored(tmp_path: Path, codes: str) -> None:
+    truth = phantom.motions(phantom.walk(5))
+    image = nib.Nifti1Image(phantom.series(truth), phantom.AFFINE)
+    start = nib.orientations.io_orientation(image.affine)
+    turned = image.as_reoriented(nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(codes)))
+    assert nib.aff2axcodes(turned.affine) == tuple(codes)
+    _, plain = estimate(phantom.save(tmp_path / "a.nii.gz", image.get_fdata(dtype=np.float32)))
+    _, other = estimate(phantom.save(tmp_path / "b.nii.gz", turned.get_fdata(dtype=np.float32), turned.affine))
+    np.testing.assert_allclose(read_table(plain["motion_params"])[1], read_table(other["motion_params"])[1], atol=2e-3)
+
+
+def test_ants_engine_agrees(tmp_path: Path) -> None:
+    params = np.zeros((3, 6))
+    params[1:] = [[2, 1, -1.5, 0.08, -0.06, 0.05], [-1, 2, 2, -0.05, 0.07, -0.06]]
+    truth = phantom.motions(params)
+    bold = phantom.save(tmp_path / "b.nii.gz", phantom.series(truth))
+    facts, out = estimate(bold, engine="ants", reference="first")
+    mm, degrees = phantom.error(rigid.read_itk(out["motion_xfm"]), truth)
+    moved, turned = phantom.error(np.stack([np.eye(4)] * 3), truth)
+    assert mm < 0.4 * moved and degrees < 0.4 * turned, (mm, moved, degrees, turned)
+    assert facts["Engine"] == "ants" and "ANTs" in motion.describe(facts)
+
+
+def test_a_mismatch_of_tr_is_a_warning_and_no_tr_is_refused(tmp_path: Path) -> None:
+    data = phantom.series(phantom.motions(phantom.walk(2)))
+    facts, _ = estimate(phantom.save(tmp_path / "a.nii.gz", data, tr=2.5))
+    assert facts["RepetitionTime"] == 2.0 and "2.5 s in the NIfTI header" in facts["Warnings"][0]
+    facts, _ = estimate(phantom.save(tmp_path / "b.nii.gz", data, tr=2.5), metadata={})
+    assert facts["RepetitionTime"] == 2.5 and "header" in facts["Warnings"][0]
+    image = nib.Nifti1Image(data, phantom.AFFINE)
+    image.header.set_xyzt_units("mm", "msec")
+    image.header["pixdim"][4] = 735
+    nib.save(image, tmp_path / "c.nii.gz")
+    assert estimate(tmp_path / "c.nii.gz", metadata={})[0]["RepetitionTime"] == pytest.approx(0.735)
+    nib.save(nib.Nifti1Image(data, phantom.AFFINE), tmp_path / "d.nii.gz")  # no time unit
+    with pytest.raises(Refused, match=r"d\.nii\.gz: no repetition time.*-> add RepetitionTime"):
+        estimate(tmp_path / "d.nii.gz", metadata={})
+    with pytest.raises(Refused, match="no time in seconds"):
+        estimate(tmp_path / "a.nii.gz", metadata={"RepetitionTime": 2000})
+
+
+def test_too_short_empty_and_shapeless_runs_are_refused(tmp_path: Path) -> None:
+    one = phantom.series(phantom.motions(np.zeros((1, 6))))
+    with pytest.raises(Refused, match=r"1 volumes, motion\.min_volumes is 10"):
+        estimate(phantom.save(tmp_path / "a.nii.gz", one), min_volumes=10)
+    with pytest.raises(Refused, match=r"no contrast|no brain"):
+        estimate(phantom.save(tmp_path / "b.nii.gz", np.ones((20, 20, 20, 3), np.int16)))
+    with pytest.raises(Refused, match="too few"):
+        estimate(phantom.save(tmp_path / "c.nii.gz", np.ones((20, 20, 1, 3), np.int16)))
+    with pytest.raises(Refused, match="no volume 7 in 1"):
+        estimate(phantom.save(tmp_path / "d.nii.gz", one), reference=7)
+
+
+def test_a_single_volume_works(tmp_path: Path) -> None:
+    one = phantom.series(phantom.motions(np.zeros((1, 6))))
+    facts, out = estimate(phantom.save(tmp_path / "a.nii.gz", one[..., 0]))
+    assert facts["NumberOfVolumes"] == 1
+    np.testing.assert_allclose(rigid.read_itk(out["motion_xfm"])[0], np.eye(4), atol=1e-5)
+
+
+def test_non_finite_voxels_are_noted(tmp_path: Path) -> None:
+    truth = phantom.motions(phantom.walk(4))
+    data = phantom.series(truth)
+    data[3:5, 3:5, 3:5, 1] = np.nan
+    facts, out = estimate(phantom.save(tmp_path / "a.nii.gz", data))
+    assert facts["HasNonFinite"] is True
+    assert np.isfinite(np.asarray(nib.load(out["boldref"]).dataobj)).all()
+    assert phantom.error(rigid.read_itk(out["motion_xfm"]), truth)[0] < 0.02
+
+
+def test_golden(tmp_path: Path) -> None:
+    """Raise STAGE.version when these figures change."""
+    _, out = estimate(phantom.save(tmp_path / "a.nii.gz", phantom.series(phantom.motions(phantom.walk(3)))))
+    _, params = read_table(out["motion_params"])
+    assert motion.STAGE.version == 1
+    np.testing.assert_allclose(params[2], GOLDEN, atol=2e-4)
+
+
+GOLDEN = [-0.14842, 0.02733, 0.14952, 0.0023719, 0.0000862, 0.0009217]

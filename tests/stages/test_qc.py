@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brainlm_data.alignment import Alignment
+from brainlm_data.stage import Files
+from brainlm_data.stages import qc
+from brainlm_data.stages.qc import Config
+from tests.stages import measured
+
+
+def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    folder = inputs["atlas_table"].parent
+    outputs = Files({"qc_metrics": folder / "qc.json", "qc_page": folder / "qc.html"}, inputs.meta)
+    facts = qc.STAGE.run(inputs, outputs, Config(**section))
+    return json.loads(outputs["qc_metrics"].read_text()), facts, outputs["qc_page"]
+
+
+def test_metrics(tmp_path: Path) -> None:
+    metrics, facts, page = run(measured.recording(tmp_path), pages=False)
+    assert not page.exists()
+    assert metrics["n_volumes"] == measured.T
+    assert metrics["mean_fd_mm"] == pytest.approx((58 * 0.1 + 2) / 59)
+    assert metrics["max_fd_mm"] == 2
+    assert metrics["fd_over_05"] == pytest.approx(1 / 59)
+    assert (metrics["n_ica"], metrics["n_ica_noise"], metrics["n_non_steady"], metrics["n_censored"]) == (5, 2, 1, 3)
+    assert (metrics["coverage_min"], metrics["n_missing_parcels"]) == (0, 1)
+    assert metrics["median_tsnr"] == pytest.approx(87, rel=0.05)  # mean about 870, noise 10
+    assert facts["Warnings"] == metrics["warnings"]
+    assert metrics["warnings"] == [
+        "coverage_min 0 is below 0.5: a parcel is largely outside the field of view",
+        "the header's TR was wrong",
+    ]
+
+
+def test_tsnr_does_not_fall_with_drift() -> None:
+    noise = np.random.default_rng(0).normal(0, 2, (400, 50)).astype(np.float32)
+    drift = np.linspace(-50, 50, 400, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(qc._tsnr(500 + drift + noise, 0), 250, rtol=0.15)
+    assert qc._tsnr(np.ones((9, 2), np.float32), 0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shift", [(0, 0, 0), (2, 0, 0), (0, -2, 1), (-1, 1, 2)])
+def test_offset_is_found(shift: tuple[int, int, int]) -> None:
+    """In both contrasts, with a bias field and noise; masks of brain and template overlap whatever the shift."""
+    tissues, mask, _ = measured.anatomy()
+    rng = np.random.default_rng(0)
+    for levels in ((900, 700, 1300), (600, 1000, 200)):
+        image = measured.contrast(shift, levels) + rng.normal(0, 60, mask.shape)
+        found = Alignment(image, tissues, mask, (4.0, 4.0, 4.0))
+        np.testing.assert_allclose(found.offset, 4 * np.array(shift), atol=0.8)
+    assert (found.r2 > 0.5) == (shift == (0, 0, 0))
+
+
+def test_a_registration_that_failed_is_noticed(tmp_path: Path) -> None:
+    metrics, _, _ = run(measured.recording(tmp_path, shift=(0, 2, -1)), pages=False)
+    assert any(w.startswith("epi_offset_mm") for w in metrics["warnings"])
+    assert any(w.startswith("t1w_offset_mm") for w in metrics["warnings"])
+
+
+def test_without_t1w_there_is_nothing_to_say_about_it(tmp_path: Path) -> None:
+    metrics, _, page = run(measured.recording(tmp_path, t1w=False), n_components_shown=0)
+    assert "t1w_offset_mm" not in metrics
+    assert "T1w normalized" not in page.read_text()
+
+
+def test_page_is_one_file_that_shows_everything(tmp_path: Path) -> None:
+    inputs = measured.recording(tmp_path)
+    metrics, _, page = run(inputs)
+    html = page.read_text()
+    assert html.count("data:image/png;base64,") == 8
+    assert len(html) < 3e6
+    assert 'src="http' not in html and "<script" not in html and "<link" not in html
+    for text in (
+        "sub-01_task-rest", "T1w normalized to the template", "before and after filtering", "2 of all",
+        "Below 0.5: p0, p3.", *metrics["warnings"][:1], "the header&#39;s TR was wrong", "Recordings were flagged for",
+    ):  # fmt: skip
+        assert text in html, text
+    first = page.read_bytes()
+    run(inputs)
+    assert page.read_bytes() == first
+
+
+def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:
+    inputs = measured.recording(tmp_path)
+    import pandas as pd
+
+    table = pd.read_csv(inputs["ica_metrics"], sep="\t").iloc[:0]
+    table.to_csv(inputs["ica_metrics"], sep="\t", index=False)
+    metrics, _, page = run(inputs)
+    assert metrics["n_ica"] == 0
+    assert "Independent components" not in page.read_text()
+
+
+def test_describe(tmp_path: Path) -> None:
+    _, facts, _ = run(measured.recording(tmp_path), pages=False, min_tsnr=None)
+    sentence = qc.STAGE.describe(facts)
+    assert "mean framewise displacement above 0.5 mm" in sentence
+    assert "tSNR" not in sentence
+
+
+def test_golden(tmp_path: Path) -> None:
+    """What is measured has not changed, or VERSION has."""
+    metrics, _, _ = run(measured.recording(tmp_path, shift=(1, 0, 0)), pages=False)
+    assert qc.STAGE.version == 1
+    golden = {"epi_offset_mm": 4.24, "epi_r2": 0.06, "median_tsnr": 85.4, "t1w_r2": 0.42}
+    assert {name: round(metrics[name], 2) for name in golden} == golden
