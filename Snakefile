@@ -1,6 +1,5 @@
 # From raw BIDS to a trained and evaluated brain foundation model.
-#   snakemake --cores 8 --config bids_dir=/data/ds outdir=/data/out
-#   snakemake --cores 8 preprocess | dataset | train | evaluate | figures | report
+#   snakemake --cores 8 [preprocess|dataset|train|evaluate|figures|report] --config bids_dir=/data/ds outdir=/data/out
 import os
 import sys
 
@@ -9,8 +8,7 @@ from snakemake.utils import min_version
 
 from brainlm_data.dag import Dag
 from brainlm_data.errors import BrainLMError
-from brainlm_data.pipeline import STAGES as DATA
-from brainlm_model.stages import STAGES as MODEL
+from brainlm_model.stages import ALL_STAGES
 
 min_version("9.27")
 # Jobs call brainlm-data and brainlm-model of this very environment, activated or not.
@@ -21,16 +19,16 @@ configfile: "config.yaml"
 
 
 try:
-    dag = Dag(config, [*DATA, *MODEL])
+    dag = Dag(config, ALL_STAGES)
 except BrainLMError as error:
     raise WorkflowError(str(error)) from None
 
 
-report: "workflow/report/workflow.rst"
-
-
-wildcard_constraints:
-    bundle=r"[^/]+",
+rule all:
+    input:
+        dag["report"].manifests,
+        dag.manifests(dag.image_stages()),
+    localrule: True
 
 
 include: "workflow/rules/targets.smk"

@@ -10,6 +10,8 @@ from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
+    from brainlm_data.config import schema as config_schema
+    from brainlm_data.defaults import defaults as config_text
     from brainlm_data.cli import summary as stage_summary
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
@@ -17,13 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
-    "StageConfig", "add_run", "dispatch", "open_store", "prepare", "stage_summary",
+    "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
+    "config_schema": ("config", "schema"),
+    "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
     "open_store": ("store", "open_store"),
     "prepare": ("scaler", "prepare"),

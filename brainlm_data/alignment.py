@@ -1,13 +1,12 @@
 """Does an image sit on a set of tissue maps? How well, and how far off: for QC, by other means than the registration.
 
-The image is regressed on tissue probabilities and a smooth bias field. The shift of the maps at which that fits best
+The image's local contrast is regressed on that of tissue probabilities. The shift of the maps at which that fits best
 is the offset: 0 mm where the registration is right. (The overlap of brain masks would not do: it hardly falls when an
 image is a centimetre off, because brains are round.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+LOCAL_MM = 12.0  # width of the neighbourhood whose mean is removed: bias field and drop-out are smoother than that
+RIM_MM = 8.0  # left out inside the mask: partial volume at the surface outweighs the contrast of tissues
+REACH = 3  # voxels that are looked at in each direction
+LEAST = 300  # voxels; with fewer there is nothing to say
 
 
 def resampled(source: Path, affine: Array, shape: tuple[int, ...], order: int = 1) -> NDArray[np.float32]:
@@ -35,30 +38,36 @@ def resampled(source: Path, affine: Array, shape: tuple[int, ...], order: int = 
 
 
 class Alignment:
-    """An image (x, y, z) against tissue maps (x, y, z, k) within a mask, on one grid of `zooms` mm.
+    """An image (x, y, z) against tissue maps (x, y, z, k) within a mask, on one grid with this affine.
 
     Attributes
     ----------
-    r2: share of the image's variance in the mask that the maps explain beyond a quadratic bias field.
-    offset: (3,) mm, the shift of the maps at which they explain most; sub-voxel by a parabola on each axis.
+    r2: share of the image's local contrast that the maps explain; NaN where too little of the brain is there.
+    offset: (3,) mm along the voxel axes, the shift of the maps at which they explain most, sub-voxel by a parabola on
+        each axis; at most three voxels are looked at. NaN as `r2`.
     """
 
-    REACH = 3  # voxels that are looked at in each direction, and the rim that is left out for it
+    def __init__(self, image: NDArray[Any], tissues: NDArray[Any], mask: NDArray[np.bool_], affine: Array) -> None:
+        from scipy.ndimage import binary_erosion
 
-    def __init__(
-        self, image: NDArray[Any], tissues: NDArray[Any], mask: NDArray[np.bool_], zooms: Iterable[float]
-    ) -> None:
-        rim = self.REACH
-        inside = mask.copy()
+        zooms = np.asarray(nib.affines.voxel_sizes(affine))
+        width = LOCAL_MM / zooms
+        inside = binary_erosion(mask, iterations=max(1, round(RIM_MM / float(zooms.mean()))))
         for axis in range(3):
-            inside[(slice(None),) * axis + (np.r_[:rim, -rim:0],)] = False
+            inside[(slice(None),) * axis + (np.r_[:REACH, -REACH:0],)] = False
         self._where = np.argwhere(inside)
-        self._tissues = np.asarray(tissues, dtype=np.float64)
-        values = np.asarray(image, dtype=np.float64)[tuple(self._where.T)]
-        self._bias = _smooth(self._where)
-        self._values = _residual(self._bias, np.minimum(values, np.percentile(values, 99)))
-        self.r2 = self._fit((0, 0, 0))
-        self.offset = self._search() * np.array(list(zooms))
+        self.r2, self.offset = float("nan"), np.full(3, np.nan)
+        if len(self._where) < LEAST:
+            return
+        everywhere = np.ones(mask.shape, bool)
+        maps = [_local(tissues[..., i], everywhere, width) for i in range(tissues.shape[3])]
+        self._maps = np.stack(maps, -1)
+        values = _local(image, mask, width)[tuple(self._where.T)]
+        values = np.clip(values, *np.percentile(values, [1, 99]))  # vessels
+        self._values = values - values.mean()
+        if self._values.any():
+            self.r2 = self._fit((0, 0, 0))
+            self.offset = self._search() * zooms
 
     @property
     def offset_mm(self) -> float:
@@ -67,22 +76,17 @@ class Alignment:
 
     def _fit(self, shift: tuple[int, ...]) -> float:
         """R2 with the maps moved by whole voxels."""
-        maps = self._tissues[tuple((self._where - np.array(shift)).T)]
-        design = _residual(self._bias, maps)
+        design = self._maps[tuple((self._where - np.array(shift)).T)]
+        design = design - design.mean(0)
         gram = design.T @ design + 1e-9 * np.eye(design.shape[1])
-        product_ = design.T @ self._values
-        return float(product_ @ np.linalg.solve(gram, product_) / (self._values @ self._values))
+        shared = design.T @ self._values
+        return float(shared @ np.linalg.solve(gram, shared) / (self._values @ self._values))
 
     def _search(self) -> Array:
-        """Best shift in voxels: every second voxel first, then its neighbours, then a parabola."""
-        found: dict[tuple[int, ...], float] = {}
-        best: tuple[int, ...] = (0, 0, 0)
-        for step in (2, 1, 1):
-            for move in product((-step, 0, step), repeat=3):
-                shift = tuple(int(np.clip(b + m, -self.REACH, self.REACH)) for b, m in zip(best, move, strict=True))
-                if shift not in found:
-                    found[shift] = self._fit(shift)
-            best = max(found, key=lambda s: found[s])
+        """Best shift in voxels: all of them, then a parabola on each axis."""
+        steps = range(-REACH, REACH + 1)
+        found: dict[tuple[int, ...], float] = {shift: self._fit(shift) for shift in product(steps, repeat=3)}
+        best = max(found, key=lambda s: found[s])
         fine = np.array(best, dtype=np.float64)
         for axis in range(3):
             low, high = (tuple(b + d * (a == axis) for a, b in enumerate(best)) for d in (-1, 1))
@@ -92,12 +96,10 @@ class Alignment:
         return fine
 
 
-def _smooth(where: NDArray[np.intp]) -> Array:
-    """Orthonormal basis of second-order polynomials at these voxels (n, 10)."""
-    x, y, z = ((where - where.mean(0)) / np.maximum(where.std(0), 1)).T
-    return np.linalg.qr(np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], 1))[0]
+def _local(image: NDArray[Any], mask: NDArray[np.bool_], width: Array) -> Array:
+    """The image without its local mean within the mask; 0 outside."""
+    from scipy.ndimage import gaussian_filter
 
-
-def _residual(basis: Array, values: Array) -> Array:
-    """What is left of the columns of `values` beyond `basis`."""
-    return values - basis @ (basis.T @ values)
+    weight = gaussian_filter(mask.astype(float), width)
+    mean = gaussian_filter(np.where(mask, image, 0.0), width) / np.maximum(weight, 1e-3)
+    return np.where(mask, image - mean, 0.0)

@@ -59,12 +59,16 @@ def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[
 
 
 def high_frequency(mixing: Array, tr_s: float) -> Array:
-    """Where half of each time course's power lies, as a share of the way from .01 Hz to Nyquist; mixing (T, k)."""
+    """Where half of each time course's power lies, as a share of the way from .01 Hz to Nyquist; mixing (T, k).
+
+    The frequency at which the cumulated power reaches one half; AROMA's code takes the one whose power is nearest to
+    one half, which for a pure oscillation (aliased heartbeat) may be any below it.
+    """
     frequency = np.fft.rfftfreq(len(mixing), tr_s)
     power = np.abs(np.fft.rfft(mixing - mixing.mean(0), axis=0)) ** 2
     inside = frequency > LOWEST_HZ
     cumulated = np.cumsum(power[inside], axis=0) / power[inside].sum(0)
-    half = np.abs(cumulated - 0.5).argmin(0)
+    half = (cumulated >= 0.5).argmax(0)
     return (frequency[inside][half] - LOWEST_HZ) / (0.5 / tr_s - LOWEST_HZ)
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FACTS = "## Facts of the data"
+ORDER = (
+    "template", "atlas", "anat", "fmriprep", "motion", "coreg", "sample", "ingest", "confounds", "filter", "denoise",
+    "parcellate", "resample", "qc",
+)  # of the methods text; others follow  # fmt: skip
 SCALES = {
     True: "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"
     " (grand-mean scaling): recordings are comparable whatever their scanner's units.",
@@ -116,7 +120,8 @@ def merge_methods(methods: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]
                 skeleton = tuple(NUMBER.split(sentence))
                 stages.setdefault(stage, {}).setdefault(skeleton, []).append(NUMBER.findall(sentence))
     found = []
-    for stage, variants in stages.items():
+    place = {stage: number for number, stage in enumerate(ORDER)}
+    for stage, variants in sorted(stages.items(), key=lambda item: place.get(item[0], len(ORDER))):
         for skeleton, numbers in sorted(variants.items(), key=lambda item: (-len(item[1]), item[0])):
             slots = [_span(column) for column in zip(*numbers, strict=True)]
             text = "".join(part + slot for part, slot in zip(skeleton, [*slots, ""], strict=True))

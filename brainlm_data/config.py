@@ -27,12 +27,12 @@ class General(StageConfig):
 
     bids_dir: Path = Field(Path("data/bids"), description="root of the raw BIDS dataset")
     outdir: Path = Field(Path("results"), description="where everything is written")
-    select: Select = Field(default_factory=Select, description="which recordings to process")
     bundle_size: int = Field(1, ge=1, description="recordings that one job processes; about 100 for a cohort")
     threads: int = Field(
         1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes"
     )
     container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
+    select: Select = Field(default_factory=Select, description="which recordings to process")
     preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")
 
 

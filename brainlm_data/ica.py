@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,18 @@ def decompose(data: Array, n_components: int | None, seed: int = 0) -> Component
     order = np.argsort(-variance, kind="stable")
     sign = np.where((z**3).mean(1) < 0, -1.0, 1.0)[order]
     return Components(mixing[:, order] * sign, z[order] * sign[:, None], variance[order], converged)
+
+
+def smooth(data: NDArray[Any], mask: NDArray[np.bool_], sigma: float) -> NDArray[Any]:
+    """Gaussian smoothing of (T, voxels) inside a mask (x, y, z), by normalized convolution; `sigma` in voxels."""
+    from scipy.ndimage import gaussian_filter
+
+    weight = gaussian_filter(mask.astype(np.float32), sigma)[mask]
+    image, out = np.zeros(mask.shape, np.float32), np.empty_like(data)
+    for row, values in zip(out, data, strict=True):
+        image[mask] = values
+        row[:] = gaussian_filter(image, sigma)[mask] / weight
+    return out
 
 
 def optimal_rank(values: Array, steps: int, voxels: int) -> int:

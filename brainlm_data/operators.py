@@ -46,12 +46,19 @@ class Recipe:
 
     @property
     def band(self) -> tuple[float, float]:
-        """Effective band, Hz: 0 and the Nyquist frequency where a side is open."""
-        return (self.low_hz or 0.0, self.high_hz or 0.5 / self.tr_s)
+        """Effective band, Hz: 0 and the Nyquist frequency where a side is open.
+
+        With cosines the lower edge is the highest one that is removed, which a short recording has below `low_hz`.
+        """
+        low = self.low_hz or 0.0
+        if low and self.method == "cosine":
+            steps = self.n_volumes - self.dropped
+            low = _cosine_count(steps, self.tr_s, low) / (2 * steps * self.tr_s)
+        return (low, self.high_hz or 0.5 / self.tr_s)
 
     def save(self, path: Path, warnings: Sequence[str] = ()) -> None:
         """Write as JSON."""
-        content = {**asdict(self), "effective_band": self.band, "Warnings": list(warnings)}
+        content = {**asdict(self), "order": ORDER, "effective_band": self.band, "Warnings": list(warnings)}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -98,16 +105,27 @@ def low_pass(x: Array, recipe: Recipe) -> Array:
 
 
 def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
+    """Zero-phase Butterworth filter, series mirrored at both ends for one period of the edge.
+
+    Mirroring (without change of sign) is what comes closest to a recording that has no ends: docs/stages/filter.md.
+    """
     sections = signal.butter(ORDER, edge_hz, kind, fs=1 / recipe.tr_s, output="sos")
-    usual = 3 * (2 * len(sections) + 1 - min((sections[:, 2] == 0).sum(), (sections[:, 5] == 0).sum()))
-    return signal.sosfiltfilt(sections, x, axis=0, padlen=int(min(usual, len(x) - 1)))
+    return signal.sosfiltfilt(sections, x, axis=0, padtype="even", padlen=padding(len(x), recipe.tr_s, edge_hz))
+
+
+def padding(steps: int, tr_s: float, edge_hz: float) -> int:
+    """Number of volumes to mirror: one period of the edge, at least 18 (scipy's choice), fewer than there are."""
+    return min(max(18, int(np.ceil(1 / (edge_hz * tr_s)))), steps - 1)
 
 
 def cosines(steps: int, tr_s: float, low_hz: float) -> Array:
     """Orthonormal discrete cosines slower than `low_hz`, without the constant, (steps, k); k may be 0."""
-    count = int(np.floor(2 * steps * tr_s * low_hz))
-    time, order = np.arange(steps)[:, None], np.arange(1, min(count, steps - 1) + 1)
+    time, order = np.arange(steps)[:, None], np.arange(1, _cosine_count(steps, tr_s, low_hz) + 1)
     return np.sqrt(2 / steps) * np.cos(np.pi * (2 * time + 1) * order / (2 * steps))
+
+
+def _cosine_count(steps: int, tr_s: float, low_hz: float) -> int:
+    return min(int(np.floor(2 * steps * tr_s * low_hz + 1e-9)), steps - 1)
 
 
 @dataclass(frozen=True)

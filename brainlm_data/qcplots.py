@@ -20,18 +20,21 @@ MARGIN = 6.0  # mm around what is drawn
 PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))  # axial, coronal, sagittal: (axis of the cut, horizontal, vertical)
 
 
-def _figure(width: float, height: float, **layout: Any) -> Figure:
+def _figure(width: float, height: float, layout: Any = "constrained", **more: Any) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained", **layout)
+    return Figure(figsize=(width, height), layout=layout, dpi=90, **more)
 
 
-def _png(figure: Figure, dpi: int = 90) -> bytes:
+def _png(figure: Figure) -> bytes:
+    """256 colours: a third of the size, and no difference to the eye."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
@@ -60,7 +63,8 @@ class Volume:
         _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
         index = round((position - self.affine[axis, 3]) / self.zooms[axis])
         inside = 0 <= index < self.data.shape[axis]
-        image = np.take(self.data, min(max(index, 0), self.data.shape[axis] - 1), axis).T
+        index = min(max(index, 0), self.data.shape[axis] - 1)
+        image = self.data[(slice(None),) * axis + (index,)].T
         sides = []
         for side in (horizontal, vertical):
             start = self.affine[side, 3] - self.zooms[side] / 2
@@ -78,8 +82,9 @@ def slices(
     label: str = "",
 ) -> bytes:
     """Cuts of an image, a row for each of `axes`, with contours (volume, level, colour) of others over them."""
-    figure = _figure(count * 1.35, len(axes) * 1.45 + (0.1 if label else 0), facecolor="black")
-    grid = figure.subplots(len(axes), count, squeeze=False)
+    figure = _figure(count * 1.35, len(axes) * 1.45, facecolor="black", layout="none")
+    edges = {"left": 0.0, "right": 0.93 if label else 1.0, "bottom": 0.0, "top": 1.0, "wspace": 0.02, "hspace": 0.02}
+    grid = figure.subplots(len(axes), count, squeeze=False, gridspec_kw=edges)
     known = image.data[np.isfinite(image.data) & (image.data != 0)]
     low, high = limits or (tuple(np.percentile(known, [2, 98])) if known.size else (0.0, 1.0))
     shown: Any = None
@@ -101,7 +106,7 @@ def slices(
                 0.02, 0.02, f"{'xyz'[axis]} {position:.0f}", color="white", fontsize=6, transform=panel.transAxes
             )
     if label and shown is not None:
-        bar = figure.colorbar(shown, ax=grid, shrink=0.8, pad=0.01)
+        bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.12, 0.012, 0.76)))
         bar.set_label(label, color="white", fontsize=8)
         bar.ax.tick_params(colors="white", labelsize=7)
     return _png(figure)
@@ -145,8 +150,12 @@ def carpets(
 
 def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noise: Sequence[bool], tr: float) -> bytes:
     """One row a component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
-    figure = _figure(9.5, 1.15 * len(maps))
-    grid = figure.subplots(len(maps), 5, squeeze=False, width_ratios=[1, 1, 1, 3.4, 2.2])
+    figure = _figure(9.5, 1.15 * len(maps) + 0.3, layout="none")
+    height = figure.get_figheight()
+    edges = {"left": 0.0, "right": 0.985, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.55}
+    grid = figure.subplots(
+        len(maps), 5, squeeze=False, width_ratios=[1, 1, 1, 3.4, 2.2], gridspec_kw={**edges, "wspace": 0.06}
+    )
     times = np.arange(len(mixing)) * tr
     frequencies = np.fft.rfftfreq(len(mixing), tr)
     for row, volume, course, title, is_noise in zip(grid, maps, mixing.T, titles, noise, strict=True):

@@ -1,15 +1,17 @@
-"""Registration with ANTs (Avants et al., 2011), through antspyx: thin, seeded, and with checks of what came out.
+"""Registration with ANTs (Avants et al., 2011), through antspyx: thin, seeded, and with measures of what came out.
 
 Transforms are ITK files, named as fMRIPrep does: `from-A_to-B` resamples an image in A onto B, so it maps points of B
-to points of A. Import this module inside functions: antspyx takes seconds.
+to points of A. Images come in through nibabel's affine and are put on isotropic RAS grids, so that oblique, sheared or
+oddly coded headers never reach ITK. Import this module inside functions: antspyx takes seconds.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ants
 import numpy as np
@@ -37,6 +39,150 @@ def affine_of(image: Any) -> NDArray[np.float64]:
     return affine
 
 
+def working(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> Any:
+    """A volume on an isotropic RAS grid that holds all of it, as an ANTs image; smoothed first where that is coarser."""
+    from scipy.ndimage import affine_transform, gaussian_filter
+
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    sigma = np.sqrt(np.maximum(size_mm**2 - spacing**2, 0)) / 2.355 / spacing
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in data.shape], indexing="ij"), -1).reshape(-1, 3)
+    places = corners @ affine[:3, :3].T + affine[:3, 3]
+    low = np.floor(places.min(0) / size_mm) * size_mm
+    shape = tuple(int(n) for n in np.ceil((places.max(0) - low) / size_mm) + 1)
+    grid = np.diag([size_mm, size_mm, size_mm, 1.0])
+    grid[:3, 3] = low
+    to_voxel = np.linalg.inv(affine) @ grid
+    smooth = gaussian_filter(np.asarray(data, np.float32), sigma, truncate=2.5) if sigma.any() else data
+    return to_ants(affine_transform(smooth, to_voxel[:3, :3], to_voxel[:3, 3], shape, order=1), grid)
+
+
+def working_mask(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> Any:
+    """A mask on the grid that `working` makes, as 0 and 1."""
+    soft = working(np.asarray(data > 0, np.float32), affine, size_mm)
+    return soft.new_image_like((soft.numpy() > 0.5).astype(np.float32))
+
+
+def back_onto(image: Any, affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
+    """An ANTs image at the voxels of another grid, trilinear; beyond its edge, the edge's value."""
+    from scipy.ndimage import affine_transform
+
+    to_voxel = np.linalg.inv(affine_of(image)) @ affine
+    return np.asarray(
+        affine_transform(image.numpy(), to_voxel[:3, :3], to_voxel[:3, 3], tuple(shape), order=1, mode="nearest")
+    )
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that takes all temporary files of ANTs (it leaves some behind) and is removed afterwards."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+
+
+def bias_field(image: Any, mask: Any, iterations: int, spline_mm: float = 160.0) -> Any:
+    """Multiplicative bias field on the image's grid, mean 1 within the mask, by N4 (Tustison et al., 2010)."""
+    if iterations == 0 or not (mask.numpy() > 0).any():
+        return image.new_image_like(np.ones(image.shape, np.float32))
+    field = ants.n4_bias_field_correction(
+        image, mask=mask, shrink_factor=2, convergence={"iters": [iterations] * 3, "tol": 1e-6},
+        spline_param=spline_mm,
+        return_bias_field=True,
+    ).numpy()  # fmt: skip
+    return image.new_image_like(np.clip(field / field[mask.numpy() > 0].mean(), 0.1, 10))
+
+
+def linear(
+    fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"], target: Path, brain_only: bool = False
+) -> float:
+    """Rigid or affine registration by mutual information within `mask` (on the fixed grid); writes one ITK transform.
+
+    Several starts are fitted at coarse levels, and the best goes on: the two headers as they are, centres of mass, and,
+    unless `moving` is a brain without its head (`brain_only`), the tops of both (a neck pulls the centre of mass down).
+
+    Returns
+    -------
+    Mutual information (nats) within the mask afterwards.
+    """
+    shifts = [np.zeros(3), np.asarray(ants.get_center_of_mass(moving)) - np.asarray(ants.get_center_of_mass(fixed))]
+    if not brain_only:
+        shifts.append(_top(moving) - _top(fixed))
+    tried = []
+    with scratch() as folder:
+        for number, shift in enumerate(shifts):
+            start = folder / f"{number}.mat"
+            ants.write_transform(_translation(shift), str(start))
+            tried.append(_linear(fixed, moving, mask, kind, start, folder / f"{number}_", (4, 2), (60, 30)))
+        best = max(tried, key=lambda found: found[0])[1]
+        quality, transform = _linear(fixed, moving, mask, kind, best, folder / "x_", (2, 1), (50, 30))
+        ants.write_transform(ants.read_transform(str(transform)), str(target))
+    return quality
+
+
+def _linear(
+    fixed: Any, moving: Any, mask: Any, kind: str, start: Path, prefix: Path, levels: Sequence[int], steps: Sequence[int]
+) -> tuple[float, Path]:
+    found = ants.registration(
+        fixed, moving, kind, initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
+        outprefix=str(prefix), aff_metric="mattes", aff_sampling=32, aff_random_sampling_rate=1.0,
+        aff_iterations=tuple(steps), aff_shrink_factors=tuple(levels),
+        aff_smoothing_sigmas=tuple(level // 2 for level in levels),
+    )  # fmt: skip
+    (transform,) = found["fwdtransforms"]  # ANTs collapses the start and the fit into one
+    return similarity(fixed, found["warpedmovout"], mask), Path(transform)
+
+
+def _translation(shift: NDArray[np.float64]) -> Any:
+    transform = ants.new_ants_transform(dimension=3, transform_type="AffineTransform")
+    ants.set_ants_transform_parameters(transform, np.concatenate([np.eye(3).ravel(), shift]))
+    return transform
+
+
+def _top(image: Any) -> NDArray[np.float64]:
+    """A point 70 mm below the highest slice that holds much of the head, at the centre of what is above it; LPS mm."""
+    data, affine = image.numpy(), affine_of(image)
+    head = data > data.mean()
+    area = head.sum((0, 1)) * abs(affine[0, 0] * affine[1, 1])
+    crown = int(np.flatnonzero(area > 2000)[-1]) if (area > 2000).any() else head.shape[2] - 1
+    above = head.copy()
+    above[:, :, : max(0, int(crown - 70 / affine[2, 2]))] = False
+    centre = np.argwhere(above).mean(0) if above.any() else np.array(head.shape) / 2
+    place = affine[:3, :3] @ np.array([centre[0], centre[1], crown]) + affine[:3, 3]
+    return np.asarray(place * LPS)
+
+
+def nonlinear(
+    fixed: Any, moving: Any, mask: Any, start: Path, forward: Path, inverse: Path, iterations: Sequence[int]
+) -> Any:
+    """SyN (Avants et al., 2008) by local correlation within `mask`, from an affine start; writes ITK composites.
+
+    The metric is never evaluated outside the brain, so that `moving` needs no skull stripping: a mask that misses the
+    true border a little costs more than the skull that is left.
+
+    Parameters
+    ----------
+    iterations: coarse to fine; the last level is the images' own grid. All zeros: the composites hold the start alone.
+
+    Returns
+    -------
+    The moving image on the fixed grid.
+    """
+    with scratch() as folder:
+        found = ants.registration(
+            fixed, moving, "SyNOnly", initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
+            outprefix=f"{folder}/x_", write_composite_transform=True, syn_metric="CC", syn_sampling=1,
+            reg_iterations=tuple(iterations), flow_sigma=3, total_sigma=0,
+        )  # fmt: skip
+        for key, target in (("fwdtransforms", forward), ("invtransforms", inverse)):
+            source = found[key] if isinstance(found[key], str) else found[key][0]
+            target.write_bytes(Path(source).read_bytes())
+        return found["warpedmovout"]
+
+
 def map_points(points: Points, transforms: Sequence[Path]) -> Points:
     """Points (n, 3), RAS mm, through ITK transforms; the first transform is applied first."""
     import pandas as pd
@@ -61,113 +207,40 @@ def template_to_boldref(
     return map_points(points, [t1w_to_mni, bold_to_t1w])
 
 
-def rigid(fixed: Any, moving: Any, mask: Any, target: Path, starts: Sequence[Any] = ("header", "centre")) -> float:
-    """Rigid registration by mutual information, the best of several starts; writes one ITK transform.
-
-    Parameters
-    ----------
-    fixed, moving: ANTs images. mask: where the metric is evaluated, on the fixed grid.
-    starts: "header" trusts the two headers, "centre" aligns centres of mass.
-
-    Returns
-    -------
-    Mutual information within the mask after registration (higher is better).
-    """
-    best = -np.inf
-    with tempfile.TemporaryDirectory() as folder:
-        for number, start in enumerate(starts):
-            initial = "identity" if start == "header" else [str(_centred(fixed, moving, Path(folder) / "centre.mat"))]
-            found = ants.registration(
-                fixed, moving, "Rigid", initial_transform=initial, mask=mask, random_seed=SEED,
-                outprefix=f"{folder}/{number}_", aff_metric="mattes", aff_sampling=32, aff_random_sampling_rate=1.0,
-                aff_iterations=(200, 100, 50), aff_shrink_factors=(4, 2, 1), aff_smoothing_sigmas=(2, 1, 0),
-                grad_step=0.1, mask_all_stages=True,
-            )  # fmt: skip
-            quality = similarity(fixed, found["warpedmovout"], mask)
-            if quality > best:
-                best = quality
-                transform = _single(found["fwdtransforms"])
-                ants.write_transform(transform, str(target))
-    return float(best)
-
-
-def _single(files: Sequence[str]) -> Any:
-    """One affine transform from ANTs' list (initial and fitted ones are collapsed already where possible)."""
-    transforms = [ants.read_transform(file) for file in files]
-    if len(transforms) == 1:
-        return transforms[0]
-    matrix = np.eye(4)
-    for transform in transforms:  # the first in the list is applied last to points' image, so it stands leftmost
-        matrix = _matrix(transform) @ matrix if transform is transforms[0] else matrix @ _matrix(transform)
-    out = ants.new_ants_transform(dimension=3, transform_type="AffineTransform")
-    ants.set_ants_transform_parameters(out, np.concatenate([matrix[:3, :3].ravel(), matrix[:3, 3]]))
-    return out
-
-
-def _matrix(transform: Any) -> NDArray[np.float64]:
-    """(4, 4) of an affine ITK transform, LPS."""
-    numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
-    matrix = np.eye(4)
-    matrix[:3, :3] = numbers[:9].reshape(3, 3)
-    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
-    return matrix
-
-
-def _centred(fixed: Any, moving: Any, path: Path) -> Path:
-    """An ITK translation of centre of mass onto centre of mass, as a file."""
-    shift = np.asarray(ants.get_center_of_mass(moving)) - np.asarray(ants.get_center_of_mass(fixed))
-    transform = ants.new_ants_transform(dimension=3, transform_type="AffineTransform")
-    ants.set_ants_transform_parameters(transform, np.concatenate([np.eye(3).ravel(), shift]))
-    ants.write_transform(transform, str(path))
-    return path
-
-
-def nonlinear(
-    fixed: Any, moving: Any, forward: Path, inverse: Path, iterations: Sequence[int], mask: Any = None
-) -> Any:
-    """Affine, then SyN (Avants et al., 2008); writes ITK composites (moving onto fixed, and back).
-
-    Parameters
-    ----------
-    fixed, moving: ANTs images, skull-stripped or not, alike. iterations: of SyN, coarse to fine; () stops after affine.
-    mask: where the metric is evaluated, on the fixed grid.
-
-    Returns
-    -------
-    The moving image on the fixed grid.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        found = ants.registration(
-            fixed, moving, "SyN" if iterations else "Affine", outprefix=f"{folder}/x_", mask=mask, random_seed=SEED,
-            write_composite_transform=True, aff_metric="mattes", aff_sampling=32, aff_random_sampling_rate=0.5,
-            syn_metric="CC", syn_sampling=3, reg_iterations=tuple(iterations) or (0,), flow_sigma=3, total_sigma=0,
-        )  # fmt: skip
-        for source, target in ((found["fwdtransforms"], forward), (found["invtransforms"], inverse)):
-            Path(source if isinstance(source, str) else source[0]).replace(target)
-        return found["warpedmovout"]
+def jacobian_range(mask: Any, transform: Path, step_mm: float = 6.0) -> tuple[float, float]:
+    """0.1 and 99.9 percent quantiles of the map's Jacobian determinant within a mask; below 0 the map folds."""
+    where = np.argwhere(mask.numpy() > 0) @ affine_of(mask)[:3, :3].T + affine_of(mask)[:3, 3]
+    axes = [np.arange(low, high + step_mm, step_mm) for low, high in zip(where.min(0), where.max(0), strict=True)]
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    moved = map_points(lattice.reshape(-1, 3), [transform]).reshape(lattice.shape)
+    gradients = np.stack([np.gradient(moved, step_mm, axis=axis) for axis in range(3)], -1)
+    inside = back_onto(mask, np.array([[step_mm, 0, 0, axes[0][0]], [0, step_mm, 0, axes[1][0]],
+                                       [0, 0, step_mm, axes[2][0]], [0, 0, 0, 1]]), lattice.shape[:3]) > 0.5  # fmt: skip
+    low, high = np.quantile(np.linalg.det(gradients)[inside], [0.001, 0.999])
+    return float(low), float(high)
 
 
 def similarity(fixed: Any, moving: Any, mask: Any) -> float:
     """Mutual information (nats, 32 bins) of two images on one grid within a mask."""
     inside = mask.numpy() > 0
-    first, second = fixed.numpy()[inside], moving.numpy()[inside]
-    joint, _, _ = np.histogram2d(_ranked(first), _ranked(second), bins=32)
+    joint, _, _ = np.histogram2d(_clipped(fixed.numpy()[inside]), _clipped(moving.numpy()[inside]), bins=32)
     p = joint / joint.sum()
     outer = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
     positive = p > 0
     return float((p[positive] * np.log(p[positive] / outer[positive])).sum())
 
 
-def _ranked(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _clipped(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values clipped to their 1st and 99th percentile, so that bins are not spent on outliers."""
     low, high = np.percentile(values, [1, 99])
     return np.clip(values, low, high)
 
 
 def correlation(fixed: Any, moving: Any, mask: Any) -> float:
-    """Pearson correlation of two images on one grid within a mask."""
+    """Pearson correlation of two images on one grid within a mask; 0 where one of them is flat."""
     inside = mask.numpy() > 0
-    return float(np.corrcoef(fixed.numpy()[inside], moving.numpy()[inside])[0, 1])
+    first, second = fixed.numpy()[inside], moving.numpy()[inside]
+    return float(np.corrcoef(first, second)[0, 1]) if first.std() > 0 and second.std() > 0 else 0.0
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

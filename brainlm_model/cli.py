@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError, add_run, dispatch, open_store, stage_summary
+from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, open_store, stage_summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainlm-model`."""
-    from brainlm_data import STAGES as DATA_STAGES
-    from brainlm_model.stages import STAGES
+    from brainlm_model.stages import ALL_STAGES, STAGES
 
     parser = argparse.ArgumentParser(
         prog="brainlm-model",
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_run(commands, STAGES, (*DATA_STAGES, *STAGES))
+    add_run(commands, STAGES, ALL_STAGES)
     embed = commands.add_parser("embed", help="embed recordings with a trained model: one row of a table each")
     embed.add_argument("model", type=Path, help="folder of a trained model: <outdir>/models/<name>")
     embed.add_argument(
@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     embed.add_argument("--out", type=Path, required=True, help="table to write (.tsv): id, then one column a dimension")
     embed.add_argument("--split", help="of a store: only this split")
     embed.set_defaults(call=_embed)
+    defaults = commands.add_parser("defaults", help="print config.yaml: every key with its default and a comment")
+    defaults.set_defaults(call=lambda _: print(config_text(ALL_STAGES), end=""))
+    schema = commands.add_parser("schema", help="print the JSON schema of config.yaml")
+    schema.set_defaults(call=lambda _: print(json.dumps(config_schema(ALL_STAGES), indent=2, sort_keys=True)))
     return dispatch(parser, argv)
 
 

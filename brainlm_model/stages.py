@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brainlm_data import STAGES as DATA_STAGES
 from brainlm_data import Stage
 from brainlm_model.evaluate import STAGE as EVALUATE
 from brainlm_model.figures import STAGE as FIGURES
@@ -9,3 +10,4 @@ from brainlm_model.report import STAGE as REPORT
 from brainlm_model.train import STAGE as TRAIN
 
 STAGES: tuple[Stage, ...] = (TRAIN, EVALUATE, FIGURES, REPORT)
+ALL_STAGES: tuple[Stage, ...] = (*DATA_STAGES, *STAGES)

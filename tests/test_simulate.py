@@ -36,7 +36,7 @@ REST, WM = "sub-01_task-rest", "sub-01_task-wm"
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("sim") / "ds"
-    simulate(dataclasses.replace(SMALL, out=out, subjects=2, volumes=12, no_t1w=("02",)), quiet=True)
+    simulate(dataclasses.replace(SMALL, out=out, subjects=2, volumes=12, no_t1w=("02",)), quiet=True, workers=2)
     return out
 
 
@@ -90,7 +90,7 @@ def test_bids_files(noisy):
     assert not (noisy / "sub-01" / "func" / f"{REST}_events.tsv").exists()
 
 
-def test_same_seed_same_bytes_whatever_the_number_of_subjects(noisy, tmp_path):
+def test_same_seed_same_bytes_for_any_number_of_subjects_or_workers(noisy, tmp_path):
     again = tmp_path / "again"
     simulate(dataclasses.replace(SMALL, out=again, volumes=12), quiet=True)
     for folder in ("sub-01", "truth/sub-01"):

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--non-steady", type=int, default=0, metavar="N", help="volumes before the steady state")
     parser.add_argument("--distortion-mm", type=float, default=0.0, help="largest EPI shift near the sinuses")
     parser.add_argument("--parcels-only", action="store_true", help="parcel series at 1 Hz instead of images")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="subjects at once (default 1; 1 GB each)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.set_defaults(call=_simulate)
 
@@ -66,4 +67,4 @@ def _simulate(arguments: argparse.Namespace) -> None:
     else:
         from brainlm_data.simulate.cohort import simulate
 
-        simulate(plan, a.quiet)
+        simulate(plan, a.quiet, a.workers)

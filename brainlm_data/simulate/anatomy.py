@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.simulate.kernels import pull_tissues, trilinear
+from brainlm_data.simulate.kernels import blend, pull_tissues, trilinear
 from brainlm_data.simulate.plan import Plan
 
 TISSUES = ("gm", "wm", "csf", "vessel", "skull", "scalp", "eye")
@@ -45,33 +45,41 @@ def template_tissues() -> NDArray[np.uint8]:
     from nilearn import datasets
     from scipy.ndimage import distance_transform_edt
 
-    maps = [
-        load(resolution=1)
-        for load in (
-            datasets.load_mni152_gm_template,
-            datasets.load_mni152_wm_template,
-            datasets.load_mni152_brain_mask,
-        )
-    ]
-    gm, wm, mask = (_onto_fine(np.asarray(m.dataobj, dtype=np.float32), m.affine) for m in maps)
-    gm, wm = gm * mask, wm * mask
+    def load(loader: Any) -> NDArray[np.float32]:
+        image = loader(resolution=1)
+        return _onto_fine(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+
+    out = np.zeros((*FINE_SHAPE, len(TISSUES)), np.uint8)
+
+    def put(tissue: str, share: Array) -> None:
+        out[..., TISSUES.index(tissue)] = np.round(np.float32(255) * share)
+
+    mask = load(datasets.load_mni152_brain_mask)
+    outside = distance_transform_edt(mask < 0.5).astype(np.float32)  # mm from the brain
+    gm = load(datasets.load_mni152_gm_template) * mask
+    wm = load(datasets.load_mni152_wm_template) * mask
     total = np.maximum(gm + wm, 1)
-    gm, wm = gm / total, wm / total
-    csf = mask - gm - wm
-    outside = distance_transform_edt(mask < 0.5).astype(np.float32)
+    put("gm", gm / total)
+    put("wm", wm / total)
+    csf = mask - (gm + wm) / total
+    del gm, wm, total, mask
+
     x, y, z = (FINE_ORIGIN[a] + np.arange(FINE_SHAPE[a], dtype=np.float32) for a in range(3))
-    x, y, z = x[:, None, None], y[None, :, None], z[None, None, :]
-    fluid = np.clip(3.5 - outside, 0, 1) * (outside > 0)
-    thick = 5 + 1.5 * np.cos(y / 25) + np.where(z < -20, 2, 0)  # bone is not equally thick everywhere
-    bone = np.clip(outside - 2.5, 0, 1) * np.clip(3.5 + thick - outside, 0, 1)
-    skin = np.clip(outside - 2.5 - thick, 0, 1) * np.clip(9.5 + thick - outside, 0, 1)
-    sinus = (np.abs(x) < 4) * (outside > 0) * (outside < 6) * (z > 0)  # superior sagittal sinus
-    arteries = ((np.abs(x) < 14) * (np.abs(y - 2) < 14) * (np.abs(z + 26) < 5)) * (csf > 0.3)  # circle of Willis
-    vessel = np.where(arteries, csf * 0.7, sinus * 0.9)
+    x, y, z = (v.astype(np.float32) for v in (x[:, None, None], y[None, :, None], z[None, None, :]))
+    sinus = (np.abs(x) < 4) & (outside > 0) & (outside < 6) & (z > 0)  # superior sagittal sinus
+    arteries = (np.abs(x) < 14) & (np.abs(y - 2) < 14) & (np.abs(z + 26) < 5) & (csf > 0.3)  # circle of Willis
+    vessel = np.where(arteries, csf * np.float32(0.7), sinus * np.float32(0.9))
+    csf += np.clip(3.5 - outside, 0, 1) * (outside > 0)
+    csf *= 1 - vessel
+    put("csf", csf)
+    put("vessel", vessel)
+    del csf, sinus, arteries
     eye = np.clip(13 - np.sqrt((np.abs(x) - 33) ** 2 + (y - 62) ** 2 + (z + 40) ** 2), 0, 1) * (outside > 0)
-    csf = (csf + fluid * (1 - mask)) * (1 - vessel)
-    bone, skin = bone * (1 - vessel) * (1 - eye), skin * (1 - eye)
-    return np.stack([np.round(255 * t).astype(np.uint8) for t in (gm, wm, csf, vessel, bone, skin, eye)], axis=-1)
+    put("eye", eye)
+    thick = 5 + 1.5 * np.cos(y / 25) + 2 * (z < -20).astype(np.float32)  # bone is not equally thick everywhere
+    put("skull", np.clip(outside - 2.5, 0, 1) * np.clip(3.5 + thick - outside, 0, 1) * (1 - vessel) * (1 - eye))
+    put("scalp", np.clip(outside - 2.5 - thick, 0, 1) * np.clip(9.5 + thick - outside, 0, 1) * (1 - eye))
+    return out
 
 
 def _onto_fine(data: Array, affine: Array) -> Array:
@@ -171,7 +179,7 @@ class Head:
     def paint(self, intensities: dict[str, float]) -> NDArray[np.float32]:
         """An image of the head: each tissue's share times its intensity."""
         weights = np.array([intensities[t] for t in TISSUES], np.float32) / 255
-        return np.asarray((self.tissues.reshape(-1, len(TISSUES)) @ weights).reshape(FINE_SHAPE), dtype=np.float32)
+        return np.asarray(blend(self.tissues.reshape(-1, len(TISSUES)), weights).reshape(FINE_SHAPE))
 
 
 def smooth_image(rng: np.random.Generator, sigma_mm: float) -> NDArray[np.float32]:

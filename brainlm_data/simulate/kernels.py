@@ -20,7 +20,7 @@ def trilinear(data: Array, points: Array) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _gather(data: Array, px: float, py: float, pz: float, out: Array) -> None:
     """out += data at one point, border value outside."""
     nx, ny, nz = data.shape[:3]
@@ -83,7 +83,7 @@ def pull_tissues(
     return out, rows
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _row(m: Array, a: int, v: Array) -> float:
     return m[a, 0] * v[0] + m[a, 1] * v[1] + m[a, 2] * v[2] + m[a, 3]
 
@@ -146,3 +146,15 @@ def modulate(
         for k in range(course.shape[0]):
             value += maps[i, k] * course[k]
         fine[index[i]] = value
+
+
+@numba.njit(cache=True, nogil=True)
+def blend(shares: Array, weights: Array) -> Array:
+    """Weighted sum (n,) float32 of shares (n, c) uint8."""
+    out = np.zeros(shares.shape[0], np.float32)
+    for i in range(shares.shape[0]):
+        total = np.float32(0)
+        for c in range(shares.shape[1]):
+            total += weights[c] * shares[i, c]
+        out[i] = total
+    return out

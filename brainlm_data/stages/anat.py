@@ -1,16 +1,17 @@
 """anat: the T1w image, corrected, masked, segmented and normalized to the template.
 
-Bias field: N4 (Tustison et al., 2010). Registration: affine and SyN (Avants et al., 2008). Brain mask: the template's,
-carried over by a first registration of the whole head, then cleaned. Tissues: Atropos (Avants et al., 2011) with the
-template's tissue probabilities as priors. Everything is fitted on an isotropic working grid; outputs keep the T1w's.
+Bias field: N4 (Tustison et al., 2010), on a coarse grid, over the head and then over the brain. Registration: affine by
+mutual information, then SyN by local correlation (Avants et al., 2008), both evaluated inside the template's brain only,
+which is what makes them indifferent to skull, neck and defacing. Brain mask: the template's, carried over. Tissues:
+Atropos (Avants et al., 2011) with the template's probabilities as priors. Outputs are on the T1w's own grid.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -18,17 +19,21 @@ from pydantic import Field
 from brainlm_data.errors import Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
-ITERATIONS = {"syn": (60, 40, 15), "fast": (40, 20, 0), "affine": ()}
+BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
+FAILED = 0.5  # a lower correlation with the template within its brain: the registration is probably wrong
+SMALLEST_ML, LARGEST_ML = 500, 3000  # a brain mask beyond is not a human brain's
+TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
+Array = NDArray[Any]
 
 
 class Config(StageConfig):
     """Anatomical processing."""
 
-    grid_mm: float = Field(2.0, ge=1, le=6, description="working grid of bias correction, segmentation, registration")
+    grid_mm: float = Field(2.0, ge=1, le=6, description="grid of registration and segmentation, mm; 4 is quick")
     registration: Literal["syn", "fast", "affine"] = Field(
-        "syn", description="syn: to the finest level of the working grid; fast: stops one level above; affine: no warp"
+        "syn", description="syn: to the finest level of the grid; fast: stops one level above; affine: no warp"
     )
-    bias_iterations: int = Field(50, ge=0, le=200, description="N4 iterations a level; 0 leaves the image as it is")
+    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level; 0 leaves the image as it is")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -40,63 +45,73 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """
     import ants
 
-    from brainlm_data.registration import correlation, dice, nonlinear, similarity
+    from brainlm_data import registration as reg
 
-    t1w = _read(inputs["t1w"])
-    template, template_mask = (ants.image_read(str(inputs[n])) for n in ("template_t1w", "template_mask"))
-    fixed, fixed_mask = _coarse(template, config.grid_mm), _coarse_mask(template_mask, config.grid_mm)
-    working = _coarse(t1w, config.grid_mm)
-    bias = _bias_field(working, config.bias_iterations)
-    working = working / bias
-
-    steps = ITERATIONS[config.registration]
-    with tempfile.TemporaryDirectory() as folder:
-        forward, inverse = Path(folder, "f.h5"), Path(folder, "i.h5")
-        near = ants.iMath(fixed_mask, "MD", max(1, round(6 / config.grid_mm)))
-        nonlinear(fixed, working, forward, inverse, steps[:2] and (*steps[:2], 0), near)
-        carried = ants.apply_transforms(working, fixed_mask, [str(inverse)], interpolator="linear")
-    mask = _cleaned(carried.numpy() > 0.5, working)
-    if mask.sum() * config.grid_mm**3 < 3e5:
-        litres = mask.sum() * config.grid_mm**3 / 1e6
-        raise Refused(
-            f"{inputs['t1w']}: {litres:.2f} l of brain were found in it", "is it a T1w image of a whole head?"
+    data, affine = read(inputs["t1w"])
+    template, template_mask = (_image(inputs[name]) for name in ("template_t1w", "template_mask"))
+    coarse_mm = max(BIAS_MM, config.grid_mm)
+    head = reg.working(data, affine, coarse_mm)
+    fixed, inside = reg.working(*template, coarse_mm), reg.working_mask(*template_mask, coarse_mm)
+    with reg.scratch() as folder:
+        rough = reg.bias_field(head, ants.get_mask(head, cleanup=0), config.bias_iterations)
+        affine_file = folder / "affine.mat"
+        reg.linear(fixed, head / rough, inside, "Affine", affine_file)
+        brain = ants.apply_transforms(head, inside, [str(affine_file)], "nearestNeighbor", whichtoinvert=[True])
+        bias = rough * reg.bias_field(head / rough, brain, config.bias_iterations * 2 // 3, spline_mm=100)
+        image = reg.working(data, affine, config.grid_mm)
+        image = image / np.clip(reg.back_onto(bias, reg.affine_of(image), image.shape), 0.1, 10)
+        fixed, inside = reg.working(*template, config.grid_mm), reg.working_mask(*template_mask, config.grid_mm)
+        moved = reg.nonlinear(
+            fixed, image, inside, affine_file, outputs["t1w_to_mni"], outputs["mni_to_t1w"], iterations(config)
         )
-    brain = working.new_image_like(mask.astype(np.float32))
-    moved = nonlinear(fixed * fixed_mask, working * brain, outputs["t1w_to_mni"], outputs["mni_to_t1w"], steps)
-    tissues = _segment(working, brain, inputs, outputs)
+    carried = ants.apply_transforms(image, inside, [str(outputs["mni_to_t1w"])], "linear").numpy()
+    mask = _largest(carried > 0.5)
+    volume_ml = float(mask.sum() * config.grid_mm**3 / 1000)
+    if not SMALLEST_ML < volume_ml < LARGEST_ML:
+        raise Refused(f"{inputs['t1w']}: {volume_ml:.0f} ml of brain were found in it", "is it a T1w of a whole head?")
+    tissues = _segment(image, mask, inputs, outputs["mni_to_t1w"])
 
-    corrected = t1w / ants.resample_image_to_target(bias, t1w, "linear").numpy().clip(1e-3)
-    ants.image_write(corrected, str(outputs["t1w_preproc"]))
-    ants.image_write(moved, str(outputs["t1w_mni"]))
-    native = ants.resample_image_to_target(brain, t1w, "linear").numpy() > 0.5
-    _write(t1w, native.astype(np.uint8), outputs["t1w_mask"])
-    stacked = [ants.resample_image_to_target(tissue, t1w, "linear").numpy() * native for tissue in tissues]
-    for name, data in zip(("t1w_gm", "t1w_wm", "t1w_csf"), stacked, strict=True):
-        _write(t1w, data.astype(np.float32), outputs[name])
-    label = np.where(native, np.argmax(stacked, 0) + 1, 0)
-    _write(t1w, label.astype(np.uint8), outputs["t1w_dseg"])
-    overlap = dice(moved.numpy() > 0, fixed_mask.numpy() > 0)
+    corrected = data / np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
+    own_mask = reg.back_onto(image.new_image_like(np.where(mask, carried, 0)), affine, data.shape) > 0.5
+    own = [reg.back_onto(image.new_image_like(tissue), affine, data.shape) * own_mask for tissue in tissues]
+    save(corrected.astype(np.float32), affine, outputs["t1w_preproc"])
+    save(own_mask.astype(np.uint8), affine, outputs["t1w_mask"])
+    save(np.where(own_mask, np.argmax(own, 0) + 1, 0).astype(np.uint8), affine, outputs["t1w_dseg"])
+    for name, tissue in zip(TISSUES, own, strict=True):
+        save(tissue, affine, outputs[name], as_share=True)
+    save(moved.numpy(), reg.affine_of(fixed), outputs["t1w_mni"])
+    quality = reg.correlation(fixed, moved, inside)
+    low, high = reg.jacobian_range(inside, outputs["t1w_to_mni"])
+    warnings = [f"T1w correlates {quality:.2f} with the template: look at the registration"] if quality < FAILED else []
     return {
         "GridMm": config.grid_mm,
         "Registration": config.registration,
         "Space": inputs.facts("template_t1w").get("Space", ""),
-        "BrainVolumeMl": float(mask.sum() * config.grid_mm**3 / 1000),
-        "BrainOverlap": overlap,
-        "TemplateCorrelation": correlation(fixed, moved, fixed_mask),
-        "TemplateSimilarity": similarity(fixed, moved, fixed_mask),
-        "TissueShares": [float(s.sum() / max(native.sum(), 1)) for s in stacked],
+        "BrainVolumeMl": volume_ml,
+        "TemplateCorrelation": quality,
+        "TemplateSimilarity": reg.similarity(fixed, moved, inside),
+        "JacobianRange": [low, high],
+        "TissueShares": [float(tissue.sum() / max(own_mask.sum(), 1)) for tissue in own],
+        "Warnings": warnings,
         "t1w_dseg": {"Labels": {"1": "GM", "2": "WM", "3": "CSF"}},
     }
 
 
-def _read(path: Path) -> Any:
-    """The T1w as an ANTs image without values that are no numbers, its lowest value 0."""
-    import nibabel as nib
+def iterations(config: Config) -> tuple[int, ...]:
+    """SyN iterations, coarse to fine, by the voxel size of each level; the last level is the grid itself."""
+    sizes = [config.grid_mm]
+    while sizes[0] <= 8:
+        sizes.insert(0, 2 * sizes[0])
+    steps = [0 if config.registration == "affine" else 40 if mm > 8 else 25 if mm > 4 else 8 for mm in sizes]
+    if config.grid_mm < 3 and config.registration == "syn":
+        steps[-1] = 4  # expensive, and close to the end
+    return (*steps[:-1], 0) if config.registration == "fast" else tuple(steps)
 
-    from brainlm_data.registration import to_ants
 
+def read(path: Path) -> tuple[Array, Array]:
+    """A T1w's values (float32, the lowest 0, none of them not a number) and affine. Raises Refused."""
     try:
-        image: Any = nib.squeeze_image(nib.load(path))
+        image: Any = nib.squeeze_image(nib.load(path))  # type: ignore[arg-type]
         data = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise Refused(f"{path}: not a readable image ({error})", "export or download it again") from error
@@ -108,76 +123,51 @@ def _read(path: Path) -> Any:
     data -= data.min()
     if not data.max() > 0:
         raise Refused(f"{path}: has no contrast", "is it a T1w image?")
-    return to_ants(data, image.affine)
+    return data, np.asarray(image.affine, dtype=np.float64)
 
 
-def _coarse(image: Any, size_mm: float) -> Any:
-    """The image on an isotropic grid, smoothed beforehand where that grid is coarser."""
-    import ants
-
-    spacing = np.asarray(image.spacing)
-    sigma = np.where(spacing < size_mm, np.sqrt(np.maximum(size_mm**2 - spacing**2, 0)) / 2.355, 0)
-    smooth = ants.smooth_image(image, tuple(float(s) for s in sigma), sigma_in_physical_coordinates=True)
-    return ants.resample_image(smooth, (size_mm,) * 3, use_voxels=False, interp_type=0)
+def _image(path: Path) -> tuple[Array, Array]:
+    image: Any = nib.load(path)
+    return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
-def _coarse_mask(mask: Any, size_mm: float) -> Any:
-    """A mask on the same grid as `_coarse` gives."""
-    soft = _coarse(mask, size_mm)
-    return soft.new_image_like((soft.numpy() > 0.5).astype(np.float32))
-
-
-def _bias_field(image: Any, iterations: int) -> Any:
-    """Multiplicative bias field on the image's grid, by N4; ones where `iterations` is 0."""
-    import ants
-
-    if iterations == 0:
-        return image.new_image_like(np.ones(image.shape, np.float32))
-    head = ants.get_mask(image, cleanup=0)
-    convergence = {"iters": [iterations] * 3, "tol": 1e-6}
-    return ants.n4_bias_field_correction(
-        image, mask=head, shrink_factor=2, convergence=convergence, spline_param=160, return_bias_field=True
-    )
-
-
-def _cleaned(mask: NDArray[np.bool_], image: Any) -> NDArray[np.bool_]:
-    """The largest piece without air, thin bridges and holes."""
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected piece, without holes."""
     from scipy import ndimage
 
-    inside = image.numpy()[mask]
-    air = 0.15 * np.median(inside) if len(inside) else 0.0
-    solid = ndimage.binary_opening(mask & (image.numpy() > air))
-    pieces, number = ndimage.label(solid)
+    pieces, number = ndimage.label(mask)
     if number == 0:
-        return np.zeros_like(mask)
-    largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
-    return ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=2) & mask)
+        return mask
+    largest: NDArray[np.bool_] = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    return np.asarray(ndimage.binary_fill_holes(largest))
 
 
-def _segment(image: Any, brain: Any, inputs: Files, outputs: Files) -> list[Any]:
-    """GM, WM and CSF probabilities on the working grid, by Atropos with the template's as priors."""
+def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -> list[NDArray[np.float32]]:
+    """GM, WM and CSF probabilities (sum 1) within a mask, by Atropos with the template's as priors."""
     import ants
 
-    from brainlm_data.sampling import read
+    from brainlm_data import registration as reg
 
-    data, _ = read(inputs["template_probseg"])
-    reference = ants.image_read(str(inputs["template_mask"]))
+    data, affine = _image(inputs["template_probseg"])
     priors = []
     for volume in range(3):
-        prior = reference.new_image_like(np.ascontiguousarray(data[..., volume]))
-        warped = ants.apply_transforms(image, prior, [str(outputs["mni_to_t1w"])], interpolator="linear")
-        priors.append(warped.new_image_like(np.clip(warped.numpy() * 0.9 + 0.03, 0, 1)))
-    found = ants.atropos(a=image, x=brain, i=priors, m="[0.1,1x1x1]", c="[5,0]", priorweight=0.3)
-    return list(found["probabilityimages"])
+        prior = ants.apply_transforms(image, reg.to_ants(data[..., volume], affine), [str(to_t1w)], "linear").numpy()
+        priors.append(np.clip(prior, 0, 1) * 0.94 + 0.02)  # a prior never rules a tissue out
+    total = np.sum(priors, 0)
+    low, high = np.percentile(image.numpy()[mask], [0.5, 99.5])
+    with reg.scratch():
+        found = ants.atropos(
+            a=image.new_image_like(np.clip(image.numpy(), low, high)), x=image.new_image_like(mask.astype(np.float32)),
+            i=[image.new_image_like(prior / total) for prior in priors], m="[0.1,1x1x1]", c="[6,0]", priorweight=0.25,
+        )  # fmt: skip
+        return [np.clip(tissue.numpy(), 0, 1) for tissue in found["probabilityimages"]]
 
 
-def _write(like: Any, data: NDArray[Any], path: Path) -> None:
-    """An image on the T1w's grid with data's own type."""
-    import nibabel as nib
-
-    from brainlm_data.registration import affine_of
-
-    image = nib.Nifti1Image(data, affine_of(like))
+def save(data: Array, affine: Array, path: Path, as_share: bool = False) -> None:
+    """Write an image with data's own type; shares of 0 to 1 as 8 bits (steps of 1/255)."""
+    image = nib.Nifti1Image(np.rint(255 * data).astype(np.uint8) if as_share else data, affine)
+    if as_share:
+        image.header.set_slope_inter(1 / 255, 0)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
 
@@ -186,9 +176,9 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     kind = "affine" if facts["Registration"] == "affine" else "affine and symmetric diffeomorphic (SyN)"
     return (
-        f"T1w images were corrected for bias (N4; Tustison et al., 2010), masked, segmented (Atropos; Avants et al.,"
-        f" 2011) and normalized to {facts['Space']} by {kind} registration (ANTs; Avants et al., 2008) on a"
-        f" {facts['GridMm']:g} mm grid."
+        f"T1w images were corrected for bias (N4; Tustison et al., 2010), segmented (Atropos; Avants et al., 2011) and"
+        f" normalized to {facts['Space'] or 'the template'} by {kind} registration (ANTs; Avants et al., 2008) on a"
+        f" {facts['GridMm']:g} mm grid; the brain mask is the template's, carried over."
     )
 
 
@@ -200,7 +190,7 @@ STAGE = Stage(
     Config=Config,
     inputs=("t1w", "template_t1w", "template_mask", "template_probseg"),
     outputs=(
-        "t1w_preproc", "t1w_mask", "t1w_dseg", "t1w_gm", "t1w_wm", "t1w_csf", "t1w_to_mni", "mni_to_t1w", "t1w_mni",
+        "t1w_preproc", "t1w_mask", "t1w_dseg", *TISSUES, "t1w_to_mni", "mni_to_t1w", "t1w_mni",
     ),
     run=run,
     describe=describe,

@@ -17,7 +17,7 @@ from brainlm_data.operators import cosines
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 Array = NDArray[np.float64]
-TISSUES = ("gm", "wm", "csf")
+MASKS = {"a": "combined", "c": "CSF", "w": "WM"}  # fMRIPrep's words, by the first letter of a column
 
 
 class Config(StageConfig):
@@ -51,15 +51,22 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             data[regions[name]].mean(0, dtype=np.float64) if regions[name].any() else np.full(len(motion), np.nan)
         )
     table["std_dvars"], table["dvars"] = _dvars(data)
-    table["framewise_displacement"] = displacement(motion, config.fd_radius_mm)
+    table["framewise_displacement"] = np.asarray(displacement(motion, config.fd_radius_mm), dtype=np.float64)
     basis = cosines(len(motion) - steady, tr, 1 / config.compcor_high_pass_s)
-    sources = {}
+    sources: dict[str, Facts] = {}
     if config.n_compcor:
         for prefix, chosen in _compcor_regions(data[:, steady:], regions).items():
             parts, share = _compcor(data[chosen, steady:], basis, config.n_compcor)
             for i, part in enumerate(parts.T):
-                table[f"{prefix}{i:02d}"] = np.concatenate([np.zeros(steady), part])
-                sources[f"{prefix}{i:02d}"] = f"explains {share[i]:.1%} of the variance of {int(chosen.sum())} voxels"
+                name = f"{prefix}{i:02d}"
+                table[name] = np.concatenate([np.zeros(steady), part])
+                sources[name] = {
+                    "Method": "tCompCor" if prefix.startswith("t") else "aCompCor",
+                    "Retained": True,
+                    "NumberOfVoxels": int(chosen.sum()),
+                    "VarianceExplained": float(share[i]),
+                    "CumulativeVarianceExplained": float(share[: i + 1].sum()),
+                } | ({"Mask": MASKS[prefix[0]]} if prefix[0] in MASKS else {})
     for i, column in enumerate(basis.T):
         table[f"cosine{i:02d}"] = np.concatenate([np.zeros(steady), column])
     for i in range(steady):
@@ -69,12 +76,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     fd = table["framewise_displacement"][1:]
     return {
         "RepetitionTime": tr,
+        "SamplingFrequency": 1 / tr,
         "NumberOfNonSteadyStates": steady,
         "MeanFramewiseDisplacement": float(np.nanmean(fd)) if len(fd) else 0.0,
         "FdRadiusMm": config.fd_radius_mm,
         "NumberOfCompCor": config.n_compcor,
         "TissueVoxels": {name: int(chosen.sum()) for name, chosen in regions.items()},
-        "confounds": {"Columns": {name: _meaning(name) for name in table}, "CompCor": sources},
+        "confounds": {name: _meaning(name) | sources.get(name, {}) for name in table},
     }
 
 
@@ -82,7 +90,10 @@ def _non_steady(mean: Array) -> int:
     """Number of non-steady-state volumes at the start: nipype's rule, on the mean signal of the first 50 volumes."""
     from nipype.algorithms.confounds import is_outlier
 
-    return int(is_outlier(np.asarray(mean[:50], dtype=float))) if len(mean) > 4 else 0
+    start = np.asarray(mean[:50], dtype=float)
+    if len(start) < 5 or not np.median(np.abs(start - np.median(start))) > 0:
+        return 0  # no spread to compare with
+    return int(is_outlier(start))
 
 
 def _region(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
@@ -111,7 +122,9 @@ def _dvars(data: NDArray[np.float32]) -> tuple[Array, Array]:
 def _compcor_regions(data: NDArray[np.float32], regions: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
     """fMRIPrep's prefixes and their voxels: c_comp_cor (CSF), w_comp_cor (WM), a_comp_cor (both), t_comp_cor (2% most
     variable)."""
-    variance = data.std(1)
+    # as nipype: spread after a quadratic trend, or drift would decide
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, data.shape[1]), 3))[0].astype(np.float32)
+    variance = (data - (data @ basis) @ basis.T).std(1)
     either = regions["csf"] | regions["white_matter"]
     found = {
         "c_comp_cor_": regions["csf"], "w_comp_cor_": regions["white_matter"], "a_comp_cor_": either,
@@ -145,24 +158,27 @@ def _motion_terms(columns: tuple[str, ...], motion: Array) -> dict[str, Array]:
     return table
 
 
-def _meaning(column: str) -> str:
-    """Unit and definition of a column."""
+def _meaning(column: str) -> Facts:
+    """Description and, where it has one, unit of a column."""
     exact = {
-        "global_signal": "mean of the brain, scanner units",
-        "csf": "mean of CSF, scanner units",
-        "white_matter": "mean of white matter, scanner units",
-        "std_dvars": "DVARS divided by its expectation under temporal AR(1) noise (Nichols, 2013)",
-        "dvars": "RMS over voxels of the temporal difference, data scaled to a median of 1000",
-        "framewise_displacement": "mm (Power et al., 2012)",
+        "global_signal": ("mean of the brain", "scanner units"),
+        "csf": ("mean of CSF", "scanner units"),
+        "white_matter": ("mean of white matter", "scanner units"),
+        "std_dvars": ("DVARS divided by its expectation under temporal AR(1) noise (Nichols, 2013)", ""),
+        "dvars": ("RMS over voxels of the temporal difference; data scaled to a median of 1000", ""),
+        "framewise_displacement": ("framewise displacement (Power et al., 2012)", "mm"),
     }
-    if column in exact:
-        return exact[column]
     families = {
-        "a_comp_cor": "aCompCor, CSF and WM", "c_comp_cor": "aCompCor, CSF", "w_comp_cor": "aCompCor, WM",
-        "t_comp_cor": "tCompCor", "cosine": "discrete cosine", "non_steady": "1 at one non-steady-state volume",
-        "trans": "mm", "rot": "rad",
+        "a_comp_cor": ("aCompCor, CSF and white matter", ""), "c_comp_cor": ("aCompCor, CSF", ""),
+        "w_comp_cor": ("aCompCor, white matter", ""), "t_comp_cor": ("tCompCor", ""),
+        "cosine": ("discrete cosine", ""), "non_steady": ("1 at one non-steady-state volume", ""),
+        "trans": ("translation", "mm"), "rot": ("rotation", "rad"),
     }  # fmt: skip
-    return next(text for prefix, text in families.items() if column.startswith(prefix))
+    text, unit = exact.get(column) or next(v for prefix, v in families.items() if column.startswith(prefix))
+    kinds = {"derivative1": "difference to the volume before", "power2": "squared"}
+    text = ", ".join([text, *(meaning for suffix, meaning in kinds.items() if suffix in column)])
+    square = "power2" in column
+    return {"Description": text} | ({"Units": f"{unit}^2" if square else unit} if unit else {})
 
 
 def describe(facts: Facts) -> str:

@@ -7,7 +7,7 @@ Components and confounds are filtered as the data are and fitted jointly; only t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -16,21 +16,34 @@ from pydantic import Field
 
 from brainlm_data import aroma
 from brainlm_data.errors import Refused
-from brainlm_data.ica import Components, decompose
+from brainlm_data.ica import Components, decompose, smooth
 from brainlm_data.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 Array = NDArray[np.float64]
+FWHM = float(2 * np.sqrt(2 * np.log(2)))  # of a Gaussian, in its standard deviations
 CSF = 0.6  # probability of a voxel in AROMA's CSF mask; on a 4 mm grid hardly any is purer
+
+COLUMNS = {
+    "edge_fraction": {"Description": "share of strong |z| at the rim of the brain, of that outside CSF"},
+    "csf_fraction": {"Description": "share of strong |z| in CSF"},
+    "high_frequency_content": {"Description": "where half of the power lies, 0 (.01 Hz) to 1 (Nyquist frequency)"},
+    "max_motion_correlation": {"Description": "largest |r| with 36 motion terms, mean over random splits"},
+    "variance_explained": {"Description": "share of the filtered sample's variance"},
+    "classification": {"Levels": {"rejected": "noise", "accepted": "signal"}},
+    "rationale": {"Description": "AROMA's rules that hold: high_frequency, csf, motion"},
+}
 
 
 class Config(StageConfig):
     """ICA and confound regression."""
 
-    strategy: Literal["ica", "none"] = Field("ica", description="ica: AROMA's noise components; none: confounds only")
-    n_components: Literal["auto"] | int = Field(
+    # "none" is one of the words for null that StageConfig accepts
+    strategy: Literal["ica"] | None = Field("ica", description="ica: AROMA's noise components; none: confounds only")
+    n_components: Literal["auto"] | Annotated[int, Field(ge=2, le=500)] = Field(
         "auto", description="number of components; auto: docs/stages/denoise.md"
     )
+    smooth_mm: float = Field(6.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; trailing * matches")
     seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
 
@@ -53,7 +66,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     steps = recipe.n_volumes - recipe.dropped
     found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
     if config.strategy == "ica":
-        data = _filtered(np.asarray(image.dataobj, dtype=np.float32)[mask].T.astype(np.float64), recipe)
+        voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
+        if config.smooth_mm:
+            size = float(nib.affines.voxel_sizes(image.affine).mean())
+            voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
+        data = _filtered(voxels.astype(np.float64), recipe)
         count = None if config.n_components == "auto" else config.n_components
         found = decompose(data, count, config.seed)
     features = _features(inputs, found, mask, recipe, config.seed)
@@ -74,13 +91,17 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     _write_maps(outputs["ica_components"], found.z, mask, image.affine)
     _write_metrics(outputs["ica_metrics"], labels, features, found.variance, reasons)
     return {
-        "Strategy": config.strategy,
+        "Strategy": config.strategy or "none",
+        "SmoothingFwhmMm": config.smooth_mm,
         "NumberOfComponents": len(labels),
         "NumberOfNoiseComponents": int(noisy.sum()),
         "VarianceRemovedShare": float(found.variance[noisy].sum()),
         "Confounds": columns,
         "Converged": found.converged,
         "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
+        "ica_metrics": COLUMNS,
+        "ica_components": {"Units": "standard deviations of each map over the brain"},
+        "denoise_recipe": {"Arrays": "noise (steps, k), readout (k, steps): D x = x - noise @ (readout @ x)"},
     }
 
 
@@ -152,13 +173,19 @@ def _write_metrics(
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    columns = f" together with {len(facts['Confounds'])} confounds" if facts["Confounds"] else ""
+    count = len(facts["Confounds"])
+    columns = f"{count} confound{'s' * (count > 1)}"
+    smoothed = f" (smoothed to {facts['SmoothingFwhmMm']:g} mm FWHM for this fit)" if facts["SmoothingFwhmMm"] else ""
     if facts["Strategy"] == "none":
-        return f"No independent components were removed{', but' + columns[14:] if columns else ''}."
+        return (
+            f"{columns}, filtered as the data, regressed out; no ICA."
+            if count
+            else "No component and no confound was removed."
+        )
     return (
-        f"The filtered voxel sample was decomposed into {facts['NumberOfComponents']} independent components (Picard;"
-        f" Ablin et al., 2018); {facts['NumberOfNoiseComponents']} were classified as noise by ICA-AROMA's features and"
-        f" rule (Pruim et al., 2015) and removed non-aggressively{columns}."
+        f"The filtered voxel sample{smoothed} was decomposed into {facts['NumberOfComponents']} independent components"
+        f" (Picard; Ablin et al., 2018); {facts['NumberOfNoiseComponents']} were classified as noise by ICA-AROMA's"
+        f" features and rule (Pruim et al., 2015) and removed non-aggressively{f' with {columns}' if count else ''}."
     )
 
 

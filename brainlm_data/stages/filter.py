@@ -5,13 +5,13 @@ What it writes are recipes: stage `denoise` applies the high-pass to the voxel s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import Refused
-from brainlm_data.operators import Recipe
+from brainlm_data.operators import ORDER, Recipe
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 
@@ -21,7 +21,9 @@ class Config(StageConfig):
     low_hz: float | None = Field(0.01, gt=0, description="lower edge of the band (high-pass), Hz; null: mean only")
     high_hz: float | None = Field(None, gt=0, description="upper edge of the band (low-pass, after denoising), Hz")
     method: Literal["butterworth", "cosine"] = Field("butterworth", description="of the high-pass; both are zero-phase")
-    drop: Literal["auto"] | int = Field("auto", description="non-steady-state volumes: as detected, or a number")
+    drop: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="non-steady-state volumes: as detected, or a number"
+    )
     censor_fd_mm: float | None = Field(None, gt=0, description="volumes that moved more are interpolated and marked")
     min_volumes: int = Field(20, ge=8, description="recordings with fewer good volumes are refused")
 
@@ -57,7 +59,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         )
     nyquist = 0.5 / tr
     if config.low_hz is not None and config.low_hz >= nyquist:
-        raise Refused(f"{inputs.meta['id']}: filter.low_hz {config.low_hz:g} is not below Nyquist, {nyquist:g} Hz", "")
+        raise Refused(
+            f"{inputs.meta['id']}: filter.low_hz {config.low_hz:g} is not below the Nyquist frequency, {nyquist:g} Hz",
+            "lower filter.low_hz",
+        )
     warnings = []
     high = config.high_hz
     if high is not None and high >= nyquist:
@@ -72,6 +77,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "EffectiveBand": list(recipe.band),
         "RequestedBand": [config.low_hz, config.high_hz],
         "Method": config.method,
+        "Order": ORDER,
+        "NyquistFrequency": nyquist,
         "Dropped": dropped,
         "Censored": list(censored),
         "CensorThresholdMm": config.censor_fd_mm,
@@ -82,14 +89,26 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     low, high = facts["EffectiveBand"]
-    kind = {"butterworth": "zero-phase Butterworth filter of order 5", "cosine": "discrete cosine regression"}
-    text = f"The effective band was {low:g}-{high:g} Hz ({kind[facts['Method']]})"
-    if facts["RequestedBand"][1] is None:
-        text += ", no low-pass was applied"
-    text += f"; {facts['Dropped']} non-steady-state volumes were dropped"
+    butterworth = f"Butterworth filter of order {facts['Order']}, forward and backward"
+    text = f"The effective band was {low:.4g}-{high:.4g} Hz: "
+    if low > 0:
+        kind = butterworth if facts["Method"] == "butterworth" else "regression of discrete cosines"
+        text += f"high-pass by {kind}, before denoising"
+    else:
+        text += "only the mean was removed before denoising"
+    if high < facts["NyquistFrequency"]:
+        text += f"; low-pass by {butterworth}, after it"
+    elif facts["RequestedBand"][1] is not None:
+        text += f"; the requested upper edge of {facts['RequestedBand'][1]:g} Hz is not below the Nyquist frequency"
+    else:
+        text += "; no low-pass"
+    text += f". {facts['Dropped']} non-steady-state volumes were dropped"
     if facts["CensorThresholdMm"] is not None:
         limit = facts["CensorThresholdMm"]
-        text += f", {len(facts['Censored'])} that moved more than {limit:g} mm (FD) interpolated and marked invalid"
+        text += (
+            f"; {len(facts['Censored'])} that moved more than {limit:g} mm (FD; Power et al., 2014) were interpolated"
+            " and marked invalid"
+        )
     return text + "."
 
 

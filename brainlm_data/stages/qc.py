@@ -33,11 +33,11 @@ MEANINGS = {
     "n_ica_noise": "of them classified as noise",
     "brain_overlap": "share of the template's brain that the run's brain covers",
     "grand_mean": "mean over brain voxels and volumes before scaling, scanner units",
-    "epi_r2": "share of the mean EPI's contrast that the tissue maps explain",
+    "epi_r2": "share of the mean EPI's local contrast that the tissue maps explain",
     "epi_offset_mm": "shift at which the tissue maps would fit the mean EPI best, mm",
     "coreg_mi": "mutual information of EPI and T1w (or template) after coregistration",
     "t1w_template_r": "correlation of the normalized T1w with the template within its brain",
-    "t1w_r2": "share of the normalized T1w's contrast that the template's tissue maps explain",
+    "t1w_r2": "share of the normalized T1w's local contrast that the template's tissue maps explain",
     "t1w_offset_mm": "shift at which the template's tissue maps would fit the normalized T1w best, mm",
 }
 
@@ -52,6 +52,9 @@ class Config(StageConfig):
     min_overlap: float | None = Field(0.7, ge=0, le=1, description="warn below this share of the template's brain")
     max_offset_mm: float | None = Field(
         4.0, gt=0, description="warn where tissue maps would fit better this far off, mm: a registration that failed"
+    )
+    min_fit: float | None = Field(
+        0.2, ge=0, le=1, description="warn where tissue maps explain less of the image's local contrast than this share"
     )
     n_components_shown: int = Field(12, ge=0, le=60, description="components on the page, by variance")
     carpet_voxels: int = Field(900, ge=50, le=5000, description="voxels in the carpet plots")
@@ -163,20 +166,19 @@ def _registration(inputs: Files, sample: Sample) -> dict[str, float]:
     """Fit and offset of the mean EPI on its tissue maps, and of the T1w on the template's."""
     from brainlm_data.alignment import Alignment, resampled
 
-    zooms = nib.affines.voxel_sizes(sample.affine)
-    epi = Alignment(sample.volume(sample.series.mean(0)), sample.tissues, sample.mask, zooms)
-    found = {"epi_r2": epi.r2, "epi_offset_mm": epi.offset_mm}
+    epi = Alignment(sample.volume(sample.series.mean(0)), sample.tissues, sample.mask, sample.affine)
+    found = {"epi_r2": epi.r2, "epi_offset_mm": epi.offset_mm}  # NaN where there is too little of the brain
     for route in ("bold_to_t1w", "bold_to_mni"):
         if route in inputs and (facts := inputs.facts(route)).get("MutualInformation") is not None:
             found["coreg_mi"] = float(facts["MutualInformation"])
     if "t1w_mni" in inputs:
         template = resampled(inputs["template_probseg"], sample.affine, sample.mask.shape)
         brain = resampled(inputs["template_mask"], sample.affine, sample.mask.shape) > 0.5
-        t1w = Alignment(resampled(inputs["t1w_mni"], sample.affine, sample.mask.shape), template, brain, zooms)
+        t1w = Alignment(resampled(inputs["t1w_mni"], sample.affine, sample.mask.shape), template, brain, sample.affine)
         found |= {"t1w_r2": t1w.r2, "t1w_offset_mm": t1w.offset_mm}
         if (r := inputs.facts("t1w_mni").get("TemplateCorrelation")) is not None:
             found["t1w_template_r"] = float(r)
-    return found
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[str]:
@@ -189,12 +191,16 @@ def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[st
         ("brain_overlap", config.min_overlap, below, "partial field of view, or the registration failed"),
         ("epi_offset_mm", config.max_offset_mm, above, "the functional images may be registered wrongly"),
         ("t1w_offset_mm", config.max_offset_mm, above, "the T1w may be normalized wrongly"),
+        ("epi_r2", config.min_fit, below, "the functional images may be registered wrongly"),
+        ("t1w_r2", config.min_fit, below, "the T1w may be normalized wrongly"),
     ]
     found = [
         f"{name} {metrics[name]:.3g} is {'above' if sign > 0 else 'below'} {limit:g}: {meaning}"
         for name, limit, sign, meaning in limits
         if limit is not None and name in metrics and sign * metrics[name] > sign * limit
     ]
+    if "epi_r2" not in metrics:
+        found.append("too little of the brain was scanned to check its registration: look at the overlay")
     for name in inputs:
         found += [str(w) for w in inputs.facts(name).get("Warnings", []) if str(w) not in found]
     return found
@@ -211,6 +217,7 @@ def describe(facts: Facts) -> str:
             ("min_coverage", "parcel coverage below", ""),
             ("min_overlap", "overlap with the template's brain below", ""),
             ("max_offset_mm", "registration offset above", " mm"),
+            ("min_fit", "fit of tissue maps below", ""),
         )
         if limits[key] is not None
     ]

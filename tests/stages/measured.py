@@ -120,4 +120,4 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
 
 
 def _limits() -> tuple[str, ...]:
-    return ("max_mean_fd_mm", "min_tsnr", "min_coverage", "min_overlap", "max_offset_mm")
+    return ("max_mean_fd_mm", "min_tsnr", "min_coverage", "min_overlap", "max_offset_mm", "min_fit")

@@ -1,13 +1,4 @@
-# What can be asked for by name: snakemake --cores 8 preprocess | dataset | train | evaluate | figures | report
-# (the last four are the rules themselves).
-
-
-rule all:
-    default_target: True
-    input:
-        dag["report"].manifests,
-        dag.manifests(dag.image_stages()),
-    localrule: True
+# What can be asked for by name: preprocess and dataset here; train, evaluate, figures and report are rules themselves.
 
 
 rule preprocess:

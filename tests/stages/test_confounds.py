@@ -1,0 +1,147 @@
+"""Confounds against nipype, and against what nilearn expects of fMRIPrep's tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainlm_data.stage import Facts, Files
+from brainlm_data.stages import confounds
+from tests.stages import fitted
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Files]:
+    files, _ = fitted.recording(tmp_path_factory.mktemp("confounds"), noise=15)
+    return fitted.run(confounds.STAGE, files)
+
+
+def table(files: Files) -> pd.DataFrame:
+    return pd.read_csv(files["confounds"], sep="\t", na_values=["n/a"])
+
+
+def test_framewise_displacement_is_nipype_s(made: tuple[Facts, Files], tmp_path: Path) -> None:
+    from nipype.algorithms.confounds import FramewiseDisplacement
+
+    params = pd.read_csv(made[1]["motion_params"], sep="\t").to_numpy()
+    np.savetxt(tmp_path / "motion.par", np.hstack([params[:, 3:], params[:, :3]]))  # FSL's order
+    node = FramewiseDisplacement(
+        in_file=str(tmp_path / "motion.par"), parameter_source="FSL", radius=50, out_file=str(tmp_path / "fd.txt")
+    )
+    node.run()
+    fd = table(made[1])["framewise_displacement"].to_numpy()
+    assert np.isnan(fd[0])
+    np.testing.assert_allclose(fd[1:], np.loadtxt(tmp_path / "fd.txt", skiprows=1), rtol=1e-5)
+    assert made[0]["MeanFramewiseDisplacement"] == pytest.approx(fd[1:].mean())
+
+
+def test_dvars_is_nipype_s(made: tuple[Facts, Files]) -> None:
+    from nipype.algorithms.confounds import compute_dvars
+
+    standardized, plain, _ = compute_dvars(
+        str(made[1]["voxel_sample"]), str(made[1]["sample_mask"]), remove_zerovariance=True
+    )
+    found = table(made[1])
+    np.testing.assert_allclose(found["dvars"][1:], plain, rtol=1e-4)
+    np.testing.assert_allclose(found["std_dvars"][1:], standardized, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("prefix", "column", "threshold"), [("c", 2, 0.9), ("w", 1, 0.9)])
+def test_compcor_is_nipype_s(made: tuple[Facts, Files], prefix: str, column: int, threshold: float) -> None:
+    from nipype.algorithms.confounds import compute_noise_components
+
+    data = nib.load(made[1]["voxel_sample"]).get_fdata()
+    chosen = nib.load(made[1]["sample_probseg"]).get_fdata()[..., column] > threshold
+    mask = nib.Nifti1Image(chosen.astype(np.uint8), np.eye(4))
+    theirs, basis, facts = compute_noise_components(data, [mask], 5, "cosine", 0, 128, fitted.TR)
+    found = table(made[1])
+    ours = found[[f"{prefix}_comp_cor_{i:02d}" for i in range(5)]].to_numpy()
+    np.testing.assert_allclose(np.abs((ours * theirs).sum(0)), 1, atol=1e-4)
+    metadata = json.loads(made[1]["confounds"].with_suffix(".json").read_text())[f"{prefix}_comp_cor_00"]
+    assert metadata["VarianceExplained"] == pytest.approx(facts["variance_explained"][0], rel=1e-3)
+    cosines = found.filter(like="cosine").to_numpy()
+    assert cosines.shape == basis.shape  # the same space: one projection takes the other away
+    np.testing.assert_allclose(cosines @ (cosines.T @ basis), basis, atol=1e-8)
+
+
+def test_tcompcor_takes_nipype_s_voxels(made: tuple[Facts, Files], tmp_path: Path) -> None:
+    from nipype.algorithms.confounds import TCompCor
+
+    node = TCompCor(
+        realigned_file=str(made[1]["voxel_sample"]), mask_files=[str(made[1]["sample_mask"])], num_components=5,
+        pre_filter="cosine", repetition_time=fitted.TR, high_pass_cutoff=128, percentile_threshold=0.02,
+        components_file=str(tmp_path / "t.tsv"),
+    )  # fmt: skip
+    result = node.run(cwd=str(tmp_path))
+    theirs = np.loadtxt(result.outputs.components_file, skiprows=1)
+    ours = table(made[1])[[f"t_comp_cor_{i:02d}" for i in range(5)]].to_numpy()
+    np.testing.assert_allclose(np.abs((ours[:, :2] * theirs[:, :2]).sum(0)), 1, atol=1e-3)
+
+
+def test_signals_and_motion_terms(made: tuple[Facts, Files]) -> None:
+    found = table(made[1])
+    data = nib.load(made[1]["voxel_sample"]).get_fdata()
+    csf = nib.load(made[1]["sample_probseg"]).get_fdata()[..., 2] > 0.9
+    np.testing.assert_allclose(found["csf"], data[csf].mean(0), rtol=1e-5)
+    assert found["global_signal"].mean() == pytest.approx(1000, rel=1e-3)
+    for name in ("trans_x", "rot_z"):
+        np.testing.assert_allclose(found[f"{name}_derivative1"][1:], np.diff(found[name]), atol=1e-8)
+        np.testing.assert_allclose(found[f"{name}_power2"], found[name] ** 2, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(
+            found[f"{name}_derivative1_power2"], found[f"{name}_derivative1"] ** 2, rtol=1e-5, atol=1e-12
+        )
+    undefined = [c for c in found if found[c].isna().any()]
+    assert all(np.isnan(found[c][0]) and not found[c][1:].isna().any() for c in undefined)
+    assert {"dvars", "std_dvars", "framewise_displacement", "rot_x_derivative1"} <= set(undefined)
+
+
+def test_nilearn_reads_it_as_fmriprep_s(made: tuple[Facts, Files], tmp_path: Path) -> None:
+    from nilearn.interfaces.fmriprep import load_confounds
+
+    for ending in ("tsv", "json"):
+        name = f"sub-01_task-rest_desc-confounds_timeseries.{ending}"
+        (tmp_path / name).write_bytes(made[1]["confounds"].with_suffix(f".{ending}").read_bytes())
+    image = tmp_path / "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, fitted.T), np.float32), np.eye(4)), image)
+    chosen, kept = load_confounds(
+        str(image), strategy=("motion", "high_pass", "wm_csf", "global_signal", "compcor", "scrub"),
+        compcor="temporal_anat_combined", n_compcor=3, fd_threshold=0.4,
+    )  # fmt: skip
+    assert {"a_comp_cor_02", "t_comp_cor_00", "cosine00", "csf", "global_signal", "rot_z_derivative1_power2"} <= set(
+        chosen
+    )
+    assert "a_comp_cor_03" not in chosen and np.isfinite(chosen.to_numpy()).all()
+    assert kept is not None and 0 < len(kept) < fitted.T  # jumps of half a millimetre are scrubbed
+
+
+def test_every_column_is_described(made: tuple[Facts, Files]) -> None:
+    meanings = made[0]["confounds"]
+    assert set(meanings) == set(table(made[1])) and all(m["Description"] for m in meanings.values())
+    assert meanings["trans_x_derivative1_power2"] == {
+        "Description": "translation, difference to the volume before, squared", "Units": "mm^2"
+    }  # fmt: skip
+    assert made[0]["SamplingFrequency"] == 0.5
+
+
+def test_non_steady_states(tmp_path: Path) -> None:
+    from nipype.algorithms.confounds import is_outlier
+
+    files, _ = fitted.recording(tmp_path, non_steady=4)
+    facts, files = fitted.run(confounds.STAGE, files, n_compcor=2)
+    mean = nib.load(files["voxel_sample"]).get_fdata()[..., :50].mean((0, 1, 2))
+    assert facts["NumberOfNonSteadyStates"] == 4 == is_outlier(mean)
+    found = table(files)
+    flags = found.filter(like="non_steady_state_outlier").to_numpy()
+    np.testing.assert_array_equal(flags, np.eye(fitted.T)[:, :4])
+    assert (found[["a_comp_cor_00", "cosine00"]][:4] == 0).to_numpy().all()  # fitted without those volumes
+    assert "4 volumes" in confounds.describe(facts)
+
+
+def test_a_constant_signal_has_no_outliers() -> None:
+    assert confounds._non_steady(np.ones(60)) == 0
+    assert confounds._non_steady(np.r_[2.0, np.random.default_rng(0).normal(1, 0.01, 60)]) == 1
