@@ -6,7 +6,7 @@ BIN := .venv/bin
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 
 # The demo's cohort; config/demo.yaml says how it is processed.
-DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --tasks rest,wm --seed 7
+DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7
 
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

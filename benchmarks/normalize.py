@@ -1,7 +1,7 @@
 """Normalization against known truth: EPI -> T1w, the chain EPI -> T1w -> template, and its cost.
 
     python -m benchmarks.normalize --json [--subjects 2] [--grid-mm 2] [--shape 64,64,36 --voxel-mm 3.5]
-        [--distortion-mm 0] [--data DIR] [--template PATH ...] [--epi-only]
+        [--distortion-mm 0] [--data DIR]
 
 Subjects are simulated (`brainlm-data simulate`): their anatomy is the template's under a random affine and a random
 smooth warp, with contrast, bias field, skull and noise of their own, so that tissue borders exist that registration can
@@ -57,11 +57,13 @@ class Displacement:
         self._to_node = np.linalg.inv(image.affine)
 
     def __call__(self, points: Points) -> Points:
+        """Template points -> T1w points."""
         nodes = (points @ self._to_node[:3, :3].T + self._to_node[:3, 3]).T
         moved = [map_coordinates(self._field[..., axis], nodes, order=1, mode="nearest") for axis in range(3)]
         return points + np.stack(moved, 1)
 
     def inverse(self, points: Points) -> Points:
+        """T1w points -> template points, by fixed-point iteration."""
         found = points.copy()
         for _ in range(60):
             found += points - self(found)

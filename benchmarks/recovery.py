@@ -9,15 +9,16 @@ the same band (E, C and H applied to the truth as well). Every variant starts fr
     scaled       mean removed only: what the scanner gave
     filtered     H
     ica          H, then ICA on filtered voxels and D: the pipeline's default
+    unsmoothed   the same with ICA on the voxel sample as it is (smooth_mm: 0)
     ica_first    ICA on voxels that were not filtered and its D, then H: the order for which AROMA was made
     motion24     H, then the 24 motion terms, jointly
     compcor      H, then 24 motion terms, aCompCor, CSF and white matter, jointly
     ica+motion6  H, then ICA's noise components and six motion parameters, jointly
 
-`neural_lost`: share of the true signals' variance that D removes (median over parcels). `removed_*`: share of the
-variance, within the band, that D removes of the simulated noise's time courses (mean over the courses of a kind; nan:
-that noise is not there) and of the true motion parameters. D is no projection, so a share can be below 0. `n_ica`: how
-many components there were; `n_removed`: how many regressors are noise.
+`neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `removed_*`: the
+same of the simulated noise's time courses in the band (mean over the courses of a kind; n/a: that noise is not there),
+and of the true motion parameters. D is no orthogonal projection, so a little below 0 is possible. `n_ica`: how many
+components there were; `n_removed`: how many regressors are noise.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "scaled": None,
     "filtered": None,
     "ica": {},
+    "unsmoothed": {"smooth_mm": 0},
     "ica_first": {},
     "motion24": {"strategy": None, "confounds": MOTION24},
     "compcor": {"strategy": None, "confounds": [*MOTION24, "a_comp_cor_*", "csf", "white_matter"]},
@@ -82,9 +84,9 @@ def correlations(first: Array, second: Array) -> Array:
 
 
 def removed(before: Array, after: Array) -> Array:
-    """Share of each column's variance that is gone; nan where there was none."""
-    variance = before.var(0)
-    return np.where(variance > 0, 1 - after.var(0) / np.where(variance > 0, variance, 1), np.nan)
+    """How much of each column is gone from itself; nan where there was nothing."""
+    power = (before**2).sum(0)
+    return np.where(power > 0, 1 - (before * after).sum(0) / np.where(power > 0, power, 1), np.nan)
 
 
 def rows(prefix: str, bids_dir: Path, outdir: Path) -> list[dict[str, Any]]:

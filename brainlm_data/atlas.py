@@ -3,8 +3,9 @@
 The embedded parcellation (`demo424`) is made from the MNI152NLin2009aSym grey-matter map that nilearn bundles: cortex,
 subcortex and cerebellum, left and right apart, each cut into compact parcels of about equal size. Seeds come from
 farthest-point sampling and are refined by Lloyd's algorithm. All coordinates are multiples of 1/8 mm, so that every
-distance is exact and the parcels are the same on every machine. Its networks are a geometric stand-in: the nearest of
-a few prototype points around which the literature's seven cortical networks lie. They are not Yeo's.
+distance is exact in any order of summation, and the parcels are the same on every machine. Its networks are a
+geometric stand-in: the nearest of a few prototype points around which the literature's seven cortical networks lie.
+They are not Yeo's.
 """
 
 from __future__ import annotations
@@ -85,8 +86,7 @@ def _compact(points: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64]
     centres = points[_farthest(points, count)]
     nearest = np.zeros(len(points), np.int64)
     for _ in range(PASSES):
-        squared = ((points[:, None] - centres) ** 2).sum(2)
-        nearest = squared.argmin(1)
+        nearest = ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)  # squared distance, less the point's own
         sums = np.stack([np.bincount(nearest, points[:, axis], count) for axis in range(3)], 1)
         centres = np.round(8 * sums / np.bincount(nearest, minlength=count)[:, None]) / 8
     return nearest, centres

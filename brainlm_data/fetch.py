@@ -17,12 +17,13 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file: its name in the cache, its pinned address, its digest, and whose it is."""
+    """A published file: its name in the cache, its pinned address, its digest, whose it is, and where else it lies."""
 
     name: str
     url: str
     sha256: str
     licence: str
+    same_as: str = ""
 
 
 def cache_folder() -> Path:
@@ -46,7 +47,8 @@ def obtain(remote: Remote, key: str) -> Path:
     place = cache_folder() / remote.name
     if place.exists():
         return checked(place, remote.sha256)
-    remedy = f"put it at {place} (from {remote.url}), or give its path: {key}"
+    also = f"; the same file is {remote.same_as}" if remote.same_as else ""
+    remedy = f"put it at {place} (from {remote.url}{also}), or give its path: {key}"
     try:
         with urllib.request.urlopen(remote.url, timeout=TIMEOUT_S) as answer:  # an https address from this package
             content = answer.read()

@@ -40,7 +40,7 @@ def affine_of(image: Any) -> NDArray[np.float64]:
 
 
 def working(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> Any:
-    """A volume on an isotropic RAS grid that holds all of it, as an ANTs image; smoothed first where that is coarser."""
+    """A volume on an isotropic RAS grid that holds all of it, as an ANTs image; smoothed first where it is coarser."""
     from scipy.ndimage import affine_transform, gaussian_filter
 
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
@@ -54,6 +54,15 @@ def working(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> 
     to_voxel = np.linalg.inv(affine) @ grid
     smooth = gaussian_filter(np.asarray(data, np.float32), sigma, truncate=2.5) if sigma.any() else data
     return to_ants(affine_transform(smooth, to_voxel[:3, :3], to_voxel[:3, 3], shape, order=1), grid)
+
+
+def native(data: NDArray[Any], affine: NDArray[np.float64]) -> Any:
+    """A volume as an ANTs image on its own grid; on an isotropic RAS grid where its affine has shear."""
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    axes = affine[:3, :3] / spacing
+    if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        return to_ants(data, affine)
+    return working(data, affine, float(np.cbrt(abs(np.linalg.det(affine[:3, :3])))))
 
 
 def working_mask(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> Any:
@@ -96,21 +105,18 @@ def bias_field(image: Any, mask: Any, iterations: int, spline_mm: float = 160.0)
     return image.new_image_like(np.clip(field / field[mask.numpy() > 0].mean(), 0.1, 10))
 
 
-def linear(
-    fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"], target: Path, brain_only: bool = False
-) -> float:
+def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"], target: Path) -> float:
     """Rigid or affine registration by mutual information within `mask` (on the fixed grid); writes one ITK transform.
 
-    Several starts are fitted at coarse levels, and the best goes on: the two headers as they are, centres of mass, and,
-    unless `moving` is a brain without its head (`brain_only`), the tops of both (a neck pulls the centre of mass down).
+    Several starts are fitted at coarse levels, and the best goes on: the two headers as they are, centres of mass, and
+    the tops of both (a neck pulls the centre of mass down).
 
     Returns
     -------
     Mutual information (nats) within the mask afterwards.
     """
-    shifts = [np.zeros(3), np.asarray(ants.get_center_of_mass(moving)) - np.asarray(ants.get_center_of_mass(fixed))]
-    if not brain_only:
-        shifts.append(_top(moving) - _top(fixed))
+    centres = [np.asarray(ants.get_center_of_mass(image)) for image in (fixed, moving)]
+    shifts = [np.zeros(3), centres[1] - centres[0], _top(moving) - _top(fixed)]
     tried = []
     with scratch() as folder:
         for number, shift in enumerate(shifts):
@@ -124,7 +130,14 @@ def linear(
 
 
 def _linear(
-    fixed: Any, moving: Any, mask: Any, kind: str, start: Path, prefix: Path, levels: Sequence[int], steps: Sequence[int]
+    fixed: Any,
+    moving: Any,
+    mask: Any,
+    kind: str,
+    start: Path,
+    prefix: Path,
+    levels: Sequence[int],
+    steps: Sequence[int],
 ) -> tuple[float, Path]:
     found = ants.registration(
         fixed, moving, kind, initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
@@ -143,22 +156,32 @@ def _translation(shift: NDArray[np.float64]) -> Any:
 
 
 def _top(image: Any) -> NDArray[np.float64]:
-    """A point 70 mm below the highest slice that holds much of the head, at the centre of what is above it; LPS mm."""
+    """The crown of a head, LPS mm: centre of its upper 70 mm, at the height of the first large axial section."""
     data, affine = image.numpy(), affine_of(image)
-    head = data > data.mean()
-    area = head.sum((0, 1)) * abs(affine[0, 0] * affine[1, 1])
-    crown = int(np.flatnonzero(area > 2000)[-1]) if (area > 2000).any() else head.shape[2] - 1
-    above = head.copy()
-    above[:, :, : max(0, int(crown - 70 / affine[2, 2]))] = False
-    centre = np.argwhere(above).mean(0) if above.any() else np.array(head.shape) / 2
-    place = affine[:3, :3] @ np.array([centre[0], centre[1], crown]) + affine[:3, 3]
-    return np.asarray(place * LPS)
+    voxels = np.argwhere(data > data.mean())
+    if len(voxels) == 0:
+        return np.asarray(ants.get_center_of_mass(image))
+    places = voxels @ affine[:3, :3].T + affine[:3, 3]
+    voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    section = np.floor(places[:, 2] / 5).astype(int)  # 5 mm thick
+    area = np.bincount(section - section.min()) * voxel_mm3 / 5
+    large = np.flatnonzero(area > 2000)  # mm2
+    crown = 5.0 * ((large[-1] if len(large) else len(area) - 1) + section.min())
+    middle = places[(places[:, 2] > crown - 70) & (places[:, 2] <= crown + 5)].mean(0)
+    return np.array([middle[0], middle[1], crown]) * LPS
 
 
 def nonlinear(
-    fixed: Any, moving: Any, mask: Any, start: Path, forward: Path, inverse: Path, iterations: Sequence[int]
+    fixed: Any,
+    moving: Any,
+    mask: Any,
+    start: Path,
+    forward: Path,
+    inverse: Path,
+    iterations: Sequence[int],
+    metric: Literal["CC", "mattes"] = "CC",
 ) -> Any:
-    """SyN (Avants et al., 2008) by local correlation within `mask`, from an affine start; writes ITK composites.
+    """SyN (Avants et al., 2008) within `mask`, from an affine start; writes ITK composites.
 
     The metric is never evaluated outside the brain, so that `moving` needs no skull stripping: a mask that misses the
     true border a little costs more than the skull that is left.
@@ -166,6 +189,7 @@ def nonlinear(
     Parameters
     ----------
     iterations: coarse to fine; the last level is the images' own grid. All zeros: the composites hold the start alone.
+    metric: CC, local correlation, for images of one contrast; mattes, mutual information, for two.
 
     Returns
     -------
@@ -174,8 +198,8 @@ def nonlinear(
     with scratch() as folder:
         found = ants.registration(
             fixed, moving, "SyNOnly", initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
-            outprefix=f"{folder}/x_", write_composite_transform=True, syn_metric="CC", syn_sampling=1,
-            reg_iterations=tuple(iterations), flow_sigma=3, total_sigma=0,
+            outprefix=f"{folder}/x_", write_composite_transform=True, syn_metric=metric,
+            syn_sampling=1 if metric == "CC" else 32, reg_iterations=tuple(iterations), flow_sigma=3, total_sigma=0,
         )  # fmt: skip
         for key, target in (("fwdtransforms", forward), ("invtransforms", inverse)):
             source = found[key] if isinstance(found[key], str) else found[key][0]
@@ -214,8 +238,9 @@ def jacobian_range(mask: Any, transform: Path, step_mm: float = 6.0) -> tuple[fl
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     moved = map_points(lattice.reshape(-1, 3), [transform]).reshape(lattice.shape)
     gradients = np.stack([np.gradient(moved, step_mm, axis=axis) for axis in range(3)], -1)
-    inside = back_onto(mask, np.array([[step_mm, 0, 0, axes[0][0]], [0, step_mm, 0, axes[1][0]],
-                                       [0, 0, step_mm, axes[2][0]], [0, 0, 0, 1]]), lattice.shape[:3]) > 0.5  # fmt: skip
+    grid = np.diag([step_mm, step_mm, step_mm, 1.0])
+    grid[:3, 3] = lattice[0, 0, 0]
+    inside = back_onto(mask, grid, lattice.shape[:3]) > 0.5
     low, high = np.quantile(np.linalg.det(gradients)[inside], [0.001, 0.999])
     return float(low), float(high)
 
@@ -234,6 +259,20 @@ def _clipped(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values clipped to their 1st and 99th percentile, so that bins are not spent on outliers."""
     low, high = np.percentile(values, [1, 99])
     return np.clip(values, low, high)
+
+
+def similarity_gain(fixed: Any, moving: Any, mask: Any, shift_mm: float = 8.0) -> float:
+    """Mutual information over what is left of it when `moving` is shifted either way along each axis; 1: no gain.
+
+    Says whether a registration sits in a clear optimum, whatever the contrasts are; mask overlap does not.
+    """
+    steps = max(1, round(shift_mm / float(fixed.spacing[0])))
+    shifted = [
+        similarity(fixed, moving.new_image_like(np.roll(moving.numpy(), sign * steps, axis)), mask)
+        for axis in range(3)
+        for sign in (-1, 1)
+    ]
+    return similarity(fixed, moving, mask) / max(float(np.mean(shifted)), 1e-6)
 
 
 def correlation(fixed: Any, moving: Any, mask: Any) -> float:

@@ -1,8 +1,8 @@
 """anat: the T1w image, corrected, masked, segmented and normalized to the template.
 
-Bias field: N4 (Tustison et al., 2010), on a coarse grid, over the head and then over the brain. Registration: affine by
-mutual information, then SyN by local correlation (Avants et al., 2008), both evaluated inside the template's brain only,
-which is what makes them indifferent to skull, neck and defacing. Brain mask: the template's, carried over. Tissues:
+Bias field: N4 (Tustison et al., 2010), on a coarse grid, over the head and then over the brain. Registration: affine
+by mutual information, then SyN by local correlation (Avants et al., 2008), both evaluated inside the template's brain
+only, which makes them indifferent to skull, neck and defacing. Brain mask: the template's, carried over. Tissues:
 Atropos (Avants et al., 2011) with the template's probabilities as priors. Outputs are on the T1w's own grid.
 """
 
@@ -111,7 +111,7 @@ def iterations(config: Config) -> tuple[int, ...]:
 def read(path: Path) -> tuple[Array, Array]:
     """A T1w's values (float32, the lowest 0, none of them not a number) and affine. Raises Refused."""
     try:
-        image: Any = nib.squeeze_image(nib.load(path))  # type: ignore[arg-type]
+        image: Any = nib.squeeze_image(nib.load(path))
         data = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise Refused(f"{path}: not a readable image ({error})", "export or download it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if config.name == "demo424" and config.path is None:
         image, table = embedded.embedded_atlas()
         space, source, networks = embedded.SPACE, "made by this package", "geometric stand-in"
-        sha = ""
+        sha = hashlib.sha256(np.asarray(image.dataobj).astype("<i4").tobytes()).hexdigest()
     else:
         a424 = config.name == "A424"
         if config.path is None and not a424:
@@ -77,7 +78,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "AtlasName": config.name,
         "Space": template,
         "Source": source,
-        "Sha256": sha or digest(outputs["atlas_table"]),
+        "Sha256": sha,
         "NumberOfParcels": len(table),
         "NetworkSource": networks,
         **({"SpaceMismatch": f"atlas in {space}, template {template}"} if space != template else {}),
@@ -88,7 +89,7 @@ def _labels(path: Path) -> nib.Nifti1Image:
     """A label image as int32. Raises InputError where it is not one."""
     try:
         image: Any = nib.load(path)
-        data = np.asarray(image.dataobj)
+        data = np.squeeze(np.asarray(image.dataobj))
     except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
         raise InputError(f"{path}: {error}", "give a NIfTI label image: atlas.path") from error
     if data.ndim != 3:
@@ -106,10 +107,12 @@ def _labels(path: Path) -> nib.Nifti1Image:
 
 def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
     """A424 must have exactly the labels 1 to 424, on the 2 mm grid of MNI152NLin6Asym."""
-    missing = sorted(set(range(1, 425)) - set(np.unique(np.asarray(image.dataobj)).tolist()))
-    if missing:
+    found = set(np.unique(np.asarray(image.dataobj)).tolist()) - {0}
+    wrong = sorted(found ^ set(range(1, 425)))
+    if wrong:
+        problem = "are missing" if wrong[0] not in found else "are none of A424's"
         raise InputError(
-            f"{path}: labels {', '.join(map(str, missing[:5]))} are missing",
+            f"{path}: labels {', '.join(map(str, wrong[:5]))} {problem}",
             "use A424+2mm.nii.gz (A424.nii.gz lacks 120)",
         )
     expected = np.array([[-2, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
@@ -128,7 +131,9 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
     index = np.flatnonzero(count)
     sums = np.stack([np.bincount(label, voxels[:, axis]) for axis in range(3)], 1)[index]
     centres = sums / count[index, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
-    side = np.where(centres[:, 0] < 0, "L", "R")
+    x = voxels @ image.affine[0, :3] + image.affine[0, 3]
+    left = np.bincount(label, x < 0)[index] / count[index]
+    side = np.where(left > 0.75, "L", np.where(left < 0.25, "R", "B"))
     table = pd.DataFrame({"index": index, "name": [f"{config.name}_{i:03d}" for i in index], "hemisphere": side,
                           "network": "Unassigned", "n_voxels": count[index]})  # fmt: skip
     table[["x", "y", "z"]] = centres
@@ -138,10 +143,8 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
     elif a424:
         shipped = resources.files("brainlm_data") / "data" / "A424_networks.tsv"
         with resources.as_file(shipped) as path:
-            known, source = (
-                pd.read_csv(path, sep="\t"),
-                "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels",
-            )
+            known = pd.read_csv(path, sep="\t", comment="#")
+        source = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
     if known is not None:
         extra = [c for c in ("name", "hemisphere", "network") if c in known]
         merged = table[["index"]].merge(known[["index", *extra]], on="index", how="left")
@@ -159,7 +162,7 @@ def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        known = pd.read_csv(path, sep="\t")
+        known = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a"])  # "NA" can be a name
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}", "give a TSV with columns index and name: atlas.labels") from error
     if "index" not in known:

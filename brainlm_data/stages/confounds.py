@@ -52,7 +52,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         )
     table["std_dvars"], table["dvars"] = _dvars(data)
     table["framewise_displacement"] = np.asarray(displacement(motion, config.fd_radius_mm), dtype=np.float64)
-    basis = cosines(len(motion) - steady, tr, 1 / config.compcor_high_pass_s)
+    basis = cosines(len(motion) - steady, tr, 1 / config.compcor_high_pass_s)[:, :-1]  # nipype counts the constant
     sources: dict[str, Facts] = {}
     if config.n_compcor:
         for prefix, chosen in _compcor_regions(data[:, steady:], regions).items():
@@ -193,7 +193,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="confounds",
-    version=1,
+    version=2,
     level="recording",
     summary="Compute confounds: FD, DVARS, CompCor, cosines, motion terms, non-steady-state volumes.",
     Config=Config,

@@ -43,7 +43,7 @@ class Config(StageConfig):
     n_components: Literal["auto"] | Annotated[int, Field(ge=2, le=500)] = Field(
         "auto", description="number of components; auto: docs/stages/denoise.md"
     )
-    smooth_mm: float = Field(6.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
+    smooth_mm: float = Field(4.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; trailing * matches")
     seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
 
@@ -191,7 +191,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="denoise",
-    version=1,
+    version=2,
     level="recording",
     summary="Find noise components by ICA and AROMA's rule; write the operator that removes them.",
     Config=Config,

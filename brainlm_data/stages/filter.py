@@ -114,7 +114,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="filter",
-    version=1,
+    version=2,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,

@@ -47,7 +47,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="parcellate",
-    version=1,
+    version=2,
     level="recording",
     summary="Apply scaling, filter and denoising to the parcel means.",
     Config=Config,

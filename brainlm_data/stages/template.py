@@ -14,20 +14,25 @@ from brainlm_data.fetch import Remote, obtain
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 BUNDLED = "MNI152NLin2009aSym"
-NEUROPARC = "https://raw.githubusercontent.com/neurodata/neuroparc/master/atlases/reference_brains/"
+NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not
+    "https://github.com/neurodata/neuroparc/raw/5a5e7469671e65cb58087c47b69d0edb71dc2966/atlases/reference_brains/"
+)
+LICENCE = "Apache-2.0 repository neurodata/neuroparc; the template under its own terms"
 PUBLISHED = {
     "MNI152NLin6Asym": (
         Remote(
             "MNI152NLin6_res-2x2x2_T1w.nii.gz",
             NEUROPARC + "MNI152NLin6_res-2x2x2_T1w.nii.gz",
             "0585cd056bf5ccfb8bf97a5f6a66082d4e7caad525718fc11e40d80a827fcb92",
-            "Apache-2.0 repository neurodata/neuroparc; the template under its own terms",
+            LICENCE,
+            same_as="$FSLDIR/data/standard/MNI152_T1_2mm.nii.gz",
         ),
         Remote(
             "MNI152NLin6_res-2x2x2_T1w_descr-brain.nii.gz",
             NEUROPARC + "MNI152NLin6_res-2x2x2_T1w_descr-brain.nii.gz",
             "09c925ad165dfbe6b41b572876d67e9bbf8c5e26517e7817f9b43a8256227f53",
-            "Apache-2.0 repository neurodata/neuroparc; the template under its own terms",
+            LICENCE,
+            same_as="$FSLDIR/data/standard/MNI152_T1_2mm_brain.nii.gz",
         ),
     )
 }

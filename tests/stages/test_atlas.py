@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from brainlm_data.atlas import embedded_atlas
+from brainlm_data.errors import InputError
+from brainlm_data.sidecar import sidecar_path, write_json
+from brainlm_data.stages import atlas
+from tests.stages.space import run
+
+AFFINE = np.array([[-2.0, 0, 0, 20], [0, 2, 0, -20], [0, 0, 2, -20], [0, 0, 0, 1]])
+
+
+def template(folder: Path, space: str = "MNI152NLin2009aSym") -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "t1w.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), path)
+    write_json(sidecar_path(path), {"Space": space})
+    return {"template_t1w": path}
+
+
+def label_image(path: Path, labels: dict[int, tuple[int, int, int]], dtype: Any = np.float32) -> Path:
+    data = np.zeros((20, 20, 20), dtype)
+    for label, (x, y, z) in labels.items():
+        data[x : x + 3, y : y + 3, z : z + 3] = label
+    nib.save(nib.Nifti1Image(data, AFFINE), path)
+    return path
+
+
+def test_the_embedded_atlas_is_the_same_bytes_everywhere() -> None:
+    """Raise the stage's version when this digest changes."""
+    image, table = embedded_atlas()
+    labels = np.asarray(image.dataobj)
+    assert atlas.STAGE.version == 1 and labels.dtype == np.int32
+    digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
+    assert digest.startswith("a17eddc392a45d83")
+    np.testing.assert_array_equal(np.unique(labels), np.arange(425))
+    np.testing.assert_array_equal(table["n_voxels"], np.bincount(labels.ravel())[1:])
+
+
+def test_the_embedded_atlas_is_compact_and_keeps_the_hemispheres_apart() -> None:
+    image, table = embedded_atlas()
+    voxels = np.argwhere(np.asarray(image.dataobj) > 0)
+    places = voxels @ image.affine[:3, :3].T + image.affine[:3, 3]
+    label = np.asarray(image.dataobj)[tuple(voxels.T)]
+    assert ((places[:, 0] >= 0) == (table["hemisphere"].to_numpy()[label - 1] == "R")).all()
+    centres = table[["x", "y", "z"]].to_numpy()
+    spread = np.sqrt(np.bincount(label, ((places - centres[label - 1]) ** 2).sum(1))[1:] / table["n_voxels"])
+    ball = (3 * 8 * table["n_voxels"] / (4 * np.pi)) ** (1 / 3) * np.sqrt(3 / 5)  # RMS radius, were it a ball
+    assert (spread / ball).median() < 1.6 and (spread < 20).all()
+    assert table["name"].is_unique and table["network"].nunique() == 7
+    assert table["n_voxels"].between(100, 1100).all()
+    visual = table[table["network"] == "Visual"]
+    assert (visual["y"] < -45).all()
+
+
+def test_demo424(tmp_path: Path) -> None:
+    out, facts = run(atlas.STAGE, template(tmp_path), tmp_path / "o")
+    table = pd.read_csv(out["atlas_table"], sep="\t")
+    assert list(table) == atlas.COLUMNS and len(table) == facts["NumberOfParcels"] == 424
+    assert nib.load(out["atlas_dseg"]).get_data_dtype() == np.int32
+    assert "stand-in" in facts["NetworkSource"] and len(facts["Sha256"]) == 64
+    with pytest.raises(InputError, match=r"MNI152NLin2009aSym, the template is MNI152NLin6Asym"):
+        run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o")
+    _, facts = run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o", allow_space_mismatch=True)
+    assert "MNI152NLin2009aSym" in facts["SpaceMismatch"] and facts["SpaceMismatch"] in atlas.describe(facts)
+
+
+def test_any_label_image(tmp_path: Path) -> None:
+    """Labels with gaps, float data, a midline parcel, names and networks from a table."""
+    image = label_image(tmp_path / "l.nii.gz", {7: (1, 2, 3), 30: (15, 2, 3), 4: (9, 9, 9)})
+    out, facts = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image)
+    table = pd.read_csv(out["atlas_table"], sep="\t")
+    assert list(table["index"]) == [4, 7, 30] and facts["NumberOfParcels"] == 3
+    assert list(table["hemisphere"]) == ["B", "R", "L"] and set(table["n_voxels"]) == {27}
+    np.testing.assert_allclose(table.loc[1, ["x", "y", "z"]].to_numpy(float), [20 - 2 * 2, -20 + 2 * 3, -20 + 2 * 4])
+    names = tmp_path / "n.tsv"
+    names.write_text("index\tname\tnetwork\n30\tV1\tVisual\n4\tM1\tMotor\n7\tNA\tn\n99\tunused\tn\n")
+    out, _ = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image, labels=names)
+    table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
+    assert list(table["name"]) == ["M1", "NA", "V1"] and list(table["network"]) == ["Motor", "n", "Visual"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("index\tname\n4\ta\n", "no row for label 7"),
+        ("label\tname\n4\ta\n", "no column index"),
+        ("index\tname\n4\ta\n7\ta\n", "stands for two"),
+    ],
+)
+def test_a_wrong_table(tmp_path: Path, rows: str, message: str) -> None:
+    image = label_image(tmp_path / "l.nii.gz", {7: (1, 2, 3), 4: (9, 9, 9)})
+    (tmp_path / "n.tsv").write_text(rows)
+    with pytest.raises(InputError, match=message):
+        run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="m", path=image, labels=tmp_path / "n.tsv")
+
+
+def test_a_wrong_image(tmp_path: Path) -> None:
+    def refused(data: np.ndarray, message: str) -> None:
+        nib.save(nib.Nifti1Image(data, AFFINE), tmp_path / "w.nii.gz")
+        with pytest.raises(InputError, match=rf"w\.nii\.gz.*{message}"):
+            run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="m", path=tmp_path / "w.nii.gz")
+
+    refused(np.full((5, 5, 5), 0.5, np.float32), "no labels")
+    refused(np.zeros((5, 5, 5), np.int16), "no label")
+    refused(np.ones((5, 5, 5, 2), np.int16), "three dimensions")
+    with pytest.raises(InputError, match="not known"):
+        run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="other")
+
+
+def test_a424(tmp_path: Path, atlases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a path and from the cache; with Yeo's networks; and a copy that lacks label 120 is explained."""
+    space = template(tmp_path, "MNI152NLin6Asym")
+    out, facts = run(atlas.STAGE, space, tmp_path / "o", name="A424", path=atlases / "A424+2mm.nii.gz")
+    table = pd.read_csv(out["atlas_table"], sep="\t")
+    assert len(table) == 424 and facts["Sha256"] == atlas.A424.sha256 and facts["Space"] == "MNI152NLin6Asym"
+    known = pd.read_csv(atlases / "A424_to_Yeo7.tsv", sep="\t")
+    assert list(table["network"]) == list(known["network"]) and "Yeo" in facts["NetworkSource"]
+    np.testing.assert_allclose(table[["x", "y", "z"]], known[["x", "y", "z"]], atol=0.06)
+
+    monkeypatch.setenv("BRAINLM_DATA_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    shutil.copy(atlases / "A424+2mm.nii.gz", tmp_path / "home" / atlas.A424.name)
+    assert run(atlas.STAGE, space, tmp_path / "o", name="A424")[1]["Sha256"] == facts["Sha256"]
+
+    image = nib.load(atlases / "A424+2mm.nii.gz")
+    data = np.asarray(image.dataobj).copy()
+    data[data == 120] = 0
+    nib.save(nib.Nifti1Image(data, image.affine), tmp_path / "A424.nii.gz")
+    with pytest.raises(InputError, match=r"120 are missing.*A424\+2mm"):
+        run(atlas.STAGE, space, tmp_path / "o", name="A424", path=tmp_path / "A424.nii.gz")
+    with pytest.raises(InputError, match=r"set template\.name: MNI152NLin6Asym"):
+        run(atlas.STAGE, template(tmp_path / "b"), tmp_path / "o", name="A424", path=atlases / "A424+2mm.nii.gz")
