@@ -1,6 +1,6 @@
 """What the temporal stages recover of a known neural signal, on simulated recordings that the pipeline has processed.
 
-    python -m benchmarks.recovery BIDS_DIR OUTDIR > table.tsv
+    python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] > table.tsv
 
 BIDS_DIR is what `brainlm-data simulate` wrote (with `truth/`), OUTDIR the result of a run on it, up to stage denoise at
 least. One row a recording and variant. `r_median`, `r_p10`: over parcels, correlation with the true neural signal in
@@ -10,6 +10,7 @@ the same band (E, C and H applied to the truth as well). Every variant starts fr
     filtered     H
     ica          H, then ICA on filtered voxels and D: the pipeline's default
     unsmoothed   the same with ICA on the voxel sample as it is (smooth_mm: 0)
+    smooth6      the same with ICA on a copy smoothed by 6 mm
     ica_first    ICA on voxels that were not filtered and its D, then H: the order for which AROMA was made
     motion24     H, then the 24 motion terms, jointly
     compcor      H, then 24 motion terms, aCompCor, CSF and white matter, jointly
@@ -24,6 +25,7 @@ components there were; `n_removed`: how many regressors are noise.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 import tempfile
@@ -48,6 +50,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "filtered": None,
     "ica": {},
     "unsmoothed": {"smooth_mm": 0},
+    "smooth6": {"smooth_mm": 6},
     "ica_first": {},
     "motion24": {"strategy": None, "confounds": MOTION24},
     "compcor": {"strategy": None, "confounds": [*MOTION24, "a_comp_cor_*", "csf", "white_matter"]},
@@ -89,8 +92,8 @@ def removed(before: Array, after: Array) -> Array:
     return np.where(power > 0, 1 - (before * after).sum(0) / np.where(power > 0, power, 1), np.nan)
 
 
-def rows(prefix: str, bids_dir: Path, outdir: Path) -> list[dict[str, Any]]:
-    """One row a variant."""
+def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict[str, Any]]:
+    """One row a variant, and a seed where it has an ICA."""
     files = files_of(prefix, outdir)
     recipe = Recipe.load(files["filter_recipe"])
     unfiltered = Recipe(recipe.tr_s, recipe.n_volumes, recipe.dropped, recipe.censored)
@@ -108,12 +111,14 @@ def rows(prefix: str, bids_dir: Path, outdir: Path) -> list[dict[str, Any]]:
     goal = high_pass(start(neural[:, [true_names.index(n) for n in shared]]), recipe)
     noise, motion = high_pass(start(noise), recipe), high_pass(start(motion), recipe)
     out = []
-    for name, section in VARIANTS.items():
-        row: dict[str, Any] = {"recording": files.meta["id"], "variant": name, "parcels": len(shared), "steps": len(x)}
+    for (name, section), seed in itertools.product(VARIANTS.items(), range(seeds)):
+        if seed and (section is None or "strategy" in section):
+            continue  # without an ICA there is nothing random
+        row: dict[str, Any] = {"recording": files.meta["id"], "variant": name, "seed": seed, "steps": len(x)}
         result = high_pass(x, unfiltered if name == "scaled" else recipe)
         if section is not None:
             first = unfiltered if name == "ica_first" else recipe
-            d, facts = regression(files, first, section)
+            d, facts = regression(files, first, section | {"seed": seed})
             result = d.apply(high_pass(x, first))
             if name == "ica_first":
                 result = high_pass(result, recipe)
@@ -138,6 +143,7 @@ def main() -> None:
     parser.add_argument("bids_dir", type=Path)
     parser.add_argument("outdir", type=Path)
     parser.add_argument("--limit", type=int, help="only so many recordings")
+    parser.add_argument("--seeds", type=int, default=1, help="repeat every ICA from so many starts")
     arguments = parser.parse_args()
     derivatives = arguments.outdir / "derivatives"
     ending = "_desc-filter_recipe.json"
@@ -148,11 +154,16 @@ def main() -> None:
         [
             row
             for path in found
-            for row in rows(str(path.relative_to(derivatives))[: -len(ending)], arguments.bids_dir, arguments.outdir)
+            for row in rows(
+                str(path.relative_to(derivatives))[: -len(ending)],
+                arguments.bids_dir,
+                arguments.outdir,
+                arguments.seeds,
+            )
         ]
     )
     sys.stdout.write(table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.3f"))
-    mean = table.groupby("variant", sort=False).mean(numeric_only=True)
+    mean = table.groupby("variant", sort=False).mean(numeric_only=True).drop(columns="seed")
     sys.stderr.write("means over recordings\n" + mean.round(3).to_string() + "\n")
 
 

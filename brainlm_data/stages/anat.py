@@ -73,7 +73,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     corrected = data / np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
     own_mask = reg.back_onto(image.new_image_like(np.where(mask, carried, 0)), affine, data.shape) > 0.5
-    own = [reg.back_onto(image.new_image_like(tissue), affine, data.shape) * own_mask for tissue in tissues]
+    own = np.stack([reg.back_onto(image.new_image_like(tissue), affine, data.shape) for tissue in tissues])
+    own *= own_mask / np.maximum(own.sum(0), 1e-3)  # shares of 1 at the mask's rim, too
     save(corrected.astype(np.float32), affine, outputs["t1w_preproc"])
     save(own_mask.astype(np.uint8), affine, outputs["t1w_mask"])
     save(np.where(own_mask, np.argmax(own, 0) + 1, 0).astype(np.uint8), affine, outputs["t1w_dseg"])
@@ -159,6 +160,7 @@ def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -
         found = ants.atropos(
             a=image.new_image_like(np.clip(image.numpy(), low, high)), x=image.new_image_like(mask.astype(np.float32)),
             i=[image.new_image_like(prior / total) for prior in priors], m="[0.1,1x1x1]", c="[6,0]", priorweight=0.25,
+            r=0,  # no random seed: same bytes
         )  # fmt: skip
         return [np.clip(tissue.numpy(), 0, 1) for tissue in found["probabilityimages"]]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # as a stage runs; same bytes are promised for one thread
 
-# ruff: noqa: E402
 import ants
 import numpy as np
 import pytest

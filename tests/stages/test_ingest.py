@@ -50,7 +50,16 @@ def files(tmp_path: Path) -> tuple[Files, Files, np.ndarray, np.ndarray]:
     (tmp_path / "mask.json").write_text('{"Space": "MNI152NLin6Asym"}')
     save(np.stack([head * 1.0, head * 0.0, head * 0.0], -1).astype(np.float32), tmp_path / "probseg.nii.gz")
     save(labels, tmp_path / "dseg.nii.gz")
-    table = {"index": [1, 2], "name": ["a", "b"], "hemisphere": "L", "network": "x", "x": 0, "y": 0, "z": 0, "n_voxels": 1}
+    table = {
+        "index": [1, 2],
+        "name": ["a", "b"],
+        "hemisphere": "L",
+        "network": "x",
+        "x": 0,
+        "y": 0,
+        "z": 0,
+        "n_voxels": 1,
+    }
     pd.DataFrame(table).to_csv(tmp_path / "dseg.tsv", sep="\t", index=False)
     meta: dict[str, Any] = {"id": "sub-01_task-rest", "subject": "01", "metadata": {}}
     names = {

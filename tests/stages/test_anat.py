@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # as a stage runs; same bytes are promised for one thread
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainlm_data.errors import Refused
+from brainlm_data.stage import Facts, Files
+from brainlm_data.stages import anat, template
+from tests.stages import head
+from tests.stages.space import run
+
+GRID_MM = 5.0  # coarse: seconds
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return dict(run(template.STAGE, {}, tmp_path_factory.mktemp("template"))[0])
+
+
+@pytest.fixture(scope="module")
+def whole(space: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Facts]:
+    folder = tmp_path_factory.mktemp("anat")
+    return run(anat.STAGE, {**space, "t1w": head.t1w(folder / "t1w.nii.gz")}, folder / "o", grid_mm=GRID_MM)
+
+
+def error(space: dict[str, Path], out: Files) -> Any:
+    """Distance between found and true place of template points, mm."""
+    from brainlm_data.registration import map_points
+
+    points = head.brain_points(space["template_mask"])
+    return np.linalg.norm(map_points(points, [out["t1w_to_mni"]]) - head.to_t1w(points), axis=1)
+
+
+def test_template_points_find_their_place(space: dict[str, Path], whole: tuple[Files, Facts]) -> None:
+    from brainlm_data.registration import map_points
+
+    out, facts = whole
+    assert error(space, out).mean() < 2.0
+    points = head.brain_points(space["template_mask"])
+    back = map_points(map_points(points, [out["t1w_to_mni"]]), [out["mni_to_t1w"]])
+    assert np.linalg.norm(back - points, axis=1).mean() < 0.5
+    assert facts["TemplateCorrelation"] > 0.8 and not facts["Warnings"] and facts["GridMm"] == GRID_MM
+    assert 0 < facts["JacobianRange"][0] < 1 < facts["JacobianRange"][1]
+
+
+def test_outputs_are_on_the_grid_of_the_t1w(space: dict[str, Path], whole: tuple[Files, Facts], tmp_path: Path) -> None:
+    out, facts = whole
+    raw = nib.load(head.t1w(tmp_path / "t.nii.gz"))
+    images = {name: nib.load(out[name]) for name in anat.STAGE.outputs if name.startswith("t1w_") and "mni" not in name}
+    for image in images.values():
+        assert image.shape == raw.shape
+        np.testing.assert_allclose(image.affine, raw.affine, atol=1e-5)
+    mask = images["t1w_mask"].get_fdata() > 0
+    shares = np.stack([images[name].get_fdata() for name in anat.TISSUES])
+    assert mask.sum() * 27 / 1000 == pytest.approx(facts["BrainVolumeMl"], rel=0.1)
+    np.testing.assert_allclose(shares.sum(0)[mask], 1, atol=0.01)
+    assert (shares[:, ~mask] == 0).all()
+    np.testing.assert_array_equal(images["t1w_dseg"].get_fdata() > 0, mask)
+    corrected, before = images["t1w_preproc"].get_fdata(), raw.get_fdata()
+    mean = [np.average(corrected[mask], weights=share[mask]) for share in shares]
+    assert mean[1] > 1.2 * mean[0] > 1.2 * mean[2]  # white, grey, fluid
+    deep = mask & (shares[1] > 0.9)
+    assert corrected[deep].std() / corrected[deep].mean() < 0.7 * before[deep].std() / before[deep].mean()
+
+
+def test_a_defaced_head_and_the_same_bytes_again(
+    space: dict[str, Path], whole: tuple[Files, Facts], tmp_path: Path
+) -> None:
+    t1w = head.t1w(tmp_path / "t.nii.gz", defaced=True)
+    out, facts = run(anat.STAGE, {**space, "t1w": t1w}, tmp_path / "o", grid_mm=GRID_MM, registration="fast")
+    assert error(space, out).mean() < 3.0 and not facts["Warnings"]
+    again, _ = run(anat.STAGE, {**space, "t1w": t1w}, tmp_path / "p", grid_mm=GRID_MM, registration="fast")
+    for name in anat.STAGE.outputs:
+        assert out[name].read_bytes() == again[name].read_bytes(), name
+
+
+def test_affine_only(space: dict[str, Path], tmp_path: Path, whole: tuple[Files, Facts]) -> None:
+    t1w = head.t1w(tmp_path / "t.nii.gz")
+    out, facts = run(anat.STAGE, {**space, "t1w": t1w}, tmp_path / "o", grid_mm=GRID_MM, registration="affine")
+    assert error(space, whole[0]).mean() < error(space, out).mean() < 4.5
+    assert "SyN" not in anat.describe(facts) and "SyN" in anat.describe(whole[1])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((20, 20, 20), np.int16), "no contrast"),
+        (np.ones((20, 20, 20, 3), np.int16), "not a 3-D head"),
+        (np.ones((20, 20, 2), np.int16), "not a 3-D head"),
+    ],
+)
+def test_refusals(space: dict[str, Path], tmp_path: Path, data: Any, message: str) -> None:
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "t.nii.gz")
+    with pytest.raises(Refused, match=message):
+        run(anat.STAGE, {**space, "t1w": tmp_path / "t.nii.gz"}, tmp_path / "o")
+
+
+def test_a_truncated_file_is_refused(space: dict[str, Path], tmp_path: Path) -> None:
+    path = head.t1w(tmp_path / "t.nii.gz")
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(Refused, match="not a readable image"):
+        run(anat.STAGE, {**space, "t1w": path}, tmp_path / "o")
+
+
+def test_iterations_by_grid() -> None:
+    assert anat.iterations(anat.Config(grid_mm=4)) == (40, 25, 8)
+    assert anat.iterations(anat.Config(grid_mm=2)) == (40, 25, 8, 4)
+    assert anat.iterations(anat.Config(grid_mm=2, registration="fast")) == (40, 25, 8, 0)
+    assert not any(anat.iterations(anat.Config(registration="affine")))
+
+
+def test_golden(whole: tuple[Files, Facts]) -> None:
+    """Raise STAGE.version when these figures change."""
+    facts = whole[1]
+    assert anat.STAGE.version == 1
+    found = [facts["TemplateCorrelation"], facts["BrainVolumeMl"] / 1000, *facts["TissueShares"]]
+    np.testing.assert_allclose(found, GOLDEN, rtol=0.01)
+
+
+GOLDEN = [0.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # as a stage runs; same bytes are promised for one thread
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainlm_data.stage import Facts, Files
+from brainlm_data.stages import coreg, template
+from tests.stages import head
+from tests.stages.space import run
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Template, T1w with the true brain mask, BOLD reference and mask."""
+    folder = tmp_path_factory.mktemp("inputs")
+    files = dict(run(template.STAGE, {}, folder / "template")[0])
+    files["t1w_preproc"] = head.t1w(folder / "t1w.nii.gz")
+    image: Any = nib.load(files["t1w_preproc"])
+    points = np.indices(image.shape).reshape(3, -1).T @ image.affine[:3, :3].T + image.affine[:3, 3]
+    brain = head.paint(points, {"gm": 1, "wm": 1, "csf": 1, "scalp": 0}, 3.0).reshape(image.shape) > 0.5
+    files["t1w_mask"] = folder / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(brain.astype(np.uint8), image.affine), files["t1w_mask"])
+    files["boldref"], files["bold_mask"] = folder / "b.nii.gz", folder / "bm.nii.gz"
+    head.boldref(files["boldref"], files["bold_mask"])
+    return files
+
+
+@pytest.fixture(scope="module")
+def rigid(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Facts]:
+    return run(coreg.STAGE, inputs, tmp_path_factory.mktemp("coreg"), grid_mm=4)
+
+
+def error(inputs: dict[str, Path], out: Files, shift: tuple[float, float, float] = (0, 0, 0)) -> Any:
+    """Distance between found and true place, in the EPI, of points of the brain; mm."""
+    from brainlm_data.registration import map_points
+
+    points = head.brain_points(inputs["template_mask"])
+    truth = head.to_epi(head.to_t1w(points)) + shift
+    if "bold_to_mni" in out:
+        found = map_points(points, [out["bold_to_mni"]])
+    else:
+        found = map_points(head.to_t1w(points), [out["bold_to_t1w"]])
+    return np.linalg.norm(found - truth, axis=1)
+
+
+def test_through_the_t1w(inputs: dict[str, Path], rigid: tuple[Files, Facts], tmp_path: Path) -> None:
+    out, facts = rigid
+    assert set(out) == {"bold_to_t1w"} and facts["Route"] == "t1w"
+    assert np.median(error(inputs, out)) < 1.2
+    assert facts["SimilarityGain"] > 1.5 and not facts["Warnings"] and "rigidly" in coreg.describe(facts)
+    again, _ = run(coreg.STAGE, inputs, tmp_path, grid_mm=4)
+    assert again["bold_to_t1w"].read_bytes() == out["bold_to_t1w"].read_bytes()
+
+
+def test_the_file_is_plain_itk_text(rigid: tuple[Files, Facts]) -> None:
+    from brainlm_data.registration import map_points
+    from brainlm_data.rigid import read_itk
+
+    path = rigid[0]["bold_to_t1w"]
+    (matrix,) = read_itk(path)
+    points = np.random.default_rng(0).uniform(-60, 60, (20, 3))
+    np.testing.assert_allclose(points @ matrix[:3, :3].T + matrix[:3, 3], map_points(points, [path]), atol=1e-3)
+    np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-5)  # rigid
+
+
+def test_without_a_t1w(inputs: dict[str, Path], tmp_path: Path) -> None:
+    alone = {name: path for name, path in inputs.items() if not name.startswith("t1w")}
+    out, facts = run(coreg.STAGE, alone, tmp_path, grid_mm=4)
+    assert set(out) == {"bold_to_mni"} and facts["Route"] == "epi"
+    assert error(inputs, out).mean() < 4 and "no T1w" in coreg.describe(facts)
+
+
+def test_a_wrong_header_is_survived(inputs: dict[str, Path], tmp_path: Path) -> None:
+    shift = (45.0, -60.0, 50.0)
+    files = {**inputs, "boldref": tmp_path / "b.nii.gz", "bold_mask": tmp_path / "m.nii.gz"}
+    head.boldref(files["boldref"], files["bold_mask"], shift)
+    out, facts = run(coreg.STAGE, files, tmp_path / "o", grid_mm=4)
+    assert np.median(error(inputs, out, shift)) < 1.2 and not facts["Warnings"]
+
+
+def test_a_failure_is_noticed(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """A reference of something else: noise within a ball."""
+    image: Any = nib.load(inputs["boldref"])
+    ball = np.sqrt(((np.indices(image.shape).T - np.array(image.shape) / 2) ** 2).sum(-1)).T < 18
+    noise = np.where(ball, np.random.default_rng(2).uniform(500, 1500, image.shape), 10).astype(np.float32)
+    files = {**inputs, "boldref": tmp_path / "b.nii.gz", "bold_mask": tmp_path / "m.nii.gz"}
+    nib.save(nib.Nifti1Image(noise, image.affine), files["boldref"])
+    nib.save(nib.Nifti1Image(ball.astype(np.uint8), image.affine), files["bold_mask"])
+    _, facts = run(coreg.STAGE, files, tmp_path / "o", grid_mm=4)
+    assert facts["Warnings"], facts["SimilarityGain"]
+
+
+def test_golden(inputs: dict[str, Path], rigid: tuple[Files, Facts]) -> None:
+    """Raise STAGE.version when these figures change."""
+    assert coreg.STAGE.version == 1
+    facts = rigid[1]
+    found = [facts["MutualInformation"], facts["SimilarityGain"], facts["BrainOverlap"]]
+    np.testing.assert_allclose(found, GOLDEN, rtol=0.01)
+
+
+GOLDEN = [0.8881, 2.673, 0.983]
