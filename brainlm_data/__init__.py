@@ -10,9 +10,9 @@ from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
+    from brainlm_data.cli import summary as stage_summary
     from brainlm_data.config import schema as config_schema
     from brainlm_data.defaults import defaults as config_text
-    from brainlm_data.cli import summary as stage_summary
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
     from brainlm_data.store import open_store

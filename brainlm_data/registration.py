@@ -17,6 +17,8 @@ import ants
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.hdf5 import without_times
+
 Points = NDArray[np.float64]
 SEED = 1
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -204,6 +206,7 @@ def nonlinear(
         for key, target in (("fwdtransforms", forward), ("invtransforms", inverse)):
             source = found[key] if isinstance(found[key], str) else found[key][0]
             target.write_bytes(Path(source).read_bytes())
+            without_times(target)
         return found["warpedmovout"]
 
 

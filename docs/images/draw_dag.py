@@ -10,9 +10,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from brainlm_data.pipeline import STAGES as DATA
 from brainlm_data.wiring import of_engine, producers_of, upstream_of
-from brainlm_model.stages import STAGES as MODEL
+from brainlm_model.stages import ALL_STAGES
 
 COLOURS = {"cohort": "#d9e8f5", "subject": "#e3f1dc", "recording": "#fbe8d3"}
 HIDDEN = {"keep"}  # asked for by few, and it reads nearly everything
@@ -20,7 +19,7 @@ HIDDEN = {"keep"}  # asked for by few, and it reads nearly everything
 
 def main() -> None:
     """Columns by longest path from the sources; arrows only where no longer path says the same."""
-    stages = [s for s in of_engine([*DATA, *MODEL], "native") if s.name not in HIDDEN]
+    stages = [s for s in of_engine(ALL_STAGES, "native") if s.name not in HIDDEN]
     producers = producers_of(stages)
     parents = {s.name: {u.name for u in upstream_of(s, producers)} for s in stages}
     ancestors: dict[str, set[str]] = {}
@@ -43,9 +42,8 @@ def main() -> None:
         redundant = set().union(*(ancestors[p] for p in parents[s.name])) if parents[s.name] else set()
         for parent in sorted(parents[s.name] - redundant):
             x0, y0 = place[parent]
-            axes.add_patch(
-                FancyArrowPatch((x0 + 0.64, y0), (x - 0.64, y), arrowstyle="-|>", mutation_scale=9, color="#777", lw=0.9)
-            )
+            ends = (x0 + 0.64, y0), (x - 0.64, y)
+            axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=9, color="#777", lw=0.9))
     for row, (level, colour) in enumerate(COLOURS.items()):
         axes.text(
             1.55 * row - 0.6, min(y for _, y in place.values()) - 0.75, f"one job a {level}" if level != "cohort" else

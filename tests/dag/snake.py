@@ -31,7 +31,7 @@ def snakemake(directory: Path, config: dict[str, Any], *arguments: str, check: b
 
 def planned(directory: Path, config: dict[str, Any], *arguments: str) -> dict[str, int]:
     """Rule -> number of jobs that `snakemake -n` plans; without the target rules themselves."""
-    output = snakemake(directory, config, "-n", "--quiet", "rules", *arguments)
+    output = snakemake(directory, config, *arguments, "-n", "--quiet", "rules")
     rows = re.findall(r"^(\w+)\s+(\d+)$", output, flags=re.MULTILINE)
     return {rule: int(count) for rule, count in rows if rule not in {"all", "preprocess", "dataset", "total"}}
 

@@ -65,7 +65,7 @@ def test_outputs_are_on_the_grid_of_the_t1w(space: dict[str, Path], whole: tuple
     np.testing.assert_array_equal(images["t1w_dseg"].get_fdata() > 0, mask)
     corrected, before = images["t1w_preproc"].get_fdata(), raw.get_fdata()
     mean = [np.average(corrected[mask], weights=share[mask]) for share in shares]
-    assert mean[1] > 1.2 * mean[0] > 1.2 * mean[2]  # white, grey, fluid
+    assert mean[1] > 1.1 * mean[0] and mean[0] > 1.1 * mean[2]  # white, grey, fluid
     deep = mask & (shares[1] > 0.9)
     assert corrected[deep].std() / corrected[deep].mean() < 0.7 * before[deep].std() / before[deep].mean()
 
@@ -124,4 +124,4 @@ def test_golden(whole: tuple[Files, Facts]) -> None:
     np.testing.assert_allclose(found, GOLDEN, rtol=0.01)
 
 
-GOLDEN = [0.0, 0.0, 0.0, 0.0, 0.0]
+GOLDEN = [0.9391, 1.8968, 0.4594, 0.3799, 0.1607]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainlm_data.hdf5 import lookup3, without_times
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)]
+)  # from the author's own test driver
+def test_published_values(key: bytes, value: int) -> None:
+    assert lookup3(key) == value
+
+
+def test_the_same_transform_is_the_same_bytes(tmp_path: Path) -> None:
+    import ants
+
+    rng = np.random.default_rng(0)
+    fixed = ants.from_numpy(rng.random((12, 12, 12)).astype(np.float32))
+    files = []
+    for name in "ab":
+        found = ants.registration(fixed, fixed, "SyNOnly", reg_iterations=(1,), write_composite_transform=True,
+                                  outprefix=str(tmp_path / name), random_seed=1)  # fmt: skip
+        path = found["fwdtransforms"]
+        files.append(Path(path if isinstance(path, str) else path[0]))
+        time.sleep(1.1)  # HDF5 counts whole seconds
+    assert files[0].read_bytes() != files[1].read_bytes()
+    before = ants.apply_transforms(fixed, fixed, [str(files[0])]).numpy()
+    for file in files:
+        without_times(file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    np.testing.assert_array_equal(ants.apply_transforms(fixed, fixed, [str(files[0])]).numpy(), before)
+
+
+def test_what_looks_like_a_header_is_left_alone(tmp_path: Path) -> None:
+    content = b"noise" + b"OHDR\x02\x20" + bytes(range(120))
+    (tmp_path / "x.h5").write_bytes(content)
+    without_times(tmp_path / "x.h5")
+    assert (tmp_path / "x.h5").read_bytes() == content
