@@ -8,6 +8,7 @@ from snakemake.utils import min_version
 
 from brainlm_data.dag import Dag
 from brainlm_data.errors import BrainLMError
+from brainlm_data.lock import hold
 from brainlm_model.stages import ALL_STAGES
 
 min_version("9.27")
@@ -22,6 +23,13 @@ try:
     dag = Dag(config, ALL_STAGES)
 except BrainLMError as error:
     raise WorkflowError(str(error)) from None
+
+
+onstart:
+    try:
+        dag.lock = hold(dag.outdir)
+    except BrainLMError as error:
+        raise WorkflowError(str(error)) from None
 
 
 rule all:

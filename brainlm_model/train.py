@@ -32,7 +32,7 @@ class Config(StageConfig):
     attention: Attention | None = Field(None, description="full: over all tokens; axial: over parcels, then over time")
     decoder: Decoder | None = Field(None, description="full: over all tokens; cross: from masked to visible ones")
     prior: Prior | None = Field(
-        None, description="gaussian: learn what a conditional Gaussian leaves; none: learn everything"
+        None, description="gaussian: learn what a conditional Gaussian leaves; zero: learn everything"
     )
     strength: float = Field(
         100.0, gt=0, description="gaussian: steps that the population counts against a window's own"

@@ -1,0 +1,32 @@
+"""One run at a time in an outdir, with a lock that dies with its process.
+
+Snakemake's own lock files outlive a killed run and then stop the next one until `--unlock`; profiles/default switches
+them off, and this takes their place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import TextIO
+
+from brainlm_data.errors import InputError
+from brainlm_data.paths import lock_path
+
+
+def hold(outdir: Path) -> TextIO:
+    """Lock `outdir` until the returned file is closed or this process ends, however it ends.
+
+    Raises `InputError` where another run holds it.
+    """
+    file = lock_path(outdir)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = file.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise InputError(f"another run is writing to {outdir}", "wait for it, or choose another outdir") from None
+    except OSError:  # a file system without locks: two runs at once waste work, but all writes are atomic
+        pass
+    return handle

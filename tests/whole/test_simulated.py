@@ -1,0 +1,173 @@
+"""From raw BIDS to the report on simulated subjects with known truth, killed once on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray
+from numpy.typing import NDArray
+
+import brainlm_data
+import brainlm_model
+from brainlm_data.tables import read_table
+from tests.whole.run import Run
+
+SUBJECTS = ("01", "02", "03", "04")
+PREFIX = "sub-{0}/func/sub-{0}_task-rest"
+
+
+def test_every_recording_arrives(simulated: Run) -> None:
+    recordings = pd.read_parquet(simulated.outdir / "recordings.parquet")
+    assert list(recordings.id) == [f"sub-{s}_task-rest" for s in SUBJECTS]
+    assert set(recordings.split) == {"train", "validation", "test"}
+    assert (recordings.n_volumes == 70).all() and (recordings.n_steps == 139).all()
+    store = xarray.open_zarr(simulated.outdir / "store.zarr")
+    assert store.bold.dtype == np.float32 and store.bold.shape == (4 * 139, 424)
+    description = json.loads((simulated.outdir / "derivatives/dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Version"]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_motion_is_found(simulated: Run, truth: Path, subject: str) -> None:
+    names, found = read_table(simulated.file("motion_params", PREFIX.format(subject)))
+    known = read_table(truth / f"{PREFIX.format(subject)}_desc-motion_timeseries.tsv")[1]
+    assert names == ["trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"]
+    shared = (known[:, 3:] - known[:, 3:].mean(0)) - (found[:, 3:] - found[:, 3:].mean(0))
+    assert np.degrees(np.sqrt((shared**2).mean())) < 0.05  # rotations do not depend on the centre chosen
+    assert all(np.corrcoef(found[:, k], known[:, k])[0, 1] > 0.9 for k in (3, 4, 5))
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_neural_signal_is_found(simulated: Run, truth: Path, subject: str) -> None:
+    found = read_table(simulated.file("parcels_native", PREFIX.format(subject)))[1]
+    known = read_table(truth / f"{PREFIX.format(subject)}_desc-neural_timeseries.tsv")[1]
+    there = np.isfinite(found).all(1)
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[there].T, known[there].T, strict=True) if np.isfinite(a).any()]
+    chance = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[there].T, known[there][:, ::-1].T, strict=True)]
+    assert np.nanmedian(r) > 0.25 > np.nanmedian(chance) + 0.1
+
+
+def test_report_and_figures(simulated: Run) -> None:
+    page = (simulated.outdir / "report.html").read_text()
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//[^\"']*\.(js|css|png|svg)", page)  # self-contained
+    for words in ("Gaussian", "interpolation", "Methods", "validation"):
+        assert words in page
+    for figure in ("masked_r2", "training", "reconstruction", "connectivity", "cohort"):
+        assert (simulated.outdir / f"figures/{figure}.svg").stat().st_size > 2000
+        assert (simulated.outdir / f"figures/{figure}.png").stat().st_size > 2000
+
+
+def test_the_public_interface(simulated: Run) -> None:
+    store = brainlm_data.open_store(simulated.outdir / "store.zarr")
+    windows = brainlm_model.WindowDataset(store, split="train", window=80)
+    assert windows[0].shape == (424, 80) and str(windows[0].dtype).endswith("float32")
+    series = store.series("sub-01_task-rest")
+    model = brainlm_model.load(simulated.outdir / "models/tiny")
+    first, again = (np.asarray(model.embed(series)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_no_test_subject_in_the_scaler(simulated: Run) -> None:
+    store = brainlm_data.open_store(simulated.outdir / "store.zarr")
+    train = store.recordings[store.recordings.split == "train"].id
+    centred = [x - x.mean(0) for x in (store.series(i)[store.valid(i)] for i in train)]
+    with np.load(simulated.outdir / "scaler.npz") as scaler:
+        median = np.median(np.concatenate(centred), axis=0)
+        good = np.isfinite(median)
+        np.testing.assert_allclose(scaler["median"][good], median[good], rtol=1e-3, atol=0.5)
+
+
+def _digests(run: Run, *names: str) -> dict[str, bytes]:
+    return {name: run.file(name, PREFIX.format("01")).read_bytes() for name in names}
+
+
+def test_what_is_deleted_or_damaged_comes_back(simulated: Run) -> None:
+    """A series is deleted and motion parameters are damaged: both come back, the same bytes; then nothing is left."""
+    before = _digests(simulated, "parcels", "parcels_native", "motion_params", "confounds", "denoise_recipe")
+    simulated.file("parcels", PREFIX.format("01")).unlink()
+    simulated.file("motion_params", PREFIX.format("01")).write_text("trans_x\n")
+    output = simulated("preprocess")
+    for rule in ("motion", "resample"):
+        assert f"rule {rule}:" in output or f"Rule: {rule})" in output
+    assert "Rule: anat)" not in output
+    assert _digests(simulated, *before) == before
+    simulated()
+    assert "Nothing to be done" in simulated("-n")
+
+
+def test_a_new_band_repeats_no_registration(simulated: Run) -> None:
+    output = simulated("-n", "--config", "filter={high_hz: 0.08, drop: 2, censor_fd_mm: 0.5}")
+    rules = set(re.findall(r"^(\w+)\s+\d+$", output, flags=re.MULTILINE)) - {"all", "total"}
+    followers = {"filter", "denoise", "parcellate", "resample", "keep", "qc", "collate", "train"}
+    assert rules == followers | {"evaluate", "figures", "report"}
+
+
+def parcel_means(image: NDArray[np.float32], labels: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Means over the voxels that have data, (time, parcel)."""
+    there = (np.nan_to_num(image) != 0).any(-1)
+    rows = [image[(labels == k) & there].mean(0, dtype=np.float64) for k in range(1, labels.max() + 1)]
+    return np.stack(rows, axis=1)
+
+
+def cosine_free_butterworth(x: NDArray[np.floating], edge: float, kind: str) -> NDArray[np.floating]:
+    """Order-5 Butterworth forward and backward along time, by mirroring by hand."""
+    from scipy import signal
+
+    steps = min(max(18, int(np.ceil(1 / (edge * 2.0)))), x.shape[-1] - 1)
+    mirrored = np.concatenate([x[..., steps:0:-1], x, x[..., -2 : -2 - steps : -1]], axis=-1)
+    sections = signal.butter(5, edge, kind, fs=0.5, output="sos")
+    for _ in range(2):
+        start = signal.sosfilt_zi(sections)[:, None, :] * mirrored[..., 0][None, :, None]
+        mirrored = signal.sosfilt(sections, mirrored, axis=-1, zi=start)[0][..., ::-1]
+    return mirrored[..., steps:-steps]
+
+
+@pytest.mark.parametrize("subject", ["01", "04"])
+def test_operators_equal_the_explicit_path(simulated: Run, subject: str) -> None:
+    """docs/decisions: 4-D float32 images after each step, the last one parcellated, equal `series = g P X E C H D L`."""
+    import nibabel as nib
+
+    prefix = PREFIX.format(subject)
+    labels = np.asarray(nib.load(simulated.file("atlas_dseg")).dataobj).astype(int)
+    image = np.asarray(nib.load(simulated.file("keep_preproc", prefix)).dataobj, dtype=np.float32)
+    raw = read_table(simulated.file("parcels_raw", prefix))[1]
+    known = np.isfinite(raw).all(0)
+    np.testing.assert_allclose(parcel_means(image, labels)[:, known], raw[:, known], rtol=2e-6)
+
+    recipe = json.loads(simulated.file("filter_recipe", prefix).read_text())
+    grand_mean = json.loads(simulated.file("parcels_raw", prefix).with_suffix(".json").read_text())["GrandMean"]
+    assert recipe["dropped"] == 2 and recipe["censored"]
+    inside = (image != 0).any(-1)
+    x = (image[inside] * np.float32(10000 / grand_mean))[:, 2:]  # g, E
+    bad = np.array(recipe["censored"]) - 2
+    good = np.setdiff1d(np.arange(x.shape[1]), bad)
+    for t in bad:  # C
+        before, after = good[good < t], good[good > t]
+        if not len(before) or not len(after):
+            x[:, t] = x[:, after[0] if len(after) else before[-1]]
+        else:
+            share = np.float32((t - before[-1]) / (after[0] - before[-1]))
+            x[:, t] = (1 - share) * x[:, before[-1]] + share * x[:, after[0]]
+    x = cosine_free_butterworth(x - x.mean(1, keepdims=True), 0.01, "highpass").astype(np.float32)  # H
+    mixing = read_table(simulated.file("ica_mixing", prefix))[1]
+    verdict = pd.read_csv(simulated.file("ica_metrics", prefix), sep="\t").classification.to_numpy()
+    mixing = mixing[np.isfinite(mixing).all(1)]
+    weights = np.linalg.lstsq(mixing, x.T.astype(np.float64), rcond=None)[0]
+    noise = verdict == "rejected"
+    assert noise.any()
+    x = (x - (mixing[:, noise] @ weights[noise]).T).astype(np.float32)  # D
+    x = cosine_free_butterworth(x, 0.1, "lowpass").astype(np.float32)  # L
+    image[inside, 2:] = x
+
+    series = read_table(simulated.file("parcels_native", prefix))[1]
+    assert np.isnan(series[:2]).all()
+    explicit = parcel_means(image, labels)[2:, known]
+    error = np.abs(explicit - series[2:, known]).max(0) / series[2:, known].std(0)
+    assert error.max() < 2e-3 and np.median(error) < 2e-4
+    denoised = np.asarray(nib.load(simulated.file("keep_denoised", prefix)).dataobj)[..., 2:]
+    np.testing.assert_allclose(parcel_means(denoised, labels)[:, known], series[2:, known], atol=2e-3 * series[2:, known].std())
