@@ -26,10 +26,7 @@ except BrainLMError as error:
 
 
 onstart:
-    try:
-        dag.lock = hold(dag.outdir)
-    except BrainLMError as error:
-        raise WorkflowError(str(error)) from None
+    dag.lock = hold(dag.outdir)  # kept until this process ends
 
 
 rule all:

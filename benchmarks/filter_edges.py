@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from scipy import signal
 
-from brainlm_data.operators import ORDER, Recipe, high_pass, padding
+from brainlm_data.methods.operators import ORDER, Recipe, high_pass, padding
 
 LOW_HZ, SERIES, LONGER = 0.01, 50, 40
 

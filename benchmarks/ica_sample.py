@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recovery import Array, correlations, files_of
-from brainlm_data.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise, sample

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from brainlm_data import rigid
+from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
 from brainlm_data.stages import motion
 from brainlm_data.tables import read_table
@@ -100,8 +100,8 @@ def simulate(path: Path, size: str, volumes: int) -> NDArray[Any]:
 
 def stage(bold: Path, folder: Path) -> dict[str, Any]:
     """Run stage motion, then the estimator alone; CPU seconds a volume and the stage's peak memory."""
-    from brainlm_data.realign import Realigner
-    from brainlm_data.volumes import Run
+    from brainlm_data.methods.realign import Realigner
+    from brainlm_data.methods.volumes import Run
 
     names = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "r.nii.gz", "bold_mask": "m.nii.gz"}
     outputs = Files({k: folder / v for k, v in names.items()})

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from brainlm_data import rigid
+from brainlm_data.methods import rigid
 from brainlm_data.paths import ARTIFACTS
 from brainlm_data.sidecar import sidecar_path, write_json
 from brainlm_data.stage import Facts, Files, Stage
@@ -95,7 +95,7 @@ def dice(labels: NDArray[np.int32], lookup: Callable[[Points], NDArray[np.int32]
 
 def evaluate(data: Path, subject: str, space: dict[str, Path], folder: Path, grid_mm: float) -> dict[str, Any]:
     """Figures of one subject's first run."""
-    from brainlm_data.registration import map_points, template_to_boldref
+    from brainlm_data.methods.registration import map_points, template_to_boldref
 
     truth = data / "truth" / f"sub-{subject}"
     bold = sorted((data / f"sub-{subject}" / "func").glob("*_bold.nii.gz"))[0]

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise

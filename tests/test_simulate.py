@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from scipy.ndimage import map_coordinates
 
-from brainlm_data import open_store, rigid
+from brainlm_data import open_store
 from brainlm_data.errors import InputError
 from brainlm_data.index import Select, read_index
+from brainlm_data.methods import rigid
 from brainlm_data.sidecar import digest
 from brainlm_data.simulate import add_arguments
 from brainlm_data.simulate.anatomy import FIELD_SHAPE, Warp

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import rigid
+from brainlm_data.methods import rigid
 from brainlm_data.sidecar import sidecar_path, write_json
 from brainlm_data.simulate import noise, signals
 from brainlm_data.simulate.anatomy import FIELD_STEP, FINE_ORIGIN, FINE_SHAPE, Head, grid_affine, voxel_points

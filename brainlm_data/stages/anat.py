@@ -45,7 +45,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """
     import ants
 
-    from brainlm_data import registration as reg
+    from brainlm_data.methods import registration as reg
 
     data, affine = read(inputs["t1w"])
     template, template_mask = (_image(inputs[name]) for name in ("template_t1w", "template_mask"))
@@ -147,7 +147,7 @@ def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -
     """GM, WM and CSF probabilities (sum 1) within a mask, by Atropos with the template's as priors."""
     import ants
 
-    from brainlm_data import registration as reg
+    from brainlm_data.methods import registration as reg
 
     data, affine = _image(inputs["template_probseg"])
     priors = []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainlm_data.operators import cosines
+from brainlm_data.methods.operators import cosines
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ class Config(StageConfig):
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write one row a volume (T), `n/a` where a column is not defined (first volume of FD, DVARS, derivatives)."""
-    from brainlm_data.rigid import COLUMNS, displacement
+    from brainlm_data.methods.rigid import COLUMNS, displacement
     from brainlm_data.tables import read_table, write_table
 
     facts = inputs.facts("voxel_sample")

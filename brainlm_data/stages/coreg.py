@@ -34,7 +34,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write `bold_to_t1w` (route "t1w") or `bold_to_mni` (route "epi"), whichever the subject allows."""
     import ants
 
-    from brainlm_data import registration as reg
+    from brainlm_data.methods import registration as reg
 
     through_t1w = inputs.get("t1w_preproc") is not None
     names = ("t1w_preproc", "t1w_mask") if through_t1w else ("template_t1w", "template_mask")

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainlm_data import aroma
 from brainlm_data.errors import Refused
-from brainlm_data.ica import Components, decompose, smooth
-from brainlm_data.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods import aroma
+from brainlm_data.methods.ica import Components, decompose, smooth
+from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 Array = NDArray[np.float64]
@@ -142,7 +142,7 @@ def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe:
 
 
 def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) -> None:
-    from brainlm_data.volumes import Writer
+    from brainlm_data.methods.volumes import Writer
 
     image = np.zeros(mask.shape, np.float32)
     with Writer(path, (*mask.shape, max(len(z), 1)), affine, np.float32) as writer:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import Refused
-from brainlm_data.operators import ORDER, Recipe
+from brainlm_data.methods.operators import ORDER, Recipe
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 

@@ -60,7 +60,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: fMRIPrep's output space is not the template's.
     Refused: files of this recording are missing, or their lengths differ.
     """
-    from brainlm_data.rigid import write_itk
+    from brainlm_data.methods.rigid import write_itk
     from brainlm_data.tables import write_table
 
     record = json.loads(inputs["fmriprep_run"].read_text())

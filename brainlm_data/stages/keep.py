@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from brainlm_data.methods.volumes import Writer
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
-from brainlm_data.volumes import Writer
 
 NOTHING = {"", "null", "none", "~"}
 BLOCK = 4096  # voxels whose whole time courses are in memory at once
@@ -77,7 +77,7 @@ def _scratch(outputs: Files) -> Path:
 
 
 def _write(inputs: Files, outputs: Files, config: Config, tr: float, facts: Facts, scratch: Path) -> None:
-    from brainlm_data.sampling import Sampler, pick, read
+    from brainlm_data.methods.sampling import Sampler, pick, read
 
     labels, grid = read(inputs["atlas_dseg"])
     template, template_grid = read(inputs["template_mask"])
@@ -101,7 +101,7 @@ def _write(inputs: Files, outputs: Files, config: Config, tr: float, facts: Fact
         voxels[t] = values
     if "preproc" in config.images:
         write(outputs["keep_preproc"], voxels)
-    from brainlm_data.operators import Temporal
+    from brainlm_data.methods.operators import Temporal
 
     temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], float(facts["GrandMean"]))
     for begin in range(0, len(place), BLOCK):

@@ -1,7 +1,7 @@
 """motion: rigid head-motion estimation, the first of the two times that the raw image is read.
 
-Method: `brainlm_data.realign`. Parameters and transforms: `brainlm_data.rigid`. No volume is resampled here; stage
-`sample` composes these transforms with coregistration and normalization.
+Method: `methods/realign.py`. Parameters and transforms: `methods/rigid.py`. No volume is resampled here; stage `sample`
+composes these transforms with coregistration and normalization.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from brainlm_data import rigid
 from brainlm_data.errors import Refused
+from brainlm_data.methods import rigid
+from brainlm_data.methods.volumes import Run, Volume, repetition_time
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.tables import write_table
-from brainlm_data.volumes import Run, Volume, repetition_time
 
 if TYPE_CHECKING:
-    from brainlm_data.realign import Realigner
+    from brainlm_data.methods.realign import Realigner
 
 
 class Config(StageConfig):
@@ -131,7 +131,7 @@ def _reference(source: Run, config: Config) -> tuple[Volume, str, bool]:
 
 def _mean(volumes: list[Volume], seed: int, source: Run, config: Config) -> Volume:
     """Average of volumes realigned to one of them, without those that do not fit."""
-    from brainlm_data.interp import coefficients, sample
+    from brainlm_data.methods.interp import coefficients, sample
 
     realigner = _realigner(volumes[seed], source, config)
     points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)
@@ -149,7 +149,7 @@ def _mean(volumes: list[Volume], seed: int, source: Run, config: Config) -> Volu
 
 
 def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
-    from brainlm_data.realign import Realigner
+    from brainlm_data.methods.realign import Realigner
 
     realigner = Realigner(reference, source.affine, (config.coarse_mm,), config.tolerance_mm)
     if len(realigner.levels[-1].points) < 100 or realigner.levels[-1].contrast <= 0:

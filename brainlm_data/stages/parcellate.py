@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from brainlm_data.operators import GRAND_MEAN, Temporal
+from brainlm_data.methods.operators import GRAND_MEAN, Temporal
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from brainlm_data.operators import STOP, resample
+from brainlm_data.methods.operators import STOP, resample
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.methods.volumes import Writer
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.tables import write_table
-from brainlm_data.volumes import Writer
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 
@@ -43,7 +43,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     Refused: unreadable or truncated run; brain and template hardly overlap.
     InputError: atlas image and table do not belong together.
     """
-    from brainlm_data.sampling import Grid, Sampler, pick, read
+    from brainlm_data.methods.sampling import Grid, Sampler, pick, read
 
     names, labels, atlas = _atlas(inputs)
     template, template_grid = read(inputs["template_mask"])
@@ -114,7 +114,7 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     """Parcel names in the table's order, the row of each voxel (x, y, z; -1: none), and the atlas grid."""
     import pandas as pd
 
-    from brainlm_data.sampling import Grid
+    from brainlm_data.methods.sampling import Grid
 
     table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
     image = np.asarray(nib.load(inputs["atlas_dseg"]).dataobj).astype(np.int64)  # type: ignore[attr-defined]
@@ -152,7 +152,7 @@ def _write_voxels(outputs: Files, voxels: NDArray[np.float32], mask: NDArray[np.
 
 def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
     """GM, WM, CSF on the coarse grid (means of 2 x 2 x 2 points a voxel), and where they come from."""
-    from brainlm_data.sampling import Grid, pick, read
+    from brainlm_data.methods.sampling import Grid, pick, read
 
     affine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     affine[:3, 3] = grid.affine[:3, :3] @ np.full(3, -0.25) + grid.affine[:3, 3]
@@ -175,7 +175,7 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     """The subject's tissue probabilities on a grid in template space, trilinear."""
     import ants
 
-    from brainlm_data.registration import to_ants
+    from brainlm_data.methods.registration import to_ants
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]

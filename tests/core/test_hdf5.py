@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainlm_data.hdf5 import lookup3, without_times
+from brainlm_data.methods.hdf5 import lookup3, without_times
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from brainlm_data import interp
+from brainlm_data.methods import interp
 
 
 @settings(max_examples=20, deadline=None)

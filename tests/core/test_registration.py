@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from brainlm_data import registration as reg
+from brainlm_data.methods import registration as reg
 
 SIZE = 4.0
 AFFINE = np.array([[SIZE, 0, 0, -60], [0, SIZE, 0, -70], [0, 0, SIZE, -50], [0, 0, 0, 1.0]])

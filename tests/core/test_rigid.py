@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from brainlm_data import rigid
 from brainlm_data.errors import InputError
+from brainlm_data.methods import rigid
 
 LAS = np.array([[-3.0, 0, 0, 90], [0, 3, 0, -100], [0, 0, 3.5, -60], [0, 0, 0, 1]])
 SHAPE = (64, 60, 36)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from brainlm_data.rigid import about
+from brainlm_data.methods.rigid import about
 
 Points = NDArray[np.float64]
 TURN = about(np.array([0.07, -0.05, 0.1]), np.array([5.0, -7.0, 9.0]), np.array([0.0, -20.0, 10.0]))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainlm_data.operators import Recipe, Regression
+from brainlm_data.methods.operators import Recipe, Regression
 from brainlm_data.sidecar import sidecar_path
 from brainlm_data.stage import Files
 from brainlm_data.tables import write_table

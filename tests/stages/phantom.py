@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.rigid import about
+from brainlm_data.methods.rigid import about
 
 RNG = np.random.default_rng(7)
 CENTRES = RNG.uniform(-1, 1, (60, 3)) * [28, 34, 24]

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import rigid
+from brainlm_data.methods import rigid
 from brainlm_data.sidecar import sidecar_path
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import sample

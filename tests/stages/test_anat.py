@@ -32,14 +32,14 @@ def whole(space: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
 
 def error(space: dict[str, Path], out: Files) -> Any:
     """Distance between found and true place of template points, mm."""
-    from brainlm_data.registration import map_points
+    from brainlm_data.methods.registration import map_points
 
     points = head.brain_points(space["template_mask"])
     return np.linalg.norm(map_points(points, [out["t1w_to_mni"]]) - head.to_t1w(points), axis=1)
 
 
 def test_template_points_find_their_place(space: dict[str, Path], whole: tuple[Files, Facts]) -> None:
-    from brainlm_data.registration import map_points
+    from brainlm_data.methods.registration import map_points
 
     out, facts = whole
     assert error(space, out).mean() < 2.0

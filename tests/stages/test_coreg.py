@@ -39,7 +39,7 @@ def rigid(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def error(inputs: dict[str, Path], out: Files, shift: tuple[float, float, float] = (0, 0, 0)) -> Any:
     """Distance between found and true place, in the EPI, of points of the brain; mm."""
-    from brainlm_data.registration import map_points
+    from brainlm_data.methods.registration import map_points
 
     points = head.brain_points(inputs["template_mask"])
     truth = head.to_epi(head.to_t1w(points)) + shift
@@ -60,8 +60,8 @@ def test_through_the_t1w(inputs: dict[str, Path], rigid: tuple[Files, Facts], tm
 
 
 def test_the_file_is_plain_itk_text(rigid: tuple[Files, Facts]) -> None:
-    from brainlm_data.registration import map_points
-    from brainlm_data.rigid import read_itk
+    from brainlm_data.methods.registration import map_points
+    from brainlm_data.methods.rigid import read_itk
 
     path = rigid[0]["bold_to_t1w"]
     (matrix,) = read_itk(path)

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from brainlm_data import aroma, ica
 from brainlm_data.errors import Refused
-from brainlm_data.operators import Recipe, Regression, high_pass
+from brainlm_data.methods import aroma, ica
+from brainlm_data.methods.operators import Recipe, Regression, high_pass
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
 from brainlm_data.tables import read_table

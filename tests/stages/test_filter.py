@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import Refused
-from brainlm_data.operators import Recipe
+from brainlm_data.methods.operators import Recipe
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, filter
 from tests.stages import fitted

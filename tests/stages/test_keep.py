@@ -36,10 +36,10 @@ class Centre:
 
 @pytest.fixture
 def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
-    monkeypatch.setattr("brainlm_data.sampling.to_boldref", sampled.to_boldref)
-    module = types.ModuleType("brainlm_data.operators")
+    monkeypatch.setattr("brainlm_data.methods.sampling.to_boldref", sampled.to_boldref)
+    module = types.ModuleType("brainlm_data.methods.operators")
     module.Temporal = Centre  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "brainlm_data.operators", module)
+    monkeypatch.setitem(sys.modules, "brainlm_data.methods.operators", module)
     monkeypatch.setattr(keep, "BLOCK", 1000)  # several blocks
     params = phantom.walk(4)
     params[3, 2] = -26  # part of the head leaves the field of view

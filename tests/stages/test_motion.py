@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainlm_data import rigid
 from brainlm_data.errors import Refused
+from brainlm_data.methods import rigid
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import motion
 from brainlm_data.tables import read_table

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brainlm_data.operators import (
+from brainlm_data.methods.operators import (
     Recipe,
     Regression,
     Temporal,
@@ -23,7 +23,7 @@ from brainlm_data.operators import (
     low_pass,
     padding,
 )
-from brainlm_data.operators import resample as to_rate
+from brainlm_data.methods.operators import resample as to_rate
 
 T, TR = 120, 2.0
 RECIPES = [

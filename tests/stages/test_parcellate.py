@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainlm_data.operators import Recipe, high_pass
+from brainlm_data.methods.operators import Recipe, high_pass
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate, resample
 from brainlm_data.tables import read_table, write_table

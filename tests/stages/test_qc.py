@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainlm_data.alignment import Alignment
+from brainlm_data.quality.alignment import Alignment
+from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.stage import Files
 from brainlm_data.stages import qc
 from brainlm_data.stages.qc import Config
@@ -41,8 +42,8 @@ def test_metrics(tmp_path: Path) -> None:
 def test_tsnr_does_not_fall_with_drift() -> None:
     noise = np.random.default_rng(0).normal(0, 2, (400, 50)).astype(np.float32)
     drift = np.linspace(-50, 50, 400, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(qc._tsnr(500 + drift + noise, 0), 250, rtol=0.15)
-    assert qc._tsnr(np.ones((9, 2), np.float32), 0).tolist() == [0, 0]
+    np.testing.assert_allclose(tsnr_of(500 + drift + noise, 0), 250, rtol=0.15)
+    assert tsnr_of(np.ones((9, 2), np.float32), 0).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("shift", [(0, 0, 0), (2, 0, 0), (0, -2, 1), (-1, 1, 2)])

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from brainlm_data import rigid
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
 from brainlm_data.stages import sample
 from brainlm_data.tables import read_table
@@ -26,7 +26,7 @@ def motion() -> NDArray[Any]:
 
 @pytest.fixture(autouse=True)
 def route(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainlm_data.sampling.to_boldref", sampled.to_boldref)
+    monkeypatch.setattr("brainlm_data.methods.sampling.to_boldref", sampled.to_boldref)
 
 
 def prepare(folder: Path, motion: NDArray[Any], data: NDArray[Any] | None = None) -> Files:
@@ -172,7 +172,7 @@ def test_storage_order_changes_nothing(tmp_path: Path, motion: NDArray[Any]) -> 
 
 def test_a_failed_registration_is_refused(tmp_path: Path, motion: NDArray[Any], monkeypatch: Any) -> None:
     inputs = prepare(tmp_path, motion)
-    monkeypatch.setattr("brainlm_data.sampling.to_boldref", lambda _, points: points + 60)
+    monkeypatch.setattr("brainlm_data.methods.sampling.to_boldref", lambda _, points: points + 60)
     with pytest.raises(Refused, match=r"b\.nii\.gz: its brain covers \d+% of the template's"):
         sampled.run(inputs)
 

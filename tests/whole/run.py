@@ -28,19 +28,18 @@ class Run:
     def outdir(self) -> Path:
         return self.folder / "out"
 
-    @property
-    def command(self) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
         file = self.folder / "config.yaml"
         file.write_text(json.dumps({**self.config, "outdir": str(self.outdir)}))
         return [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder),
-            "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2",
+            sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
+            "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2",
             "--configfile", str(ROOT / "config.yaml"), str(file),
         ]  # fmt: skip
 
     def __call__(self, *arguments: str) -> str:
         """Run to the end; what it printed."""
-        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
         output = done.stdout + done.stderr
         assert done.returncode == 0, output[-5000:]
         return output
@@ -48,7 +47,7 @@ class Run:
     def kill_after(self, manifests: int, *arguments: str) -> None:
         """Start, and SIGKILL everything once so many jobs are done."""
         process = subprocess.Popen(
-            [*self.command, *arguments], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command(*arguments), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         while process.poll() is None and len(list(self.outdir.glob("work/*/sub-*.json"))) < manifests:
             time.sleep(0.05)
@@ -56,7 +55,7 @@ class Run:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def file(self, artifact: str, prefix: str = "", seg: str = "demo424", space: str = "MNI152NLin2009cAsym") -> Path:
+    def file(self, artifact: str, prefix: str = "", seg: str = "demo424", space: str = "MNI152NLin2009aSym") -> Path:
         """Path of an artifact of this run."""
         return artifact_path(artifact, self.outdir, prefix, {"space": space, "seg": seg, "model": "tiny"})
 

@@ -27,7 +27,8 @@ def test_every_recording_arrives(simulated: Run) -> None:
     assert set(recordings.split) == {"train", "validation", "test"}
     assert (recordings.n_volumes == 70).all() and (recordings.n_steps == 139).all()
     store = xarray.open_zarr(simulated.outdir / "store.zarr")
-    assert store.bold.dtype == np.float32 and store.bold.shape == (4 * 139, 424)
+    assert store.bold.dtype == np.float32 and store.bold.shape == (4 * 256, 424)  # whole chunks
+    assert store.valid.sum() < 4 * (139 - 4)  # the first two volumes, and censored ones, are not valid
     description = json.loads((simulated.outdir / "derivatives/dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative" and description["GeneratedBy"][0]["Version"]
 
@@ -46,8 +47,8 @@ def test_motion_is_found(simulated: Run, truth: Path, subject: str) -> None:
 def test_the_neural_signal_is_found(simulated: Run, truth: Path, subject: str) -> None:
     found = read_table(simulated.file("parcels_native", PREFIX.format(subject)))[1]
     known = read_table(truth / f"{PREFIX.format(subject)}_desc-neural_timeseries.tsv")[1]
-    there = np.isfinite(found).all(1)
-    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[there].T, known[there].T, strict=True) if np.isfinite(a).any()]
+    there = np.isfinite(found).any(1)  # a parcel outside the field of view is NaN in all rows, a dropped volume a row
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[there].T, known[there].T, strict=True)]
     chance = [np.corrcoef(a, b)[0, 1] for a, b in zip(found[there].T, known[there][:, ::-1].T, strict=True)]
     assert np.nanmedian(r) > 0.25 > np.nanmedian(chance) + 0.1
 
@@ -75,11 +76,11 @@ def test_the_public_interface(simulated: Run) -> None:
 def test_no_test_subject_in_the_scaler(simulated: Run) -> None:
     store = brainlm_data.open_store(simulated.outdir / "store.zarr")
     train = store.recordings[store.recordings.split == "train"].id
-    centred = [x - x.mean(0) for x in (store.series(i)[store.valid(i)] for i in train)]
+    centred = [(x - np.nanmean(x, axis=0))[store.valid(i)] for i, x in ((i, store.series(i)) for i in train)]
     with np.load(simulated.outdir / "scaler.npz") as scaler:
         median = np.median(np.concatenate(centred), axis=0)
         good = np.isfinite(median)
-        np.testing.assert_allclose(scaler["median"][good], median[good], rtol=1e-3, atol=0.5)
+        np.testing.assert_allclose(scaler["median"][good], median[good], rtol=1e-3, atol=1e-3)
 
 
 def _digests(run: Run, *names: str) -> dict[str, bytes]:
@@ -129,7 +130,7 @@ def cosine_free_butterworth(x: NDArray[np.floating], edge: float, kind: str) -> 
 
 @pytest.mark.parametrize("subject", ["01", "04"])
 def test_operators_equal_the_explicit_path(simulated: Run, subject: str) -> None:
-    """docs/decisions: 4-D float32 images after each step, the last one parcellated, equal `series = g P X E C H D L`."""
+    """4-D float32 images after each step, the last one parcellated, equal `series = g P X E C H D L`."""
     import nibabel as nib
 
     prefix = PREFIX.format(subject)
@@ -168,6 +169,8 @@ def test_operators_equal_the_explicit_path(simulated: Run, subject: str) -> None
     assert np.isnan(series[:2]).all()
     explicit = parcel_means(image, labels)[2:, known]
     error = np.abs(explicit - series[2:, known]).max(0) / series[2:, known].std(0)
-    assert error.max() < 2e-3 and np.median(error) < 2e-4
+    assert error.max() < 5e-5
     denoised = np.asarray(nib.load(simulated.file("keep_denoised", prefix)).dataobj)[..., 2:]
-    np.testing.assert_allclose(parcel_means(denoised, labels)[:, known], series[2:, known], atol=2e-3 * series[2:, known].std())
+    np.testing.assert_allclose(
+        parcel_means(denoised, labels)[:, known], series[2:, known], atol=1e-4 * series[2:, known].std()
+    )

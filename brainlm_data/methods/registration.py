@@ -17,7 +17,7 @@ import ants
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.hdf5 import without_times
+from brainlm_data.methods.hdf5 import without_times
 
 Points = NDArray[np.float64]
 SEED = 1

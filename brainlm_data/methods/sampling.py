@@ -14,11 +14,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import interp
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.rigid import Matrix, read_itk
+from brainlm_data.methods import interp
+from brainlm_data.methods.rigid import Matrix, read_itk
+from brainlm_data.methods.volumes import Run
 from brainlm_data.stage import Files
-from brainlm_data.volumes import Run
 
 Points = NDArray[np.floating[Any]]
 MARGIN = 0.5  # voxels: a voxel's own extent beyond its centre
@@ -119,7 +119,7 @@ class Sampler:
 
 def to_boldref(inputs: Files, points: Points) -> Points:
     """Template points -> boldref points, RAS mm. Raises InputError where no route is given."""
-    from brainlm_data.registration import template_to_boldref
+    from brainlm_data.methods.registration import template_to_boldref
 
     route = {name: inputs.get(name) for name in ("bold_to_t1w", "t1w_to_mni", "bold_to_mni")}
     if route["bold_to_mni"] is None and (route["bold_to_t1w"] is None or route["t1w_to_mni"] is None):

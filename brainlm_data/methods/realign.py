@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from brainlm_data.interp import PAD, Float, coefficients, cubic_at, kernel
-from brainlm_data.rigid import Matrix, about
+from brainlm_data.methods.interp import PAD, Float, coefficients, cubic_at, kernel
+from brainlm_data.methods.rigid import Matrix, about
 
 EXACT = 1e-3  # residual below which a volume is the reference itself, and says nothing of others
 MAX_POINTS = 100_000  # of a level; where the head has more voxels, every second (third, ..) is used

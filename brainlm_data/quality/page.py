@@ -13,14 +13,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import qcplots
+from brainlm_data.quality import plots
+from brainlm_data.quality.measures import MEANINGS, Sample, censored, is_noise
 from brainlm_data.stage import Files
 from brainlm_data.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from brainlm_data.stages.qc import Sample
 
 YELLOW, CYAN, RED = "#F0E442", "#56B4E9", "#D55E00"
 Figure = tuple[bytes, str]  # PNG, caption
@@ -40,8 +39,6 @@ def page(
     import pandas as pd
     from jinja2 import Environment
 
-    from brainlm_data.stages.qc import MEANINGS
-
     table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
     sections = [
         ("registration", "Registration", _registration(inputs, sample)),
@@ -51,7 +48,7 @@ def page(
         ("parcels", "Parcels", _parcels(inputs, table, metrics)),
     ]
     raw, meta = inputs.facts("parcels_raw"), inputs.meta
-    template = Path(__file__).parent / "data" / "qc.html"
+    template = Path(__file__).with_suffix(".html")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template.read_text()).render(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
@@ -82,23 +79,23 @@ def methods(inputs: Files) -> list[str]:
     return list(found.values())
 
 
-def _read(path: Path) -> qcplots.Volume:
+def _read(path: Path) -> plots.Volume:
     image: Any = nib.load(path)
-    return qcplots.Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine)
+    return plots.Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine)
 
 
 def _registration(inputs: Files, sample: Sample) -> list[Figure]:
     reference, mask = _read(inputs["boldref"]), _read(inputs["bold_mask"])
-    mean = qcplots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
+    mean = plots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
     brain, tissues = _read(inputs["template_mask"]), nib.load(inputs["template_probseg"])
     affine = np.asarray(tissues.affine)  # type: ignore[attr-defined]
     grey, white = (
-        qcplots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine)  # type: ignore[attr-defined]
+        plots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine)  # type: ignore[attr-defined]
         for i in (0, 1)
     )
     figures = [
         (
-            qcplots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
+            plots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
             "Mean of the voxel sample in template space, with the template's brain (yellow) and white matter (blue)."
             " Ventricles and the rim of the brain must fit.",
         )
@@ -106,13 +103,13 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
     if "t1w_mni" in inputs:
         figures.append(
             (
-                qcplots.slices(_read(inputs["t1w_mni"]), [(grey, 0.5, YELLOW), (white, 0.5, CYAN)]),
+                plots.slices(_read(inputs["t1w_mni"]), [(grey, 0.5, YELLOW), (white, 0.5, CYAN)]),
                 "T1w normalized to the template, with the template's grey (yellow) and white matter (blue).",
             )
         )
     figures.append(
         (
-            qcplots.slices(reference, [(mask, 0.5, RED)], axes=(2, 1)),
+            plots.slices(reference, [(mask, 0.5, RED)], axes=(2, 1)),
             "Reference of motion correction, in its own space, with the brain mask (red).",
         )
     )
@@ -122,8 +119,7 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
 def _carpet(
     inputs: Files, sample: Sample, confounds: pd.DataFrame, metrics: Mapping[str, Any], voxels: int
 ) -> list[Figure]:
-    from brainlm_data.operators import Temporal
-    from brainlm_data.stages.qc import censored
+    from brainlm_data.methods.operators import Temporal
 
     tissue = sample.tissues[sample.mask].argmax(1)
     order = np.argsort(tissue, kind="stable")
@@ -134,7 +130,7 @@ def _carpet(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing is known of a voxel: stays NaN
         before, after = (values - np.nanmean(values, 0) for values in (percent, cleaned))
-    png = qcplots.carpets(
+    png = plots.carpets(
         before, after, tissue[chosen],
         confounds["framewise_displacement"].to_numpy(float), confounds["std_dvars"].to_numpy(float),
         np.arange(len(series)) * metrics["tr_s"], censored(inputs),
@@ -149,20 +145,18 @@ def _carpet(
 def _components(
     inputs: Files, sample: Sample, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int
 ) -> list[Figure]:
-    from brainlm_data.stages.qc import is_noise
-
     image: Any = nib.load(inputs["ica_components"])
     mixing = read_table(inputs["ica_mixing"])[1]
     if not count or not len(verdicts):
         return []
     chosen = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
-    maps = [qcplots.Volume(np.asarray(image.dataobj[..., i], dtype=np.float32), image.affine) for i in chosen]
+    maps = [plots.Volume(np.asarray(image.dataobj[..., i], dtype=np.float32), image.affine) for i in chosen]
     noise = is_noise(verdicts).tolist()
     titles = [
         f"{name}: {verdict}" + (f" ({reason})" if isinstance(reason, str) and reason else "")
         for name, verdict, reason in verdicts[["component", "classification", "rationale"]].itertuples(index=False)
     ]
-    png = qcplots.components(
+    png = plots.components(
         maps, np.nan_to_num(mixing[:, chosen]), [titles[i] for i in chosen], [noise[i] for i in chosen], metrics["tr_s"]
     )
     caption = (
@@ -173,9 +167,9 @@ def _components(
 
 
 def _tsnr(sample: Sample, tsnr: NDArray[np.float64], metrics: Mapping[str, Any]) -> list[Figure]:
-    volume = qcplots.Volume(sample.volume(tsnr), sample.affine)
+    volume = plots.Volume(sample.volume(tsnr), sample.affine)
     limits = (0.0, float(np.percentile(tsnr, 98)) or 1.0)
-    png = qcplots.slices(volume, axes=(2,), cmap="viridis", limits=limits, label="tSNR")
+    png = plots.slices(volume, axes=(2,), cmap="viridis", limits=limits, label="tSNR")
     return [(png, f"Mean / SD in time of motion-corrected data; median {metrics['median_tsnr']:.1f}.")]
 
 
@@ -186,12 +180,12 @@ def _parcels(inputs: Files, table: pd.DataFrame, metrics: Mapping[str, Any]) -> 
     listed = f" Below 0.5: {', '.join(low[:12])}{', ...' if len(low) > 12 else ''}." if low else ""
     return [
         (
-            qcplots.connectivity(raw, native, table),
+            plots.connectivity(raw, native, table),
             f"Functional connectivity of {len(table)} parcels by network, before and after cleaning."
             f" Grey: parcels without data ({metrics['n_missing_parcels']}).",
         ),
         (
-            qcplots.coverage(coverage, table),
+            plots.coverage(coverage, table),
             f"Share of each parcel inside the field of view: smallest {metrics['coverage_min']:.2f}.{listed}",
         ),
     ]

@@ -1,0 +1,1 @@
+"""The mathematics that stages apply: realignment, registration, sampling, temporal operators, ICA."""
