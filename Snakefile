@@ -1,5 +1,4 @@
-# From raw BIDS to a trained and evaluated brain foundation model.
-#   snakemake --cores 8 [preprocess|dataset|train|evaluate|figures|report] --config bids_dir=/data/ds outdir=/data/out
+# From raw BIDS to a trained and evaluated brain foundation model: README.md has the commands, docs/config.md the keys.
 import os
 import sys
 
@@ -13,7 +12,7 @@ from brainlm_model.stages import ALL_STAGES
 
 min_version("9.27")
 # Jobs call brainlm-data and brainlm-model of this very environment, activated or not.
-os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+os.environ.update(PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", ""))
 
 
 configfile: "config.yaml"
@@ -36,9 +35,6 @@ rule all:
     localrule: True
 
 
-include: "workflow/rules/targets.smk"
-include: "workflow/rules/space.smk"
-include: "workflow/rules/anatomy.smk"
-include: "workflow/rules/bold.smk"
-include: "workflow/rules/series.smk"
-include: "workflow/rules/model.smk"
+for group in ("targets", "space", "anatomy", "bold", "series", "model"):
+
+    include: f"workflow/rules/{group}.smk"

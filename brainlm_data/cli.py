@@ -32,12 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, and turn an error into one line with its remedy (`--debug` for the traceback)."""
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error (anywhere on the line)")
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:
         arguments.call(arguments)
     except BrainLMError as error:
-        if arguments.debug:
+        if "--debug" in words:
             traceback.print_exc()
         print(f"error: {error.message}", file=sys.stderr)
         if error.remedy:

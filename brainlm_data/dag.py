@@ -17,14 +17,14 @@ from typing import Any
 
 from brainlm_data import paths, sidecar
 from brainlm_data.config import General, validate
-from brainlm_data.errors import InputError
+from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.index import Index, read_index
 from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
 
 COMMAND = (
-    "{program} run {{rule}} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
+    "{program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
     " --repairs {{params.repairs}} --threads {{threads}} > {{log:q}} 2>&1"
 )
 
@@ -113,8 +113,19 @@ class Dag:
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
         self.stages = {stage.name: stage for stage in of_engine(stages, self.config.preprocess.engine)}
+        self._check_engine()
         self.producers = producers_of(list(self.stages.values()))
         self._write_listings()
+
+    def _check_engine(self) -> None:
+        """What is asked for must be something that the engine does."""
+        for name in sorted(self.all_stages.keys() - self.stages.keys()):
+            if getattr(self.section(self.all_stages[name]), "is_on", False):
+                engine = self.config.preprocess.engine
+                raise ConfigError(
+                    f"config: {name} needs preprocess.engine: native, it is {engine}",
+                    f"take {name} out; {engine} writes its own 4-D images below derivatives/fmriprep",
+                )
 
     def __getitem__(self, name: str) -> Node:
         return Node(self, self.all_stages[name])
@@ -198,7 +209,9 @@ class Dag:
         """The shell command of a rule."""
         bundle = COHORT if self.all_stages[stage].level == "cohort" else "{wildcards.bundle}"
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
-        return COMMAND.format(program=program, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir)
+        return COMMAND.format(
+            program=program, stage=stage, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir
+        )
 
     def image_stages(self) -> list[str]:
         """Subject- and recording-level stages that are asked for (not those with nothing to do, as `keep: []`)."""

@@ -56,7 +56,7 @@ def bids(tmp_path: Path) -> Path:
     return write_bids(tmp_path / "bids")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def studyforrest() -> Path:
     """The real recording; skipped where it is not at hand."""
     root = SHARED / "data" / "bids" / "studyforrest"
@@ -65,7 +65,7 @@ def studyforrest() -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def atlases() -> Path:
     """A424 and the MNI152NLin6Asym template; skipped where they are not at hand."""
     root = SHARED / "data" / "atlases"

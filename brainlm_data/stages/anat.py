@@ -196,4 +196,5 @@ STAGE = Stage(
     ),
     run=run,
     describe=describe,
+    engine="native",
 )  # fmt: skip

@@ -108,4 +108,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("t1w_preproc", "t1w_mask", "bold_to_t1w", "bold_to_mni"),
+    engine="native",
 )

@@ -131,4 +131,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
+    engine="native",
 )  # fmt: skip

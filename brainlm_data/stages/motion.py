@@ -253,4 +253,5 @@ STAGE = Stage(
     outputs=("motion_params", "motion_xfm", "boldref", "bold_mask"),
     run=run,
     describe=describe,
+    engine="native",
 )

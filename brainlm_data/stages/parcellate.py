@@ -34,6 +34,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Censored": list(temporal.recipe.censored),
         "MissingParcels": raw.get("MissingParcels", []),
         "Units": "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}",
+        "AtlasName": raw.get("AtlasName", ""),
+        "Space": raw.get("Space", ""),
         "Warnings": recipe.get("Warnings", []),
     }
 

@@ -98,11 +98,11 @@ STAGE = Stage(
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,
-    inputs=(
-        "motion_params", "boldref", "bold_mask", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw",
+    inputs=(  # in the order of the methods text
+        "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "boldref",
+        "bold_mask", "bold_to_t1w", "bold_to_mni", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw",
         "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
-        "parcels_native", "atlas_table", "template_t1w", "template_mask", "template_probseg", "t1w_mni",
-        "bold_to_t1w", "bold_to_mni",
+        "parcels_native",
     ),
     outputs=("qc_metrics", "qc_page"),
     run=run,

@@ -43,6 +43,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "EffectiveBand": [low, float(min(high, edge))],
         "Resampled": config.hz is not None,
         "Units": native["Units"],
+        "AtlasName": native.get("AtlasName", ""),
+        "Space": native.get("Space", ""),
         "Warnings": native.get("Warnings", []),
     }
 

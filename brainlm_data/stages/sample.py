@@ -212,4 +212,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+    engine="native",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Drive Snakemake over tiny datasets: plan, pretend that a run is complete, plan again."""
+"""Drive Snakemake over tiny datasets: what it plans."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.dag import Dag
-from brainlm_model.stages import ALL_STAGES as STAGES
 from tests.conftest import ROOT
 
 
@@ -32,23 +30,10 @@ def snakemake(directory: Path, config: dict[str, Any], *arguments: str, check: b
 def planned(directory: Path, config: dict[str, Any], *arguments: str) -> dict[str, int]:
     """Rule -> number of jobs that `snakemake -n` plans; without the target rules themselves."""
     output = snakemake(directory, config, *arguments, "-n", "--quiet", "rules")
+    return jobs(output)
+
+
+def jobs(output: str) -> dict[str, int]:
+    """The table of jobs in what Snakemake printed."""
     rows = re.findall(r"^(\w+)\s+(\d+)$", output, flags=re.MULTILINE)
     return {rule: int(count) for rule, count in rows if rule not in {"all", "preprocess", "dataset", "total"}}
-
-
-def pretend_complete(directory: Path, config: dict[str, Any], *arguments: str) -> Dag:
-    """Write every manifest and declared file as if all jobs had run, and let Snakemake record their params."""
-    dag = Dag(config, STAGES)
-    for stage in dag.stages.values():
-        node = dag[stage.name]
-        for bundle, path in zip(dag.bundles[stage.level], node.manifests, strict=True):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_text(json.dumps({"bundle": bundle, "repairs": 0, "units": {}}))
-        if stage.level == "cohort":
-            for name in stage.outputs:
-                file = Path(node.file(name))
-                if file.suffix != ".zarr":
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.touch()
-    snakemake(directory, config, "--touch", *arguments)
-    return dag

@@ -83,3 +83,16 @@ def test_bad_input_is_one_line_before_any_job(tmp_path: Path, change: dict[str, 
     assert "Traceback" not in output
     for word in words:
         assert word in output
+
+
+def test_keep_needs_the_native_engine(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}
+    output = snakemake(tmp_path, config | {"keep": ["preproc"]}, "-n", check=False)
+    assert "keep needs preprocess.engine: native" in output and "Traceback" not in output
+
+
+def test_lint(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    output = snakemake(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out")}, "--lint", check=False)
+    assert "Congratulations" in output, output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def test_command(tmp_path: Path) -> None:
 
 def test_the_wrapper_knows_the_options() -> None:
     """fmriprep-docker itself, which is installed, must accept what we give it."""
-    helptext = subprocess.run(["fmriprep-docker", "--help"], capture_output=True, text=True, check=False).stdout
+    program = Path(sys.executable).with_name("fmriprep-docker")
+    helptext = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
     for option in ("--image", "--work-dir", "--fs-license-file", "--output-spaces", "--no-tty"):
         assert option in helptext
 

@@ -1,4 +1,4 @@
-"""Stages parcellate and resample: the end of the temporal operators."""
+"""Stage parcellate: scaling, filter and regression of the parcel means."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from brainlm_data.methods.operators import Recipe, high_pass
 from brainlm_data.stage import Facts, Files
-from brainlm_data.stages import confounds, denoise, filter, parcellate, resample
-from brainlm_data.tables import read_table, write_table
+from brainlm_data.stages import confounds, denoise, filter, parcellate
+from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 
@@ -53,49 +53,12 @@ def test_scaling_is_a_factor(made: tuple[Files, dict[str, Any]]) -> None:
     assert facts["Units"] == "scanner units" and "scanner units" in parcellate.describe(facts)
 
 
-def test_common_rate(made: tuple[Files, dict[str, Any]]) -> None:
-    _, files, series = native(made[0])
-    facts, out = fitted.run(resample.STAGE, files)
-    steps = read_table(out["parcels"])[1]
-    assert steps.shape == (279, 8) and facts["NumberOfSteps"] == 279 and facts["SamplingFrequency"] == 1
-    assert np.isnan(steps[:4]).all() and np.isfinite(steps[4:, :7]).all() and np.isnan(steps[:, 7]).all()
-    np.testing.assert_allclose(steps[4::2, :7], series[2:, :7], rtol=1e-6, atol=1e-4)  # volumes lie on steps 4, 6, ...
-    censored = made[0].facts("filter_recipe")["Censored"]
-    expected = {0, 1, 2, 3} | {2 * c + k for c in censored for k in (-1, 0, 1)}
-    assert facts["InvalidSteps"] == sorted(expected)
-    assert facts["EffectiveBand"] == [0.01, 0.25] and facts["RepetitionTime"] == 2.0 and facts["NumberOfVolumes"] == 140
-
-
-def test_lower_rate_narrows_the_band(made: tuple[Files, dict[str, Any]]) -> None:
-    files = native(made[0])[1]
-    names, series = read_table(files["parcels_native"])
-    series[:, 6] = 100 * np.sin(2 * np.pi * 0.22 * fitted.TR * np.arange(fitted.T))
-    series[:2, 6] = np.nan
-    write_table(files["parcels_native"], names, series)
-    facts, out = fitted.run(resample.STAGE, files, hz=0.25)
-    steps = read_table(out["parcels"])[1]
-    assert facts["EffectiveBand"] == [0.01, pytest.approx(0.9 * 0.125)] and len(steps) == 70
-    assert np.nanstd(steps[5:-5, 6]) < 1  # .22 Hz is beyond the new Nyquist frequency
-    assert np.nanstd(steps[:, 0]) > 0.7 * np.nanstd(series[:, 0])
-
-
-def test_native_rate(made: tuple[Files, dict[str, Any]]) -> None:
-    files = native(made[0])[1]
-    facts, out = fitted.run(resample.STAGE, files, hz=None)
-    np.testing.assert_array_equal(read_table(out["parcels"])[1], read_table(files["parcels_native"])[1])
-    assert facts["SamplingFrequency"] == 0.5 and "native TR of 2 s" in resample.describe(facts)
-    assert facts["InvalidSteps"] == sorted({0, 1, *made[0].facts("filter_recipe")["Censored"]})
-
-
 def test_golden(made: tuple[Files, dict[str, Any]], tmp_path: Path) -> None:
     """If these change on purpose, raise the stage's version and write the new numbers here."""
     files = native(fitted.run(denoise.STAGE, made[0], strategy=None)[1])[1]
-    assert (parcellate.STAGE.version, resample.STAGE.version) == (2, 1)
+    assert parcellate.STAGE.version == 2
     values = read_table(files["parcels_native"])[1][2::40, 0]
     np.testing.assert_allclose(values, NATIVE, atol=0.02)
-    values = read_table(fitted.run(resample.STAGE, files)[1]["parcels"])[1][5::80, 0]
-    np.testing.assert_allclose(values, RESAMPLED, atol=0.02)
 
 
 NATIVE = [-145.906, -29.660, 196.626, 59.168]
-RESAMPLED = [-118.314, -25.313, 200.116, 91.151]

@@ -15,6 +15,7 @@ from typing import Any
 
 from brainlm_data.paths import artifact_path
 from tests.conftest import ROOT
+from tests.dag.snake import jobs
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ class Run:
     def command(self, *arguments: str) -> list[str]:
         file = self.folder / "config.yaml"
         file.write_text(json.dumps({**self.config, "outdir": str(self.outdir)}))
+        configs = [] if "--configfile" in arguments else ["--configfile", str(ROOT / "config.yaml"), str(file)]
         return [
             sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile"),
             "--directory", str(self.folder), "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2",
-            "--configfile", str(ROOT / "config.yaml"), str(file),
+            *configs,
         ]  # fmt: skip
 
     def __call__(self, *arguments: str) -> str:
@@ -43,6 +45,10 @@ class Run:
         output = done.stdout + done.stderr
         assert done.returncode == 0, output[-5000:]
         return output
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Rule -> number of jobs that would run now."""
+        return jobs(self("-n", *arguments))
 
     def kill_after(self, manifests: int, *arguments: str) -> None:
         """Start, and SIGKILL everything once so many jobs are done."""

@@ -1,0 +1,86 @@
+"""What the repository says of itself is true: config files, schema, pages, rules, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brainlm_data.config import schema, validate
+from brainlm_data.defaults import defaults
+from brainlm_data.paths import ARTIFACTS
+from brainlm_data.stage import Stage
+from brainlm_model.stages import ALL_STAGES
+from tests.conftest import ROOT
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def test_config_yaml_is_current() -> None:
+    """`brainlm-model defaults > config.yaml` makes it again."""
+    assert (ROOT / "config.yaml").read_text() == defaults(ALL_STAGES)
+
+
+def test_schema_is_current() -> None:
+    """`brainlm-model schema > workflow/schemas/config.schema.json` makes it again."""
+    assert json.loads((ROOT / "workflow/schemas/config.schema.json").read_text()) == schema(ALL_STAGES)
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("config/*.yaml")), ids=lambda f: f.name)
+def test_ready_made_configurations(file: Path) -> None:
+    validate(yaml.safe_load(file.read_text()), ALL_STAGES)
+
+
+@pytest.mark.parametrize("stage", ALL_STAGES, ids=lambda s: s.name)
+def test_a_stage_is_found_by_its_name(stage: Stage) -> None:
+    rules = "\n".join(file.read_text() for file in ROOT.glob("workflow/rules/*.smk"))
+    assert re.search(rf"^rule {stage.name}:$", rules, flags=re.MULTILINE)
+    page = (ROOT / f"docs/stages/{stage.name}.md").read_text()
+    assert page.startswith(f"# {stage.name}\n")
+    assert list(ROOT.glob(f"tests/*/test_{stage.name}.py"))
+    assert stage.summary.endswith(".") and len(stage.summary) < 110
+
+
+@pytest.mark.parametrize("stage", ALL_STAGES, ids=lambda s: s.name)
+def test_pages_name_every_key(stage: Stage) -> None:
+    page = (ROOT / f"docs/stages/{stage.name}.md").read_text()
+    missing = [key for key in stage.Config.model_fields if not re.search(rf"`[^`]*\b{key}\b[^`]*`", page)]
+    assert not missing
+
+
+def test_interface_lists_every_derivative() -> None:
+    page = (ROOT / "docs/interface.md").read_text()
+    for artifact in ARTIFACTS.values():
+        if artifact.pattern.startswith("derivatives/"):
+            assert f"| {artifact.description} |" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for target in re.findall(r"\b(?:docs|benchmarks|tests|config|workflow)/[\w/.-]+\.(?:md|py|yaml|svg|smk)\b", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("program", ["brainlm-data", "brainlm-model"])
+def test_help_names_each_stage(program: str) -> None:
+    call: list[Any] = [Path(sys.executable).with_name(program), "--help"]
+    output = " ".join(subprocess.run(call, capture_output=True, text=True, check=True).stdout.split())
+    own = [s for s in ALL_STAGES if s.run.__module__.startswith(program.replace("-", "_"))]
+    assert own
+    for stage in own:
+        assert f"{stage.name} " in output and stage.summary in output
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 40
+    for file in [*ROOT.glob("brainlm_*/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("workflow/rules/*.smk")]:
+        assert len(file.read_text().splitlines()) <= 300, file

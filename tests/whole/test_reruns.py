@@ -1,0 +1,115 @@
+"""What reruns: config key -> the exact set of rules. The promise that a new filter band repeats no registration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+import yaml
+
+from brainlm_model.stages import ALL_STAGES
+from tests.conftest import ROOT
+from tests.whole.run import Run
+
+REPORT = {"report"}
+FIGURES = {"figures"} | REPORT
+EVALUATE = {"evaluate"} | FIGURES
+TRAIN = {"train"} | EVALUATE
+COLLATE = {"collate"} | TRAIN
+QC = {"qc"} | COLLATE
+RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
+PARCELLATE = {"parcellate", "resample"} | QC
+DENOISE = {"denoise", "keep"} | PARCELLATE
+FILTER = {"filter"} | DENOISE
+CONFOUNDS = {"confounds"} | FILTER
+SAMPLE = {"sample"} | CONFOUNDS
+COREG = {"coreg"} | SAMPLE
+MOTION = {"motion"} | COREG
+ANAT = {"anat"} | COREG
+ATLAS = {"atlas"} | SAMPLE
+TEMPLATE = {"template", "atlas"} | ANAT
+
+# config key: (a value other than that of the run, the rules that rerun)
+RERUNS: dict[str, tuple[Any, set[str]]] = {
+    "template.name": ("MNI152NLin6Asym", TEMPLATE),
+    "atlas.allow_space_mismatch": (True, ATLAS),
+    "anat.grid_mm": (3.0, ANAT),
+    "motion.reference": ("first", MOTION),
+    "coreg.grid_mm": (3.0, COREG),
+    "sample.coarse_mm": (5.0, SAMPLE),
+    "confounds.fd_radius_mm": (45.0, CONFOUNDS),
+    "filter.high_hz": (0.09, FILTER),
+    "filter.low_hz": (0.02, FILTER),
+    "denoise.n_components": (7, DENOISE),
+    "parcellate.grand_mean": (100.0, PARCELLATE),
+    "resample.hz": (None, RESAMPLE),
+    "keep.images": (["preproc"], {"keep"}),
+    "qc.pages": (False, QC),
+    "collate.seed": (9, COLLATE),
+    "train.lr": (0.01, TRAIN),
+    "evaluate.seed": (9, EVALUATE),
+    "figures.dpi": (99, FIGURES),
+    "report.title": ("another", REPORT),
+    "threads": (2, set()),
+    "container": ("another.sif", set()),
+}
+
+
+@pytest.mark.parametrize("key", RERUNS)
+def test_a_key_reruns_its_stage_and_its_followers(simulated: Run, key: str) -> None:
+    value, rules = RERUNS[key]
+    section, _, name = key.partition(".")
+    change = f"{section}={json.dumps({name: value} if name else value)}"
+    assert set(simulated.planned("--config", change)) == rules
+
+
+def test_every_stage_has_a_row() -> None:
+    native = {s.name for s in ALL_STAGES if s.Config.model_fields and s.engine != "fmriprep"}
+    assert native == {key.split(".")[0] for key in RERUNS if "." in key}
+
+
+def test_comments_and_key_order_rerun_nothing(simulated: Run) -> None:
+    file = simulated.folder / "reordered.yaml"
+    keys = yaml.safe_load((ROOT / "config.yaml").read_text()) | simulated.config | {"outdir": str(simulated.outdir)}
+    reordered = {k: dict(reversed(v.items())) if isinstance(v, dict) else v for k, v in reversed(keys.items())}
+    file.write_text("# a comment\n" + yaml.safe_dump(reordered, sort_keys=False))
+    assert simulated.planned("--configfile", str(file)) == {}
+
+
+def test_a_deleted_or_damaged_manifest_comes_back(simulated: Run) -> None:
+    manifest = simulated.outdir / "work/filter/sub-01_task-rest.json"
+    content = manifest.read_bytes()
+    try:
+        manifest.unlink()
+        assert simulated.planned()["filter"] == 1
+        manifest.write_text("{")
+        assert simulated.planned()["filter"] == 1
+    finally:
+        manifest.write_bytes(content)
+
+
+def test_a_new_recording_disturbs_no_other(simulated: Run) -> None:
+    bids = simulated.folder / "bids"
+    try:
+        for file in [f for f in (bids / "sub-01").rglob("*") if f.is_file()]:
+            new = bids / str(file.relative_to(bids)).replace("sub-01", "sub-09")
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, new)
+        jobs = simulated.planned()
+        recording = (
+            "motion",
+            "coreg",
+            "sample",
+            "confounds",
+            "filter",
+            "denoise",
+            "parcellate",
+            "resample",
+            "keep",
+            "qc",
+        )
+        assert jobs == dict.fromkeys(("anat", *recording, *COLLATE), 1)
+    finally:
+        shutil.rmtree(bids / "sub-09")
