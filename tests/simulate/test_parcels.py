@@ -17,6 +17,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.simulate import add_arguments
 from brainlm_data.simulate.cohort import simulate
 from brainlm_data.simulate.parcels import simulate_parcels
+from tests.simulate.test_simulate import REST, SMALL
 
 
 @pytest.fixture(scope="module")
