@@ -24,10 +24,6 @@ except BrainLMError as error:
     raise WorkflowError(str(error)) from None
 
 
-onstart:
-    dag.lock = hold(dag.outdir)  # kept until this process ends
-
-
 rule all:
     input:
         dag["report"].manifests,
@@ -35,6 +31,6 @@ rule all:
     localrule: True
 
 
-for group in ("targets", "space", "anatomy", "bold", "series", "model"):
+for group in ("run", "targets", "space", "anatomy", "bold", "series", "model"):
 
     include: f"workflow/rules/{group}.smk"

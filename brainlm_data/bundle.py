@@ -68,11 +68,11 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
             futures = [(u, pool.submit(_run_unit, job, u, upstream)) for u in job.units]
             for unit, future in futures:
                 entries[unit["id"]] = future.result()
-                _progress(job, len(entries), started)
+                _progress(job, entries, started)
     else:
         for unit in job.units:
             entries[unit["id"]] = _run_unit(job, unit, upstream)
-            _progress(job, len(entries), started)
+            _progress(job, entries, started)
     manifest = {
         "stage": job.stage.name,
         "bundle": job.bundle,
@@ -88,11 +88,14 @@ def _merge(manifests: Iterable[Manifest]) -> dict[str, Any]:
     return {unit: entry for manifest in manifests for unit, entry in manifest["units"].items()}
 
 
-def _progress(job: Job, done: int, started: float) -> None:
-    total = len(job.units)
-    if total > 1:
-        left = (time.monotonic() - started) / done * (total - done)
-        print(f"{job.stage.name}: {done}/{total}, about {left / 60:.1f} min left", file=sys.stderr, flush=True)
+def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float) -> None:
+    """One line for each unit: where the bundle is, what became of the unit, and when the rest will be done."""
+    done, total = len(entries), len(job.units)
+    unit, entry = list(entries.items())[-1]
+    seconds = time.monotonic() - started
+    left = f", about {seconds / done * (total - done) / 60:.1f} min left" if total > done else ""
+    outcome = entry["status"] if entry["status"] == "done" else f"{entry['status']}: {entry['reason']}"
+    print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{left})", file=sys.stderr, flush=True)
 
 
 def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -106,7 +109,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = read_receipt(receipt_file)
     known = receipt.get("signature") == signature and receipt.get("inputs") == digests
-    if known and outputs_hold(receipt["entry"], digests=True):
+    if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
         entry = receipt["entry"]
     else:
         try:
@@ -148,7 +151,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
             if entry["status"] == "refused":
                 raise Refused(entry["reason"])
             if name in entry["outputs"]:
-                found[name] = Path(entry["outputs"][name]["path"])
+                found[name] = job.outdir / entry["outputs"][name]["path"]
     missing = [n for n in job.stage.inputs if n not in found and n not in job.stage.optional]
     missing = [n for n in missing if job.stage.level != "cohort" or paths.ARTIFACTS[n].level == "cohort"]
     if missing:
@@ -178,7 +181,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
                 row |= {"status": "refused", "reason": entry["reason"]}
                 continue
             row["methods"] |= entry["methods"]
-            row["files"] |= {n: entry["outputs"][n]["path"] for n in wanted if n in entry["outputs"]}
+            row["files"] |= {n: str(job.outdir / entry["outputs"][n]["path"]) for n in wanted if n in entry["outputs"]}
         rows.append(row)
     return rows
 
@@ -186,7 +189,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
 def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
     known = {
-        output["path"]: output
+        str(job.outdir / output["path"]): output
         for entries in upstream.values()
         for entry in entries.values()
         for output in entry.get("outputs", {}).values()
@@ -227,7 +230,7 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
         for name, target in final.items():
             if written[name].exists():
                 _replace(written[name], target)
-                outputs[name] = describe_output(target)
+                outputs[name] = describe_output(target, job.outdir)
                 if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
                     outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
             elif target.exists():
@@ -267,7 +270,7 @@ def _write_sidecar(
         **facts.get(name, {}),
     }
     sidecar.write_json(path, content)
-    return {f"{name}.json": describe_output(path)}
+    return {f"{name}.json": describe_output(path, job.outdir)}
 
 
 def _relative(path: Path, outdir: Path) -> str:

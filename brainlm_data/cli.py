@@ -37,10 +37,13 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
     arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:
         arguments.call(arguments)
+    except BrokenPipeError:  # who reads has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except BrainLMError as error:
         if "--debug" in words:
             traceback.print_exc()
-        print(f"error: {error.message}", file=sys.stderr)
+        where = f"{arguments.stage}: " if "stage" in arguments else ""
+        print(f"error: {where}{error.message}", file=sys.stderr)
         if error.remedy:
             print(f"  try: {error.remedy}", file=sys.stderr)
         return 2

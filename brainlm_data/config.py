@@ -75,6 +75,9 @@ def _explain(error: ValidationError, model: type[BaseModel], root: str = "") -> 
         owner = _owner(model, first["loc"])
         message = f"config: unknown key {where}"
         remedy = f"allowed here: {', '.join(sorted(owner.model_fields))}"
+    elif isinstance(first["input"], dict):  # keys that do not go together
+        message = f"config: {where}: {first['msg'].removeprefix('Value error, ')}"
+        remedy = f"section {where} of config.yaml explains both"
     else:
         message = f"config: {where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
         remedy = _allowed(model, first["loc"])

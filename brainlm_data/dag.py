@@ -23,9 +23,10 @@ from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
 
+SHOWN = 20  # refusals that a run prints at its end
 COMMAND = (
     "{program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
-    " --repairs {{params.repairs}} --threads {{threads}} > {{log:q}} 2>&1"
+    " --repairs {{params.repairs}} --threads {{threads}} 2>&1 | tee {{log:q}}"
 )
 
 
@@ -91,7 +92,7 @@ class Node:
             manifest = read_manifest(path)
         except InputError:
             return -1  # a damaged manifest
-        whole = all(outputs_hold(entry, digests=True) for entry in manifest["units"].values())
+        whole = all(outputs_hold(entry, self.dag.outdir, digests=True) for entry in manifest["units"].values())
         return int(manifest["repairs"]) + (0 if whole else 1)
 
 
@@ -204,6 +205,17 @@ class Dag:
             else:
                 found[upstream.name] = [bundle]
         return found
+
+    def outcome(self) -> str:
+        """What became of the recordings, in words: how many went through, and why others did not."""
+        found = [paths.manifest_path(self.outdir, "resample", bundle) for bundle in self.bundles["recording"]]
+        entries = {u: e for path in found if path.exists() for u, e in read_manifest(path)["units"].items()}
+        refused = [f"  {unit}: {entry['reason']}" for unit, entry in entries.items() if entry["status"] == "refused"]
+        lines = [f"{len(entries) - len(refused)} of {len(self.index.recordings)} recordings went through"]
+        if refused:
+            shown = refused[:SHOWN] + ([f"  ... (all in {self.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
+            lines += [f"{len(refused)} refused:", *shown]
+        return "\n".join(lines) if entries else "no series yet"
 
     def command(self, stage: str, program: str = "brainlm-data") -> str:
         """The shell command of a rule."""

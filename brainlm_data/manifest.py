@@ -22,10 +22,10 @@ def read_manifest(path: Path) -> Manifest:
     """A manifest. Raises InputError where it is missing or damaged."""
     try:
         return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first") from error
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"manifest {path}: {error}", "run the stage before this one, or the whole DAG again"
-        ) from error
+        raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
 
 
 def read_receipt(path: Path) -> dict[str, Any]:
@@ -36,19 +36,19 @@ def read_receipt(path: Path) -> dict[str, Any]:
         return {}
 
 
-def describe_output(path: Path) -> dict[str, Any]:
-    """Path, size, mtime and sha256 of an output, as they stand in a manifest."""
+def describe_output(path: Path, outdir: Path) -> dict[str, Any]:
+    """Path below outdir, size, mtime and sha256 of an output, as they stand in a manifest."""
     size, mtime = sidecar.stat_of(path)
-    return {"path": str(path), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
+    return {"path": str(path.relative_to(outdir)), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
 
 
-def outputs_hold(entry: Mapping[str, Any], digests: bool) -> bool:
+def outputs_hold(entry: Mapping[str, Any], outdir: Path, digests: bool) -> bool:
     """True where every output of a manifest entry is still what was written.
 
     A file whose size and mtime are as recorded is taken as good. Where they differ, its digest decides if `digests`.
     """
     for output in entry.get("outputs", {}).values():
-        path = Path(output["path"])
+        path = outdir / output["path"]
         if not path.exists():
             return False
         size, mtime = sidecar.stat_of(path)

@@ -1,4 +1,4 @@
-"""Commands of `brainlm-data` that are not stages: index, simulate, verify, schema."""
+"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         for unit, entry in json.loads(path.read_text()).get("units", {}).items():
             for output in entry.get("outputs", {}).values():
                 checked += 1
-                file = Path(output["path"])
+                file = arguments.outdir / output["path"]
                 if not file.exists() or sidecar.digest(file) != output["sha256"]:
                     bad.append(f"{file} ({unit})")
     print(f"{checked} outputs checked, {len(bad)} missing or changed")

@@ -75,12 +75,18 @@ class WindowDataset:
             else:
                 steps = self.cache.places[name][1]
                 self.skipped[name] = f"{name}: {steps} steps have no window of {window} valid ones"
+        if not len(chosen):
+            counts = ", ".join(f"{name} {n}" for name, n in table["split"].value_counts().items())
+            raise InputError(
+                f"store: no recording in split {split!r} (of {len(table)}: {counts or 'none in any split'})",
+                "more subjects, or other shares: collate.validation, collate.test",
+            )
         remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
         if self.skipped and short == "error":
             raise InputError(next(iter(self.skipped.values())), remedy)
         if not self.ids:
-            reason = f"{len(self.skipped)} recordings, all too short" if len(chosen) else "no recording"
-            raise InputError(f"store: split {split!r}: {reason} for windows of {window} steps", remedy)
+            short_ones = f"{len(self.skipped)} recordings, all too short for windows of {window} steps"
+            raise InputError(f"store: split {split!r}: {short_ones}", remedy)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other windows."""

@@ -135,5 +135,5 @@ def test_bundles_are_only_ever_appended_to(tmp_path: Path) -> None:
 def test_a_missing_upstream_manifest_is_one_line(bids: Path, tmp_path: Path) -> None:
     dag = Dag(raw(bids, tmp_path / "out"), STAGES)
     job = load_job(STAGES, "collate", dag.outdir, "cohort", dag["collate"].signature())
-    with pytest.raises(InputError, match=r"manifest .*run the stage before"):
+    with pytest.raises(InputError, match=r"stage motion has not run yet.*run it first"):
         run_bundle(job)

@@ -1,0 +1,9 @@
+# One run at a time in an outdir; at the end, what became of the recordings.
+
+
+onstart:
+    dag.lock = hold(dag.outdir)  # kept until this process ends
+
+
+onsuccess:
+    print(dag.outcome(), file=sys.stderr)
