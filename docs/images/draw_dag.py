@@ -1,4 +1,4 @@
-"""Draw docs/images/dag.svg from the stages' own declarations: `python docs/images/draw_dag.py`."""
+"""Draw docs/images/dag.svg from the stages' declarations: `python docs/images/draw_dag.py`. One lane a level."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from brainlm_data.stage import Stage
 from brainlm_data.wiring import of_engine, producers_of, upstream_of
 from brainlm_model.stages import ALL_STAGES
 
-COLOURS = {"cohort": "#d9e8f5", "subject": "#e3f1dc", "recording": "#fbe8d3"}
+LANES = {
+    "cohort": ("once", "#d9e8f5"),
+    "subject": ("per subject", "#e3f1dc"),
+    "recording": ("per recording", "#fbe8d3"),
+}
 HIDDEN = {"keep"}  # asked for by few, and it reads nearly everything
+WIDTH, HEIGHT = 1.24, 0.5
 
 
 def main() -> None:
@@ -23,37 +29,47 @@ def main() -> None:
     producers = producers_of(stages)
     parents = {s.name: {u.name for u in upstream_of(s, producers)} for s in stages}
     ancestors: dict[str, set[str]] = {}
-    depth: dict[str, int] = {}
-    for s in stages:  # stages are listed in order, so parents come first
-        ancestors[s.name] = parents[s.name].union(*(ancestors[p] for p in parents[s.name]))
-        depth[s.name] = 1 + max((depth[p] for p in parents[s.name]), default=-1)
-    columns = {d: [s for s in stages if depth[s.name] == d] for d in set(depth.values())}
-    place = {
-        s.name: (1.55 * d, 0.9 * ((len(column) - 1) / 2 - row))
-        for d, column in columns.items()
-        for row, s in enumerate(column)
-    }
-    figure, axes = plt.subplots(figsize=(1.15 * len(columns) + 0.4, 2.9))
+    for s in stages:
+        ancestors[s.name] = (
+            parents[s.name].union(*(ancestors[p] for p in parents[s.name])) if parents[s.name] else set()
+        )
+    place = layout(stages, parents)
+    figure, axes = plt.subplots(figsize=(16, 3))
+    for row, (words, colour) in enumerate(LANES.values()):
+        low, high = -row - 0.42 - 0.75 * (row == 2), -row + 0.42
+        axes.axhspan(low, high, color=colour, alpha=0.35, lw=0)
+        axes.text(-2.3, -row, words, ha="left", va="center", fontsize=9, color="#555")
     for s in stages:
         x, y = place[s.name]
-        box = FancyBboxPatch((x - 0.6, y - 0.22), 1.2, 0.44, boxstyle="round,pad=0.04", fc=COLOURS[s.level], ec="#555")
+        corner = (x - WIDTH / 2, y - HEIGHT / 2)
+        box = FancyBboxPatch(
+            corner, WIDTH, HEIGHT, boxstyle="round,pad=0.02", fc=LANES[s.level][1], ec="#444", zorder=2
+        )
         axes.add_patch(box)
-        axes.text(x, y, s.name, ha="center", va="center", fontsize=9)
-        redundant = set().union(*(ancestors[p] for p in parents[s.name])) if parents[s.name] else set()
-        for parent in sorted(parents[s.name] - redundant):
+        axes.text(x, y, s.name, ha="center", va="center", fontsize=8.5, zorder=3)
+        known = set().union(*(ancestors[p] for p in parents[s.name])) if parents[s.name] else set()
+        for parent in sorted(parents[s.name] - known):
             x0, y0 = place[parent]
-            ends = (x0 + 0.64, y0), (x - 0.64, y)
-            axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=9, color="#777", lw=0.9))
-    for row, (level, colour) in enumerate(COLOURS.items()):
-        axes.text(
-            1.55 * row - 0.6, min(y for _, y in place.values()) - 0.75, f"one job a {level}" if level != "cohort" else
-            "once", fontsize=8, bbox={"fc": colour, "ec": "#555", "boxstyle": "round,pad=0.3"},
-        )  # fmt: skip
-    axes.set_xlim(-0.8, 1.55 * (len(columns) - 1) + 0.8)
-    axes.set_ylim(min(y for _, y in place.values()) - 1.0, max(y for _, y in place.values()) + 0.4)
+            ends = (x0 + WIDTH / 2 + 0.02, y0), (x - WIDTH / 2 - 0.02, y)
+            axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=9, color="#777", lw=0.9, zorder=1))
+    right = max(x for x, _ in place.values())
+    axes.set(xlim=(-2.4, right + 0.8), ylim=(-3.2, 0.5))
     axes.axis("off")
     plt.rcParams["svg.hashsalt"] = "dag"
     figure.savefig(Path(__file__).with_name("dag.svg"), bbox_inches="tight", metadata={"Date": None})
+
+
+def layout(stages: list[Stage], parents: dict[str, set[str]]) -> dict[str, tuple[float, float]]:
+    """Stage -> (x, y): column by depth, lane by level; a second stage in one cell goes below the first."""
+    depth: dict[str, int] = {}
+    taken: dict[tuple[int, str], int] = {}
+    place = {}
+    for s in stages:
+        depth[s.name] = 1 + max((depth[p] for p in parents[s.name]), default=-1)
+        cell = (depth[s.name], s.level)
+        place[s.name] = (1.55 * depth[s.name], -list(LANES).index(s.level) - 0.72 * taken.get(cell, 0))
+        taken[cell] = taken.get(cell, 0) + 1
+    return place
 
 
 if __name__ == "__main__":
