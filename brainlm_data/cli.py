@@ -115,8 +115,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         if arguments.recording and not set(arguments.recording) & set(ids):
             continue
         manifest = run_bundle(job, arguments.workers)
-        for unit, entry in manifest["units"].items():
-            print(f"{arguments.stage} {unit}: {entry['status']} {entry['reason']}".rstrip())
+        for entry in manifest["units"].values():
             for output in entry.get("outputs", {}).values():
                 print(f"  {output['path']}")
 
