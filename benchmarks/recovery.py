@@ -53,7 +53,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "smooth6": {"smooth_mm": 6},
     "ica_first": {},
     "motion24": {"strategy": None, "confounds": MOTION24},
-    "compcor": {"strategy": None, "confounds": [*MOTION24, "a_comp_cor_*", "csf", "white_matter"]},
+    "compcor": {"strategy": None, "confounds": [*MOTION24, "a_comp_cor_0[0-4]", "csf", "white_matter"]},
     "ica+motion6": {"confounds": MOTION},
 }
 KINDS = {"heart": "cardiac", "breath": "respiratory", "drift": "drift", "spin": "spin_history", "spike": "spike"}

@@ -97,6 +97,17 @@ def displacement(params: Matrix, radius: float = 50.0) -> Matrix:
     return np.concatenate([[np.nan], steps.sum(1)])
 
 
+def rms_displacement(params: Matrix, radius: float = 80.0) -> Matrix:
+    """RMS over a sphere of the motion from the volume before, (T,) in mm, NaN first (Jenkinson, 1999; FSL's rmsdiff).
+
+    The sphere lies around the centre of the motion parameters.
+    """
+    moves = matrices_of(params, np.diag([-1.0, 1.0, 1.0, 1.0]), (1, 1, 1), np.zeros(3))
+    steps = np.linalg.inv(moves[1:]) @ moves[:-1] - np.eye(4)  # of the inverse matrices, as FSL has them
+    square = radius**2 / 5 * (steps[:, :3, :3] ** 2).sum((1, 2)) + (steps[:, :3, 3] ** 2).sum(1)
+    return np.concatenate([[np.nan], np.sqrt(square)])
+
+
 def write_itk(path: Path, matrices: Matrix) -> None:
     """Write motion matrices (RAS) as an ITK text file (LPS), one transform a volume, as fMRIPrep does."""
     lines = ["#Insight Transform File V1.0"]

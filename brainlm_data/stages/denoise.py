@@ -1,4 +1,4 @@
-"""denoise: ICA on the filtered voxel sample, AROMA's verdicts, and the regression operator D.
+"""denoise: ICA on the filtered voxel sample, AROMA's verdicts, confounds by strategy, and the regression operator D.
 
 Components and confounds are filtered as the data are and fitted jointly; only the noise part is removed
 (non-aggressive). Filter-before-ICA is this pipeline's order: docs/decisions/filter-before-ica.md.
@@ -12,16 +12,19 @@ from typing import Annotated, Any, Literal
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from brainlm_data.errors import Refused
+from brainlm_data import strategies
+from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods import aroma
 from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
 FWHM = float(2 * np.sqrt(2 * np.log(2)))  # of a Gaussian, in its standard deviations
+LEFT = 1e-3  # a confound of which the filter leaves a smaller share (of its norm) lies outside the band
 CSF = 0.6  # probability of a voxel in AROMA's CSF mask; on a 4 mm grid hardly any is purer
 
 COLUMNS = {
@@ -38,14 +41,20 @@ COLUMNS = {
 class Config(StageConfig):
     """ICA and confound regression."""
 
-    # "none" is one of the words for null that StageConfig accepts
-    strategy: Literal["ica"] | None = Field("ica", description="ica: AROMA's noise components; none: confounds only")
+    strategy: str | list[str | Strategy] | None = Field(
+        "ica", description=f"{', '.join(strategies.names())}, joined by + (ica+24P), or a .yaml file of one's own"
+    )
     n_components: Literal["auto"] | Annotated[int, Field(ge=2, le=500)] = Field(
         "auto", description="number of components; auto: docs/stages/denoise.md"
     )
     smooth_mm: float = Field(4.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
-    confounds: list[str] = Field([], description="columns of the confounds table to remove as well; trailing * matches")
+    confounds: list[str] = Field([], description="columns of the confounds table to remove as well; * ? [0-4] match")
     seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        return strategies.parse(value)
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -54,18 +63,22 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     Raises
     ------
     Refused: a confound that the table does not have; fewer volumes than regressors.
+    InputError: the strategy needs volumes to be censored that stage filter did not censor.
     """
     from brainlm_data.tables import read_table, write_table
 
     recipe = Recipe.load(inputs["filter_recipe"])
+    chosen = strategies.resolve(config.strategy)
+    _check_censoring(chosen, inputs.facts("filter_recipe").get("CensorThresholdMm"))
     names, table = read_table(inputs["confounds"])
-    columns = _confounds(config.confounds, names, inputs["confounds"])
-    confounds = _filtered(np.nan_to_num(table[:, [names.index(c) for c in columns]]), recipe)
+    patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
+    columns = strategies.select(patterns, names, inputs["confounds"])
+    confounds, outside = _regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
     image: Any = nib.load(inputs["voxel_sample"])
     mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
     steps = recipe.n_volumes - recipe.dropped
     found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
-    if config.strategy == "ica":
+    if any(strategy.ica for strategy in chosen):
         voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
         if config.smooth_mm:
             size = float(nib.affines.voxel_sizes(image.affine).mean())
@@ -80,7 +93,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if noise.shape[1] + int((~noisy).sum()) >= steps:
         raise Refused(
             f"{inputs.meta['id']}: {noise.shape[1] + int((~noisy).sum())} regressors for {steps} volumes",
-            "fewer denoise.confounds or denoise.n_components",
+            "a smaller denoise.strategy, fewer denoise.confounds or denoise.n_components",
         )
     Regression.fit(noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
 
@@ -91,12 +104,17 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     _write_maps(outputs["ica_components"], found.z, mask, image.affine)
     _write_metrics(outputs["ica_metrics"], labels, features, found.variance, reasons)
     return {
-        "Strategy": config.strategy or "none",
+        "Strategy": "+".join(strategy.name for strategy in chosen),
+        "Text": [strategy.text.strip() for strategy in chosen],
+        "Citations": sorted({source for strategy in chosen for source in strategy.citations}),
+        "Ica": any(strategy.ica for strategy in chosen),
         "SmoothingFwhmMm": config.smooth_mm,
         "NumberOfComponents": len(labels),
         "NumberOfNoiseComponents": int(noisy.sum()),
         "VarianceRemovedShare": float(found.variance[noisy].sum()),
-        "Confounds": columns,
+        "Confounds": [name for name in columns if name not in outside],
+        "FurtherConfounds": strategies.select(config.confounds, names, inputs["confounds"]),
+        "ConfoundsOutsideBand": outside,
         "Converged": found.converged,
         "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
         "ica_metrics": COLUMNS,
@@ -110,15 +128,30 @@ def _filtered(x: Array, recipe: Recipe) -> Array:
     return high_pass(fill_censored(drop(x, recipe), recipe), recipe)
 
 
-def _confounds(wanted: list[str], names: list[str], path: Path) -> list[str]:
-    """Columns by name, `cosine*` for a family. Raises Refused where nothing matches."""
-    chosen: list[str] = []
-    for pattern in wanted:
-        matches = [n for n in names if n == pattern or (pattern.endswith("*") and n.startswith(pattern[:-1]))]
-        if not matches:
-            raise Refused(f"{path}: no column {pattern}", f"denoise.confounds may name: {', '.join(names[:12])}, ...")
-        chosen += [m for m in matches if m not in chosen]
-    return chosen
+def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
+    """Censoring lives in stage filter, before the filter; a strategy can only say what it needs."""
+    for strategy in chosen:
+        wanted = strategy.censor_fd_mm
+        if wanted is not None and (limit is None or limit > wanted):
+            raise InputError(
+                f"denoise.strategy: {strategy.name} needs filter.censor_fd_mm of {wanted:g} or less, not {limit}",
+                f"set filter.censor_fd_mm: {wanted:g}, or leave {strategy.name} out",
+            )
+
+
+def _regressors(values: Array, columns: list[str], recipe: Recipe, where: Path) -> tuple[Array, list[str]]:
+    """Confounds (steps, k) after E, C and H, without those outside the band, and the names of the latter.
+
+    Of a slow cosine the filter leaves little but round-off, which must not become a regressor.
+    """
+    empty = [name for name, column in zip(columns, values.T, strict=True) if np.isnan(column).all()]
+    if empty:
+        raise Refused(f"{where}: {', '.join(empty)} n/a in every volume", "a strategy without it")
+    raw = fill_censored(drop(np.nan_to_num(values), recipe), recipe)
+    kept = high_pass(raw, recipe)
+    before, after = np.linalg.norm(raw - raw.mean(0), axis=0), np.linalg.norm(kept, axis=0)
+    gone = (after <= LEFT * before) | (before <= 1e-9 * np.linalg.norm(raw, axis=0))
+    return kept[:, ~gone], [name for name, out in zip(columns, gone, strict=True) if out]
 
 
 def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe: Recipe, seed: int) -> aroma.Features:
@@ -173,27 +206,31 @@ def _write_metrics(
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    count = len(facts["Confounds"])
-    columns = f"{count} confound{'s' * (count > 1)}"
-    smoothed = f" (smoothed to {facts['SmoothingFwhmMm']:g} mm FWHM for this fit)" if facts["SmoothingFwhmMm"] else ""
-    if facts["Strategy"] == "none":
-        return (
-            f"{columns}, filtered as the data, regressed out; no ICA."
-            if count
-            else "No component and no confound was removed."
+    count = len(facts["FurtherConfounds"])
+    text = [] if facts["Strategy"] == "none" and count else list(facts["Text"])
+    if facts["Ica"]:
+        size = facts["SmoothingFwhmMm"]
+        smoothed = f" (smoothed to {size:g} mm FWHM for this fit)" if size else ""
+        text.append(
+            f"Of {facts['NumberOfComponents']} components of the filtered voxel sample{smoothed},"
+            f" {facts['NumberOfNoiseComponents']} were noise."
         )
-    return (
-        f"The filtered voxel sample{smoothed} was decomposed into {facts['NumberOfComponents']} independent components"
-        f" (Picard; Ablin et al., 2018); {facts['NumberOfNoiseComponents']} were classified as noise by ICA-AROMA's"
-        f" features and rule (Pruim et al., 2015) and removed non-aggressively{f' with {columns}' if count else ''}."
-    )
+    if count:
+        further = ", ".join(facts["FurtherConfounds"])
+        text.append(f"{count} further confound{'s' * (count > 1)} ({further}) were regressed out.")
+    if facts["Ica"] or facts["Confounds"]:
+        text.append(
+            "Regressors were filtered as the data and fitted jointly (Lindquist et al., 2019)"
+            + (", with the other components; only the noise part was subtracted." if facts["Ica"] else ".")
+        )
+    return " ".join(text)
 
 
 STAGE = Stage(
     name="denoise",
-    version=2,
+    version=3,
     level="recording",
-    summary="Find noise components by ICA and AROMA's rule; write the operator that removes them.",
+    summary="Find noise components by ICA and AROMA's rule; write the operator that removes them and confounds.",
     Config=Config,
     inputs=("voxel_sample", "sample_mask", "sample_probseg", "confounds", "motion_params", "filter_recipe"),
     outputs=("ica_mixing", "ica_components", "ica_metrics", "denoise_recipe"),

@@ -13,6 +13,7 @@ from brainlm_data.errors import Refused
 from brainlm_data.methods.operators import Recipe
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, filter
+from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 
@@ -47,7 +48,8 @@ def test_an_edge_beyond_nyquist_is_clamped_and_said(files: Files, high: float) -
 
 def test_censoring(files: Files) -> None:
     facts, _ = fitted.run(filter.STAGE, files, censor_fd_mm=0.4, high_hz=0.1, drop=5)
-    fd = [float(row.split("\t")[5].replace("n/a", "0")) for row in files["confounds"].read_text().splitlines()[1:]]
+    names, table = read_table(files["confounds"])
+    fd = table[:, names.index("framewise_displacement")]
     assert facts["Censored"] == [i for i, v in enumerate(fd) if v > 0.4 and i >= 5] and len(facts["Censored"]) > 2
     assert facts["Dropped"] == 5 and facts["EffectiveBand"] == [0.01, 0.1]
     text = filter.describe(facts)

@@ -1,0 +1,104 @@
+"""Nuisance time courses as fMRIPrep defines them; nipype's maths, on a matrix (voxels, T)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Voxels = NDArray[np.float32]
+MASKS = {"c": "CSF", "w": "WM", "a": "combined"}  # fMRIPrep's words, by the first letter of a column
+FEWEST = 50  # voxels of a tissue on a coarse grid, below which the threshold gives way
+
+
+def non_steady(mean: Array) -> int:
+    """Number of non-steady-state volumes at the start: nipype's rule, on the mean signal of the first 50 volumes."""
+    from nipype.algorithms.confounds import is_outlier
+
+    start = np.asarray(mean[:50], dtype=float)
+    if len(start) < 5 or not np.median(np.abs(start - np.median(start))) > 0:
+        return 0  # no spread to compare with
+    return int(is_outlier(start))
+
+
+def region(probability: Voxels, threshold: float) -> NDArray[np.bool_]:
+    """Voxels above the threshold; on a coarse grid few may be pure, then the 50 purest above one half."""
+    chosen = probability > threshold
+    if chosen.sum() < FEWEST:
+        chosen = probability > max(0.5, np.sort(probability)[-FEWEST] if len(probability) >= FEWEST else 0.5)
+    return chosen
+
+
+def dvars(data: Voxels) -> tuple[Array, Array]:
+    """(std_dvars, dvars), NaN for the first volume. Data are scaled to a median of 1000 as nipype does."""
+    scaled = data * np.float32(1000 / max(float(np.median(data)), 1e-6))
+    spread = np.subtract(*np.percentile(scaled, [75, 25], axis=1, method="lower")) / 1.349
+    moving = spread > 0
+    scaled, spread = scaled[moving], spread[moving]
+    centred = scaled - scaled.mean(1, keepdims=True)
+    auto = (centred[:, 1:] * centred[:, :-1]).sum(1) / np.maximum(
+        np.square(centred).sum(1), 1e-12
+    )  # AR(1), Yule-Walker
+    steps = np.sqrt(np.square(np.diff(scaled, axis=1), dtype=np.float64).mean(0))
+    expected = float((np.sqrt(2 * (1 - auto)) * spread).mean()) if len(spread) else np.nan
+    return np.concatenate([[np.nan], steps / expected]), np.concatenate([[np.nan], steps])
+
+
+def compcor_regions(data: Voxels, regions: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """Voxels by the first letter of fMRIPrep's columns: c (CSF), w (WM), a (both), t (the 2% most variable).
+
+    A mask of 10 voxels or fewer has no components.
+    """
+    # as nipype: spread after a quadratic trend, or drift would decide
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, data.shape[1]), 3))[0].astype(np.float32)
+    variance = (data - (data @ basis) @ basis.T).std(1)
+    found = {
+        "c": regions["csf"], "w": regions["white_matter"], "a": regions["csf"] | regions["white_matter"],
+        "t": variance >= np.percentile(variance, 98),
+    }  # fmt: skip
+    return {name: chosen for name, chosen in found.items() if chosen.sum() > 10}
+
+
+def compcor(data: Voxels, basis: Array, count: int | Literal["half"]) -> tuple[Array, Array, Array]:
+    """Principal time courses of voxels (n, T) after cosines are removed (Behzadi et al., 2007).
+
+    Parameters
+    ----------
+    basis: (T, k) orthonormal cosines. count: how many; half: as many as explain half of the variance (fMRIPrep's).
+
+    Returns
+    -------
+    courses (T, count) of unit norm, their singular values, and their shares of the variance.
+    """
+    centred = data - data.mean(1, keepdims=True, dtype=np.float64)
+    centred = centred - (centred @ basis) @ basis.T
+    spread = centred.std(1, keepdims=True)
+    centred = centred / np.where(spread > 0, spread, 1)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    share = values / max(values.sum(), 1e-30)
+    wanted = int(np.searchsorted(np.cumsum(share), 0.5)) + 1 if count == "half" else count
+    kept = slice(0, min(wanted, len(values) - 1))
+    parts = vectors[:, kept]
+    parts = parts * np.sign(parts[np.abs(parts).argmax(0), np.arange(parts.shape[1])])  # a sign that does not flip
+    return parts, np.sqrt(values[kept]), share[kept]
+
+
+def expanded(name: str, values: Array) -> dict[str, Array]:
+    """A column, its difference to the volume before (NaN first), and the squares of both, named as in fMRIPrep."""
+    derivative = np.concatenate([[np.nan], np.diff(values)])
+    return {
+        name: values,
+        f"{name}_derivative1": derivative,
+        f"{name}_power2": values**2,
+        f"{name}_derivative1_power2": derivative**2,
+    }
+
+
+def one_hot(prefix: str, flagged: NDArray[np.bool_]) -> dict[str, Array]:
+    """One column a flagged volume, 1 there and 0 elsewhere: `prefix00`, `prefix01`, ..."""
+    rows = np.eye(len(flagged))[flagged]
+    return {f"{prefix}{i:02d}": row for i, row in enumerate(rows)}
