@@ -109,6 +109,12 @@ ARTIFACTS: dict[str, Artifact] = {
     "keep_denoised": _rec("space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are"),
     "qc_metrics": _rec("desc-qc_metrics.json", "quality metrics of the recording"),
     "qc_page": _rec("desc-qc_report.html", "quality page of the recording, self-contained"),
+    # qcgroup
+    "qc_group_page": _all(
+        "qc.html", "quality of all recordings on one page: sortable, outliers marked, links to pages"
+    ),
+    "qc_group_table": _all("qc.tsv", "one row a recording: warnings, outliers and every quality metric"),
+    "qc_group_columns": _all("qc.json", "what the columns of qc.tsv are"),
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),

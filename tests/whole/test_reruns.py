@@ -18,7 +18,8 @@ FIGURES = {"figures"} | REPORT
 EVALUATE = {"evaluate"} | FIGURES
 TRAIN = {"train"} | EVALUATE
 COLLATE = {"collate"} | TRAIN
-QC = {"qc"} | COLLATE
+QCGROUP = {"qcgroup"}
+QC = {"qc"} | QCGROUP | COLLATE
 RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
 PARCELLATE = {"parcellate", "resample"} | QC
 DENOISE = {"denoise", "keep"} | PARCELLATE
@@ -47,6 +48,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "resample.hz": (None, RESAMPLE),
     "keep.images": (["preproc"], {"keep"}),
     "qc.pages": (False, QC),
+    "qcgroup.outlier_z": (9.0, QCGROUP),
     "collate.seed": (9, COLLATE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
@@ -110,6 +112,6 @@ def test_a_new_recording_disturbs_no_other(simulated: Run) -> None:
             "keep",
             "qc",
         )
-        assert jobs == dict.fromkeys(("anat", *recording, *COLLATE), 1)
+        assert jobs == dict.fromkeys(("anat", *recording, *QCGROUP, *COLLATE), 1)
     finally:
         shutil.rmtree(bids / "sub-09")
