@@ -166,6 +166,11 @@ def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
     return outdir / "work" / "listing" / level / f"{bundle}.json"
 
 
+def details_path(outdir: Path, stage: str, digest: str) -> Path:
+    """What a section says of single units of a bundle, named by its digest: it never changes under a running job."""
+    return outdir / "work" / "listing" / stage / f"{digest[:16]}.json"
+
+
 def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     """Log of one bundle's job."""
     return outdir / "work" / "logs" / stage / f"{bundle}.log"

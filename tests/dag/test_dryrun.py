@@ -85,6 +85,26 @@ def test_bad_input_is_one_line_before_any_job(tmp_path: Path, change: dict[str, 
         assert word in output
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("recording\tcomponent\n", ["overrides.tsv line 1: its columns are recording, component", "classification"]),
+        (
+            "recording\tcomponent\tclassification\nsub-03_task-rest\tica_00\taccepted\n",
+            ["overrides.tsv line 2: no recording 'sub-03_task-rest' in this dataset", "allowed: sub-0"],
+        ),
+    ],
+)
+def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[str]) -> None:
+    bids = write_bids(tmp_path / "bids")
+    (tmp_path / "overrides.tsv").write_text(text)
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "denoise": {"overrides": "overrides.tsv"}}
+    output = snakemake(tmp_path, config, "-n", check=False)
+    assert "Traceback" not in output
+    for word in words:
+        assert word in output
+
+
 def test_keep_needs_the_native_engine(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}

@@ -72,6 +72,16 @@ def test_every_stage_has_a_row() -> None:
     assert native == {key.split(".")[0] for key in RERUNS if "." in key}
 
 
+def test_an_override_reruns_the_recording_that_it_names(simulated: Run) -> None:
+    file = simulated.folder / "overrides.tsv"
+    file.write_text("recording\tcomponent\tclassification\n")
+    change = f"denoise={json.dumps({'overrides': str(file)})}"
+    assert simulated.planned("--config", change) == {}  # no row, nothing to do
+    file.write_text(file.read_text() + "sub-02_task-rest\tica_00\taccepted\n")
+    assert simulated.planned("--config", change) == dict.fromkeys(DENOISE, 1)
+    assert simulated.planned() == {}
+
+
 def test_comments_and_key_order_rerun_nothing(simulated: Run) -> None:
     file = simulated.folder / "reordered.yaml"
     keys = yaml.safe_load((ROOT / "config.yaml").read_text()) | simulated.config | {"outdir": str(simulated.outdir)}
