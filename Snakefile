@@ -27,7 +27,7 @@ except BrainLMError as error:
 rule all:
     input:
         dag["report"].manifests,
-        dag.manifests(dag.image_stages()),
+        dag.manifests([*dag.image_stages(), "qcgroup"]),
     localrule: True
 
 

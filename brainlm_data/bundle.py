@@ -207,7 +207,7 @@ def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, 
     for row in inputs.meta.get("recordings", []):
         files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
     digests = {name: look_up(path) for name, path in files.items()}
-    described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"}}
+    described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"} and not k.startswith("_")}
     plain = json.loads(json.dumps(described, sort_keys=True, default=str))
     for row in plain.get("recordings", []):
         row.pop("files")

@@ -110,7 +110,8 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     node = dag[arguments.stage]
     limit_threads(arguments.threads or node.threads)
     for bundle in dag.bundles[node.stage.level]:
-        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature())
+        signature = node.signature(argparse.Namespace(bundle=bundle))
+        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, signature)
         ids = [unit["id"] for unit in job.units]
         if arguments.recording and not set(arguments.recording) & set(ids):
             continue

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import paths, sidecar
+from brainlm_data import paths, sidecar, wiring
 from brainlm_data.config import General, validate
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.index import Index, read_index
@@ -80,8 +80,13 @@ class Node:
         return files
 
     def signature(self, wildcards: Any = None) -> str:
-        """The section, VERSION and names as canonical JSON: the rule's `params.cfg`, what makes a rerun happen."""
-        return self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
+        """The section, VERSION and names as canonical JSON: the rule's `params.cfg`, what makes a rerun happen.
+
+        With a digest of what the section's files say of this bundle's units, where they say something.
+        """
+        signature = self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
+        details = self.dag.details.get((self.stage.name, getattr(wildcards, "bundle", COHORT)), {})
+        return wiring.with_details(signature, details, self.dag.outdir, self.stage.name)
 
     def repairs(self, wildcards: Any = None) -> int:
         """How often outputs of this bundle were found damaged; one more than recorded while they are, so it reruns."""
@@ -116,6 +121,8 @@ class Dag:
         self.stages = {stage.name: stage for stage in of_engine(stages, self.config.preprocess.engine)}
         self._check_engine()
         self.producers = producers_of(list(self.stages.values()))
+        bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
+        self.details = wiring.details_of(list(self.stages.values()), self.config, self.index.ids, bundles)
         self._write_listings()
 
     def _check_engine(self) -> None:

@@ -98,6 +98,7 @@ class Index:
     subjects: tuple[Subject, ...]
     phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
     ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
+    ids: tuple[str, ...]  # every recording of the dataset, selected or not
 
 
 def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Index:
@@ -136,7 +137,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         )
     t1w = {k: RawFile(**v) for k, v in cached["t1w"].items()}
     subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s)) for s in sorted({r.subject for r in chosen}))
-    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]))
+    ids = tuple(r.id for r in recordings)
+    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids)
 
 
 def _some(values: Iterable[str | None]) -> str:

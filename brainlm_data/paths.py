@@ -109,6 +109,12 @@ ARTIFACTS: dict[str, Artifact] = {
     "keep_denoised": _rec("space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are"),
     "qc_metrics": _rec("desc-qc_metrics.json", "quality metrics of the recording"),
     "qc_page": _rec("desc-qc_report.html", "quality page of the recording, self-contained"),
+    # qcgroup
+    "qc_group_page": _all(
+        "qc.html", "quality of all recordings on one page: sortable, outliers marked, links to pages"
+    ),
+    "qc_group_table": _all("qc.tsv", "one row a recording: warnings, outliers and every quality metric"),
+    "qc_group_columns": _all("qc.json", "what the columns of qc.tsv are"),
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
@@ -158,6 +164,11 @@ def receipt_path(outdir: Path, stage: str, unit: str) -> Path:
 def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
     """Raw files of a bundle (path, size, mtime): what Snakemake watches instead of the raw files themselves."""
     return outdir / "work" / "listing" / level / f"{bundle}.json"
+
+
+def details_path(outdir: Path, stage: str, digest: str) -> Path:
+    """What a section says of single units of a bundle, named by its digest: it never changes under a running job."""
+    return outdir / "work" / "listing" / stage / f"{digest[:16]}.json"
 
 
 def log_path(outdir: Path, stage: str, bundle: str) -> Path:

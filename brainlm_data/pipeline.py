@@ -17,6 +17,7 @@ from brainlm_data.stages import (
     motion,
     parcellate,
     qc,
+    qcgroup,
     resample,
     sample,
     template,
@@ -38,5 +39,6 @@ STAGES: tuple[Stage, ...] = (
     resample.STAGE,
     keep.STAGE,
     qc.STAGE,
+    qcgroup.STAGE,
     collate.STAGE,
 )

@@ -8,7 +8,7 @@ methods text all read what they need from its `Stage` object.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +95,9 @@ class Stage:
     run: Callable[[Files, Files, Any], Facts]
     describe: Callable[[Facts], str]
     optional: tuple[str, ...] = field(default=())  # inputs that a recording may lack, outputs that it may not write
+    # (section, ids of all units) -> unit id -> meta: what a file that the section names says of single units. It joins
+    # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
+    by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
     engine: str | None = None  # the `preprocess.engine` that this stage belongs to; None: any
 
     def signature(self, config: StageConfig, names: Mapping[str, str] | None = None) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from brainlm_data import paths
+from brainlm_data import paths, sidecar
 from brainlm_data.bundle import Job
-from brainlm_data.config import section_from
+from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
 from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Stage
@@ -41,6 +43,46 @@ def reads_listing(stage: Stage) -> bool:
     return raw or (stage.level == "cohort" and any(paths.ARTIFACTS[n].level != "cohort" for n in stage.inputs))
 
 
+def details_of(
+    stages: Sequence[Stage], config: General, ids: Sequence[str], bundles: Mapping[str, str]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(stage, bundle) -> recording -> what the section's files say of it (`Stage.by_unit`); empty for nearly all.
+
+    `ids` are all recordings of the dataset, `bundles` the bundles of those that are selected.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for stage in stages:
+        said = stage.by_unit(getattr(config, stage.name), ids) if stage.by_unit else {}
+        for unit in said.keys() & bundles.keys():
+            found.setdefault((stage.name, bundles[unit]), {})[unit] = said[unit]
+    return found
+
+
+def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdir: Path, stage: str) -> str:
+    """The signature of a bundle, with a digest of what its section says of single units (`Stage.by_unit`).
+
+    The details themselves go into a file, because an argument of a command has a largest length.
+    """
+    if not details:
+        return signature
+    counted = {unit: {k: v for k, v in meta.items() if not k.startswith("_")} for unit, meta in details.items()}
+    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    sidecar.write_json(paths.details_path(outdir, stage, digest), details)
+    return json.dumps({**json.loads(signature), "details": digest}, sort_keys=True)
+
+
+def _units(listing: Mapping[str, Any], content: Mapping[str, Any], outdir: Path, stage: str) -> list[dict[str, Any]]:
+    """The listing's units, with what the section says of them in their meta."""
+    if "details" not in content:
+        return listing["units"]
+    path = paths.details_path(outdir, stage, content["details"])
+    try:
+        details = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"details {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    return [{**unit, "meta": {**unit["meta"], **details.get(unit["id"], {})}} for unit in listing["units"]]
+
+
 def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str, repairs: int = 0) -> Job:
     """The job of one rule, from its listing file alone (no index, no config.yaml).
 
@@ -69,4 +111,5 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
         else:
             bundles[upstream.name] = [bundle]
     section = section_from(content["config"], stage)
-    return Job(stage, section, content["names"], producers, outdir, bundle, listing["units"], bundles, repairs)
+    units = _units(listing, content, outdir, name)
+    return Job(stage, section, content["names"], producers, outdir, bundle, units, bundles, repairs)

@@ -7,12 +7,14 @@ import importlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.methods.overrides import USER
 from brainlm_data.quality import plots
 from brainlm_data.quality.measures import MEANINGS, Sample, censored, is_noise
 from brainlm_data.stage import Files
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 YELLOW, CYAN, RED = "#F0E442", "#56B4E9", "#D55E00"
+TITLE = 60  # characters of a rationale; a user's note may be long
 Figure = tuple[bytes, str]  # PNG, caption
 
 
@@ -150,17 +153,20 @@ def _components(
     if not count or not len(verdicts):
         return []
     chosen = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
+    by_hand = [i for i, reason in enumerate(verdicts["rationale"]) if str(reason).startswith(USER)]
+    largest, chosen = len(chosen), chosen + [i for i in by_hand if i not in chosen]
     maps = [plots.Volume(np.asarray(image.dataobj[..., i], dtype=np.float32), image.affine) for i in chosen]
     noise = is_noise(verdicts).tolist()
     titles = [
-        f"{name}: {verdict}" + (f" ({reason})" if isinstance(reason, str) and reason else "")
+        f"{name}: {verdict}" + (f" ({shorten(reason, TITLE)})" if isinstance(reason, str) and reason else "")
         for name, verdict, reason in verdicts[["component", "classification", "rationale"]].itertuples(index=False)
     ]
     png = plots.components(
         maps, np.nan_to_num(mixing[:, chosen]), [titles[i] for i in chosen], [noise[i] for i in chosen], metrics["tr_s"]
     )
+    also = f", and all {len(by_hand)} whose verdict the user set" if by_hand else ""
     caption = (
-        f"The {len(chosen)} largest of {len(verdicts)} components: z-map at its peak, time course, power spectrum."
+        f"The {largest} largest of {len(verdicts)} components{also}: z-map at its peak, time course, power spectrum."
         f" Orange: noise, removed ({metrics['n_ica_noise']} of all); green: kept."
     )
     return [(png, caption)]

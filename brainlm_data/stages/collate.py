@@ -42,13 +42,15 @@ class Exclude(StageConfig):
 
     def reason(self, row: dict[str, Any]) -> str:
         """Why a recording is excluded; empty where it is not."""
-        offsets = [row[key] for key in ("epi_offset_mm", "t1w_offset_mm") if key in row]
-        values = {**row, "offset_mm": max(offsets, default=np.nan), "seconds": row["n_volumes"] * row["tr_s"]}
+        offsets = [row.get("epi_offset_mm", np.nan), row.get("t1w_offset_mm", 0.0)]  # not every recording has a T1w
+        values = {**row, "offset_mm": float(np.max(offsets)), "seconds": row["n_volumes"] * row["tr_s"]}
         found = []
         for key, limit in self.model_dump().items():
             sign = -1 if key in {"median_tsnr", "coverage_mean", "seconds"} else 1
             value = values.get(key, np.nan)
-            if limit is not None and not sign * value <= sign * limit:  # NaN is not, either
+            if limit is not None and np.isnan(value):
+                found.append(f"{key} was not measured, collate.exclude.{key} is {limit:g}")
+            elif limit is not None and sign * value > sign * limit:
                 found.append(f"{key} {value:.3g} is {'above' if sign > 0 else 'below'} collate.exclude.{key} {limit:g}")
         return "; ".join(found)
 
@@ -232,7 +234,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=1,
+    version=2,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,

@@ -6,19 +6,21 @@ Components and confounds are filtered as the data are and fitted jointly; only t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainlm_data import strategies
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods import aroma
 from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
@@ -34,7 +36,9 @@ COLUMNS = {
     "max_motion_correlation": {"Description": "largest |r| with 36 motion terms, mean over random splits"},
     "variance_explained": {"Description": "share of the filtered sample's variance"},
     "classification": {"Levels": {"rejected": "noise", "accepted": "signal"}},
-    "rationale": {"Description": "AROMA's rules that hold: high_frequency, csf, motion"},
+    "rationale": {
+        "Description": "AROMA's rules that hold: high_frequency, csf, motion; user: set by hand, with the note"
+    },
 }
 
 
@@ -50,11 +54,26 @@ class Config(StageConfig):
     smooth_mm: float = Field(4.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; * ? [0-4] match")
     seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
+    # no part of the signature: its rows reach the recordings that they name, and rerun those alone
+    overrides: Path | None = Field(
+        None, exclude=True, description="TSV of verdicts set by hand: recording, component, classification, note"
+    )
 
     @field_validator("strategy", mode="before")
     @classmethod
     def _known(cls, value: Any) -> Any:
         return strategies.parse(value)
+
+    @model_validator(mode="after")
+    def _overrides_need_components(self) -> Config:
+        if self.overrides and not any(strategy.ica for strategy in strategies.resolve(self.strategy)):
+            raise ValueError("overrides need strategy: ica, without it there are no components")
+        return self
+
+
+def by_unit(config: Config, recordings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of `overrides`, by recording."""
+    return read_overrides(config.overrides, recordings) if config.overrides else {}
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -62,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     Raises
     ------
-    Refused: a confound that the table does not have; fewer volumes than regressors.
+    Refused: a confound or an overridden component that there is not; fewer volumes than regressors.
     InputError: the strategy needs volumes to be censored that stage filter did not censor.
     """
     from brainlm_data.tables import read_table, write_table
@@ -87,8 +106,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         count = None if config.n_components == "auto" else config.n_components
         found = decompose(data, count, config.seed)
     features = _features(inputs, found, mask, recipe, config.seed)
-    reasons = features.reasons()
-    noisy = np.array([bool(r) for r in reasons], dtype=bool)
+    labels = [f"ica_{i:02d}" for i in range(found.mixing.shape[1])]
+    noisy, reasons, by_hand = overridden(labels, features.reasons(), inputs.meta)
     noise = np.hstack([found.mixing[:, noisy], confounds])
     if noise.shape[1] + int((~noisy).sum()) >= steps:
         raise Refused(
@@ -97,12 +116,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         )
     Regression.fit(noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
 
-    labels = [f"ica_{i:02d}" for i in range(len(reasons))]
     whole = np.full((recipe.n_volumes, len(labels)), np.nan)
     whole[recipe.dropped :] = found.mixing
     write_table(outputs["ica_mixing"], labels, whole)
     _write_maps(outputs["ica_components"], found.z, mask, image.affine)
-    _write_metrics(outputs["ica_metrics"], labels, features, found.variance, reasons)
+    _write_metrics(outputs["ica_metrics"], labels, features, found.variance, noisy, reasons)
     return {
         "Strategy": "+".join(strategy.name for strategy in chosen),
         "Text": [strategy.text.strip() for strategy in chosen],
@@ -115,6 +133,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Confounds": [name for name in columns if name not in outside],
         "FurtherConfounds": strategies.select(config.confounds, names, inputs["confounds"]),
         "ConfoundsOutsideBand": outside,
+        **({"UserVerdicts": by_hand} if by_hand else {}),
         "Converged": found.converged,
         "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
         "ica_metrics": COLUMNS,
@@ -185,7 +204,12 @@ def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) ->
 
 
 def _write_metrics(
-    path: Path, labels: list[str], features: aroma.Features, variance: Array, reasons: list[str]
+    path: Path,
+    labels: list[str],
+    features: aroma.Features,
+    variance: Array,
+    noisy: NDArray[np.bool_],
+    reasons: list[str],
 ) -> None:
     import pandas as pd
 
@@ -197,7 +221,7 @@ def _write_metrics(
             "high_frequency_content": features.high_frequency,
             "max_motion_correlation": features.motion,
             "variance_explained": variance,
-            "classification": ["rejected" if r else "accepted" for r in reasons],
+            "classification": np.where(noisy, "rejected", "accepted"),
             "rationale": reasons,
         }
     )
@@ -214,6 +238,12 @@ def describe(facts: Facts) -> str:
         text.append(
             f"Of {facts['NumberOfComponents']} components of the filtered voxel sample{smoothed},"
             f" {facts['NumberOfNoiseComponents']} were noise."
+        )
+    by_hand = facts.get("UserVerdicts", {}).values()
+    if changed := [v["classification"] for v in by_hand if v["classification"] != v["automatic"]]:
+        text.append(
+            f"{len(changed)} verdict{'s' * (len(changed) > 1)} on components {'was' if len(changed) == 1 else 'were'}"
+            f" overridden by the user ({changed.count('accepted')} to signal, {changed.count('rejected')} to noise)."
         )
     if count:
         further = ", ".join(facts["FurtherConfounds"])
@@ -236,4 +266,5 @@ STAGE = Stage(
     outputs=("ica_mixing", "ica_components", "ica_metrics", "denoise_recipe"),
     run=run,
     describe=describe,
+    by_unit=by_unit,
 )

@@ -26,7 +26,7 @@ def run(raw: dict[str, Any]) -> tuple[Dag, dict[str, Any]]:
         node = dag[stage.name]
         for bundle in dag.bundles[stage.level]:
             wildcards = type("W", (), {"bundle": bundle})
-            job = load_job(STAGES, stage.name, dag.outdir, bundle, node.signature(), node.repairs(wildcards))
+            job = load_job(STAGES, stage.name, dag.outdir, bundle, node.signature(wildcards), node.repairs(wildcards))
             manifests[f"{stage.name}/{bundle}"] = run_bundle(job)
     return dag, manifests
 
@@ -63,6 +63,28 @@ def test_receipts_skip_what_is_done(bids: Path, tmp_path: Path, bundle_size: int
     run(raw(bids, tmp_path / "out", bundle_size=bundle_size, motion={"gain": 2}))
     assert sorted(CALLS) == ["collate", "motion sub-01_task-rest", "motion sub-02_task-rest"]
     assert (first.outdir / "card.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("bundle_size", [1, 3])
+def test_what_a_file_says_of_one_recording_reruns_that_one(bids: Path, tmp_path: Path, bundle_size: int) -> None:
+    config = raw(bids, tmp_path / "out", bundle_size=bundle_size)
+    first, manifests = run(config)
+    receipts = {p: p.stat().st_mtime_ns for p in (first.outdir / "work/receipts").rglob("*.json")}
+    marked = config | {"motion": {"marks": {"sub-02_task-rest": "x"}}}
+    again, _ = run(marked)
+    assert CALLS == ["motion sub-02_task-rest"]  # collate's inputs are the same bytes
+    changed = {p.stem for p, mtime in receipts.items() if p.stat().st_mtime_ns != mtime}
+    assert changed == {"sub-02_task-rest"}
+    planned = {b: again["motion"].signature(type("W", (), {"bundle": b})) for b in again.bundles["recording"]}
+    same = [b for b, signature in planned.items() if signature == first["motion"].signature()]
+    assert same == [b for b in planned if "sub-02_task-rest" not in manifests[f"motion/{b}"]["units"]]
+    run(marked)
+    assert CALLS == []
+    write_bids(bids, subjects=("01", "02", "03"))
+    run(marked)
+    assert CALLS == ["anat sub-03", "motion sub-03_task-rest", "collate"]  # keys with an underscore do not count
+    run(config)
+    assert CALLS == ["motion sub-02_task-rest"]
 
 
 def test_bundle_size_changes_no_bytes(bids: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class MotionConfig(StageConfig):
     gain: float = Field(1.0, description="multiplies")
     refuse: str = Field("", description="recording id to refuse")
     crash: str = Field("", description="file whose absence lets the second recording crash")
+    marks: dict[str, str] = Field({}, exclude=True, description="recording -> mark, as a file might say")
 
 
 class CollateConfig(StageConfig):
@@ -58,6 +59,7 @@ ANAT = Stage("anat", 1, "subject", "Anatomy.", AnatConfig, ("t1w",), ("t1w_prepr
 MOTION = Stage(
     "motion", 1, "recording", "Motion.", MotionConfig, ("bold", "t1w_preproc"), ("motion_params",), motion,
     lambda f: f"TR {f['RepetitionTime']} s.", optional=("t1w_preproc",),
+    by_unit=lambda config, ids: {i: {"mark": config.marks[i], "_at": len(ids)} for i in ids if i in config.marks},
 )  # fmt: skip
 COLLATE = Stage(
     "collate", 1, "cohort", "Gather.", CollateConfig, ("motion_params",), ("card",), collate, lambda f: "Gathered."

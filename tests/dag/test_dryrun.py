@@ -11,7 +11,7 @@ from tests.conftest import write_bids
 from tests.dag.snake import planned, snakemake
 
 PER_RECORDING = ("motion", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample", "qc")
-COHORT = ("template", "atlas", "collate", "train", "evaluate", "figures", "report")
+COHORT = ("template", "atlas", "qcgroup", "collate", "train", "evaluate", "figures", "report")
 
 TREES: dict[str, tuple[dict[str, Any], int, int]] = {
     # tree: (arguments of write_bids, subjects with a T1w, recordings)
@@ -33,13 +33,13 @@ def test_jobs_of_a_tree(tmp_path: Path, tree: str) -> None:
 def test_bundles_make_fewer_jobs(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids", subjects=("01", "02", "03", "04"), tasks=("rest", "nback"))
     jobs = planned(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "bundle_size": 4}, "preprocess")
-    assert jobs == dict.fromkeys(("template", "atlas"), 1) | dict.fromkeys(("anat", *PER_RECORDING), 2)
+    assert jobs == dict.fromkeys(COHORT[:3], 1) | dict.fromkeys(("anat", *PER_RECORDING), 2)
 
 
 def test_single_targets_and_selection(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids", tasks=("rest", "nback"))
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "select": {"task": ["rest"], "subject": ["02"]}}
-    assert planned(tmp_path, config, "preprocess") == dict.fromkeys(("template", "atlas", "anat", *PER_RECORDING), 1)
+    assert planned(tmp_path, config, "preprocess") == dict.fromkeys((*COHORT[:3], "anat", *PER_RECORDING), 1)
     for target, last in (("dataset", "collate"), ("train", "train"), ("evaluate", "evaluate"), ("figures", "figures")):
         jobs = planned(tmp_path, config, target)
         followers = COHORT[COHORT.index(last) + 1 :]
@@ -79,6 +79,26 @@ def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_before_any_job(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
     bids = write_bids(tmp_path / "bids")
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out")} | change
+    output = snakemake(tmp_path, config, "-n", check=False)
+    assert "Traceback" not in output
+    for word in words:
+        assert word in output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("recording\tcomponent\n", ["overrides.tsv line 1: its columns are recording, component", "classification"]),
+        (
+            "recording\tcomponent\tclassification\nsub-03_task-rest\tica_00\taccepted\n",
+            ["overrides.tsv line 2: no recording 'sub-03_task-rest' in this dataset", "allowed: sub-0"],
+        ),
+    ],
+)
+def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[str]) -> None:
+    bids = write_bids(tmp_path / "bids")
+    (tmp_path / "overrides.tsv").write_text(text)
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "denoise": {"overrides": "overrides.tsv"}}
     output = snakemake(tmp_path, config, "-n", check=False)
     assert "Traceback" not in output
     for word in words:

@@ -109,6 +109,21 @@ def test_thresholds_and_splits_change_no_byte_of_the_store(tmp_path: Path) -> No
     assert digest(tmp_path / "a" / "recordings.parquet") != digest(tmp_path / "b" / "recordings.parquet")
 
 
+def test_every_threshold_excludes() -> None:
+    row = {"mean_fd_mm": 0.3, "fd_over_05": 0.2, "median_tsnr": 40.0, "coverage_mean": 0.9, "epi_offset_mm": 1.0,
+           "t1w_offset_mm": 3.0, "n_volumes": 100, "tr_s": 2.0}  # fmt: skip
+    loose = {"mean_fd_mm": 0.3, "fd_over_05": 0.2, "median_tsnr": 40.0, "coverage_mean": 0.9, "offset_mm": 3.0}
+    assert collate.Exclude().reason(row) == "" == collate.Exclude(**loose, seconds=200.0).reason(row)
+    strict = {"mean_fd_mm": 0.2, "fd_over_05": 0.1, "median_tsnr": 50.0, "coverage_mean": 0.95, "offset_mm": 2.0}
+    for key, limit in {**strict, "seconds": 300.0}.items():
+        reason = collate.Exclude.model_validate({key: limit}).reason(row)
+        assert reason.startswith(key) and f"collate.exclude.{key} {limit:g}" in reason
+    no_epi = {key: value for key, value in row.items() if key != "epi_offset_mm"}
+    assert "offset_mm was not measured" in collate.Exclude(offset_mm=9.0).reason(no_epi)
+    no_t1w = {key: value for key, value in row.items() if key != "t1w_offset_mm"}
+    assert collate.Exclude(offset_mm=2.0).reason(no_t1w) == ""
+
+
 def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
     inputs = cohort(tmp_path)
     run(inputs, tmp_path / "a")
@@ -170,7 +185,7 @@ def test_golden(tmp_path: Path) -> None:
     """What is written has not changed, or VERSION has."""
     run(cohort(tmp_path), tmp_path / "out")
     store = open_store(tmp_path / "out" / "store.zarr")
-    assert collate.STAGE.version == 1
+    assert collate.STAGE.version == 2
     assert float(np.nansum(store["bold"].to_numpy())) == pytest.approx(-102.677, abs=1e-3)
     assert store.scaler is not None
     np.testing.assert_allclose(store.scaler.iqr, [1.266, 2.724, 3.802], atol=1e-3)

@@ -18,7 +18,8 @@ FIGURES = {"figures"} | REPORT
 EVALUATE = {"evaluate"} | FIGURES
 TRAIN = {"train"} | EVALUATE
 COLLATE = {"collate"} | TRAIN
-QC = {"qc"} | COLLATE
+QCGROUP = {"qcgroup"}
+QC = {"qc"} | QCGROUP | COLLATE
 RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
 PARCELLATE = {"parcellate", "resample"} | QC
 DENOISE = {"denoise", "keep"} | PARCELLATE
@@ -47,6 +48,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "resample.hz": (None, RESAMPLE),
     "keep.images": (["preproc"], {"keep"}),
     "qc.pages": (False, QC),
+    "qcgroup.outlier_z": (9.0, QCGROUP),
     "collate.seed": (9, COLLATE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
@@ -68,6 +70,16 @@ def test_a_key_reruns_its_stage_and_its_followers(simulated: Run, key: str) -> N
 def test_every_stage_has_a_row() -> None:
     native = {s.name for s in ALL_STAGES if s.Config.model_fields and s.engine != "fmriprep"}
     assert native == {key.split(".")[0] for key in RERUNS if "." in key}
+
+
+def test_an_override_reruns_the_recording_that_it_names(simulated: Run) -> None:
+    file = simulated.folder / "overrides.tsv"
+    file.write_text("recording\tcomponent\tclassification\n")
+    change = f"denoise={json.dumps({'overrides': str(file)})}"
+    assert simulated.planned("--config", change) == {}  # no row, nothing to do
+    file.write_text(file.read_text() + "sub-02_task-rest\tica_00\taccepted\n")
+    assert simulated.planned("--config", change) == dict.fromkeys(DENOISE, 1)
+    assert simulated.planned() == {}
 
 
 def test_comments_and_key_order_rerun_nothing(simulated: Run) -> None:
@@ -110,6 +122,6 @@ def test_a_new_recording_disturbs_no_other(simulated: Run) -> None:
             "keep",
             "qc",
         )
-        assert jobs == dict.fromkeys(("anat", *recording, *COLLATE), 1)
+        assert jobs == dict.fromkeys(("anat", *recording, *QCGROUP, *COLLATE), 1)
     finally:
         shutil.rmtree(bids / "sub-09")

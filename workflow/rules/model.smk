@@ -1,4 +1,30 @@
-# The whole cohort: store, model, tables, figures, report.
+# The whole cohort: quality, store, model, tables, figures, report.
+
+
+rule qcgroup:
+    input:
+        unpack(dag["qcgroup"].inputs),
+    output:
+        manifest=dag["qcgroup"].manifest,
+        page=report(
+            dag["qcgroup"].file("qc_group_page"),
+            category="quality",
+            caption="../report/qcgroup.rst",
+        ),
+        table=dag["qcgroup"].file("qc_group_table"),
+        columns=dag["qcgroup"].file("qc_group_columns"),
+    log:
+        dag["qcgroup"].log,
+    container:
+        dag.config.container
+    threads: dag["qcgroup"].threads
+    resources:
+        mem_mb=2000,
+    params:
+        cfg=dag["qcgroup"].signature,
+        repairs=dag["qcgroup"].repairs,
+    shell:
+        dag.command("qcgroup")
 
 
 rule collate:

@@ -3,7 +3,7 @@
 
 rule preprocess:
     input:
-        dag.manifests(dag.image_stages()),
+        dag.manifests([*dag.image_stages(), "qcgroup"]),
     localrule: True
 
 

@@ -1,0 +1,114 @@
+"""Verdicts on components that a person sets by hand: the table, and what it does to the automatic ones."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.errors import InputError, Refused
+
+NEEDED, OPTIONAL = ("recording", "component", "classification"), ("note",)
+VERDICTS = ("accepted", "rejected")
+USER = "user"  # begins the rationale of a verdict that was set by hand
+
+
+def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of each recording that has some.
+
+    Parameters
+    ----------
+    path: TSV with the columns recording, component, classification and, if wanted, note.
+    recordings: ids of the dataset.
+
+    Returns
+    -------
+    recording -> {"overrides": rows in the order of components, "_overrides_at": where they stand, for messages}.
+
+    Raises
+    ------
+    InputError: no such table, or a row that cannot be meant; names file, line and what is allowed.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = [
+                [cell.strip() for cell in line] for line in csv.reader(stream, "excel-tab", quoting=csv.QUOTE_NONE)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"denoise.overrides: {path}: {error}", "give a tab-separated table, or null") from error
+    header = lines[0] if lines else []
+    if not set(NEEDED) <= set(header) or not set(header) <= {*NEEDED, *OPTIONAL}:
+        found = ", ".join(header) or "none"
+        raise InputError(
+            f"{path} line 1: its columns are {found}", f"columns: {', '.join(NEEDED)} and, if wanted, note"
+        )
+    known, places = set(recordings), {}
+    rows: dict[str, dict[str, dict[str, str]]] = {}
+    for number, cells in enumerate(lines[1:], start=2):
+        if not any(cells):
+            continue
+        row = dict(zip(header, cells, strict=False))
+        where, name, component = f"{path} line {number}", row.get("recording", ""), row.get("component", "")
+        if name not in known:
+            close = get_close_matches(name, recordings, 3, 0) or list(recordings[:3])
+            raise InputError(f"{where}: no recording {name!r} in this dataset", f"allowed: {', '.join(close)}, ...")
+        if row.get("classification") not in VERDICTS:
+            raise InputError(
+                f"{where}: classification {row.get('classification', '')!r}", f"allowed: {', '.join(VERDICTS)}"
+            )
+        if not component or component in rows.get(name, {}):
+            again = f"component {component} of {name} a second time" if component else "no component"
+            raise InputError(f"{where}: {again}", "one row a component, as ica_03")
+        note = row.get("note", "")
+        rows.setdefault(name, {})[component] = {
+            "component": component,
+            "classification": row["classification"],
+            "note": "" if note == "n/a" else note,
+        }
+        places[name, component] = number
+    return {
+        name: {
+            "overrides": [found[component] for component in sorted(found)],
+            "_overrides_at": {component: f"{path} line {places[name, component]}" for component in found},
+        }
+        for name, found in rows.items()
+    }
+
+
+def overridden(
+    labels: Sequence[str], reasons: Sequence[str], meta: Mapping[str, Any]
+) -> tuple[NDArray[np.bool_], list[str], dict[str, dict[str, str]]]:
+    """Automatic verdicts with those of a person in their place.
+
+    Parameters
+    ----------
+    labels, reasons: names of the components, and why each is noise; empty where it is not.
+    meta: of the recording, with the rows of `read_overrides` where there are some.
+
+    Returns
+    -------
+    (components,) true where it is noise; the rationale of each; by component, what was set and what it replaced.
+
+    Raises
+    ------
+    Refused: a component that the recording does not have.
+    """
+    noise, rationale = np.array([bool(r) for r in reasons], dtype=bool), list(reasons)
+    by_hand: dict[str, dict[str, str]] = {}
+    for row in meta.get("overrides", []):
+        name = row["component"]
+        if name not in labels:
+            where = meta.get("_overrides_at", {}).get(name, "denoise.overrides")
+            allowed = f"allowed: {labels[0]} to {labels[-1]}" if labels else "it has no components"
+            raise Refused(f"{where}: {meta['id']} has no component {name}", allowed)
+        place = list(labels).index(name)
+        automatic = "rejected" if noise[place] else "accepted"
+        by_hand[name] = {**row, "automatic": automatic, "automatic_rationale": reasons[place]}
+        noise[place] = row["classification"] == "rejected"
+        rationale[place] = f"{USER}: {row['note']}" if row["note"] else USER
+    return noise, rationale, by_hand

@@ -1,0 +1,78 @@
+"""qcgroup: every recording's quality metrics in one table and on one page, outliers marked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from brainlm_data.sidecar import write_json
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+class Config(StageConfig):
+    """The group page and its table. Marks exclude nothing; `collate.exclude` does."""
+
+    outlier_z: float = Field(
+        3.5, gt=0, description="mark a metric this many robust standard deviations from the median"
+    )
+    within_task: bool = Field(True, description="compare recordings of the same task; false: all with all")
+    max_rows: int = Field(5000, ge=1, description="recordings on the page, most marks first; qc.tsv has every one")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the table, the meaning of its columns, and the page; also where every recording was refused."""
+    from brainlm_data.quality import group
+
+    rows = [_row(recording, Path(inputs.meta["outdir"])) for recording in inputs.meta["recordings"]]
+    cohort = group.Cohort.of(rows, config.outlier_z, config.within_task)
+    cohort.table().to_csv(outputs["qc_group_table"], sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    write_json(outputs["qc_group_columns"], cohort.columns())
+    from brainlm_data.quality.group_page import page
+
+    outputs["qc_group_page"].write_text(page(cohort, config.max_rows))
+    return {
+        "Recordings": len(cohort.done),
+        "Refused": len(cohort.refused),
+        "RecordingsWithWarnings": sum(bool(row["warnings"]) for row in cohort.done),
+        "RecordingsWithOutliers": int(cohort.outliers.any(1).sum()),
+        "OutlierZ": config.outlier_z,
+        "WithinTask": config.within_task,
+    }
+
+
+def _row(recording: dict[str, Any], outdir: Path) -> dict[str, Any]:
+    """A recording: its names, what became of it, its page below outdir, its metrics and its warnings."""
+    row = {key: recording[key] for key in ("id", "subject", "session", "task", "run", "status", "reason")}
+    files = recording["files"]
+    metrics: dict[str, Any] = {}
+    if recording["status"] == "done":
+        metrics = json.loads(Path(files["qc_metrics"]).read_text())
+    page = Path(files["qc_page"]).relative_to(outdir).as_posix() if metrics and "qc_page" in files else ""
+    return {**row, "page": page, "warnings": metrics.pop("warnings", []), "metrics": metrics}
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    among = "recordings of the same task" if facts["WithinTask"] else "all recordings"
+    return (
+        f"Quality metrics were compared among {among}: those more than {facts['OutlierZ']:g} robust standard deviations"
+        f" (median and MAD; Iglewicz & Hoaglin, 1993) from the median were marked, in {facts['RecordingsWithOutliers']}"
+        f" of {facts['Recordings']} recordings; {facts['RecordingsWithWarnings']} had a warning."
+    )
+
+
+STAGE = Stage(
+    name="qcgroup",
+    version=1,
+    level="cohort",
+    summary="Compare the quality of all recordings on one page and in one table; mark outliers.",
+    Config=Config,
+    inputs=("qc_metrics", "qc_page"),
+    outputs=("qc_group_page", "qc_group_table", "qc_group_columns"),
+    run=run,
+    describe=describe,
+    optional=("qc_page",),
+)

@@ -1,0 +1,161 @@
+"""The group page and table over cohorts of any size."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from brainlm_data.quality.group import robust_z
+from brainlm_data.stage import Files
+from brainlm_data.stages import qcgroup
+from brainlm_data.stages.qcgroup import Config
+
+OUTPUTS = {"qc_group_page": "qc.html", "qc_group_table": "qc.tsv", "qc_group_columns": "qc.json"}
+
+
+def cohort(folder: Path, count: int, pages: bool = True, **changes: dict[str, Any]) -> Files:
+    """Recordings with plausible metrics, two tasks in turn; `sub0007={...}` changes the metrics of one."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        subject, task = f"{number:04d}", ("rest", "wm")[number % 2]
+        name = f"sub-{subject}_task-{task}"
+        func = folder / "derivatives" / f"sub-{subject}" / "func"
+        func.mkdir(parents=True)
+        files = {"qc_metrics": func / f"{name}_desc-qc_metrics.json"}
+        if pages:
+            files["qc_page"] = func / f"{name}_desc-qc_report.html"
+        metrics = {
+            "n_volumes": 110 + 50 * (task == "wm"), "tr_s": 2.0, "mean_fd_mm": 0.2 + 0.02 * rng.standard_normal(),
+            "median_tsnr": 60 + 30 * (task == "wm") + 3 * rng.standard_normal(), "coverage_min": 1.0,
+            "n_missing_parcels": 0, "n_ica": int(rng.integers(18, 23)), "epi_r2": 0.8 + 0.02 * rng.standard_normal(),
+            "warnings": [],
+        }  # fmt: skip
+        metrics |= changes.get(f"sub{subject}", {})
+        files["qc_metrics"].write_text(json.dumps({k: v for k, v in metrics.items() if v is not None}))
+        rows.append({"id": name, "prefix": "", "subject": subject, "session": None, "task": task, "run": None,
+                     "phenotypes": {}, "status": "done", "reason": "", "methods": {},
+                     "files": {k: str(v) for k, v in files.items()}})  # fmt: skip
+    return Files({}, {"recordings": rows, "outdir": str(folder)})
+
+
+def refuse(inputs: Files, row: int, reason: str) -> None:
+    inputs.meta["recordings"][row] |= {"status": "refused", "reason": reason, "files": {}}
+
+
+def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], pd.DataFrame, str]:
+    folder = Path(inputs.meta["outdir"])
+    outputs = Files({name: folder / file for name, file in OUTPUTS.items()}, inputs.meta)
+    facts = qcgroup.STAGE.run(inputs, outputs, Config(**section))
+    table = pd.read_csv(outputs["qc_group_table"], sep="\t", na_values=["n/a"], dtype={"subject": str})
+    described = json.loads(outputs["qc_group_columns"].read_text())
+    assert set(described) == set(table.columns) and all(entry["Description"] for entry in described.values())
+    assert qcgroup.STAGE.describe(facts).endswith(".")
+    return facts, table.set_index("id"), outputs["qc_group_page"].read_text()
+
+
+def test_outliers_warnings_and_refusals(tmp_path: Path) -> None:
+    inputs = cohort(
+        tmp_path,
+        24,
+        sub0004={"mean_fd_mm": 0.9, "warnings": ["mean_fd_mm 0.9 is above 0.5: strong <head> motion"]},
+        sub0009={"coverage_min": 0.4, "n_missing_parcels": 3, "epi_r2": None},
+    )
+    refuse(inputs, 6, "sub-0006_bold.nii.gz: truncated -> copy it <again>")
+    facts, table, html = run(inputs)
+    assert (facts["Recordings"], facts["Refused"], facts["RecordingsWithWarnings"]) == (23, 1, 1)
+    assert table.loc["sub-0004_task-rest", ["n_warnings", "n_outliers", "outliers"]].tolist() == [1, 1, "+mean_fd_mm"]
+    assert table.loc["sub-0009_task-wm", "outliers"] == "-coverage_min +n_missing_parcels"
+    assert np.isnan(table.loc["sub-0009_task-wm", "epi_r2"]) and "n/a" in html
+    assert facts["RecordingsWithOutliers"] == 2  # a longer task with more signal is no outlier
+    assert table.loc["sub-0006_task-rest", ["status", "reason"]].tolist() == [
+        "refused", "sub-0006_bold.nii.gz: truncated -> copy it <again>",
+    ]  # fmt: skip
+    assert np.isnan(table.loc["sub-0006_task-rest", "mean_fd_mm"])
+    for text in (
+        'href="derivatives/sub-0004/func/sub-0004_task-rest_desc-qc_report.html"', "strong &lt;head&gt; motion",
+        "truncated -&gt; copy it &lt;again&gt;", "mean_fd_mm is above 0.5", '<td class="o w" title="z +',
+        "collate.exclude",
+    ):  # fmt: skip
+        assert text in html, text
+    rows = html.split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]
+    assert len(rows) == 23 and "sub-0004" in rows[0] and "sub-0009" in rows[1]  # most marks first
+
+
+def test_page_is_one_file(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path, 12)
+    _, _, html = run(inputs)
+    assert not re.findall(r'(?:src|href)="(?!data:|#|derivatives/)', html)
+    assert "<link" not in html and "@import" not in html and "url(" not in html
+    (png,) = re.findall(r'base64,([^"]+)"', html)
+    assert Image.open(io.BytesIO(base64.b64decode(png))).width > 800
+    assert run(inputs)[2] == html  # same bytes
+    heads = html.split("<thead>")[1].split("</tr>")[0].count("<th")
+    assert {row.count("<td") for row in html.split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]} == {heads}
+
+
+def test_tasks_may_be_compared_with_each_other(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path, 30, sub0001={"median_tsnr": 60.0})  # usual at rest, not in this task
+    facts, table, _ = run(inputs)
+    assert table.loc["sub-0001_task-wm", "outliers"] == "-median_tsnr" and facts["WithinTask"]
+    facts, table, html = run(inputs, within_task=False)
+    assert pd.isna(table.loc["sub-0001_task-wm", "outliers"]) and "from the median of all recordings" in html
+    assert "among all recordings" in qcgroup.STAGE.describe(facts)
+
+
+def test_one_recording_and_none(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path, 1, pages=False)
+    _, table, html = run(inputs)
+    assert len(table) == 1 and table["n_outliers"].tolist() == [0]
+    assert "Quality of 1 recording<" in html and "were not compared" in html
+    assert table["page"].isna().all() and "<td>sub-0000_task-rest<td>" in html  # no pages, no links
+    refuse(inputs, 0, "no TR")
+    facts, table, html = run(inputs)
+    assert facts["Recordings"] == 0 and table["reason"].tolist() == ["no TR"]
+    assert "no TR" in html and "<script" not in html and "<img" not in html
+
+
+def test_thousands_of_recordings(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path, 2000)
+    facts, table, html = run(inputs)
+    assert len(table) == 2000 and len(html) < 700_000
+    assert facts["RecordingsWithOutliers"] < 60  # of 2,000 with four Gaussian metrics: 0.2% are expected
+    _, table, html = run(inputs, max_rows=50)
+    assert len(table) == 2000 and html.count("<td><a ") == 50 and "50 recordings with most marks of 2000" in html
+
+
+def test_robust_z() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(5, 2, 100_000)
+    z = robust_z(np.stack([x, 1000 + x * 1e-3], 1))
+    np.testing.assert_allclose(z[:, 0], (x - 5) / 2, atol=0.05)
+    assert np.abs(z[:, 1]).max() < 0.01  # a difference of no consequence
+    mostly = np.r_[np.ones(20), 0.5][:, None]  # MAD is 0
+    assert np.abs(robust_z(mostly)[:20]).max() == 0 and robust_z(mostly)[20, 0] < -3.5
+    assert (robust_z(np.zeros((9, 1))) == 0).all()
+    assert np.isnan(robust_z(np.arange(7.0)[:, None])).all()  # too few
+
+
+@pytest.mark.parametrize("section", [{"outlier_z": 0}, {"max_rows": 0}, {"rows": 3}])
+def test_impossible_sections(section: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Config(**section)
+
+
+def test_golden(tmp_path: Path) -> None:
+    """What stands out has not changed, or VERSION has."""
+    _, table, _ = run(cohort(tmp_path, 200), outlier_z=2.5)
+    assert qcgroup.STAGE.version == 1
+    assert table["outliers"].value_counts().to_dict() == GOLDEN
+
+
+GOLDEN = {"-mean_fd_mm": 2, "+mean_fd_mm": 1, "+median_tsnr": 1, "-epi_r2": 1, "+epi_r2": 1}
