@@ -7,7 +7,6 @@ from snakemake.utils import min_version
 
 from brainlm_data.dag import Dag
 from brainlm_data.errors import BrainLMError
-from brainlm_data.lock import hold
 from brainlm_model.stages import ALL_STAGES
 
 min_version("9.27")

@@ -103,7 +103,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     try:
         inputs = _inputs(job, unit, upstream)
     except Refused as refusal:
-        return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+        return _refused(job, unit, refusal)
     signature = job.stage.signature(job.config, job.names)
     digests = _input_digests(job, inputs, upstream)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
@@ -112,14 +112,34 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
         entry = receipt["entry"]
     else:
+        if job.stage.level == "cohort":
+            _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
         try:
             entry = _execute(job, unit, inputs, digests)
         except Refused as refusal:
             if job.stage.level == "cohort":
                 raise
-            return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+            return _refused(job, unit, refusal)
         sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
+
+
+def _refused(job: Job, unit: Mapping[str, Any], refusal: Refused) -> dict[str, Any]:
+    """The entry of a unit that cannot be processed; what an earlier config made of it is removed."""
+    _forget(job, unit)
+    return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+
+
+def _forget(job: Job, unit: Mapping[str, Any]) -> None:
+    """Remove the unit's outputs of an earlier run, and its receipt."""
+    receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
+    for output in read_receipt(receipt_file).get("entry", {}).get("outputs", {}).values():
+        path = job.outdir / output["path"]
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    receipt_file.unlink(missing_ok=True)
 
 
 def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -138,6 +158,8 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
         artifact = paths.ARTIFACTS[name]
         if name in unit["raw"]:
             found[name] = Path(unit["raw"][name])
+            if not found[name].exists():
+                raise Refused(f"{found[name]}: there is no such file", "fetch its content: datalad get, git annex get")
         elif name not in job.producers:
             continue  # a raw file that this unit does not have
         elif job.stage.level != "cohort" or artifact.level == "cohort":
@@ -207,6 +229,10 @@ def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, 
     for row in inputs.meta.get("recordings", []):
         files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
     digests = {name: look_up(path) for name, path in files.items()}
+    for name, path in files.items():  # facts travel in sidecars: another grand mean beside the same series is a change
+        beside = sidecar.sidecar_path(Path(path))
+        if str(beside) in known and beside != Path(path):
+            digests[f"{name}.json"] = look_up(str(beside))
     described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"} and not k.startswith("_")}
     plain = json.loads(json.dumps(described, sort_keys=True, default=str))
     for row in plain.get("recordings", []):

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import BrainLMError, ConfigError
+from brainlm_data.errors import BrainLMError, ConfigError, InputError
+from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Stage
 
 
@@ -70,7 +71,7 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         by_hand.add_argument("--bids-dir", type=Path, help="BIDS dataset (bids_dir)")
         by_hand.add_argument("--outdir", type=Path, help="where everything is written (outdir)")
         by_hand.add_argument(
-            "--recording", nargs="+", default=[], metavar="ID", help="only these recordings or subjects"
+            "--recording", nargs="+", default=[], metavar="ID", help="only the bundles of these recordings or subjects"
         )
         by_hand.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="filter.high_hz=0.02 ...")
         sub.add_argument("--threads", type=int, help="numerical threads (default: config)")
@@ -96,6 +97,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
     from brainlm_data.bundle import run_bundle
     from brainlm_data.dag import Dag
+    from brainlm_data.pipeline import MODEL_SECTIONS
     from brainlm_data.wiring import load_job, of_engine
 
     if arguments.bundle:
@@ -106,9 +108,16 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         )
         run_bundle(job, arguments.workers)
         return
-    dag = Dag(read_config(arguments), stages)
+    known = {stage.name for stage in stages}
+    raw = {k: v for k, v in read_config(arguments).items() if k in known or k not in MODEL_SECTIONS}
+    dag = Dag(raw, stages)
     node = dag[arguments.stage]
     limit_threads(arguments.threads or node.threads)
+    possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
+    if unknown := sorted(set(arguments.recording or ()) - possible):
+        raise InputError(
+            f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
+        )
     for bundle in dag.bundles[node.stage.level]:
         signature = node.signature(argparse.Namespace(bundle=bundle))
         job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, signature)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
 from brainlm_data.errors import ConfigError
 from brainlm_data.index import Select
@@ -31,6 +31,14 @@ class General(StageConfig):
     threads: int = Field(
         1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes"
     )
+
+    @field_validator("outdir", "bids_dir", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not str(value).strip():
+            raise ValueError("must not be empty")
+        return value
+
     container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
     select: Select = Field(default_factory=Select, description="which recordings to process")
     preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")

@@ -6,19 +6,18 @@ are manifests, one per stage and bundle (docs/decisions/manifests.md says why).
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from brainlm_data import paths, sidecar, wiring
+from brainlm_data import listing, paths, sidecar, wiring
 from brainlm_data.config import General, validate
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.index import Index, read_index
+from brainlm_data.lock import hold
 from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
@@ -89,7 +88,10 @@ class Node:
         return wiring.with_details(signature, details, self.dag.outdir, self.stage.name)
 
     def repairs(self, wildcards: Any = None) -> int:
-        """How often outputs of this bundle were found damaged; one more than recorded while they are, so it reruns."""
+        """How often this bundle was found not to be what the config asks for; one more while it is so, and it reruns.
+
+        That is: an output is missing or changed, or the stage was run by hand with other values.
+        """
         path = paths.manifest_path(self.dag.outdir, self.stage.name, getattr(wildcards, "bundle", COHORT))
         if not path.exists():
             return 0
@@ -97,7 +99,10 @@ class Node:
             manifest = read_manifest(path)
         except InputError:
             return -1  # a damaged manifest
-        whole = all(outputs_hold(entry, self.dag.outdir, digests=True) for entry in manifest["units"].values())
+        whole = manifest.get("signature") == self.stage.signature(
+            self.dag.section(self.stage), self.dag.names_of(self.stage)
+        )
+        whole &= all(outputs_hold(entry, self.dag.outdir, digests=True) for entry in manifest["units"].values())
         return int(manifest["repairs"]) + (0 if whole else 1)
 
 
@@ -123,7 +128,7 @@ class Dag:
         self.producers = producers_of(list(self.stages.values()))
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index.ids, bundles)
-        self._write_listings()
+        listing.write(self)
 
     def _check_engine(self) -> None:
         """What is asked for must be something that the engine does."""
@@ -213,6 +218,16 @@ class Dag:
                 found[upstream.name] = [bundle]
         return found
 
+    def begin(self) -> TextIO:
+        """Lock the outdir for this process and note what was asked for, which `brainlm-data verify` compares with."""
+        lock = hold(self.outdir)
+        asked = {
+            name: json.loads(self[name].stage.signature(self.section(s), self.names_of(s)))
+            for name, s in self.stages.items()
+        }
+        listing.write_changed(paths.asked_path(self.outdir), asked)
+        return lock
+
     def outcome(self) -> str:
         """What became of the recordings, in words: how many went through, and why others did not."""
         found = [paths.manifest_path(self.outdir, "resample", bundle) for bundle in self.bundles["recording"]]
@@ -239,51 +254,3 @@ class Dag:
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""
         return [manifest for name in stages for manifest in self[name].manifests]
-
-    def _write_listings(self) -> None:
-        """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
-        by_bundle: dict[tuple[Level, str], list[dict[str, Any]]] = {}
-        for r in self.index.recordings:
-            facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
-            meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
-            unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
-                    "raw": {"bold": r.bold.path}, "stat": asdict(r.bold)}  # fmt: skip
-            by_bundle.setdefault(("recording", self.recording_bundle(r.id, r.subject)), []).append(unit)
-        for s in self.index.subjects:
-            if s.t1w:
-                subject = s.id.removeprefix("sub-")
-                unit = {"id": s.id, "prefix": s.prefix, "subject": subject, "meta": {"subject": subject},
-                        "raw": {"t1w": s.t1w.path}, "stat": asdict(s.t1w)}  # fmt: skip
-                by_bundle.setdefault(("subject", self.bundle_of[s.id]), []).append(unit)
-        rows = [
-            {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
-             "phenotypes": self.index.phenotypes.get(r.subject, {})}
-            for r in self.index.recordings
-        ]  # fmt: skip
-        cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
-        by_bundle["cohort", COHORT] = [cohort]
-        for (level, bundle), units in by_bundle.items():
-            listing = {"units": units, "subject_bundles": self._subject_bundles.get(bundle, [])}
-            if level == "cohort":
-                listing["bundles"] = self.bundles
-            _write_changed(paths.listing_path(self.outdir, level, bundle), listing)
-        _write_changed(self.outdir / "derivatives" / "dataset_description.json", self._description())
-
-    def _description(self) -> dict[str, Any]:
-        """dataset_description.json of the derivatives, as BIDS-Derivatives asks for."""
-        raw = self.config.bids_dir / "dataset_description.json"
-        source = json.loads(raw.read_text()) if raw.exists() else {}
-        return {
-            "Name": f"{source.get('Name', self.config.bids_dir.name)}: parcel series and what led to them",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
-            "SourceDatasets": [{key: source[key] for key in ("DatasetDOI", "Name") if key in source}],
-            "License": source.get("License", "that of the source dataset"),
-        }
-
-
-def _write_changed(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON only where the content is not there already, so that mtimes mean something."""
-    if not path.exists() or json.loads(path.read_text()) != content:
-        sidecar.write_json(path, content)

@@ -63,7 +63,7 @@ class RawFile:
     @classmethod
     def of(cls, path: Path) -> RawFile:
         """Path, size and mtime of a file."""
-        stat = path.stat()
+        stat = path.stat() if path.exists() else path.lstat()  # a link whose content was not fetched is refused later
         return cls(str(path), stat.st_size, stat.st_mtime_ns)
 
 
@@ -119,7 +119,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
     key = _listing_key(bids_dir)
-    cached = json.loads(cache.read_text()) if cache and cache.exists() else {}
+    cached = _cached(cache) if cache else {}
     if cached.get("key") != key:
         cached = {"key": key, **_scan(bids_dir)}
         if cache:
@@ -141,6 +141,14 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
     return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids)
 
 
+def _cached(file: Path) -> dict[str, Any]:
+    """The cache; empty where there is none or it is damaged."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 def _some(values: Iterable[str | None]) -> str:
     distinct = sorted({str(v) for v in values})
     return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
@@ -155,7 +163,8 @@ def _listing_key(bids_dir: Path) -> str:
         )
         for name in sorted(files):
             if name.endswith((".nii", ".nii.gz", ".json", ".tsv")):
-                stat = os.stat(os.path.join(folder, name))
+                path = os.path.join(folder, name)
+                stat = os.stat(path) if os.path.exists(path) else os.lstat(path)  # a link to nothing: not fetched yet
                 hasher.update(f"{folder}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return hasher.hexdigest()
 
@@ -170,14 +179,17 @@ def _scan(bids_dir: Path) -> dict[str, Any]:
     if table.empty:
         return {"recordings": [], "t1w": {}, "phenotypes": {}, "ignored": []}
     nifti = table[table.ext.isin([".nii", ".nii.gz"])].sort_values("path")
-    recordings, ignored = [], []
+    recordings, ignored, names = [], [], set[str]()
     for row in nifti[(nifti.suffix == "bold") & (nifti.datatype == "func")].to_dict("records"):
         path = Path(row["root"]) / row["path"]
         if _text(row["part"]) == "phase":
             ignored.append(f"{row['path']}: phase image")
         elif _text(row["echo"]) not in (None, "1"):
             ignored.append(f"{row['path']}: echo {_text(row['echo'])} (multi-echo is not combined; echo 1 is used)")
+        elif path.name.removesuffix(".gz") in names:
+            ignored.append(f"{row['path']}: the same run is there with and without .gz; the first is used")
         else:
+            names.add(path.name.removesuffix(".gz"))
             recordings.append(asdict(_recording(path, row)))
     t1w: dict[str, Any] = {}
     for row in nifti[(nifti.suffix == "T1w") & (nifti.datatype == "anat")].to_dict("records"):
@@ -212,9 +224,14 @@ def _phenotypes(bids_dir: Path) -> dict[str, dict[str, Any]]:
     path = bids_dir / "participants.tsv"
     if not path.exists():
         return {}
-    table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
+    try:
+        table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
+    except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors
+        raise InputError(f"{path}: not a table in UTF-8 ({error})", "save it again as tab-separated UTF-8") from error
     if "participant_id" not in table:
         raise InputError(f"{path}: no column participant_id", "BIDS requires it as the first column")
+    if (again := table.participant_id[table.participant_id.duplicated()]).size:
+        raise InputError(f"{path}: more than one row of {again.iloc[0]}", "BIDS wants one row a participant")
     records: dict[Any, dict[Any, Any]] = table.set_index("participant_id").to_dict("index")
     return {
         str(k).removeprefix("sub-"): {c: (None if v != v else v) for c, v in row.items()} for k, row in records.items()

@@ -176,6 +176,11 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     return outdir / "work" / "logs" / stage / f"{bundle}.log"
 
 
+def asked_path(outdir: Path) -> Path:
+    """What the last run was asked for: the signature of every stage."""
+    return outdir / "work" / "asked.json"
+
+
 def lock_path(outdir: Path) -> Path:
     """Locked while a run writes to `outdir`."""
     return outdir / "work" / "lock"

@@ -23,6 +23,9 @@ from brainlm_data.stages import (
     template,
 )
 
+# Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
+MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report"})
+
 STAGES: tuple[Stage, ...] = (
     template.STAGE,
     atlas.STAGE,

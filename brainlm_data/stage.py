@@ -25,7 +25,7 @@ class StageConfig(BaseModel):
     Strings that come from `--config 'filter={low_hz: null}'` are coerced: "null", "none" and "~" mean null.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

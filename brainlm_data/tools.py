@@ -14,7 +14,9 @@ def register(commands: Any) -> None:
     index.add_argument("bids_dir", type=Path)
     index.set_defaults(call=_index)
 
-    verify = commands.add_parser("verify", help="check every output of a run against its manifest, by digest")
+    verify = commands.add_parser(
+        "verify", help="check every output of a run: its digest, and that it is what was asked"
+    )
     verify.add_argument("outdir", type=Path)
     verify.set_defaults(call=_verify)
 
@@ -61,18 +63,32 @@ def _fmriprep_command(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from brainlm_data import sidecar
     from brainlm_data.errors import InputError
+    from brainlm_data.manifest import read_manifest
+    from brainlm_data.paths import asked_path
 
-    checked, bad = 0, []
+    checked, bad, other = 0, [], []
     manifests = sorted(p for p in (arguments.outdir / "work").glob("*/*.json") if p.parent.name != "listing")
+    file = asked_path(arguments.outdir)
+    asked = json.loads(file.read_text()) if file.exists() else {}
     if not manifests:
         raise InputError(f"{arguments.outdir}: no manifest below work/", "give the outdir of a run")
     for path in manifests:
-        for unit, entry in json.loads(path.read_text()).get("units", {}).items():
+        manifest = read_manifest(path)
+        made = json.loads(manifest.get("signature", "{}"))
+        wanted = asked.get(manifest.get("stage"), made)
+        if any(made.get(key) != wanted[key] for key in wanted):
+            other.append(f"{manifest['stage']} ({manifest['bundle']})")
+        for unit, entry in manifest.get("units", {}).items():
             for output in entry.get("outputs", {}).values():
                 checked += 1
                 file = arguments.outdir / output["path"]
                 if not file.exists() or sidecar.digest(file) != output["sha256"]:
                     bad.append(f"{file} ({unit})")
     print(f"{checked} outputs checked, {len(bad)} missing or changed")
+    if other:
+        raise InputError(
+            f"made with other values than the last run of the DAG asked for: {', '.join(other[:5])}",
+            "run the same snakemake command again",
+        )
     if bad:
         raise InputError(f"missing or changed: {'; '.join(bad[:5])}", "run the same snakemake command again")

@@ -148,7 +148,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def label(name: str, facts: Facts) -> str:
     """A method as figures and tables call it."""
     if name == "untrained" and facts["Prior"] == "gaussian":
-        return "BrainLM, untrained (its Gaussian prior)"
+        return "untrained: a Gaussian adapted to the window"
     return LABELS[name]
 
 

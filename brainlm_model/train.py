@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from brainlm_data import Facts, Files, Stage, StageConfig
 from brainlm_model.config import Attention, Decoder, ModelConfig, Prior, build
@@ -69,6 +69,11 @@ class Config(StageConfig):
         if not ratios or not all(0 < ratio < 1 for ratio in ratios):
             raise ValueError("mask ratios lie between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        self.architecture(parcels=1)
+        return self
 
     @property
     def ratios(self) -> list[float]:

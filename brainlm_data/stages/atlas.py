@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brainlm_data import atlas as embedded
 from brainlm_data.errors import InputError
@@ -28,6 +28,7 @@ A424 = Remote(
     "Apache-2.0, vandijklab/BrainLM",
 )
 A424_SPACE = "MNI152NLin6Asym"
+MARGIN_MM, INSIDE = 6.0, 0.8  # of the check that an atlas lies in the template's brain
 COLUMNS = ["index", "name", "hemisphere", "network", "x", "y", "z", "n_voxels"]
 
 
@@ -44,6 +45,12 @@ class Config(StageConfig):
     space: str | None = Field(None, description="template space of `path`; null: that of template.name is taken for it")
     allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, and state it")
 
+    @model_validator(mode="after")
+    def _known(self) -> Config:
+        if self.path is None and self.name not in {"demo424", "A424"}:
+            raise ValueError(f"name {self.name} is not known: demo424, A424, or give path")
+        return self
+
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the label image (int32) and its table.
@@ -59,8 +66,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         sha = hashlib.sha256(np.asarray(image.dataobj).astype("<i4").tobytes()).hexdigest()
     else:
         a424 = config.name == "A424"
-        if config.path is None and not a424:
-            raise InputError(f"atlas.name: {config.name} is not known", "use demo424 or A424, or give atlas.path")
         path = config.path or obtain(A424, "atlas.path")
         image = _labels(path)
         space, source, sha = (A424_SPACE if a424 else config.space or template), path.name, digest(path)
@@ -72,6 +77,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             f"atlas {config.name} is in {space}, the template is {template}",
             f"set template.name: {space}, or atlas.allow_space_mismatch: true (differences of some millimetres)",
         )
+    _check_place(config.path, image, inputs["template_mask"])
     nib.save(image, outputs["atlas_dseg"])
     table[COLUMNS].to_csv(outputs["atlas_table"], sep="\t", index=False, float_format="%.4f")
     return {
@@ -103,6 +109,23 @@ def _labels(path: Path) -> nib.Nifti1Image:
     out = nib.Nifti1Image(data.astype(np.int32), image.affine)
     out.header.set_xyzt_units("mm")
     return out
+
+
+def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> None:
+    """Most labelled voxels must lie in the template's brain, or the affine is wrong."""
+    from scipy.ndimage import binary_dilation
+
+    mask: Any = nib.load(mask_file)
+    near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=round(MARGIN_MM / mask.header.get_zooms()[0]))
+    points = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
+    place = np.round(nib.affines.apply_affine(np.linalg.inv(mask.affine), points)).astype(int)
+    on_grid = ((place >= 0) & (place < near.shape)).all(1)
+    share = float(near[tuple(place[on_grid].T)].sum() / len(place))
+    if share < INSIDE:
+        raise InputError(
+            f"{path}: only {share:.0%} of its labelled voxels lie in the template's brain",
+            "its affine is wrong, or it belongs to another space: mend the header, or set atlas.space",
+        )
 
 
 def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
@@ -186,7 +209,7 @@ STAGE = Stage(
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,
-    inputs=("template_t1w",),
+    inputs=("template_t1w", "template_mask"),
     outputs=("atlas_dseg", "atlas_table"),
     run=run,
     describe=describe,

@@ -7,7 +7,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
 from brainlm_data.fetch import Remote, obtain
@@ -50,6 +50,14 @@ class Config(StageConfig):
     brain: Path | None = Field(
         None, description="the same without skull, or its brain mask; needed where path is given"
     )
+
+    @model_validator(mode="after")
+    def _known(self) -> Config:
+        if self.path is None and self.name not in {BUNDLED, *PUBLISHED}:
+            raise ValueError(
+                f"name {self.name} is not known: {BUNDLED}, {', '.join(PUBLISHED)}, or give path and brain"
+            )
+        return self
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -97,11 +105,6 @@ def _files(config: Config) -> tuple[Path, Path]:
                 "template.brain is not set", "give the skull-stripped template or its brain mask, same grid"
             )
         return config.path, config.brain
-    if config.name not in PUBLISHED:
-        raise InputError(
-            f"template.name: {config.name} is not known",
-            f"use {BUNDLED}, {', '.join(PUBLISHED)}, or give template.path",
-        )
     t1w, brain = PUBLISHED[config.name]
     return obtain(t1w, "template.path"), obtain(brain, "template.brain")
 

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from brainlm_data.atlas import embedded_atlas
 from brainlm_data.errors import InputError
@@ -24,7 +25,10 @@ def template(folder: Path, space: str = "MNI152NLin2009aSym") -> dict[str, Path]
     path = folder / "t1w.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), path)
     write_json(sidecar_path(path), {"Space": space})
-    return {"template_t1w": path}
+    from nilearn.datasets import load_mni152_brain_mask
+
+    nib.save(load_mni152_brain_mask(resolution=2), folder / "mask.nii.gz")
+    return {"template_t1w": path, "template_mask": folder / "mask.nii.gz"}
 
 
 def label_image(path: Path, labels: dict[int, tuple[int, int, int]], dtype: Any = np.float32) -> Path:
@@ -113,8 +117,15 @@ def test_a_wrong_image(tmp_path: Path) -> None:
     refused(np.full((5, 5, 5), 0.5, np.float32), "no labels")
     refused(np.zeros((5, 5, 5), np.int16), "no label")
     refused(np.ones((5, 5, 5, 2), np.int16), "three dimensions")
-    with pytest.raises(InputError, match="not known"):
-        run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="other")
+    with pytest.raises(ValidationError, match="not known"):
+        atlas.Config(name="other")
+
+
+def test_a_wrong_affine_is_noticed(tmp_path: Path) -> None:
+    labels = np.asarray(embedded_atlas()[0].dataobj)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "w.nii.gz")
+    with pytest.raises(InputError, match=r"w\.nii\.gz: only .*% of its labelled voxels lie in the template's brain"):
+        run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="m", path=tmp_path / "w.nii.gz")
 
 
 def test_a424(tmp_path: Path, atlases: Path, monkeypatch: pytest.MonkeyPatch) -> None:

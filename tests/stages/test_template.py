@@ -5,6 +5,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from brainlm_data.errors import InputError
 from brainlm_data.stages import template
@@ -57,8 +58,8 @@ def test_mni6_from_files(tmp_path: Path, atlases: Path) -> None:
 
 
 def test_errors_name_the_key(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="other is not known"):
-        run(template.STAGE, {}, tmp_path, name="other")
+    with pytest.raises(ValidationError, match="other is not known"):
+        template.Config(name="other")
     nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.float32), np.eye(4)), tmp_path / "t.nii.gz")
     nib.save(nib.Nifti1Image(np.ones((9, 9, 8), np.float32), np.eye(4)), tmp_path / "b.nii.gz")
     with pytest.raises(InputError, match=r"template\.brain"):

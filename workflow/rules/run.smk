@@ -2,7 +2,7 @@
 
 
 onstart:
-    dag.lock = hold(dag.outdir)  # kept until this process ends
+    dag.lock = dag.begin()  # kept until this process ends
 
 
 onsuccess:

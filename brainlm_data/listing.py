@@ -1,0 +1,70 @@
+"""What Snakemake watches in place of raw files: one listing a bundle, written only where it changed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainlm_data import paths, sidecar
+from brainlm_data.manifest import COHORT
+from brainlm_data.stage import Level
+
+if TYPE_CHECKING:
+    from brainlm_data.dag import Dag
+
+
+def write(dag: Dag) -> None:
+    """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
+    by_bundle: dict[tuple[Level, str], list[dict[str, Any]]] = {}
+    for r in dag.index.recordings:
+        facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
+        meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
+        unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
+                "raw": {"bold": r.bold.path}, "stat": asdict(r.bold)}  # fmt: skip
+        by_bundle.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(unit)
+    for s in dag.index.subjects:
+        if s.t1w:
+            subject = s.id.removeprefix("sub-")
+            unit = {"id": s.id, "prefix": s.prefix, "subject": subject, "meta": {"subject": subject},
+                    "raw": {"t1w": s.t1w.path}, "stat": asdict(s.t1w)}  # fmt: skip
+            by_bundle.setdefault(("subject", dag.bundle_of[s.id]), []).append(unit)
+    rows = [
+        {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
+         "phenotypes": dag.index.phenotypes.get(r.subject, {})}
+        for r in dag.index.recordings
+    ]  # fmt: skip
+    cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
+    by_bundle["cohort", COHORT] = [cohort]
+    for (level, bundle), units in by_bundle.items():
+        content = {"units": units, "subject_bundles": dag._subject_bundles.get(bundle, [])}
+        if level == "cohort":
+            content["bundles"] = dag.bundles
+        write_changed(paths.listing_path(dag.outdir, level, bundle), content)
+    write_changed(dag.outdir / "derivatives" / "dataset_description.json", description(dag.config.bids_dir))
+
+
+def description(bids_dir: Path) -> dict[str, Any]:
+    """dataset_description.json of the derivatives, as BIDS-Derivatives asks for."""
+    raw = bids_dir / "dataset_description.json"
+    source = json.loads(raw.read_text()) if raw.exists() else {}
+    return {
+        "Name": f"{source.get('Name', bids_dir.name)}: parcel series and what led to them",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
+        "SourceDatasets": [{key: source[key] for key in ("DatasetDOI", "Name") if key in source}],
+        "License": source.get("License", "that of the source dataset"),
+    }
+
+
+def write_changed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON only where the content is not there already, so that mtimes mean something."""
+    try:
+        same = json.loads(path.read_text()) == content
+    except (OSError, ValueError):  # missing, or damaged
+        same = False
+    if not same:
+        sidecar.write_json(path, content)
