@@ -7,7 +7,6 @@ still vouches for, collects refusals, and writes the manifest last. No stage kno
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data import paths, sidecar
+from brainlm_data.digests import input_digests
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.manifest import COHORT, Manifest, describe_output, outputs_hold, read_manifest, read_receipt
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
@@ -105,7 +105,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     except Refused as refusal:
         return _refused(job, unit, refusal)
     signature = job.stage.signature(job.config, job.names)
-    digests = _input_digests(job, inputs, upstream)
+    digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = read_receipt(receipt_file)
     known = receipt.get("signature") == signature and receipt.get("inputs") == digests
@@ -206,38 +206,6 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
             row["files"] |= {n: str(job.outdir / entry["outputs"][n]["path"]) for n in wanted if n in entry["outputs"]}
         rows.append(row)
     return rows
-
-
-def _input_digests(job: Job, inputs: Files, upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
-    known = {
-        str(job.outdir / output["path"]): output
-        for entries in upstream.values()
-        for entry in entries.values()
-        for output in entry.get("outputs", {}).values()
-    }
-
-    def look_up(path: str) -> str:
-        entry = known.get(path)
-        if entry and Path(path).exists() and sidecar.stat_of(Path(path)) == (entry["size"], entry["mtime_ns"]):
-            return entry["sha256"]
-        if not Path(path).exists():
-            raise InputError(f"no file {path}", "it was deleted after it was made: run the same command again")
-        return sidecar.digest(Path(path))
-
-    files = {name: str(path) for name, path in inputs.items()}
-    for row in inputs.meta.get("recordings", []):
-        files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
-    digests = {name: look_up(path) for name, path in files.items()}
-    for name, path in files.items():  # facts travel in sidecars: another grand mean beside the same series is a change
-        beside = sidecar.sidecar_path(Path(path))
-        if str(beside) in known and beside != Path(path):
-            digests[f"{name}.json"] = look_up(str(beside))
-    described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"} and not k.startswith("_")}
-    plain = json.loads(json.dumps(described, sort_keys=True, default=str))
-    for row in plain.get("recordings", []):
-        row.pop("files")
-    return {**digests, "meta": json.dumps(plain, sort_keys=True)}
 
 
 def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str]) -> dict[str, Any]:

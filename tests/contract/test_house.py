@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from brainlm_data.cli import main
 from brainlm_data.config import schema, validate
 from brainlm_data.defaults import defaults
+from brainlm_data.errors import ConfigError
 from brainlm_data.paths import ARTIFACTS
+from brainlm_data.pipeline import MODEL_SECTIONS, STAGES
 from brainlm_data.stage import Stage
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
@@ -84,3 +87,27 @@ def test_files_can_be_read_in_one_sitting() -> None:
     assert len((ROOT / "Snakefile").read_text().splitlines()) <= 40
     for file in [*ROOT.glob("brainlm_*/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("workflow/rules/*.smk")]:
         assert len(file.read_text().splitlines()) <= 300, file
+
+
+@pytest.mark.parametrize("file", [ROOT / "config.yaml", *sorted(ROOT.glob("config/*.yaml"))], ids=lambda f: f.name)
+def test_a_stage_runs_by_hand_with_a_whole_configuration(file: Path, bids: Path, tmp_path: Path) -> None:
+    call = ["run", "template", "--configfile", str(file), "--bids-dir", str(bids), "--outdir", str(tmp_path / "out")]
+    assert main(call) == 0
+    assert (tmp_path / "out/derivatives/tpl-MNI152NLin2009aSym").is_dir()
+
+
+def test_the_sections_of_the_model_are_known_by_name() -> None:
+    assert {s.name for s in ALL_STAGES} - {s.name for s in STAGES} == MODEL_SECTIONS
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"train": {"window": 200, "patch": 30}}, {"train": {"width": 65, "heads": 4}}, {"atlas": {"name": "foo"}},
+        {"template": {"name": "foo"}}, {"outdir": ""}, {"filter": {"high_hz": float("inf")}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_impossible_values_are_refused_before_any_job(section: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        validate(section, ALL_STAGES)

@@ -65,3 +65,40 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no BOLD run found"):
         read_index(tmp_path / "empty", Select.model_validate({}))
+
+
+def test_content_that_was_not_fetched_is_left_to_the_stage(tmp_path: Path) -> None:
+    """DataLad clones hold links to nothing until `datalad get`."""
+    root = write_bids(tmp_path, subjects=("01", "02"))
+    file = root / "sub-02/func/sub-02_task-rest_bold.nii.gz"
+    file.unlink()
+    file.symlink_to(".git/annex/objects/nothing")
+    assert len(read_index(root, Select.model_validate({})).recordings) == 2
+
+
+def test_one_run_twice_is_one_recording(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    file = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    shutil.copy(file, file.with_suffix(""))
+    index = read_index(root, Select.model_validate({}))
+    assert len(index.recordings) == 1 and "with and without .gz" in index.ignored[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"participant_id\tage\nsub-01\t1\nsub-01\t2\n", "more than one row of sub-01"),
+        ("participant_id\tname\nsub-01\tZoé\n".encode("latin-1"), "UTF-8"),
+    ],
+)
+def test_a_bad_participants_table(tmp_path: Path, content: bytes, says: str) -> None:
+    root = write_bids(tmp_path)
+    (root / "participants.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"participants\.tsv.*{says}"):
+        read_index(root, Select.model_validate({}))
+
+
+def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
+    root, cache = write_bids(tmp_path / "b"), tmp_path / "index.json"
+    cache.write_text("{")
+    assert len(read_index(root, Select.model_validate({}), cache).recordings) == 2

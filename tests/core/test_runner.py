@@ -159,3 +159,42 @@ def test_a_missing_upstream_manifest_is_one_line(bids: Path, tmp_path: Path) -> 
     job = load_job(STAGES, "collate", dag.outdir, "cohort", dag["collate"].signature())
     with pytest.raises(InputError, match=r"stage motion has not run yet.*run it first"):
         run_bundle(job)
+
+
+def test_a_refusal_removes_what_an_earlier_config_made(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    run(config)
+    made = tmp_path / "out/derivatives/sub-01/func/sub-01_task-rest_desc-motion_timeseries.tsv"
+    assert made.exists()
+    run(config | {"motion": {"refuse": "sub-01_task-rest"}})
+    assert not made.exists() and not made.with_suffix(".json").exists()
+    run(config)
+    assert made.exists()
+
+
+def test_a_fact_in_a_sidecar_is_an_input(bids: Path, tmp_path: Path) -> None:
+    """anat writes the same image at any grid_mm, but says another number beside it: motion must run again."""
+    run(raw(bids, tmp_path / "out"))
+    run(raw(bids, tmp_path / "out", anat={"grid_mm": 3.0}))
+    assert "motion sub-01_task-rest" in CALLS
+
+
+def test_a_run_by_hand_with_other_values_is_found_and_undone(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    wildcards = type("W", (), {"bundle": "sub-01_task-rest"})
+    assert dag["motion"].repairs(wildcards) == 0
+    other = Dag(config | {"motion": {"gain": 3}}, STAGES)
+    run_bundle(load_job(STAGES, "motion", dag.outdir, "sub-01_task-rest", other["motion"].signature(wildcards)))
+    assert dag["motion"].repairs(wildcards) == 1
+    run(config)
+    assert dag["motion"].repairs(wildcards) == 1  # as recorded: nothing more to do
+
+
+def test_a_link_to_nothing_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_path: Path) -> None:
+    file = bids / "sub-02/func/sub-02_task-rest_bold.nii.gz"
+    file.unlink()
+    file.symlink_to("nothing")
+    _, manifests = run(raw(bids, tmp_path / "out"))
+    assert "datalad get" in manifests["motion/sub-02_task-rest"]["units"]["sub-02_task-rest"]["reason"]
+    assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["status"] == "done"

@@ -44,6 +44,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "filter.high_hz": (0.09, FILTER),
     "filter.low_hz": (0.02, FILTER),
     "denoise.n_components": (7, DENOISE),
+    "denoise.strategy": ("ica+24P", DENOISE),
     "parcellate.grand_mean": (100.0, PARCELLATE),
     "resample.hz": (None, RESAMPLE),
     "keep.images": (["preproc"], {"keep"}),
