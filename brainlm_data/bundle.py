@@ -250,7 +250,7 @@ def _write_sidecar(
     if path == target:
         return {}
     common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    sources = {k: {"path": _relative(inputs[k], job.outdir), "sha256": digests[k]} for k in inputs}
+    sources = {_uri(inputs[name], job.outdir): digests[name] for name in inputs}
     content = {
         "Description": paths.ARTIFACTS[name].description,
         "GeneratedBy": {
@@ -259,7 +259,8 @@ def _write_sidecar(
             "StageVersion": job.stage.version,
         },
         "Parameters": job.config.model_dump(mode="json"),
-        "Sources": sources,
+        "Sources": sorted(sources),
+        "SourceDigests": sources,
         **common,
         **facts.get(name, {}),
     }
@@ -267,5 +268,10 @@ def _write_sidecar(
     return {f"{name}.json": describe_output(path, job.outdir)}
 
 
-def _relative(path: Path, outdir: Path) -> str:
-    return os.path.relpath(path, outdir) if path.is_relative_to(outdir) else path.name
+def _uri(path: Path, outdir: Path) -> str:
+    """A BIDS URI: of this derivatives dataset, else of the raw one (`DatasetLinks` says where that is)."""
+    derivatives = outdir / "derivatives"
+    if path.is_relative_to(derivatives):
+        return f"bids::{path.relative_to(derivatives)}"
+    below = [i for i, part in enumerate(path.parts) if part.startswith("sub-")]
+    return f"bids:raw:{'/'.join(path.parts[below[0] :])}" if below else path.name

@@ -55,6 +55,7 @@ def description(bids_dir: Path) -> dict[str, Any]:
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
+        "DatasetLinks": {"raw": bids_dir.resolve().as_uri()},
         "SourceDatasets": [{key: source[key] for key in ("DatasetDOI", "Name") if key in source}],
         "License": source.get("License", "that of the source dataset"),
     }

@@ -148,7 +148,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def label(name: str, facts: Facts) -> str:
     """A method as figures and tables call it."""
     if name == "untrained" and facts["Prior"] == "gaussian":
-        return "untrained: a Gaussian adapted to the window"
+        return "Gaussian adapted to the window (untrained model)"
     return LABELS[name]
 
 

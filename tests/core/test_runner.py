@@ -42,8 +42,12 @@ def test_outputs_sidecars_and_manifests(bids: Path, tmp_path: Path) -> None:
     assert sidecar["Units"] == "mm"
     assert sidecar["RepetitionTime"] == 2.0
     assert sidecar["Parameters"] == {"gain": 1.0, "refuse": "", "crash": ""}
-    assert sidecar["Sources"]["bold"]["path"] == "sub-01_task-rest_bold.nii.gz"
-    assert len(sidecar["Sources"]["bold"]["sha256"]) == 64
+    raw_file, image = (
+        "bids:raw:sub-01/func/sub-01_task-rest_bold.nii.gz",
+        "bids::sub-01/anat/sub-01_desc-preproc_T1w.nii.gz",
+    )
+    assert sidecar["Sources"] == [image, raw_file]
+    assert len(sidecar["SourceDigests"][raw_file]) == 64
     assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"] == {
         "anat": "Anatomy.",
         "motion": "TR 2.0 s.",
