@@ -131,13 +131,15 @@ def _refused(job: Job, unit: Mapping[str, Any], refusal: Refused) -> dict[str, A
 
 
 def _forget(job: Job, unit: Mapping[str, Any]) -> None:
-    """Remove the unit's outputs of an earlier run, and its receipt."""
+    """Remove what stands where this job writes, and its receipt; a model (or atlas) of another name stays."""
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
+    places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
+    ours = {*places, *(sidecar.sidecar_path(place) for place in places)}
     for output in read_receipt(receipt_file).get("entry", {}).get("outputs", {}).values():
         path = job.outdir / output["path"]
-        if path.is_dir():
+        if path.is_dir() and path in ours:
             shutil.rmtree(path)
-        else:
+        elif path in ours:
             path.unlink(missing_ok=True)
     receipt_file.unlink(missing_ok=True)
 

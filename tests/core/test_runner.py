@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from brainlm_data.bundle import run_bundle
+from brainlm_data.bundle import Job, _forget, run_bundle
 from brainlm_data.dag import Dag
 from brainlm_data.errors import InputError
+from brainlm_data.manifest import COHORT, describe_output
+from brainlm_data.paths import receipt_path
+from brainlm_data.sidecar import write_json
 from brainlm_data.wiring import load_job
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
@@ -202,3 +206,24 @@ def test_a_link_to_nothing_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_
     _, manifests = run(raw(bids, tmp_path / "out"))
     assert "datalad get" in manifests["motion/sub-02_task-rest"]["units"]["sub-02_task-rest"]["reason"]
     assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["status"] == "done"
+
+
+def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
+    """Training `second` must not remove the model `first`, although the same stage wrote it."""
+    dag, _ = run(raw(bids, tmp_path / "out"))
+    unit: dict[str, Any] = {"id": COHORT, "prefix": ""}
+    stage = dataclasses.replace(STAGES[-1], outputs=("model_card",))
+    jobs = {
+        n: Job(stage, stage.Config(), {"model": n}, {}, dag.outdir, COHORT, [unit], {}) for n in ("first", "second")
+    }
+    cards = {name: job.path("model_card", "") for name, job in jobs.items()}
+    for card in cards.values():
+        card.parent.mkdir(parents=True)
+        card.write_text("card")
+    receipt = {"entry": {"outputs": {"model_card": describe_output(cards["first"], dag.outdir)}}}
+    write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
+    _forget(jobs["second"], unit)
+    assert cards["first"].exists()
+    write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
+    _forget(jobs["first"], unit)
+    assert not cards["first"].exists()
