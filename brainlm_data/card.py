@@ -24,6 +24,7 @@ SCALES = {
     " (grand-mean scaling): recordings are comparable whatever their scanner's units.",
     False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
 }
+MISMATCH = "Parcels lie some millimetres off; compare with data made in the same way only."
 NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w]|\.\d)")
 
 
@@ -41,6 +42,7 @@ def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: S
         "atlas": attributes["atlas"],
         "atlas_sha256": attributes["atlas_sha256"],
         "space": attributes["space"],
+        "space_mismatch": attributes.get("space_mismatch", ""),
         "parcels": attributes["n_parcels"],
         "networks": attributes["network_source"],
         "rate_hz": f"{attributes['rate_hz']:g}",
@@ -66,6 +68,7 @@ def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: S
         " for, where that was impossible). Scores of models depend on it: compare within one band only.",
         f"- Rate: {facts['rate_hz']} Hz from an original TR of {facts['tr_s']} s. Resampling adds steps, not"
         " information.",
+        *([f"- Space: {facts['space_mismatch']}. {MISMATCH}"] if facts["space_mismatch"] else []),
         "- Missing: a parcel outside the field of view, and a step without data, is NaN. `valid` is false on steps that"
         " were dropped or censored.",
         "- Which recordings count (`status`: done) and who is in which split is in recordings.parquet, not here.",
@@ -173,6 +176,9 @@ def check_against(card: Path, series: Path) -> None:
     for key, text in texts.items():
         if text and key in wanted and str(text) != wanted[key]:
             _differs(series, key, str(text), wanted[key])
+    found, trained = facts.get("SpaceMismatch", "none"), wanted.get("space_mismatch", "none")
+    if "Space" in facts and found != trained:
+        _differs(series, "space_mismatch", found, trained)
 
 
 def _differs(series: Path, key: str, found: str, wanted: str) -> None:

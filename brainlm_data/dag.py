@@ -81,7 +81,7 @@ class Node:
     def signature(self, wildcards: Any = None) -> str:
         """The section, VERSION and names as canonical JSON: the rule's `params.cfg`, what makes a rerun happen.
 
-        With a digest of what the section's files say of this bundle's units, where they say something.
+        With a digest of what is said of this bundle's units alone, where something is.
         """
         signature = self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
         details = self.dag.details.get((self.stage.name, getattr(wildcards, "bundle", COHORT)), {})
@@ -127,7 +127,7 @@ class Dag:
         self._check_engine()
         self.producers = producers_of(list(self.stages.values()))
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
-        self.details = wiring.details_of(list(self.stages.values()), self.config, self.index.ids, bundles)
+        self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
         listing.write(self)
 
     def _check_engine(self) -> None:

@@ -33,6 +33,11 @@ def cache_folder() -> Path:
     return Path(home) if home else (Path(base) if base else Path.home() / ".cache") / "brainlm"
 
 
+def is_cached(remote: Remote) -> bool:
+    """True where the file is in the cache already."""
+    return (cache_folder() / remote.name).exists()
+
+
 def obtain(remote: Remote, key: str) -> Path:
     """The file, from the cache or downloaded into it.
 

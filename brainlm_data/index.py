@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from brainlm_data.errors import InputError
+from brainlm_data.fieldmaps import intended
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.sidecar import write_json
 from brainlm_data.stage import StageConfig
 
+FORMAT = 2  # of the cache: goes up when more is read from a dataset
 METADATA_KEYS = ("RepetitionTime", "TaskName", "SliceTiming", "EchoTime", "PhaseEncodingDirection")
 NAME_ENTITIES = ("ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
 
@@ -79,6 +81,7 @@ class Recording:
     run: str | None
     bold: RawFile
     metadata: dict[str, Any]
+    fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def _some(values: Iterable[str | None]) -> str:
 
 def _listing_key(bids_dir: Path) -> str:
     """Digest of (path, size, mtime) of every file that the index depends on."""
-    hasher = hashlib.sha256()
+    hasher = hashlib.sha256(str(FORMAT).encode())
     for folder, subfolders, files in os.walk(bids_dir):
         subfolders[:] = sorted(
             d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"}
@@ -180,6 +183,9 @@ def _scan(bids_dir: Path) -> dict[str, Any]:
         return {"recordings": [], "t1w": {}, "phenotypes": {}, "ignored": []}
     nifti = table[table.ext.isin([".nii", ".nii.gz"])].sort_values("path")
     recordings, ignored, names = [], [], set[str]()
+    images: dict[str, dict[str, dict[str, Any]]] = {}  # subject -> image that may be a fieldmap -> its metadata
+    for row in nifti[nifti.datatype == "fmap"].to_dict("records"):
+        images.setdefault(row["sub"], {})[row["path"]] = _metadata(Path(row["root"]) / row["path"])
     for row in nifti[(nifti.suffix == "bold") & (nifti.datatype == "func")].to_dict("records"):
         path = Path(row["root"]) / row["path"]
         if _text(row["part"]) == "phase":
@@ -190,19 +196,29 @@ def _scan(bids_dir: Path) -> dict[str, Any]:
             ignored.append(f"{row['path']}: the same run is there with and without .gz; the first is used")
         else:
             names.add(path.name.removesuffix(".gz"))
-            recordings.append(asdict(_recording(path, row)))
+            metadata = _metadata(path)
+            images.setdefault(row["sub"], {})[row["path"]] = metadata  # a run can be the fieldmap of another
+            recordings.append((row["path"], _recording(path, row, metadata)))
+    taken = [asdict(replace(r, fieldmaps=intended(bold, images[r.subject]))) for bold, r in recordings]
     t1w: dict[str, Any] = {}
     for row in nifti[(nifti.suffix == "T1w") & (nifti.datatype == "anat")].to_dict("records"):
         t1w.setdefault(row["sub"], asdict(RawFile.of(Path(row["root"]) / row["path"])))  # the first by name
-    return {"recordings": sorted(recordings, key=lambda r: r["id"]), "t1w": t1w,
+    return {"recordings": sorted(taken, key=lambda r: r["id"]), "t1w": t1w,
             "phenotypes": _phenotypes(bids_dir), "ignored": ignored}  # fmt: skip
 
 
-def _recording(path: Path, row: Mapping[str, Any]) -> Recording:
+def _metadata(path: Path) -> dict[str, Any]:
+    """The JSON sidecars of an image, by the inheritance principle; what cannot be read counts as absent."""
     import bids2table
 
+    try:
+        return bids2table.load_bids_metadata(str(path))
+    except ValueError:  # JSON, but no object
+        return {}
+
+
+def _recording(path: Path, row: Mapping[str, Any], metadata: Mapping[str, Any]) -> Recording:
     name = path.name.split("_bold.nii")[0]
-    metadata = bids2table.load_bids_metadata(str(path))
     session, task, run = (_text(row[k]) for k in ("ses", "task", "run"))
     kept = {k: metadata[k] for k in METADATA_KEYS if k in metadata}
     return Recording(

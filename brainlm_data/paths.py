@@ -167,7 +167,7 @@ def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
 
 
 def details_path(outdir: Path, stage: str, digest: str) -> Path:
-    """What a section says of single units of a bundle, named by its digest: it never changes under a running job."""
+    """What is said of single units of a bundle, named by its digest: it never changes under a running job."""
     return outdir / "work" / "listing" / stage / f"{digest[:16]}.json"
 
 

@@ -98,6 +98,7 @@ class Stage:
     # (section, ids of all units) -> unit id -> meta: what a file that the section names says of single units. It joins
     # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
+    told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
     engine: str | None = None  # the `preprocess.engine` that this stage belongs to; None: any
 
     def signature(self, config: StageConfig, names: Mapping[str, str] | None = None) -> str:

@@ -39,9 +39,12 @@ def _index(arguments: argparse.Namespace) -> None:
 
     index = read_index(arguments.bids_dir, Select.model_validate({}))
     with_t1w = {s.id for s in index.subjects if s.t1w}
-    print("recording\ttr_s\tt1w")
+    print("recording\ttr_s\tt1w\tfieldmaps")
     for r in index.recordings:
-        print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{'yes' if f'sub-{r.subject}' in with_t1w else 'no'}")
+        t1w = "yes" if f"sub-{r.subject}" in with_t1w else "no"
+        print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{t1w}\t{len(r.fieldmaps)}")
+    if any(r.fieldmaps for r in index.recordings):
+        print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
     for reason in index.ignored:
         print(f"ignored: {reason}")
 

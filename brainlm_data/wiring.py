@@ -12,6 +12,7 @@ from brainlm_data import paths, sidecar
 from brainlm_data.bundle import Job
 from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.index import Index
 from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Stage
 
@@ -44,22 +45,31 @@ def reads_listing(stage: Stage) -> bool:
 
 
 def details_of(
-    stages: Sequence[Stage], config: General, ids: Sequence[str], bundles: Mapping[str, str]
+    stages: Sequence[Stage], config: General, index: Index, bundles: Mapping[str, str]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """(stage, bundle) -> recording -> what the section's files say of it (`Stage.by_unit`); empty for nearly all.
+    """(stage, bundle) -> recording -> what is said of it alone; empty for nearly all.
 
-    `ids` are all recordings of the dataset, `bundles` the bundles of those that are selected.
+    By the files that the stage's section names (`Stage.by_unit`), and by the dataset (`Stage.told`). `bundles`: of the
+    selected recordings.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for stage in stages:
-        said = stage.by_unit(getattr(config, stage.name), ids) if stage.by_unit else {}
+        said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
+        for recording in index.recordings:
+            if facts := {key: value for key in told(stage, config) if (value := getattr(recording, key))}:
+                said[recording.id] = said.get(recording.id, {}) | facts
         for unit in said.keys() & bundles.keys():
             found.setdefault((stage.name, bundles[unit]), {})[unit] = said[unit]
     return found
 
 
+def told(stage: Stage, config: General) -> list[str]:
+    """What the stage is told of each recording: fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
+    return [key for key in stage.told if key != "fieldmaps" or config.preprocess.engine == "native"]
+
+
 def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdir: Path, stage: str) -> str:
-    """The signature of a bundle, with a digest of what its section says of single units (`Stage.by_unit`).
+    """The signature of a bundle, with a digest of what is said of single units (`details_of`).
 
     The details themselves go into a file, because an argument of a command has a largest length.
     """
@@ -72,7 +82,7 @@ def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdi
 
 
 def _units(listing: Mapping[str, Any], content: Mapping[str, Any], outdir: Path, stage: str) -> list[dict[str, Any]]:
-    """The listing's units, with what the section says of them in their meta."""
+    """The listing's units, with what is said of each alone in their meta."""
     if "details" not in content:
         return listing["units"]
     path = paths.details_path(outdir, stage, content["details"])

@@ -80,6 +80,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     _check_place(config.path, image, inputs["template_mask"])
     nib.save(image, outputs["atlas_dseg"])
     table[COLUMNS].to_csv(outputs["atlas_table"], sep="\t", index=False, float_format="%.4f")
+    mismatch = f"atlas in {space}, template {template}" if space != template else ""
+    warnings = [f"{mismatch}: differences of some millimetres are not corrected"] if mismatch else []
+    if config.path is not None and config.name != "A424" and config.space is None:
+        warnings.append(f"atlas.space is not set: atlas {config.name} was taken to be in {template}")
     return {
         "AtlasName": config.name,
         "Space": template,
@@ -87,7 +91,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Sha256": sha,
         "NumberOfParcels": len(table),
         "NetworkSource": networks,
-        **({"SpaceMismatch": f"atlas in {space}, template {template}"} if space != template else {}),
+        **({"SpaceMismatch": mismatch} if mismatch else {}),
+        "Warnings": warnings,
     }
 
 
@@ -205,7 +210,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=1,
+    version=2,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

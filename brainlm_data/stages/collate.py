@@ -218,7 +218,10 @@ def _attributes(rows: list[dict[str, Any]], atlas: Facts, parcels: int) -> dict[
             )
         common[key] = values[0]
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
-    return {**common, "n_parcels": parcels, **{key: atlas.get(name, "") for key, name in keys.items()}}
+    found = {key: atlas.get(name, "") for key, name in keys.items()}
+    if "SpaceMismatch" in atlas:
+        found["space_mismatch"] = atlas["SpaceMismatch"]
+    return {**common, "n_parcels": parcels, **found}
 
 
 def describe(facts: Facts) -> str:
@@ -234,7 +237,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=2,
+    version=3,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,

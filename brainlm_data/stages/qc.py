@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from brainlm_data import fieldmaps
 from brainlm_data.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
@@ -39,14 +40,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
     tsnr = tsnr_of(sample.series, int(non_steady(confounds).sum()))
     metrics = of_series(inputs, confounds, verdicts, tsnr) | of_registration(inputs, sample)
-    metrics["warnings"] = _warnings(inputs, metrics, config)
+    unused, said = fieldmaps.stated(inputs.meta)
+    metrics["warnings"] = [*_warnings(inputs, metrics, config), *said]
     write_json(outputs["qc_metrics"], metrics)
     if config.pages:
         from brainlm_data.quality.page import page
 
         html = page(inputs, sample, confounds, verdicts, tsnr, metrics, config.n_components_shown, config.carpet_voxels)
         outputs["qc_page"].write_text(html)
-    return {"Warnings": metrics["warnings"], "Thresholds": config.model_dump(exclude={"pages"})}
+    return {**unused, "Warnings": metrics["warnings"], "Thresholds": config.model_dump(exclude={"pages"})}
 
 
 def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[str]:
@@ -108,4 +110,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("t1w_mni", "bold_to_t1w", "bold_to_mni", "qc_page"),
+    told=("fieldmaps",),
 )  # fmt: skip

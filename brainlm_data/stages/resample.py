@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from brainlm_data import fieldmaps
 from brainlm_data.methods.operators import STOP, resample
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
@@ -19,7 +20,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write (T', parcels), T' = floor((T - 1) TR hz) + 1; n/a where nothing valid can be interpolated."""
     from brainlm_data.tables import read_table, write_table
 
-    native = inputs.facts("parcels_native")
+    native, atlas = inputs.facts("parcels_native"), inputs.facts("atlas_table")
     tr, total = float(native["RepetitionTime"]), int(native["NumberOfVolumes"])
     names, series = read_table(inputs["parcels_native"])
     covered = ~np.isnan(series[native["Dropped"] :]).all(0)
@@ -32,6 +33,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         values[:, covered] = moved
     write_table(outputs["parcels"], names, values)
     low, high = native["EffectiveBand"]
+    unused, warnings = fieldmaps.stated(inputs.meta)
     edge = STOP * hz / 2 if hz < 1 / tr * (1 - 1e-9) else np.inf
     return {
         "SamplingFrequency": hz,
@@ -45,7 +47,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Units": native["Units"],
         "AtlasName": native.get("AtlasName", ""),
         "Space": native.get("Space", ""),
-        "Warnings": native.get("Warnings", []),
+        **({"SpaceMismatch": atlas["SpaceMismatch"]} if "SpaceMismatch" in atlas else {}),
+        **unused,
+        "Warnings": [*native.get("Warnings", []), *atlas.get("Warnings", []), *warnings],
     }
 
 
@@ -60,23 +64,26 @@ def _invalid(steps: int, hz: float, tr: float, total: int, dropped: int, censore
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
+    unused = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
+    more = unused if facts.get("FieldmapsNotUsed") else ""
     if not facts["Resampled"]:
-        return f"Series stayed at the native TR of {facts['RepetitionTime']:g} s."
+        return f"Series stayed at the native TR of {facts['RepetitionTime']:g} s.{more}"
     return (
         f"Series were resampled from TR {facts['RepetitionTime']:g} s to {facts['SamplingFrequency']:g} Hz by a cubic"
         f" spline, after a low-pass where that rate is lower; the effective band is {facts['EffectiveBand'][0]:g}-"
-        f"{facts['EffectiveBand'][1]:.4g} Hz."
+        f"{facts['EffectiveBand'][1]:.4g} Hz.{more}"
     )
 
 
 STAGE = Stage(
     name="resample",
-    version=1,
+    version=2,
     level="recording",
     summary="Resample the parcel series to a common rate, with anti-aliasing.",
     Config=Config,
-    inputs=("parcels_native",),
+    inputs=("parcels_native", "atlas_table"),
     outputs=("parcels",),
     run=run,
     describe=describe,
+    told=("fieldmaps",),
 )

@@ -9,9 +9,12 @@ import nibabel as nib
 import numpy as np
 from pydantic import Field, model_validator
 
+from brainlm_data import templateflow
 from brainlm_data.errors import InputError
-from brainlm_data.fetch import Remote, obtain
+from brainlm_data.fetch import Remote, is_cached, obtain
+from brainlm_data.sidecar import digest
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.templateflow import Template
 
 BUNDLED = "MNI152NLin2009aSym"
 NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not
@@ -44,18 +47,30 @@ class Config(StageConfig):
     name: str = Field(
         BUNDLED,
         pattern=r"^[A-Za-z0-9]+$",
-        description=f"{BUNDLED} (bundled with nilearn), {', '.join(PUBLISHED)} (downloaded once), or, with `path`, any",
+        description=f"{BUNDLED} (bundled with nilearn), {', '.join(PUBLISHED)} (downloaded once), one of TemplateFlow's"
+        " that is on this machine (MNI152NLin2009cAsym), or, with `path`, any",
     )
     path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
     brain: Path | None = Field(
         None, description="the same without skull, or its brain mask; needed where path is given"
     )
 
+    templateflow: Path | None = Field(
+        None,
+        description="TemplateFlow's folder, to be looked into first; null: TEMPLATEFLOW_HOME, else"
+        " ~/.cache/templateflow, for what is neither bundled nor in this package's cache",
+    )
+
     @model_validator(mode="after")
     def _known(self) -> Config:
-        if self.path is None and self.name not in {BUNDLED, *PUBLISHED}:
+        if self.path is not None:
+            return self
+        flow = templateflow.find(self.name, self.templateflow)
+        if flow is None and (self.templateflow or self.name not in {BUNDLED, *PUBLISHED}):
             raise ValueError(
-                f"name {self.name} is not known: {BUNDLED}, {', '.join(PUBLISHED)}, or give path and brain"
+                f"name {self.name} is not known: {BUNDLED}, {', '.join(PUBLISHED)}, a template in TemplateFlow's folder"
+                f" ({templateflow.home(self.templateflow)} has no T1w and brain mask of it; fetch them:"
+                f" {templateflow.how(self.name)}), or give path and brain"
             )
         return self
 
@@ -69,25 +84,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
-    if config.path is None and config.name == BUNDLED:
+    files, source = _files(config)
+    if files is None:
         t1w, mask = load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1)
-        source, brain = "bundled with nilearn", np.asarray(mask.dataobj) > 0
     else:
-        t1w_file, brain_file = _files(config)
-        t1w, source = _load(t1w_file), str(t1w_file.name)
-        stripped = _load(brain_file)
-        if stripped.shape != t1w.shape or not np.allclose(stripped.affine, t1w.affine, atol=1e-3):
-            raise InputError(
-                f"{brain_file}: not on the grid of {t1w_file}", "give both on the same grid: template.brain"
-            )
-        brain = np.asarray(stripped.dataobj) > 0
+        t1w = _load(files.t1w)
+        mask = _on_grid(files.brain, t1w, files.t1w)
+    brain = np.asarray(mask.dataobj) > 0
+    own = files is None or bool(files.tissues)
     nib.save(nib.Nifti1Image(np.asarray(t1w.dataobj, dtype=np.float32), t1w.affine), outputs["template_t1w"])
     nib.save(nib.Nifti1Image(brain.astype(np.uint8), t1w.affine), outputs["template_mask"])
-    own = config.path is None and config.name == BUNDLED
-    nib.save(_tissues(t1w, brain), outputs["template_probseg"])
+    nib.save(_tissues(t1w, brain, files), outputs["template_probseg"])
     return {
         "Space": config.name,
         "Source": source,
+        "SourceFiles": {path.name: digest(path) for path in (files.t1w, files.brain, *files.tissues)} if files else {},
         "template_probseg": {
             "Volumes": ["GM", "WM", "CSF"],
             "Source": "the template's own"
@@ -97,16 +108,37 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
 
 
-def _files(config: Config) -> tuple[Path, Path]:
-    """T1w and brain (or mask) files of a template that is not bundled."""
+def _files(config: Config) -> tuple[Template | None, str]:
+    """The template's files and where they come from; None where nilearn bundles it.
+
+    In this order: the paths given, TemplateFlow's folder where it is given, nilearn's, this package's cache (pinned
+    digests), TemplateFlow's folder wherever it is by default, a download.
+    """
     if config.path is not None:
         if config.brain is None:
             raise InputError(
                 "template.brain is not set", "give the skull-stripped template or its brain mask, same grid"
             )
-        return config.path, config.brain
-    t1w, brain = PUBLISHED[config.name]
-    return obtain(t1w, "template.path"), obtain(brain, "template.brain")
+        return Template(config.path, config.brain, ()), config.path.name
+    flow = templateflow.find(config.name, config.templateflow)
+    if config.name == BUNDLED and config.templateflow is None:
+        return None, "bundled with nilearn"
+    published = PUBLISHED.get(config.name, ())
+    here = bool(published) and all(is_cached(remote) for remote in published)
+    if flow is not None and (config.templateflow or not here):
+        return flow, f"TemplateFlow's {flow.t1w.name}; Ciric et al., 2022"
+    if not published:
+        raise InputError(f"TemplateFlow's {config.name} is gone", f"fetch it again: {templateflow.how(config.name)}")
+    t1w, brain = published
+    return Template(obtain(t1w, "template.path"), obtain(brain, "template.brain"), ()), t1w.name
+
+
+def _on_grid(path: Path, t1w: Any, t1w_file: Path) -> Any:
+    """An image on the template's grid. Raises InputError where it is on another."""
+    image = _load(path)
+    if image.shape != t1w.shape or not np.allclose(image.affine, t1w.affine, atol=1e-3):
+        raise InputError(f"{path}: not on the grid of {t1w_file}", "give both on the same grid: template.brain")
+    return image
 
 
 def _load(path: Path) -> Any:
@@ -119,8 +151,11 @@ def _load(path: Path) -> Any:
     return image
 
 
-def _tissues(t1w: Any, brain: np.ndarray) -> nib.Nifti1Image:
-    """GM, WM and CSF (what is brain and neither) on the template's grid, float32."""
+def _tissues(t1w: Any, brain: np.ndarray, files: Template | None) -> nib.Nifti1Image:
+    """GM, WM and CSF on the template's grid, float32: its own, else those that nilearn bundles (CSF: the rest)."""
+    if files and files.tissues:
+        own = [np.asarray(_on_grid(path, t1w, files.t1w).dataobj, dtype=np.float32) for path in files.tissues]
+        return nib.Nifti1Image(np.clip(np.stack(own, -1), 0, 1) * brain[..., None], t1w.affine)
     from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
     from nilearn.image import resample_to_img
 
@@ -141,7 +176,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="template",
-    version=1,
+    version=2,
     level="cohort",
     summary="Provide the template: T1w, brain mask and tissue probabilities.",
     Config=Config,

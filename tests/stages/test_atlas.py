@@ -43,7 +43,7 @@ def test_the_embedded_atlas_is_the_same_bytes_everywhere() -> None:
     """Raise the stage's version when this digest changes."""
     image, table = embedded_atlas()
     labels = np.asarray(image.dataobj)
-    assert atlas.STAGE.version == 1 and labels.dtype == np.int32
+    assert atlas.STAGE.version == 2 and labels.dtype == np.int32
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     assert digest.startswith("a17eddc392a45d83")
     np.testing.assert_array_equal(np.unique(labels), np.arange(425))
@@ -71,10 +71,13 @@ def test_demo424(tmp_path: Path) -> None:
     table = pd.read_csv(out["atlas_table"], sep="\t")
     assert list(table) == atlas.COLUMNS and len(table) == facts["NumberOfParcels"] == 424
     assert nib.load(out["atlas_dseg"]).get_data_dtype() == np.int32
-    assert "stand-in" in facts["NetworkSource"] and len(facts["Sha256"]) == 64
+    assert "stand-in" in facts["NetworkSource"] and len(facts["Sha256"]) == 64 and facts["Warnings"] == []
     with pytest.raises(InputError, match=r"MNI152NLin2009aSym, the template is MNI152NLin6Asym"):
         run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o")
     _, facts = run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o", allow_space_mismatch=True)
+    assert facts["Warnings"] == [
+        "atlas in MNI152NLin2009aSym, template MNI152NLin6Asym: differences of some millimetres are not corrected"
+    ]
     assert "MNI152NLin2009aSym" in facts["SpaceMismatch"] and facts["SpaceMismatch"] in atlas.describe(facts)
 
 
@@ -86,6 +89,9 @@ def test_any_label_image(tmp_path: Path) -> None:
     assert list(table["index"]) == [4, 7, 30] and facts["NumberOfParcels"] == 3
     assert list(table["hemisphere"]) == ["B", "R", "L"] and set(table["n_voxels"]) == {27}
     np.testing.assert_allclose(table.loc[1, ["x", "y", "z"]].to_numpy(float), [20 - 2 * 2, -20 + 2 * 3, -20 + 2 * 4])
+    assert facts["Warnings"] == ["atlas.space is not set: atlas mine was taken to be in MNI152NLin2009aSym"]
+    stated = {"name": "mine", "path": image, "space": "MNI152NLin2009aSym"}
+    assert run(atlas.STAGE, template(tmp_path), tmp_path / "o", **stated)[1]["Warnings"] == []
     names = tmp_path / "n.tsv"
     names.write_text("index\tname\tnetwork\n30\tV1\tVisual\n4\tM1\tMotor\n7\tNA\tn\n99\tunused\tn\n")
     out, _ = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image, labels=names)

@@ -164,6 +164,23 @@ def test_prepare_checks_a_file_against_the_card(tmp_path: Path) -> None:
         prepare(file, tmp_path / "out")
 
 
+def test_an_atlas_in_another_space_is_on_the_card_and_in_the_store(tmp_path: Path) -> None:
+    inputs, mismatch = cohort(tmp_path), "atlas in MNI152NLin6Asym, template MNI"
+    facts = json.loads((tmp_path / "atlas.json").read_text())
+    (tmp_path / "atlas.json").write_text(json.dumps({**facts, "SpaceMismatch": mismatch}))
+    run(inputs, tmp_path / "out")
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert open_store(tmp_path / "out" / "store.zarr").attrs["space_mismatch"] == mismatch
+    assert f"- space_mismatch: {mismatch}\n" in card and "some millimetres off" in card
+    file = Path(inputs.meta["recordings"][0]["files"]["parcels"])
+    known = json.loads(sidecar_path(file).read_text()) | {"Space": "MNI"}
+    sidecar_path(file).write_text(json.dumps(known))
+    with pytest.raises(InputError, match=f"space_mismatch is none, the card says {mismatch}"):
+        prepare(file, tmp_path / "out")
+    sidecar_path(file).write_text(json.dumps({**known, "SpaceMismatch": mismatch}))
+    prepare(file, tmp_path / "out")
+
+
 def test_sentences_that_differ_in_numbers_become_one() -> None:
     sentences = [{"a": f"Took {n} of 40 (X et al., 2012), band .01."} for n in (9, 10, 7)] + [
         {"a": "Nothing."},
@@ -185,7 +202,7 @@ def test_golden(tmp_path: Path) -> None:
     """What is written has not changed, or VERSION has."""
     run(cohort(tmp_path), tmp_path / "out")
     store = open_store(tmp_path / "out" / "store.zarr")
-    assert collate.STAGE.version == 2
+    assert collate.STAGE.version == 3
     assert float(np.nansum(store["bold"].to_numpy())) == pytest.approx(-102.677, abs=1e-3)
     assert store.scaler is not None
     np.testing.assert_allclose(store.scaler.iqr, [1.266, 2.724, 3.802], atol=1e-3)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brainlm_data.fieldmaps import WARNING
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.stage import Files
@@ -85,6 +86,21 @@ def test_page_is_one_file_that_shows_everything(tmp_path: Path) -> None:
     first = page.read_bytes()
     run(inputs)
     assert page.read_bytes() == first
+
+
+def test_a_fieldmap_that_is_not_used_is_spoken_of(tmp_path: Path) -> None:
+    inputs = measured.recording(tmp_path)
+    inputs.meta["fieldmaps"] = ["sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
+    metrics, facts, page = run(inputs)
+    assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
+    assert metrics["warnings"][-1] == facts["Warnings"][-1] == WARNING and WARNING in page.read_text()
+
+
+def test_an_atlas_in_another_space_is_spoken_of(tmp_path: Path) -> None:
+    inputs, said = measured.recording(tmp_path), "atlas in MNI152NLin6Asym, template MNI: look"
+    inputs["atlas_table"].with_suffix(".json").write_text(json.dumps({"Warnings": [said]}))
+    metrics, _, page = run(inputs)
+    assert said in metrics["warnings"] and said in page.read_text()
 
 
 def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:

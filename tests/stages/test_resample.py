@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brainlm_data.fieldmaps import WARNING
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate, resample
 from brainlm_data.tables import read_table, write_table
@@ -23,7 +25,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Files:
     ]  # fmt: skip
     for stage, section in sections:
         files = fitted.run(stage.STAGE, files, **section)[1]
-    return files
+    return Files({**files, "atlas_table": files["parcels_raw"].with_name("atlas.tsv")}, files.meta)
 
 
 def test_common_rate(native: Files) -> None:
@@ -60,9 +62,26 @@ def test_native_rate(native: Files) -> None:
     assert facts["InvalidSteps"] == sorted({0, 1, *native.facts("filter_recipe")["Censored"]})
 
 
+def test_a_fieldmap_that_is_not_used_is_spoken_of(native: Files) -> None:
+    plain, _ = fitted.run(resample.STAGE, native)
+    assert "FieldmapsNotUsed" not in plain and "distortion" not in resample.describe(plain)
+    told = Files(dict(native), {**native.meta, "fieldmaps": ["sub-01/fmap/sub-01_phasediff.nii.gz"]})
+    facts, _ = fitted.run(resample.STAGE, told)
+    assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_phasediff.nii.gz"]
+    assert facts["Warnings"] == [*plain["Warnings"], WARNING]
+    assert resample.describe(facts).endswith("distortion was not corrected, although a fieldmap was acquired.")
+
+
+def test_an_atlas_in_another_space_is_stated(native: Files, tmp_path: Path) -> None:
+    mismatch = "atlas in MNI152NLin6Asym, template MNI152NLin2009aSym"
+    (tmp_path / "atlas.json").write_text(json.dumps({"SpaceMismatch": mismatch, "Warnings": [f"{mismatch}: look"]}))
+    facts, _ = fitted.run(resample.STAGE, Files({**native, "atlas_table": tmp_path / "atlas.tsv"}, native.meta))
+    assert facts["SpaceMismatch"] == mismatch and facts["Warnings"][-1] == f"{mismatch}: look"
+
+
 def test_golden(native: Files) -> None:
     """If these change on purpose, raise the stage's version and write the new numbers here."""
-    assert resample.STAGE.version == 1
+    assert resample.STAGE.version == 2
     values = read_table(fitted.run(resample.STAGE, native)[1]["parcels"])[1][5::80, 0]
     np.testing.assert_allclose(values, GOLDEN, atol=0.02)
 

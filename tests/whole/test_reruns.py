@@ -83,6 +83,20 @@ def test_an_override_reruns_the_recording_that_it_names(simulated: Run) -> None:
     assert simulated.planned() == {}
 
 
+def test_a_fieldmap_reruns_what_states_it(simulated: Run) -> None:
+    folder = simulated.folder / "bids/sub-01/fmap"
+    folder.mkdir()
+    try:
+        shutil.copy(next((folder.parent / "anat").glob("*_T1w.nii.gz")), folder / "sub-01_dir-AP_epi.nii.gz")
+        file = folder / "sub-01_dir-AP_epi.json"
+        file.write_text("{}")
+        assert simulated.planned() == {}
+        file.write_text(json.dumps({"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz"}))
+        assert simulated.planned() == dict.fromkeys(RESAMPLE | QC, 1)
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_comments_and_key_order_rerun_nothing(simulated: Run) -> None:
     file = simulated.folder / "reordered.yaml"
     keys = yaml.safe_load((ROOT / "config.yaml").read_text()) | simulated.config | {"outdir": str(simulated.outdir)}
