@@ -129,8 +129,9 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
             write_json(cache, cached)
     recordings = tuple(Recording(**{**r, "bold": RawFile(**r["bold"])}) for r in cached["recordings"])
     if not recordings:
+        why = f" ({cached['ignored'][0]})" if cached["ignored"] else ""
         raise InputError(
-            f"{bids_dir}: no BOLD run found", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)"
+            f"{bids_dir}: no BOLD run found{why}", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)"
         )
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -183,6 +184,9 @@ def _scan(bids_dir: Path) -> dict[str, Any]:
         return {"recordings": [], "t1w": {}, "phenotypes": {}, "ignored": []}
     nifti = table[table.ext.isin([".nii", ".nii.gz"])].sort_values("path")
     recordings, ignored, names = [], [], set[str]()
+    func = table[(table.suffix == "bold") & (table.datatype == "func")].sort_values("path")
+    for row in func[~func.ext.isin([".nii", ".nii.gz", ".json", ".tsv"])].to_dict("records"):
+        ignored.append(f"{row['path']}: not .nii or .nii.gz")
     images: dict[str, dict[str, dict[str, Any]]] = {}  # subject -> image that may be a fieldmap -> its metadata
     for row in nifti[nifti.datatype == "fmap"].to_dict("records"):
         images.setdefault(row["sub"], {})[row["path"]] = _metadata(Path(row["root"]) / row["path"])

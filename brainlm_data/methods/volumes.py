@@ -1,13 +1,12 @@
 """NIfTI runs one volume at a time: memory does not grow with the run's length.
 
-Files are read front to back (a .nii.gz cannot be read otherwise without an index), decompressed in pieces by zlib and
-scaled to float32. Whatever makes a file unusable raises `Refused` with the file's name.
+Files are read front to back (a .nii.gz cannot be read otherwise without an index), decompressed in pieces and scaled to
+float32. Whatever makes a file unusable raises `Refused` with the file's name.
 """
 
 from __future__ import annotations
 
 import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,37 +14,54 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from brainlm_data.errors import Refused
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-CHUNK = 1 << 20  # compressed bytes read at a time
+MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
+VOXEL_MM = (0.1, 30.0)  # a voxel of a scanner lies between
+CORNER_MM = 1.0  # qform and sform that differ by less are rounding
+SERIES = {0, 1001, 1011, 2001}  # intent codes: none, estimate, dimensionless, time series
+VECTORS = set(range(1004, 1011))  # matrices, displacements, vectors, point sets, triangles, quaternions
+CHUNK = 1 << 18  # compressed bytes read at a time
+GZIP = 31  # zlib's window bits: a gzip header, 32 kB
 Volume = NDArray[np.float32]
 
 
 class Run:
-    """A 4-D NIfTI file (.nii, .nii.gz) whose volumes are read in order.
+    """A 4-D NIfTI-1 or NIfTI-2 file (.nii, .nii.gz) whose volumes are read in order.
 
     Attributes
     ----------
-    path, affine (4, 4), shape (x, y, z), n_volumes; zooms (x, y, z) in mm.
+    path, affine (4, 4) in mm, shape (x, y, z), n_volumes; zooms (x, y, z) in mm. The affine is the sform where its code
+    is above 0, else the qform where its is, else voxel sizes alone, as nibabel takes it; lengths that are stated in
+    metres or microns are made mm.
     header_tr: seconds, None where the header does not say (no time unit, or zero).
+    warnings: what is odd about the header though it can be read: two orientations, units, what the values are.
 
     Raises
     ------
-    Refused: not a NIfTI file, no real numbers in it, more than one series, or a degenerate affine.
+    Refused: not a NIfTI file, no real numbers in it, more than one series, vectors, or a degenerate affine.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             image: Any = nib.load(path)
-            header, shape = image.header, tuple(int(n) for n in image.shape)
-            proxy = image.dataobj  # the loaded header has lost offset and scaling; its proxy keeps them
+            header: Any = image.header
+            shape = tuple(int(n) for n in image.shape)
+            if not isinstance(image, nib.Nifti1Image) or not path.name.lower().endswith((".nii", ".nii.gz")):
+                raise Refused(f"{path}: {type(image).__name__}, not one NIfTI file", "convert it to .nii.gz")
+            proxy: Any = image.dataobj  # the loaded header has lost offset and scaling; its proxy keeps them
             self.dtype, self._offset = np.dtype(proxy.dtype), int(proxy.offset)
-            self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
-            time_unit = header.get_xyzt_units()[1]
+            self._slope, self._intercept = float(proxy.slope), float(proxy.inter)  # 1 and 0 for a slope of 0 or NaN
+            space_unit, time_unit = header.get_xyzt_units()
+            intent = int(header["intent_code"])
+        except Refused:
+            raise
         except Exception as error:  # nibabel raises many kinds on a damaged header
             raise Refused(f"{path}: not a readable NIfTI image ({error})", "export or download it again") from error
         if self.dtype.kind not in "iuf":
@@ -53,26 +69,44 @@ class Run:
         long = [axis for axis in range(3, len(shape)) if shape[axis] > 1]
         if len(shape) < 3 or len(long) > 1 or 0 in shape:
             raise Refused(f"{path}: shape {shape} is not one series of 3-D volumes", "split it, one file a series")
+        if intent in VECTORS:
+            raise Refused(f"{path}: its intent code {intent} says vectors or matrices", "give the BOLD series itself")
         axis = long[0] if long else 3
         self.shape = (shape[0], shape[1], shape[2])
         self.n_volumes = shape[axis] if len(shape) > axis else 1
         self.affine = np.asarray(image.affine, dtype=float)
+        self.warnings = _two_orientations(header, self.shape) if header["sform_code"] > 0 else []
+        if intent not in SERIES:
+            self.warnings.append(f"the NIfTI header's intent code is {intent}, which is no time series")
+        if space_unit in MILLIMETRES:
+            self._to_mm(space_unit)
+        self.zooms = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-6:
             raise Refused(f"{path}: its affine is not invertible", "mend qform/sform in the header")
-        self.zooms = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         self.has_orientation = bool(header["qform_code"] > 0 or header["sform_code"] > 0)
         step = float(header["pixdim"][axis + 1]) if axis + 1 < 8 else 0.0
         self.header_tr = step * SECONDS[time_unit] if time_unit in SECONDS and np.isfinite(step) and step > 0 else None
 
+    def _to_mm(self, unit: str) -> None:
+        """Scale an affine in metres or microns; where that gives no voxel of a scanner, the unit is wrong: it is mm."""
+        size = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
+        scaled = MILLIMETRES[unit] * size
+        holds = bool(((VOXEL_MM[0] < scaled) & (scaled < VOXEL_MM[1])).all())
+        if holds:
+            self.affine[:3] *= MILLIMETRES[unit]
+        taken = "lengths were made mm" if holds else "which cannot be: taken as mm"
+        listed = " x ".join(f"{s:g}" for s in size)
+        self.warnings.append(f"the NIfTI header gives lengths in {unit}s (voxels of {listed}); {taken}")
+
     def __iter__(self) -> Iterator[Volume]:
         """Volumes (x, y, z), float32, Fortran order, scaled. Raises Refused where the file ends early or is corrupt."""
-        count = int(np.prod(self.shape))
+        raw = np.empty(int(np.prod(self.shape)), self.dtype)
         with self.path.open("rb") as stream:
-            pieces = _Pieces(stream, self.path.suffix == ".gz", self.path)
-            pieces.take(self._offset)
+            pieces = _Pieces(stream, self.path.name.lower().endswith(".gz"), self.path)
+            pieces.fill(memoryview(bytearray(self._offset)), "its header")
             for index in range(self.n_volumes):
-                raw = pieces.take(count * self.dtype.itemsize, f"volume {index + 1} of {self.n_volumes}")
-                volume = np.frombuffer(raw, self.dtype).astype(np.float32)
+                pieces.fill(raw.view(np.uint8).data, f"volume {index + 1} of {self.n_volumes}")
+                volume = raw.astype(np.float32)  # a copy: `raw` is filled again
                 if (self._slope, self._intercept) != (1.0, 0.0):
                     volume *= np.float32(self._slope)
                     volume += np.float32(self._intercept)
@@ -80,48 +114,61 @@ class Run:
             pieces.finish()
 
 
+def _two_orientations(header: Any, shape: tuple[int, int, int]) -> list[str]:
+    """A warning where qform and sform are both set and place a corner of the image more than `CORNER_MM` apart."""
+    if header["qform_code"] <= 0:
+        return []
+    try:
+        qform, sform = header.get_qform(), header.get_sform()
+    except (ValueError, nib.spatialimages.HeaderDataError):
+        return ["the NIfTI header's qform is not valid; the sform is used"]
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
+    apart = float(np.linalg.norm(corners @ (qform - sform)[:3].T, axis=1).max())
+    if apart <= CORNER_MM:
+        return []
+    return [f"qform and sform of the NIfTI header place its corners up to {apart:.1f} mm apart; the sform is used"]
+
+
 class _Pieces:
-    """Sequential bytes of a plain or gzip file."""
+    """Sequential bytes of a plain or gzip file, decompressed into the place where they are wanted."""
 
     def __init__(self, stream: BinaryIO, compressed: bool, path: Path) -> None:
         self._stream, self._path = stream, path
-        self._zlib = zlib.decompressobj(31) if compressed else None
-        self._buffer = bytearray()
+        self._zlib = isal_zlib.decompressobj(GZIP) if compressed else None
+        self._waiting = b""  # compressed bytes that were read and not used
 
-    def take(self, size: int, what: str = "its header") -> bytes:
-        """The next `size` bytes."""
-        while len(self._buffer) < size:
-            if not self._fill():
+    def fill(self, place: memoryview, what: str) -> None:
+        """Fill `place` with the next bytes. Raises Refused where the file ends before, within `what`."""
+        done = 0
+        while done < len(place):
+            piece = self._next(len(place) - done)
+            if piece is None:
                 raise Refused(f"{self._path}: truncated, the file ends within {what}", "download or export it again")
-        taken = bytes(memoryview(self._buffer)[:size])
-        del self._buffer[:size]
-        return taken
+            place[done : done + len(piece)] = piece
+            done += len(piece)
 
     def finish(self) -> None:
-        """Read to the end of the gzip stream, so that its checksum is compared."""
+        """Read to the end of the gzip member, so that its checksum is compared; what follows is left alone."""
         while self._zlib is not None and not self._zlib.eof:
-            self._buffer.clear()
-            if not self._fill():
+            if self._next(CHUNK) is None:
                 raise Refused(f"{self._path}: truncated, no gzip checksum at its end", "download or export it again")
 
-    def _fill(self) -> bool:
-        """Append the next piece to the buffer; False at the end of the file."""
-        data = self._stream.read(CHUNK)
+    def _next(self, most: int) -> bytes | None:
+        """At most `most` bytes, possibly none yet; None at the end of the file."""
         if self._zlib is None:
-            self._buffer += data
-            return bool(data)
-        rest = data
+            return self._stream.read(most) or None
+        if self._zlib.eof:  # a further gzip member, as pigz and bgzip write them
+            self._waiting = (self._zlib.unused_data or self._stream.read(CHUNK)).lstrip(b"\0")  # after padding
+            if not self._waiting:
+                return None
+            self._zlib = isal_zlib.decompressobj(GZIP)
+        compressed = self._waiting or self._stream.read(CHUNK)
         try:
-            while rest:
-                if self._zlib.eof:  # a further gzip member, as pigz and bgzip write them
-                    self._zlib = zlib.decompressobj(31)
-                self._buffer += self._zlib.decompress(rest)
-                rest = self._zlib.unused_data
-                if self._zlib.eof and not rest.strip(b"\0"):
-                    break
-        except zlib.error as error:
+            piece = self._zlib.decompress(compressed, most)
+        except IsalError as error:  # type: ignore[misc]  # an instance, its stub says
             raise Refused(f"{self._path}: corrupt gzip data ({error})", "download or export it again") from error
-        return bool(data)
+        self._waiting = self._zlib.unconsumed_tail
+        return None if not compressed and not piece and not self._zlib.eof else piece
 
 
 def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_one_run_twice_is_one_recording(tmp_path: Path) -> None:
     shutil.copy(file, file.with_suffix(""))
     index = read_index(root, Select.model_validate({}))
     assert len(index.recordings) == 1 and "with and without .gz" in index.ignored[0]
+
+
+@pytest.mark.parametrize("ending", ["mgz", "img", "dtseries.nii", "nii.bz2"])
+def test_other_formats_are_not_taken_and_named(tmp_path: Path, ending: str) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    file = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    file.with_name(f"sub-01_task-other_bold.{ending}").write_bytes(b"x")
+    said = f"sub-01/func/sub-01_task-other_bold.{ending}: not .nii or .nii.gz"
+    assert read_index(root, Select.model_validate({})).ignored == (said,)
+    file.unlink()
+    with pytest.raises(InputError, match=rf"no BOLD run found \({re.escape(said)}\)"):
+        read_index(root, Select.model_validate({}))
 
 
 @pytest.mark.parametrize(
