@@ -263,6 +263,7 @@ def _write_sidecar(
         "Parameters": job.config.model_dump(mode="json"),
         "Sources": sorted(sources),
         "SourceDigests": sources,
+        **paths.ARTIFACTS[name].known(job.names),
         **common,
         **facts.get(name, {}),
     }

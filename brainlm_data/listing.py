@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import paths, sidecar
+from brainlm_data.errors import InputError
 from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Level
 
@@ -43,22 +45,43 @@ def write(dag: Dag) -> None:
         if level == "cohort":
             content["bundles"] = dag.bundles
         write_changed(paths.listing_path(dag.outdir, level, bundle), content)
-    write_changed(dag.outdir / "derivatives" / "dataset_description.json", description(dag.config.bids_dir))
+    derivatives = dag.outdir / "derivatives"
+    write_changed(derivatives / "dataset_description.json", description(dag.config.bids_dir))
+    ignore = derivatives / ".bidsignore"
+    if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
+        sidecar.write_text(ignore, paths.BIDSIGNORE)
 
 
 def description(bids_dir: Path) -> dict[str, Any]:
-    """dataset_description.json of the derivatives, as BIDS-Derivatives asks for."""
+    """dataset_description.json of the derivatives, as BIDS-Derivatives asks for.
+
+    Raises
+    ------
+    InputError: the raw dataset's is no JSON object.
+    """
     raw = bids_dir / "dataset_description.json"
-    source = json.loads(raw.read_text()) if raw.exists() else {}
+    try:
+        source = json.loads(raw.read_text()) if raw.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{raw}: {error}", "mend it: bids-validator helps") from error
+    if not isinstance(source, dict):
+        raise InputError(f"{raw}: not a JSON object", "mend it: bids-validator helps")
     return {
         "Name": f"{source.get('Name', bids_dir.name)}: parcel series and what led to them",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
         "DatasetLinks": {"raw": bids_dir.resolve().as_uri()},
-        "SourceDatasets": [{key: source[key] for key in ("DatasetDOI", "Name") if key in source}],
+        **_sources(source.get("DatasetDOI")),
         "License": source.get("License", "that of the source dataset"),
     }
+
+
+def _sources(doi: Any) -> dict[str, Any]:
+    """SourceDatasets, where the raw dataset says what its DOI is: 10.x/y, doi:10.x/y or its address."""
+    if not isinstance(doi, str) or not (found := re.search(r"10\.\d{4,9}/\S+", doi)):
+        return {}
+    return {"SourceDatasets": [{"DOI": found.group(), "URL": f"https://doi.org/{found.group()}"}]}
 
 
 def write_changed(path: Path, content: dict[str, Any]) -> None:

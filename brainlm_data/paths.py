@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from brainlm_data.stage import Level
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A kind of file: its level, its path pattern below outdir, and what it holds, in words."""
+    """A kind of file: its level, its path pattern below outdir, what it holds, in words, and its BIDS metadata."""
 
     level: Level
     pattern: str
     description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # what is true of every such file
 
     @property
     def names(self) -> frozenset[str]:
@@ -30,19 +32,42 @@ class Artifact:
         fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
         return frozenset(fields - {"prefix"})
 
-
-def _sub(suffix: str, description: str) -> Artifact:
-    return Artifact("subject", f"derivatives/{{prefix}}_{suffix}", description)
-
-
-def _rec(suffix: str, description: str) -> Artifact:
-    return Artifact("recording", f"derivatives/{{prefix}}_{suffix}", description)
+    def known(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """BIDS metadata of a file: its own, and the template that an image in standard space is aligned to."""
+        standard = "space-{space}" in self.pattern and self.pattern.endswith(".nii.gz")
+        return {**({"SpatialReference": TEMPLATE.format(**names)} if standard else {}), **self.metadata}
 
 
-def _all(pattern: str, description: str) -> Artifact:
-    return Artifact("cohort", pattern, description)
+def _sub(suffix: str, description: str, **metadata: Any) -> Artifact:
+    return Artifact("subject", f"derivatives/{{prefix}}_{suffix}", description, metadata)
 
 
+def _rec(suffix: str, description: str, **metadata: Any) -> Artifact:
+    return Artifact("recording", f"derivatives/{{prefix}}_{suffix}", description, metadata)
+
+
+def _all(pattern: str, description: str, **metadata: Any) -> Artifact:
+    return Artifact("cohort", pattern, description, metadata)
+
+
+TEMPLATE = "bids::tpl-{space}/tpl-{space}_T1w.nii.gz"
+COARSE = "grid of the voxel sample over the template; CoarseMm of the sample is its voxel size in mm"
+BIDSIGNORE = """\
+# What BIDS-Derivatives has no name for (yet): transforms, series, confounds, components, recipes, metrics, pages.
+*.html
+*_xfm.*
+*_boldref.*
+*_timeseries.*
+*_mixing.*
+*_components.*
+*_metrics.*
+*_recipe.*
+*_run.json
+*_stat-coverage_bold.*
+tpl-*/
+atlas/
+fmriprep/
+"""
 SERIES = "space-{space}_seg-{seg}_stat"
 
 ARTIFACTS: dict[str, Artifact] = {
@@ -51,7 +76,9 @@ ARTIFACTS: dict[str, Artifact] = {
     "bold": Artifact("recording", "", "raw BOLD run, 4-D"),
     # template
     "template_t1w": _all("derivatives/tpl-{space}/tpl-{space}_T1w.nii.gz", "T1w template with skull"),
-    "template_mask": _all("derivatives/tpl-{space}/tpl-{space}_desc-brain_mask.nii.gz", "brain mask of the template"),
+    "template_mask": _all(
+        "derivatives/tpl-{space}/tpl-{space}_desc-brain_mask.nii.gz", "brain mask of the template", Type="Brain"
+    ),
     "template_probseg": _all(
         "derivatives/tpl-{space}/tpl-{space}_probseg.nii.gz", "4-D tissue probabilities of the template: GM, WM, CSF"
     ),
@@ -64,15 +91,17 @@ ARTIFACTS: dict[str, Artifact] = {
         "one row a parcel: index, name, hemisphere, network, x, y, z (mm), n_voxels",
     ),
     # anat
-    "t1w_preproc": _sub("desc-preproc_T1w.nii.gz", "bias-corrected T1w"),
-    "t1w_mask": _sub("desc-brain_mask.nii.gz", "brain mask on the T1w grid"),
+    "t1w_preproc": _sub("desc-preproc_T1w.nii.gz", "bias-corrected T1w", SkullStripped=False),
+    "t1w_mask": _sub("desc-brain_mask.nii.gz", "brain mask on the T1w grid", Type="Brain"),
     "t1w_dseg": _sub("dseg.nii.gz", "tissue labels: 1 GM, 2 WM, 3 CSF"),
     "t1w_gm": _sub("label-GM_probseg.nii.gz", "grey-matter probability"),
     "t1w_wm": _sub("label-WM_probseg.nii.gz", "white-matter probability"),
     "t1w_csf": _sub("label-CSF_probseg.nii.gz", "CSF probability"),
     "t1w_to_mni": _sub("from-T1w_to-{space}_mode-image_xfm.h5", "ITK composite: resamples T1w onto the template"),
     "mni_to_t1w": _sub("from-{space}_to-T1w_mode-image_xfm.h5", "ITK composite: resamples the template onto T1w"),
-    "t1w_mni": _sub("space-{space}_desc-preproc_T1w.nii.gz", "T1w on the template's registration grid, for QC"),
+    "t1w_mni": _sub(
+        "space-{space}_desc-preproc_T1w.nii.gz", "T1w on the template's registration grid, for QC", SkullStripped=False
+    ),
     # fmriprep (instead of anat, motion, coreg; its own outputs are in derivatives/fmriprep)
     "fmriprep_run": _sub("desc-fmriprep_run.json", "the fMRIPrep command that was run, its image and its report"),
     # motion
@@ -83,8 +112,8 @@ ARTIFACTS: dict[str, Artifact] = {
         "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
         "ITK rigid transforms, one a volume: resample it onto boldref",
     ),
-    "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction"),
-    "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid"),
+    "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction", SkullStripped=False),
+    "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid", Type="Brain"),
     # coreg (the first where there is a T1w, the second where there is none)
     "bold_to_t1w": _rec("from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt", "ITK rigid: resamples boldref onto T1w"),
     "bold_to_mni": _rec("from-boldref_to-{space}_mode-image_xfm.h5", "ITK composite: resamples boldref onto template"),
@@ -93,20 +122,38 @@ ARTIFACTS: dict[str, Artifact] = {
         f"{SERIES}-mean_desc-raw_timeseries.tsv", "parcel means of motion-corrected, normalized data; scanner units"
     ),
     "coverage": _rec(f"{SERIES}-coverage_bold.tsv", "share of each parcel's voxels inside the field of view"),
-    "voxel_sample": _rec("space-{space}_res-coarse_desc-sample_bold.nii.gz", "voxel sample on a coarse MNI grid"),
-    "sample_mask": _rec("space-{space}_res-coarse_desc-brain_mask.nii.gz", "brain mask of the voxel sample"),
-    "sample_probseg": _rec("space-{space}_res-coarse_probseg.nii.gz", "4-D tissue probabilities: GM, WM, CSF"),
+    "voxel_sample": _rec(
+        "space-{space}_res-coarse_desc-sample_bold.nii.gz",
+        "voxel sample on a coarse MNI grid",
+        SkullStripped=True,
+        Resolution=COARSE,
+    ),
+    "sample_mask": _rec(
+        "space-{space}_res-coarse_desc-brain_mask.nii.gz",
+        "brain mask of the voxel sample",
+        Type="Brain",
+        Resolution=COARSE,
+    ),
+    "sample_probseg": _rec(
+        "space-{space}_res-coarse_probseg.nii.gz", "4-D tissue probabilities: GM, WM, CSF", Resolution=COARSE
+    ),
     # confounds .. resample
     "confounds": _rec("desc-confounds_timeseries.tsv", "confounds, one row a volume, named as in fMRIPrep"),
     "filter_recipe": _rec("desc-filter_recipe.json", "the temporal operators: dropped and censored volumes, H and L"),
     "ica_mixing": _rec("desc-ica_mixing.tsv", "time courses of the independent components, one column each"),
-    "ica_components": _rec("space-{space}_res-coarse_desc-ica_components.nii.gz", "z-maps of the components"),
+    "ica_components": _rec(
+        "space-{space}_res-coarse_desc-ica_components.nii.gz", "z-maps of the components", Resolution=COARSE
+    ),
     "ica_metrics": _rec("desc-ica_metrics.tsv", "features, verdict and reason of each component"),
     "denoise_recipe": _rec("desc-denoise_recipe.npz", "low-rank factors of the regression operator D"),
     "parcels_native": _rec(f"{SERIES}-mean_desc-native_timeseries.tsv", "denoised parcel series at the native TR"),
     "parcels": _rec(f"{SERIES}-mean_timeseries.tsv", "denoised parcel series at the common rate"),
-    "keep_preproc": _rec("space-{space}_desc-preproc_bold.nii.gz", "4-D: motion-corrected, normalized"),
-    "keep_denoised": _rec("space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are"),
+    "keep_preproc": _rec(
+        "space-{space}_desc-preproc_bold.nii.gz", "4-D: motion-corrected, normalized", SkullStripped=True
+    ),
+    "keep_denoised": _rec(
+        "space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are", SkullStripped=True
+    ),
     "qc_metrics": _rec("desc-qc_metrics.json", "quality metrics of the recording"),
     "qc_page": _rec("desc-qc_report.html", "quality page of the recording, self-contained"),
     # qcgroup

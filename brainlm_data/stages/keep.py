@@ -119,7 +119,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="keep",
-    version=1,
+    version=2,
     level="recording",
     summary="Write 4-D NIfTI in template space, where asked for (keep: [preproc, denoised]).",
     Config=Config,

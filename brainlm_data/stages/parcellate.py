@@ -26,6 +26,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     write_table(outputs["parcels_native"], names, temporal.apply(series))
     return {
         "RepetitionTime": raw["RepetitionTime"],
+        "SamplingFrequency": 1 / raw["RepetitionTime"],
         "NumberOfVolumes": raw["NumberOfVolumes"],
         "GrandMeanScaling": config.grand_mean,
         "MeanRemoved": True,
@@ -49,7 +50,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="parcellate",
-    version=2,
+    version=3,
     level="recording",
     summary="Apply scaling, filter and denoising to the parcel means.",
     Config=Config,

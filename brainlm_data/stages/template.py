@@ -99,6 +99,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Space": config.name,
         "Source": source,
         "SourceFiles": {path.name: digest(path) for path in (files.t1w, files.brain, *files.tissues)} if files else {},
+        # without skull nearly nothing is outside the brain: the mask may lie a little within the image's rim
+        "template_t1w": {"SkullStripped": bool((np.asarray(t1w.dataobj)[~brain] != 0).mean() < 0.01)},
         "template_probseg": {
             "Volumes": ["GM", "WM", "CSF"],
             "Source": "the template's own"

@@ -19,6 +19,7 @@ def test_the_bundled_template(tmp_path: Path) -> None:
     assert t1w.shape == mask.shape == tissues.shape[:3] and tissues.shape[3] == 3
     np.testing.assert_array_equal(t1w.affine, tissues.affine)
     inside, shares = np.asarray(mask.dataobj) > 0, tissues.get_fdata(dtype=np.float32)
+    assert facts["template_t1w"]["SkullStripped"] is True  # nilearn bundles it without skull
     assert 1.5e6 < inside.sum() * abs(np.linalg.det(t1w.affine)) < 2.3e6  # mm3
     assert (shares[~inside] == 0).all() and 0.95 < shares[inside].sum(-1).mean() < 1.05
     mean = [np.average(t1w.get_fdata()[inside], weights=shares[inside][:, k]) for k in range(3)]
@@ -48,6 +49,7 @@ def test_mni6_from_files(tmp_path: Path, atlases: Path) -> None:
     t1w = atlases / "MNI152NLin6_res-2x2x2_T1w.nii.gz"
     brain = atlases / "MNI152NLin6_res-2x2x2_T1w_descr-brain.nii.gz"
     out, facts = run(template.STAGE, {}, tmp_path, name="MNI152NLin6Asym", path=t1w, brain=brain)
+    assert facts["template_t1w"]["SkullStripped"] is False
     assert facts["Space"] == "MNI152NLin6Asym" and "resampled" in facts["template_probseg"]["Source"]
     shares, image = nib.load(out["template_probseg"]).get_fdata(), nib.load(out["template_t1w"])
     inside = np.asarray(nib.load(out["template_mask"]).dataobj) > 0
