@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
+from brainlm_data import strategies
 from brainlm_data.errors import ConfigError
 from brainlm_data.index import Select
 from brainlm_data.stage import Stage, StageConfig
@@ -61,9 +62,41 @@ def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
     """
     model = model_of(stages)
     try:
-        return model.model_validate(dict(raw))
+        config = model.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError(*_explain(error, model)) from error
+    _check_censoring(config)
+    _check_output_space(config)
+    return config
+
+
+def _check_censoring(config: Any) -> None:
+    """A strategy that says from which FD on volumes are scrubbed does not do it: stage filter does."""
+    if not hasattr(config, "denoise") or not hasattr(config, "filter"):
+        return
+    limit = config.filter.censor_fd_mm
+    for strategy in strategies.resolve(config.denoise.strategy):
+        wanted = strategy.censor_fd_mm
+        if wanted is not None and (limit is None or limit > wanted):
+            raise ConfigError(
+                f"config: denoise.strategy: {strategy.name} needs filter.censor_fd_mm of {wanted:g} or less, it is"
+                f" {'null' if limit is None else format(limit, 'g')}",
+                f"set filter.censor_fd_mm: {wanted:g} (it censors; the strategy only asks for it), or leave"
+                f" {strategy.name} out",
+            )
+
+
+def _check_output_space(config: Any) -> None:
+    """What fMRIPrep is asked for must be the template's space, or every recording fails after hours."""
+    if config.preprocess.engine != "fmriprep" or not hasattr(config, "fmriprep") or not hasattr(config, "template"):
+        return
+    space, name = config.fmriprep.output_space, config.template.name
+    if space.split(":")[0] != name:
+        raise ConfigError(
+            f"config: fmriprep.output_space is {space}, template.name is {name}",
+            f"set template.name: {space.split(':')[0]} and an atlas in that space (atlas.name: A424 is in"
+            " MNI152NLin6Asym), or another fmriprep.output_space",
+        )
 
 
 def section_from(raw: Mapping[str, Any], stage: Stage) -> StageConfig:

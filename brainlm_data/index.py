@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from brainlm_data.errors import InputError
 from brainlm_data.fieldmaps import intended
@@ -28,30 +28,49 @@ NAME_ENTITIES = ("ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
 
 
 class Select(StageConfig):
-    """Which recordings to process; an empty list means all. Values without the BIDS key: `01`, not `sub-01`."""
+    """Which recordings to process; an empty list means all. Labels in quotes: YAML reads 01 as the number 1."""
 
     subject: list[str] = Field([], description="subject labels, without sub-")
     session: list[str] = Field([], description="session labels, without ses-")
     task: list[str] = Field([], description="task labels")
     run: list[str] = Field([], description="run indices")
 
+    @field_validator("subject", "session", "task", mode="before")
+    @classmethod
+    def _labels(cls, values: Any) -> Any:
+        """Numbers are no labels: whether 01 or 1 was meant, YAML does not tell."""
+        numbers = [v for v in values if not isinstance(v, str)] if isinstance(values, list) else []
+        if numbers:
+            raise ValueError(f'{numbers[0]!r} is no text, and YAML reads 01 as 1: put labels in quotes, ["01", "2"]')
+        return values
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _indices(cls, values: Any) -> Any:
+        """An index is a number: 1, "1" and "01" are one run."""
+        return [str(v) if type(v) is int else v for v in values] if isinstance(values, list) else values
+
     def accepts(self, recording: Recording) -> bool:
         """True where every non-empty list names this recording's value."""
         return all(
-            not wanted or (value is not None and _plain(value) in {_plain(w) for w in wanted})
-            for wanted, value in (
-                (self.subject, recording.subject),
-                (self.session, recording.session),
-                (self.task, recording.task),
-                (self.run, recording.run),
+            not wanted or (value is not None and plain(value) in {plain(w) for w in wanted})
+            for wanted, value, plain in (
+                (self.subject, recording.subject, _label),
+                (self.session, recording.session, _label),
+                (self.task, recording.task, _label),
+                (self.run, recording.run, _index),
             )
         )
 
 
-def _plain(label: str) -> str:
-    """`sub-01` -> `01`; `01` and `1` stay apart for subjects but `run` 01 and 1 are the same."""
-    label = str(label).split("-", 1)[-1]
-    return str(int(label)) if label.isdigit() else label
+def _label(text: str) -> str:
+    """`sub-01` -> `01`, which is another subject than `1`."""
+    return text.split("-", 1)[-1]
+
+
+def _index(text: str) -> str:
+    """`run-01` -> `1`."""
+    return str(int(label)) if (label := _label(text)).isdigit() else label
 
 
 @dataclass(frozen=True)

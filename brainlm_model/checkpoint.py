@@ -46,11 +46,12 @@ class TrainedModel:
         ----------
         series: (time, parcel), unscaled, as in the store; NaN where a value is not known. It is prepared (demeaned,
             robust-scaled with the model's scaler) and cut into windows, the last one aligned to its end; nothing is
-            masked, and the windows' embeddings are averaged.
+            masked, and the embeddings of windows that hold something known are averaged.
 
         Raises
         ------
-        InputError: another number of parcels than the model's, or fewer steps than a window.
+        InputError: another number of parcels than the model's, fewer steps than a window, an infinite value, or nothing
+            known (a token is known where all of its steps are).
         """
         import torch
 
@@ -64,9 +65,18 @@ class TrainedModel:
             raise InputError(
                 f"embed: {len(values)} steps, fewer than the model's window of {window}", "a longer recording"
             )
+        if np.isinf(values).any():
+            raise InputError(f"embed: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
         scaled = np.asarray(prepare(values, self.scaler), dtype=np.float32)
         starts = sorted({*range(0, len(values) - window + 1, window), len(values) - window})
         windows = torch.from_numpy(np.stack([scaled[start : start + window].T for start in starts]))
+        known = (~windows.isnan().unflatten(2, (-1, self.config.patch)).any(-1)).flatten(1).any(1)
+        windows = windows[known]
+        if not len(windows):
+            raise InputError(
+                f"embed: no parcel has {self.config.patch} known steps in a row where a token lies",
+                "look at the recording's quality page; a parcel that the scaler does not know counts as unknown",
+            )
         with torch.inference_mode():
             return self.network.embed(windows.to(self.network.cls.device)).mean(0).float().cpu().numpy()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from brainlm_data.config import validate
 from brainlm_data.errors import ConfigError
+from brainlm_data.pipeline import STAGES as PIPELINE
 from tests.core.toy import STAGES
 
 
@@ -30,6 +32,39 @@ def test_mistakes(raw: dict[str, Any], words: list[str]) -> None:
     for word in words:
         assert word in str(error.value), str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"denoise": {"strategy": "ica+scrubbing"}}, ["scrubbing needs filter.censor_fd_mm of 0.5 or less, it is null",
+                                                      "set filter.censor_fd_mm: 0.5"]),
+        ({"denoise": {"strategy": "scrubbing"}, "filter": {"censor_fd_mm": 0.9}}, ["0.5 or less, it is 0.9"]),
+        ({"preprocess": {"engine": "fmriprep"}}, ["fmriprep.output_space is MNI152NLin6Asym:res-2",
+                                                  "template.name is MNI152NLin2009aSym"]),
+    ],
+)  # fmt: skip
+def test_sections_that_contradict_each_other(raw: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(raw, PIPELINE)
+    for word in words:
+        assert word in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize("censor", [0.5, 0.2])
+def test_scrubbing_that_the_filter_does(censor: float) -> None:
+    validate({"denoise": {"strategy": "ica+scrubbing"}, "filter": {"censor_fd_mm": censor}}, PIPELINE)
+
+
+@pytest.mark.parametrize("key", ["subject", "session", "task"])
+@pytest.mark.parametrize("text", ["[01, 2]", "[2.5]", "[true]", '["01", 2]', "[2026-01-01]"])
+def test_labels_that_yaml_takes_for_numbers(key: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"YAML reads 01 as 1: put labels in quotes, \[\"01\", \"2\"\]"):
+        validate({"select": {key: yaml.safe_load(text)}}, STAGES)
+
+
+def test_runs_are_numbers() -> None:
+    assert validate({"select": {"run": [1, "02"]}}, STAGES).select.run == ["1", "02"]
 
 
 def test_strings_from_the_command_line_are_coerced() -> None:

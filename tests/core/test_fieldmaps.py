@@ -92,7 +92,8 @@ def test_what_the_stages_are_told(tmp_path: Path) -> None:
     assert details == {(stage, name): {name: {"fieldmaps": [file]}} for stage in ("resample", "qc")}
     assert stated(details["qc", name][name]) == ({"FieldmapsNotUsed": [f"bids:raw:{file}"]}, [WARNING])
     assert stated({}) == ({}, [])
-    assert details_of(STAGES, validate({"preprocess": {"engine": "fmriprep"}}, STAGES), index, bundles) == {}
+    section = {"preprocess": {"engine": "fmriprep"}, "template": {"name": "MNI152NLin6Asym"}}
+    assert details_of(STAGES, validate(section, STAGES), index, bundles) == {}
 
 
 def test_index_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ def test_inherited_metadata(tmp_path: Path) -> None:
         ({"subject": ["01"]}, 4),
         ({"subject": ["sub-01"]}, 4),
         ({"task": ["rest"], "run": ["01"]}, 2),
+        ({"run": [1]}, 4),
+        ({"subject": ["1"]}, 0),
         ({"session": ["x"]}, 0),
     ],
 )

@@ -54,7 +54,8 @@ def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:
 
 def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
-    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}
+    mni6 = {"template": {"name": "MNI152NLin6Asym"}, "atlas": {"name": "A424"}}
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}, **mni6}
     jobs = planned(tmp_path, config)
     assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
@@ -107,7 +108,8 @@ def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[s
 
 def test_keep_needs_the_native_engine(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
-    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}
+    section = {"preprocess": {"engine": "fmriprep"}, "template": {"name": "MNI152NLin6Asym"}}
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), **section}
     output = snakemake(tmp_path, config | {"keep": ["preproc"]}, "-n", check=False)
     assert "keep needs preprocess.engine: native" in output and "Traceback" not in output
 

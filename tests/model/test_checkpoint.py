@@ -59,6 +59,20 @@ def test_wrong_series_is_refused_with_its_shape(folder, shape):
         brainlm_model.load(folder).embed(np.zeros(shape, np.float32))
 
 
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "no parcel has 20 known steps"), (np.inf, "9000 infinite")])
+def test_a_series_without_values_is_refused(folder, value, message):
+    with pytest.raises(InputError, match=f"embed: {message}"):
+        brainlm_model.load(folder).embed(np.full((9000 // PARCELS, PARCELS), value, np.float32))
+
+
+def test_a_window_without_values_does_not_count(folder):
+    model = brainlm_model.load(folder)
+    one = series(np.random.default_rng(3), 400)
+    half = one.copy()
+    half[200:] = np.nan
+    np.testing.assert_allclose(model.embed(half), model.embed(one[:200]), atol=1e-4)
+
+
 def test_incomplete_or_mixed_folders_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"no model\.safetensors, config\.json, scaler\.npz"):
         brainlm_model.load(tmp_path)
