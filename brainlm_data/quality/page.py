@@ -45,6 +45,7 @@ def page(
     table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
     sections = [
         ("registration", "Registration", _registration(inputs, sample)),
+        ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),
         ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
         ("components", "Independent components", _components(inputs, sample, verdicts, metrics, components)),
         ("signal", "Temporal signal-to-noise ratio", _tsnr(sample, tsnr, metrics)),
@@ -55,7 +56,9 @@ def page(
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(template.read_text()).render(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
-        run=meta.get("run"), space=raw.get("Space", ""), atlas=raw.get("AtlasName", ""), metrics=metrics,
+        run=meta.get("run"), phase_encoding=meta.get("metadata", {}).get("PhaseEncodingDirection"),
+        native="Image" not in raw, has_slice_timing=bool(meta.get("metadata", {}).get("SliceTiming")),
+        space=raw.get("Space", ""), atlas=raw.get("AtlasName", ""), metrics=metrics,
         sections=[
             {"name": name, "title": title, "figures": [
                 {"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures
@@ -103,6 +106,15 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
             " Ventricles and the rim of the brain must fit.",
         )
     ]
+    if str(inputs.facts("sample_probseg").get("Source", "")).startswith("T1w"):
+        own = plots.Volume(sample.tissues[..., 1], sample.affine)
+        figures.append(
+            (
+                plots.slices(mean, [(own, 0.5, RED)]),
+                "The same with the white matter of the subject's own T1w (red): how well EPI and T1w fit each other,"
+                " whatever the normalization.",
+            )
+        )
     if "t1w_mni" in inputs:
         figures.append(
             (
@@ -117,6 +129,24 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
         )
     )
     return figures
+
+
+def _motion(inputs: Files, confounds: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:
+    names, values = read_table(inputs["motion_params"])
+    parts = dict(zip(names, values.T, strict=True))
+    panels = [
+        ("mm", [(name, parts[name]) for name in names if name.startswith("trans")]),
+        ("deg", [(name, np.degrees(parts[name])) for name in names if name.startswith("rot")]),
+    ]
+    signals = [(c, confounds[c].to_numpy(float)) for c in ("global_signal", "white_matter", "csf") if c in confounds]
+    if signals:
+        panels.append(("% of mean", [(c, 100 * (x / np.nanmean(x) - 1)) for c, x in signals]))
+    png = plots.traces(panels, np.arange(len(values)) * metrics["tr_s"], censored(inputs))
+    caption = (
+        "Rigid motion against the reference (FSL's convention), and the mean signals of brain, white matter and CSF"
+        " before cleaning. Grey lines: dropped or censored volumes."
+    )
+    return [(png, caption)]
 
 
 def _carpet(

@@ -112,6 +112,22 @@ def slices(
     return _png(figure)
 
 
+def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Array, invalid: Sequence[int]) -> bytes:
+    """A panel for each (axis label, [(name, values over time)]); grey lines at the invalid volumes."""
+    figure = _figure(9.5, 1.35 * len(panels) + 0.4)
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (label, lines) in zip(grid, panels, strict=True):
+        for (name, values), colour in zip(lines, (BLUE, ORANGE, GREEN), strict=False):
+            panel.plot(times, values, color=colour, linewidth=0.9, label=name)
+        for index in invalid:
+            panel.axvline(times[index], color="#BBBBBB", linewidth=0.8, zorder=0)
+        panel.set_ylabel(label, fontsize=8)
+        panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        panel.spines[["top", "right"]].set_visible(False)
+    grid[-1].set_xlabel("time (s)", fontsize=8)
+    return _png(figure)
+
+
 def carpets(
     before: Array, after: Array, tissue: Array, fd: Array, dvars: Array, times: Array, invalid: Sequence[int]
 ) -> bytes:

@@ -96,7 +96,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=1,
+    version=2,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,

@@ -73,7 +73,7 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
     series = mean[..., None] + (noise * mask[..., None]) * rng.normal(0, 1, (*mask.shape, T))
     image("voxel_sample", (series * mask[..., None]).astype(np.float32))
     image("sample_mask", mask.astype(np.uint8))
-    image("sample_probseg", tissues)
+    image("sample_probseg", tissues, Source="T1w of the subject" if t1w else "template")
     image("template_probseg", tissues)
     image("template_mask", mask.astype(np.uint8), Space="MNI")
     image("template_t1w", contrast((0, 0, 0), (600, 1000, 200)).astype(np.float32))
@@ -93,10 +93,10 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
           Censored=[30])  # fmt: skip
     table("coverage", names, np.r_[0.4, np.ones(2), 0, np.ones(PARCELS - 4)][None])
     table("ica_mixing", [f"ica_{i:02d}" for i in range(K)], waves)
-    table("motion_params", ["trans_x"], np.zeros((T, 1)))
+    table("motion_params", [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"], np.zeros((T, 6)))
     fd = np.full(T, 0.1)
     fd[0], fd[30] = np.nan, 2.0
-    confounds = pd.DataFrame({"framewise_displacement": fd, "dvars": 12.0, "std_dvars": 1.1})
+    confounds = pd.DataFrame({"framewise_displacement": fd, "dvars": 12.0, "std_dvars": 1.1, "global_signal": 870.0})
     confounds["non_steady_state_outlier00"] = (np.arange(T) == 0).astype(int)
     paths["confounds"] = folder / "confounds.tsv"
     confounds.to_csv(paths["confounds"], sep="\t", na_rep="n/a", index=False)

@@ -68,24 +68,40 @@ def test_a_registration_that_failed_is_noticed(tmp_path: Path) -> None:
 def test_without_t1w_there_is_nothing_to_say_about_it(tmp_path: Path) -> None:
     metrics, _, page = run(measured.recording(tmp_path, t1w=False), n_components_shown=0)
     assert "t1w_offset_mm" not in metrics
-    assert "T1w normalized" not in page.read_text()
+    assert "T1w normalized" not in page.read_text() and "subject&#39;s own T1w" not in page.read_text()
 
 
 def test_page_is_one_file_that_shows_everything(tmp_path: Path) -> None:
     inputs = measured.recording(tmp_path)
     metrics, _, page = run(inputs)
     html = page.read_text()
-    assert html.count("data:image/png;base64,") == 8
+    assert html.count("data:image/png;base64,") == 10
     assert len(html) < 3e6
     assert 'src="http' not in html and "<script" not in html and "<link" not in html
     for text in (
-        "sub-01_task-rest", "T1w normalized to the template", "before and after filtering", "2 of all",
+        "sub-01_task-rest", "T1w normalized to the template", "subject&#39;s own T1w", "Rigid motion",
+        "before and after filtering", "2 of all",
         "Below 0.5: p0, p3.", *metrics["warnings"][:1], "the header&#39;s TR was wrong", "Recordings were flagged for",
     ):  # fmt: skip
         assert text in html, text
     first = page.read_bytes()
     run(inputs)
     assert page.read_bytes() == first
+
+
+@pytest.mark.parametrize(("engine", "metadata", "said"), [
+    ({}, {}, "Not done: slice-timing correction, susceptibility distortion correction."),
+    ({}, {"SliceTiming": [0, 1], "PhaseEncodingDirection": "j-"}, "(slice times are in the dataset)"),
+    ({"Image": "nipreps/fmriprep"}, {}, ""),
+])  # fmt: skip
+def test_what_is_not_done_is_said(tmp_path: Path, engine: dict[str, str], metadata: Any, said: str) -> None:
+    inputs = measured.recording(tmp_path)
+    raw = inputs["parcels_raw"].with_suffix(".json")
+    raw.write_text(json.dumps({**json.loads(raw.read_text()), **engine}))
+    inputs.meta["metadata"] = metadata
+    html = " ".join(run(inputs, n_components_shown=0)[2].read_text().split())
+    assert said in html and ("Not done" in html) == bool(said)
+    assert ("phase encoding j-" in html) == bool(metadata)
 
 
 def test_a_fieldmap_that_is_not_used_is_spoken_of(tmp_path: Path) -> None:
@@ -124,6 +140,6 @@ def test_describe(tmp_path: Path) -> None:
 def test_golden(tmp_path: Path) -> None:
     """What is measured has not changed, or VERSION has."""
     metrics, _, _ = run(measured.recording(tmp_path, shift=(1, 0, 0)), pages=False)
-    assert qc.STAGE.version == 1
+    assert qc.STAGE.version == 2
     golden = {"epi_offset_mm": 4.05, "epi_r2": 0.33, "median_tsnr": 85.4, "t1w_r2": 0.34}
     assert {name: round(metrics[name], 2) for name in golden} == golden
