@@ -21,7 +21,10 @@ from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.sidecar import write_json
 from brainlm_data.stage import StageConfig
 
-METADATA_KEYS = ("RepetitionTime", "TaskName", "SliceTiming", "EchoTime", "PhaseEncodingDirection")
+LAYOUT = 2  # of the cache: goes up when it keeps something else
+METADATA_KEYS = (
+    "RepetitionTime", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime", "PhaseEncodingDirection",
+)  # fmt: skip
 NAME_ENTITIES = ("ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
 
 
@@ -79,6 +82,7 @@ class Recording:
     run: str | None
     bold: RawFile
     metadata: dict[str, Any]
+    sbref: RawFile | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,10 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         cached = {"key": key, **_scan(bids_dir)}
         if cache:
             write_json(cache, cached)
-    recordings = tuple(Recording(**{**r, "bold": RawFile(**r["bold"])}) for r in cached["recordings"])
+    recordings = tuple(
+        Recording(**{**r, "bold": RawFile(**r["bold"]), "sbref": RawFile(**r["sbref"]) if r["sbref"] else None})
+        for r in cached["recordings"]
+    )
     if not recordings:
         raise InputError(
             f"{bids_dir}: no BOLD run found", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)"
@@ -156,7 +163,7 @@ def _some(values: Iterable[str | None]) -> str:
 
 def _listing_key(bids_dir: Path) -> str:
     """Digest of (path, size, mtime) of every file that the index depends on."""
-    hasher = hashlib.sha256()
+    hasher = hashlib.sha256(f"{LAYOUT}\n".encode())
     for folder, subfolders, files in os.walk(bids_dir):
         subfolders[:] = sorted(
             d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"}
@@ -205,8 +212,10 @@ def _recording(path: Path, row: Mapping[str, Any]) -> Recording:
     metadata = bids2table.load_bids_metadata(str(path))
     session, task, run = (_text(row[k]) for k in ("ses", "task", "run"))
     kept = {k: metadata[k] for k in METADATA_KEYS if k in metadata}
+    beside = [path.with_name(f"{name}_sbref{ending}") for ending in (".nii.gz", ".nii")]
+    sbref = next((RawFile.of(file) for file in beside if file.exists() or file.is_symlink()), None)
     return Recording(
-        name, recording_prefix(row["sub"], session, name), row["sub"], session, task, run, RawFile.of(path), kept
+        name, recording_prefix(row["sub"], session, name), row["sub"], session, task, run, RawFile.of(path), kept, sbref
     )
 
 

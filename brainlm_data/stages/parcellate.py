@@ -27,6 +27,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "RepetitionTime": raw["RepetitionTime"],
         "NumberOfVolumes": raw["NumberOfVolumes"],
+        "SliceTimingCorrected": raw.get("SliceTimingCorrected", False),
+        "StartTime": raw.get("StartTime", 0.0),
         "GrandMeanScaling": config.grand_mean,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
@@ -49,7 +51,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="parcellate",
-    version=2,
+    version=3,
     level="recording",
     summary="Apply scaling, filter and denoising to the parcel means.",
     Config=Config,
