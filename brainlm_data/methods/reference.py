@@ -80,13 +80,19 @@ def averaged(
     fits = [realigner.fit(v) for v in volumes]
     others = [fit.residual for index, fit in enumerate(fits) if index != seed]
     limit = 2 * np.median(others) if others else np.inf
-    moved = [
-        sample(coefficients(volume), points, inverse @ fit.matrix @ source.affine) / max(fit.gain, 0.1)
-        for index, (volume, fit) in enumerate(zip(volumes, fits, strict=True))
-        if index == seed or fit.residual <= limit
-    ]  # the seed is everywhere in its own field of view: no voxel is without a value
-    with np.errstate(invalid="ignore"):
-        out = np.nanmean(moved, 0, dtype=np.float64) if how == "mean" else np.nanmedian(moved, 0)
+    total, count = np.zeros(len(points)), np.zeros(len(points), np.int32)
+    kept: list[Volume] = []  # only the median needs them all at once
+    for index, (volume, fit) in enumerate(zip(volumes, fits, strict=True)):
+        if index != seed and fit.residual > limit:
+            continue
+        value = sample(coefficients(volume), points, inverse @ fit.matrix @ source.affine) / max(fit.gain, 0.1)
+        if how == "median":
+            kept.append(value)
+        else:
+            total += np.nan_to_num(value)
+            count += np.isfinite(value)
+    # the seed volume is everywhere in its own field of view: no voxel is without a value
+    out = np.nanmedian(kept, 0) if how == "median" else total / count
     return np.asarray(out, np.float32).reshape(source.shape)
 
 
