@@ -124,11 +124,27 @@ def test_too_short_empty_and_shapeless_runs_are_refused(tmp_path: Path) -> None:
         estimate(phantom.save(tmp_path / "d.nii.gz", one), reference=7)
 
 
-def test_a_single_volume_works(tmp_path: Path) -> None:
-    one = phantom.series(phantom.motions(np.zeros((1, 6))))
-    facts, out = estimate(phantom.save(tmp_path / "a.nii.gz", one[..., 0]))
-    assert facts["NumberOfVolumes"] == 1
-    np.testing.assert_allclose(rigid.read_itk(out["motion_xfm"])[0], np.eye(4), atol=1e-5)
+def test_ten_millimetres_and_degrees_at_once_and_uneven_slices(tmp_path: Path) -> None:
+    params = np.zeros((8, 6))
+    params[3] = [10, -4, 6, 0, np.deg2rad(10), 0]
+    params[5:] = [-6, 10, -8, np.deg2rad(10), 0, np.deg2rad(-7)]
+    truth = phantom.motions(params)
+    data = phantom.series(truth)
+    data[:, :, ::2, 4:] *= np.float32(1.1)  # every second slice is brighter from here on
+    _, out = estimate(phantom.save(tmp_path / "b.nii.gz", data), reference="first")
+    mm, degrees = phantom.error(rigid.read_itk(out["motion_xfm"]), truth)
+    assert mm < 0.12 and degrees < 0.12, (mm, degrees)
+
+
+@pytest.mark.parametrize("volumes", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("reference", ["mean", "median", "best", "first"])
+def test_a_few_volumes_are_enough(tmp_path: Path, volumes: int, reference: str) -> None:
+    truth = phantom.motions(phantom.walk(volumes))
+    data = phantom.series(truth)
+    bold = phantom.save(tmp_path / "a.nii.gz", data[..., 0] if volumes == 1 else data)
+    facts, out = estimate(bold, reference=reference)
+    assert facts["NumberOfVolumes"] == volumes and facts["NumberOfNonSteadyStates"] == 0
+    assert phantom.error(rigid.read_itk(out["motion_xfm"]), truth)[0] < 0.05
 
 
 def test_non_finite_voxels_are_noted(tmp_path: Path) -> None:
