@@ -16,19 +16,15 @@ displacement of the head's centre (mm) and the rotation vector (degrees) of what
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
-import os
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ[_name] = "1"  # before any of the libraries reads them
+from benchmarks.tools import apart, memory_mb, one_thread, parser, show
+
+one_thread()
 
 # ruff: noqa: E402
 import nibabel as nib
@@ -113,7 +109,7 @@ def stage(bold: Path, folder: Path) -> dict[str, Any]:
     begin = time.process_time()
     motion.run(Files({"bold": bold}, meta), outputs, motion.Config(min_volumes=1))
     seconds = time.process_time() - begin
-    peak = _peak_mb()
+    peak = memory_mb()
     run = Run(bold)
     volumes = list(run)
     begin = time.process_time()
@@ -122,14 +118,6 @@ def stage(bold: Path, folder: Path) -> dict[str, Any]:
         realigner.fit(volume)
     fit = time.process_time() - begin
     return {"stage_s": seconds / len(volumes), "fit_s": fit / len(volumes), "peak_mb": peak}
-
-
-def _peak_mb() -> float:
-    """Peak memory of this process; /proc has it without the parent's, which ru_maxrss keeps across exec."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def ants_run(bold: Path, volumes: int) -> tuple[float, NDArray[Any]]:
@@ -160,19 +148,17 @@ def errors(found: NDArray[Any], true: NDArray[Any]) -> tuple[NDArray[Any], NDArr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=sorted(SIZES), default="A")
-    parser.add_argument("--volumes", type=int, default=40)
-    parser.add_argument("--ants-volumes", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--size", choices=sorted(SIZES), default="A")
+    options.add_argument("--volumes", type=int, default=40)
+    options.add_argument("--ants-volumes", type=int, default=5)
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bold = folder / "b.nii.gz"
         print("simulating", file=sys.stderr)
         true = simulate(bold, arguments.size, arguments.volumes)
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            ours = pool.apply(stage, (bold, folder))
+        ours = apart(stage, bold, folder)
         found = rigid.read_itk(folder / "x.txt")
         image: Any = nib.load(bold)
         shape, affine = tuple(image.shape[:3]), image.affine
@@ -195,11 +181,7 @@ def main() -> None:
         "ants_rms_err_mm": float(np.sqrt((ants_mm**2).mean())),
         "ants_rms_err_deg": float(np.sqrt((ants_degrees**2).mean())), "peak_mb": ours["peak_mb"],
     }  # fmt: skip
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for key, value in result.items():
-            print(f"{key:18s} {value}")
+    show(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,7 @@ voxel in eight, and are scaled: `scaled` names them. Nothing is written between 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,16 +27,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+from benchmarks.tools import memory_mb, one_thread, parser, show
+
+one_thread()  # here, and in the processes that are started
+
 SHARED = ("template", "atlas")
-STAGES = ("anat", "motion", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample", "qc")
+STAGES = (
+    "anat", "motion", "slicetiming", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample",
+    "qc",
+)  # fmt: skip
 EIGHTH = 8
 
 
 def measured(call: list[str]) -> tuple[float, float]:
     """Run a command; its CPU seconds and peak memory, MB."""
-    environment = os.environ | dict.fromkeys(THREADS, "1")
-    child = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     said = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
@@ -136,7 +139,7 @@ def peer(bids: Path, outdir: Path, volumes: int) -> dict[str, Any]:
     return {
         "cpu_s": sum(seconds.values()),
         "cpu_s_by_step": seconds,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": memory_mb(),
         "scaled": {"by volumes": ["motion", "apply", "parcellate"], "by voxels": ["filter", "ica", "regression"]},
         "volumes": few,
     }
@@ -144,20 +147,18 @@ def peer(bids: Path, outdir: Path, volumes: int) -> dict[str, Any]:
 
 def main() -> None:
     """Both sides, one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="as always: one JSON object")
-    parser.add_argument("--volumes", type=int, default=490)
-    parser.add_argument("--shape", default="88,88,64")
-    parser.add_argument("--voxel-mm", type=float, default=2.4)
-    parser.add_argument("--tr", type=float, default=0.735)
-    parser.add_argument("--peer-volumes", type=int, default=20)
-    parser.add_argument("--data", type=Path, help="where the simulated recording is or goes")
-    options = parser.parse_args()
+    wanted = parser(__doc__)
+    wanted.add_argument("--volumes", type=int, default=490)
+    wanted.add_argument("--shape", default="88,88,64")
+    wanted.add_argument("--voxel-mm", type=float, default=2.4)
+    wanted.add_argument("--tr", type=float, default=0.735)
+    wanted.add_argument("--peer-volumes", type=int, default=20)
+    wanted.add_argument("--data", type=Path, help="where the simulated recording is or goes")
+    options = wanted.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bids = options.data or Path(folder) / "bids"
         simulate(bids, options)
         us = ours(bids, Path(folder) / "out")
-        os.environ.update(dict.fromkeys(THREADS, "1"))
         them = peer(bids, Path(folder) / "out", options.peer_volumes)
     result = {
         **us,
@@ -165,7 +166,7 @@ def main() -> None:
         "peer": them,
         "conditions": {"volumes": options.volumes, "shape": options.shape, "threads": 1},
     }
-    print(json.dumps(result, indent=1))
+    show(result, options.json)
 
 
 if __name__ == "__main__":

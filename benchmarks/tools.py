@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import multiprocessing
-import os
 import resource
 import statistics
 import time
@@ -14,14 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
-           "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")  # fmt: skip
+from brainlm_data.cli import limit_threads
 
 
 def one_thread() -> None:
-    """To be called before any of the libraries is imported, because they read these once."""
-    for name in THREADS:
-        os.environ[name] = "1"
+    """To be called before any of the numerical libraries is imported, because they read their number once."""
+    limit_threads(1)
 
 
 class Cost:
@@ -30,15 +27,16 @@ class Cost:
     def __enter__(self) -> Cost:
         with contextlib.suppress(OSError):  # forget the peak of what was imported and made before
             Path("/proc/self/clear_refs").write_text("5")
-        self._memory, self._begin = _memory("VmRSS"), time.process_time()
+        self._memory, self._begin = memory_mb("VmRSS"), time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.process_time() - self._begin
-        self.mb = max(_memory("VmHWM") - self._memory, 0.0)
+        self.mb = max(memory_mb("VmHWM") - self._memory, 0.0)
 
 
-def _memory(key: str) -> float:
+def memory_mb(key: str = "VmHWM") -> float:
+    """Peak memory of this process; /proc has it without the parent's, which ru_maxrss keeps across exec."""
     status = Path("/proc/self/status")
     if status.exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024

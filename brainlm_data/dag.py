@@ -78,14 +78,18 @@ class Node:
             files["listing"] = [str(paths.listing_path(self.dag.outdir, self.stage.level, bundle))]
         return files
 
-    def signature(self, wildcards: Any = None) -> str:
-        """The section, VERSION and names as canonical JSON: the rule's `params.cfg`, what makes a rerun happen.
+    @property
+    def asked(self) -> str:
+        """The section, VERSION and names as canonical JSON, of any bundle."""
+        return self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
 
-        With a digest of what is said of this bundle's units alone, where something is.
+    def signature(self, wildcards: Any = None) -> str:
+        """What is asked, with a digest of what is said of this bundle's units alone, where something is.
+
+        The rule's `params.cfg`: what makes a rerun happen.
         """
-        signature = self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
         details = self.dag.details.get((self.stage.name, getattr(wildcards, "bundle", COHORT)), {})
-        return wiring.with_details(signature, details, self.dag.outdir, self.stage.name)
+        return wiring.with_details(self.asked, details, self.dag.outdir, self.stage.name)
 
     def repairs(self, wildcards: Any = None) -> int:
         """How often this bundle was found not to be what the config asks for; one more while it is so, and it reruns.
@@ -99,9 +103,7 @@ class Node:
             manifest = read_manifest(path)
         except InputError:
             return -1  # a damaged manifest
-        whole = manifest.get("signature") == self.stage.signature(
-            self.dag.section(self.stage), self.dag.names_of(self.stage)
-        )
+        whole = manifest.get("signature") == self.asked
         whole &= all(outputs_hold(entry, self.dag.outdir, digests=True) for entry in manifest["units"].values())
         return int(manifest["repairs"]) + (0 if whole else 1)
 
@@ -221,10 +223,7 @@ class Dag:
     def begin(self) -> TextIO:
         """Lock the outdir for this process and note what was asked for, which `brainlm-data verify` compares with."""
         lock = hold(self.outdir)
-        asked = {
-            name: json.loads(self[name].stage.signature(self.section(s), self.names_of(s)))
-            for name, s in self.stages.items()
-        }
+        asked = {name: json.loads(self[name].asked) for name in self.stages}
         listing.write_changed(paths.asked_path(self.outdir), asked)
         return lock
 

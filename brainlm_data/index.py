@@ -22,8 +22,10 @@ from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.sidecar import write_json
 from brainlm_data.stage import StageConfig
 
-FORMAT = 2  # of the cache: goes up when more is read from a dataset
-METADATA_KEYS = ("RepetitionTime", "TaskName", "SliceTiming", "EchoTime", "PhaseEncodingDirection")
+LAYOUT = 3  # of the cache: goes up when it keeps something else
+METADATA_KEYS = (
+    "RepetitionTime", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime", "PhaseEncodingDirection",
+)  # fmt: skip
 NAME_ENTITIES = ("ses", "task", "acq", "ce", "rec", "dir", "run", "echo")
 
 
@@ -100,6 +102,7 @@ class Recording:
     run: str | None
     bold: RawFile
     metadata: dict[str, Any]
+    sbref: RawFile | None = None
     fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
 
 
@@ -146,7 +149,10 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         cached = {"key": key, **_scan(bids_dir)}
         if cache:
             write_json(cache, cached)
-    recordings = tuple(Recording(**{**r, "bold": RawFile(**r["bold"])}) for r in cached["recordings"])
+    recordings = tuple(
+        Recording(**{**r, "bold": RawFile(**r["bold"]), "sbref": RawFile(**r["sbref"]) if r["sbref"] else None})
+        for r in cached["recordings"]
+    )
     if not recordings:
         why = f" ({cached['ignored'][0]})" if cached["ignored"] else ""
         raise InputError(
@@ -179,7 +185,7 @@ def _some(values: Iterable[str | None]) -> str:
 
 def _listing_key(bids_dir: Path) -> str:
     """Digest of (path, size, mtime) of every file that the index depends on."""
-    hasher = hashlib.sha256(str(FORMAT).encode())
+    hasher = hashlib.sha256(f"{LAYOUT}\n".encode())
     for folder, subfolders, files in os.walk(bids_dir):
         subfolders[:] = sorted(
             d for d in subfolders if not d.startswith(".") and d not in {"derivatives", "truth", "sourcedata"}
@@ -244,8 +250,10 @@ def _recording(path: Path, row: Mapping[str, Any], metadata: Mapping[str, Any]) 
     name = path.name.split("_bold.nii")[0]
     session, task, run = (_text(row[k]) for k in ("ses", "task", "run"))
     kept = {k: metadata[k] for k in METADATA_KEYS if k in metadata}
+    beside = [path.with_name(f"{name}_sbref{ending}") for ending in (".nii.gz", ".nii")]
+    sbref = next((RawFile.of(file) for file in beside if file.exists() or file.is_symlink()), None)
     return Recording(
-        name, recording_prefix(row["sub"], session, name), row["sub"], session, task, run, RawFile.of(path), kept
+        name, recording_prefix(row["sub"], session, name), row["sub"], session, task, run, RawFile.of(path), kept, sbref
     )
 
 

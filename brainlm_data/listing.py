@@ -24,8 +24,10 @@ def write(dag: Dag) -> None:
     for r in dag.index.recordings:
         facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
         meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
+        raw = {"bold": r.bold} | ({"sbref": r.sbref} if r.sbref else {})
         unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
-                "raw": {"bold": r.bold.path}, "stat": asdict(r.bold)}  # fmt: skip
+                "raw": {name: file.path for name, file in raw.items()},
+                "stat": {name: asdict(file) for name, file in raw.items()}}  # fmt: skip
         by_bundle.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(unit)
     for s in dag.index.subjects:
         if s.t1w:

@@ -74,6 +74,7 @@ ARTIFACTS: dict[str, Artifact] = {
     # raw inputs: paths come from the index, not from a pattern
     "t1w": Artifact("subject", "", "raw T1-weighted image"),
     "bold": Artifact("recording", "", "raw BOLD run, 4-D"),
+    "sbref": Artifact("recording", "", "raw single-band reference of the run"),
     # template
     "template_t1w": _all("derivatives/tpl-{space}/tpl-{space}_T1w.nii.gz", "T1w template with skull"),
     "template_mask": _all(
@@ -114,6 +115,8 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction", SkullStripped=False),
     "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid", Type="Brain"),
+    # slicetiming
+    "slice_times": _rec("desc-slicetiming_recipe.json", "when each slice was acquired, and the time all are moved to"),
     # coreg (the first where there is a T1w, the second where there is none)
     "bold_to_t1w": _rec("from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt", "ITK rigid: resamples boldref onto T1w"),
     "bold_to_mni": _rec("from-boldref_to-{space}_mode-image_xfm.h5", "ITK composite: resamples boldref onto template"),

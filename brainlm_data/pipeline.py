@@ -20,6 +20,7 @@ from brainlm_data.stages import (
     qcgroup,
     resample,
     sample,
+    slicetiming,
     template,
 )
 
@@ -32,6 +33,7 @@ STAGES: tuple[Stage, ...] = (
     anat.STAGE,
     fmriprep.STAGE,
     motion.STAGE,
+    slicetiming.STAGE,
     coreg.STAGE,
     sample.STAGE,
     ingest.STAGE,

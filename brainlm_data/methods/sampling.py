@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods import interp
 from brainlm_data.methods.rigid import Matrix, read_itk
+from brainlm_data.methods.slicetiming import SliceTimes, corrected, held
 from brainlm_data.methods.volumes import Run
 from brainlm_data.stage import Files
 
@@ -75,7 +76,8 @@ class Sampler:
 
     Parameters
     ----------
-    inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni).
+    inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni);
+        slice_times and motion_params' sidecar where there are any.
     points: (n, 3) RAS mm in template space.
     cubic: cubic B-spline, else trilinear.
 
@@ -87,6 +89,10 @@ class Sampler:
 
     def __init__(self, inputs: Files, points: Points, cubic: bool = True) -> None:
         self.run, self.cubic = Run(inputs["bold"]), cubic
+        self.slice_times = SliceTimes.load(inputs["slice_times"]) if inputs.get("slice_times") else None
+        facts = inputs.facts("motion_params")
+        self._empty = frozenset[int](facts.get("EmptyVolumes", ()))
+        self._may_be_holed = self.run.dtype.kind == "f" and facts.get("HasNonFinite", True)
         motion = read_itk(inputs["motion_xfm"])
         if len(motion) != self.run.n_volumes:
             raise Refused(
@@ -95,25 +101,28 @@ class Sampler:
             )
         self.matrices = np.linalg.inv(self.run.affine) @ motion
         self.boldref_points = to_boldref(inputs, points)
-        self.inside = interp.always_inside(self.boldref_points, self.matrices, self._usable(inputs), MARGIN)
+        self.inside = interp.always_inside(self.boldref_points, self.matrices, self._usable(inputs["boldref"]), MARGIN)
 
-    def _usable(self, inputs: Files) -> NDArray[np.bool_]:
-        """Voxels that hold data: finite in every volume, and not the zeros with which scanners and tools pad."""
-        reference = np.asarray(nib.load(inputs["boldref"]).dataobj)  # type: ignore[attr-defined]
+    def _usable(self, boldref: Path) -> NDArray[np.bool_]:
+        """Voxels that hold data: finite wherever there is an image, and not the zeros with which tools pad."""
+        reference = np.asarray(nib.load(boldref).dataobj)  # type: ignore[attr-defined]
         usable = np.isfinite(reference) & (reference != 0)
         if usable.shape != self.run.shape:
             return np.ones(self.run.shape, bool)  # a reference on a grid of its own
-        if self.run.dtype.kind == "f" and inputs.facts("motion_params").get("HasNonFinite", True):
-            for volume in self.run:
-                usable &= np.isfinite(volume)
+        if self._may_be_holed:
+            for index, volume in enumerate(self.run):
+                if index not in self._empty:
+                    usable &= np.isfinite(volume)
         return usable
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Values (n_inside,) of each volume, in the order of the points."""
+        """Values (n_inside,) of each volume, in the order of the points; slice timing corrected where that is asked."""
         points = self.boldref_points[self.inside]
-        for volume, matrix in zip(self.run, self.matrices, strict=True):
-            clean = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
-            source = interp.coefficients(clean) if self.cubic else interp.padded(clean)
+        volumes = held(self.run, self._empty)
+        if self.slice_times is not None:
+            volumes = corrected(volumes, self.slice_times)
+        for volume, matrix in zip(volumes, self.matrices, strict=True):
+            source = interp.coefficients(volume) if self.cubic else interp.padded(volume)
             yield interp.sample(source, points, matrix, self.cubic, MARGIN)
 
 

@@ -57,7 +57,7 @@ def page(
     return environment.from_string(template.read_text()).render(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
         run=meta.get("run"), phase_encoding=meta.get("metadata", {}).get("PhaseEncodingDirection"),
-        native="Image" not in raw, has_slice_timing=bool(meta.get("metadata", {}).get("SliceTiming")),
+        not_done=_not_done(raw),
         space=raw.get("Space", ""), atlas=raw.get("AtlasName", ""), metrics=metrics,
         sections=[
             {"name": name, "title": title, "figures": [
@@ -68,6 +68,14 @@ def page(
         rows=[(n, _number(metrics[n]), meaning) for n, meaning in MEANINGS.items() if n in metrics],
         methods=methods(inputs),
     )  # fmt: skip
+
+
+def _not_done(raw: Mapping[str, Any]) -> list[str]:
+    """Corrections that others do and this run did not have; fMRIPrep (its `Image` is named) says so on its own page."""
+    if "Image" in raw:
+        return []
+    slices = [] if raw.get("SliceTimingCorrected") else ["slice timing correction"]
+    return [*slices, "susceptibility distortion correction"]
 
 
 def _number(value: float) -> str:

@@ -48,7 +48,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     data = np.asarray(image.dataobj, dtype=np.float32)[mask]  # (voxels, T)
     motion = read_table(inputs["motion_params"])[1]
     total = len(motion)
-    steady = nuisance.non_steady(data.mean(0))
+    seen = inputs.facts("motion_params")  # fMRIPrep's derivatives do not say
+    steady = int(seen.get("NumberOfNonSteadyStates", -1))
+    if steady < 0:
+        steady = nuisance.non_steady(data.mean(0))
 
     regions = {
         name: nuisance.region(tissue[:, column], config.tissue_threshold)
@@ -71,6 +74,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         table |= nuisance.expanded(name, values)
     with np.errstate(invalid="ignore"):  # the first volume has neither
         moved = (table["framewise_displacement"] > config.fd_spike_mm) | (table["std_dvars"] > config.dvars_spike)
+    moved[seen.get("EmptyVolumes", [])] = True
     table |= nuisance.one_hot("motion_outlier", moved)
     write_table(outputs["confounds"], list(table), np.stack(list(table.values()), 1))
     fd = table["framewise_displacement"][1:]
@@ -133,7 +137,7 @@ def _meaning(column: str) -> Facts:
         **{f"{kind}_comp_cor": (text, "") for kind, text in KINDS.items()},
         "cosine": ("discrete cosine", ""),
         "non_steady": ("1 at one non-steady-state volume", ""),
-        "motion_outlier": ("1 at one volume with a large framewise displacement or std_dvars", ""),
+        "motion_outlier": ("1 at one volume with a large framewise displacement or std_dvars, or without an image", ""),
         "trans": ("translation", "mm"),
         "rot": ("rotation", "rad"),
     }
@@ -160,7 +164,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="confounds",
-    version=3,
+    version=4,
     level="recording",
     summary="Compute confounds: FD, DVARS, CompCor, cosines, signals, motion terms, outliers.",
     Config=Config,

@@ -50,7 +50,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     dropped = steady if config.drop == "auto" else config.drop
     fd = np.nan_to_num(table[:, names.index("framewise_displacement")])
     limit = np.inf if config.censor_fd_mm is None else config.censor_fd_mm
-    censored = tuple(int(i) for i in np.flatnonzero(fd > limit) if i >= dropped)
+    bad = {*np.flatnonzero(fd > limit).tolist(), *facts.get("EmptyVolumes", ())}
+    censored = tuple(sorted(i for i in bad if i >= dropped))
     left = volumes - dropped - len(censored)
     if left < config.min_volumes:
         raise Refused(
@@ -103,18 +104,16 @@ def describe(facts: Facts) -> str:
     else:
         text += "; no low-pass"
     text += f". {facts['Dropped']} non-steady-state volumes were dropped"
-    if facts["CensorThresholdMm"] is not None:
-        limit = facts["CensorThresholdMm"]
-        text += (
-            f"; {len(facts['Censored'])} that moved more than {limit:g} mm (FD; Power et al., 2014) were interpolated"
-            " and marked invalid"
-        )
+    limit = facts["CensorThresholdMm"]
+    if limit is not None or facts["Censored"]:
+        moved = "" if limit is None else f" that moved more than {limit:g} mm (FD; Power et al., 2014) or"
+        text += f"; {len(facts['Censored'])}{moved} without an image were interpolated and marked invalid"
     return text + "."
 
 
 STAGE = Stage(
     name="filter",
-    version=2,
+    version=3,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,

@@ -62,6 +62,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "Images": sorted(config.images),
         "RepetitionTime": tr,
+        "SliceTimingCorrected": facts.get("SliceTimingCorrected", False),
+        "StartTime": facts.get("StartTime", 0.0),
         "Interpolation": facts["Interpolation"],
         "Space": facts.get("Space", ""),
         "keep_preproc": {"Units": "scanner units"},
@@ -119,17 +121,17 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="keep",
-    version=2,
+    version=3,
     level="recording",
     summary="Write 4-D NIfTI in template space, where asked for (keep: [preproc, denoised]).",
     Config=Config,
     inputs=(
-        "bold", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "template_mask", "bold_to_t1w", "bold_to_mni",
-        "t1w_to_mni", "parcels_raw", "filter_recipe", "denoise_recipe",
+        "bold", "slice_times", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "template_mask", "bold_to_t1w",
+        "bold_to_mni", "t1w_to_mni", "parcels_raw", "filter_recipe", "denoise_recipe",
     ),
     outputs=("keep_preproc", "keep_denoised"),
     run=run,
     describe=describe,
-    optional=("bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
+    optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
     engine="native",
 )  # fmt: skip

@@ -6,9 +6,8 @@ composes these transforms with coregistration and normalization.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import nibabel as nib
 import numpy as np
@@ -23,6 +22,9 @@ from brainlm_data.tables import write_table
 
 if TYPE_CHECKING:
     from brainlm_data.methods.realign import Realigner
+    from brainlm_data.methods.reference import Look
+
+FIRST = 10  # volumes before the steady state that `best` and `first` can step over
 
 
 class Config(StageConfig):
@@ -33,12 +35,15 @@ class Config(StageConfig):
         description="native: least-squares realignment of this package; ants: ants.motion_correction, about 100 times"
         " slower, and it holds the whole run in memory",
     )
-    reference: Literal["mean", "first"] | int = Field(
+    reference: Literal["mean", "median", "best", "first", "sbref"] | Annotated[int, Field(ge=0)] = Field(
         "mean",
-        description="mean: average of realigned volumes, in the position of the most typical of them; first: the first"
-        " volume; a number: that volume, counted from 0",
+        description="mean, median: of realigned volumes, in the position of the most typical of them; best: the most"
+        " typical of the first ones; first: the first one; all after non-steady-state volumes; sbref: the run's _sbref,"
+        " mean where it has none; a number: that volume, from 0",
     )
-    reference_volumes: int = Field(20, ge=1, le=100, description="volumes that `reference: mean` averages")
+    reference_volumes: int = Field(
+        20, ge=1, le=100, description="volumes over the run that mean and median use; best: the first so many"
+    )
     coarse_mm: float = Field(8.0, ge=2, le=32, description="voxel size of the coarse level, mm (native)")
     tolerance_mm: float = Field(0.01, gt=0, le=0.1, description="a smaller step ends the iteration, mm (native)")
     min_volumes: int = Field(10, ge=1, description="shorter runs are refused")
@@ -63,10 +68,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{name}: {source.shape} voxels are too few for a rigid fit", "is it a whole 3-D acquisition?")
     if not source.has_orientation:
         warnings.append("neither qform nor sform is set: orientation of the image is unknown")
-    reference, described, not_finite = _reference(source, config)
+    reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
-    matrices, residuals, bad = (_native if config.engine == "native" else _ants)(source, reference, config)
-    not_finite |= bad
+    matrices, residuals = (_native if config.engine == "native" else _ants)(source, reference, config)
+    if seen.empty:
+        warnings.append(f"volumes without an image, to be interpolated: {', '.join(map(str, seen.empty))}")
 
     weights = np.where(mask, reference, 0)
     centre = np.append([(weights * axis).sum() / weights.sum() for axis in np.indices(source.shape, sparse=True)], 1.0)
@@ -84,8 +90,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "ReferenceVolume": described,
         "SpatialReference": "boldref",
         "MeanFramewiseDisplacement": float(displacement.mean()) if len(displacement) else 0.0,
+        "NumberOfNonSteadyStates": seen.n_steady,
         "PoorlyFittedVolumes": outliers,
-        "HasNonFinite": not_finite,
+        "EmptyVolumes": list(seen.empty),
+        "HasNonFinite": seen.not_finite,
         "Warnings": warnings,
         "motion_params": {
             "Columns": {c: "mm" if c.startswith("trans") else "rad" for c in rigid.COLUMNS},
@@ -97,55 +105,31 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
 
 
-def _clean(volume: Volume) -> tuple[Volume, bool]:
-    """NaN and infinite voxels as 0, and whether there were any."""
-    good = np.isfinite(volume)
-    return (volume, False) if good.all() else (np.where(good, volume, np.float32(0)), True)
+def _reference(source: Run, sbref: Path | None, config: Config) -> tuple[Volume, str, Look]:
+    """The reference volume, what it is in words, and what was seen of the run."""
+    from brainlm_data.methods.reference import averaged, look, on_grid, typical
 
-
-def _reference(source: Run, config: Config) -> tuple[Volume, str, bool]:
-    """The reference volume, what it is in words, and whether non-finite voxels were met."""
-    total = source.n_volumes
-    if config.reference == "mean":
-        wanted = set(np.unique(np.linspace(0, total - 1, min(config.reference_volumes, total)).round().astype(int)))
-    else:
-        wanted = {0 if config.reference == "first" else int(config.reference)}
-        if not 0 <= min(wanted) < total:
-            raise Refused(f"{source.path}: no volume {min(wanted)} in {total}", "motion.reference counts from 0")
-    found: list[Volume] = []
-    not_finite = False
-    for index, volume in enumerate(source):  # to the end, so that a truncated file is refused before any fit
-        if index in wanted:
-            volume, bad = _clean(volume)
-            found.append(volume)
-            not_finite |= bad
-    if len(found) == 1:
-        return found[0], f"volume {min(wanted)}", not_finite
-    # the most typical volume: nearest to the voxelwise median; spikes and non-steady-state volumes are far from it
-    median = np.median(np.stack([v[::2, ::2, ::2] for v in found]), axis=0)
-    distance = [float(np.square(v[::2, ::2, ::2] - median).sum()) for v in found]
-    seed = int(np.argmin(distance))
-    described = f"mean of {len(found)} volumes aligned to volume {sorted(wanted)[seed]}"
-    return _mean(found, seed, source, config), described, not_finite
-
-
-def _mean(volumes: list[Volume], seed: int, source: Run, config: Config) -> Volume:
-    """Average of volumes realigned to one of them, without those that do not fit."""
-    from brainlm_data.methods.interp import coefficients, sample
-
-    realigner = _realigner(volumes[seed], source, config)
-    points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)
-    inverse = np.linalg.inv(source.affine)
-    fits = [realigner.fit(v) for v in volumes]
-    residuals = np.array([f.residual for f in fits])
-    limit = 2 * np.median(residuals[np.arange(len(fits)) != seed])
-    total, count = np.zeros(len(points)), np.zeros(len(points))
-    for index, (volume, fit) in enumerate(zip(volumes, fits, strict=True)):
-        if index == seed or fit.residual <= limit:
-            value = sample(coefficients(volume), points, inverse @ fit.matrix @ source.affine) / max(fit.gain, 0.1)
-            total += np.nan_to_num(value)
-            count += np.isfinite(value)
-    return (total / count).reshape(source.shape).astype(np.float32)  # the seed volume is everywhere: count >= 1
+    total, how, number = source.n_volumes, config.reference, config.reference_volumes
+    if isinstance(how, int):
+        if how >= total:
+            raise Refused(f"{source.path}: no volume {how} in {total}", "motion.reference counts from 0")
+        seen = look(source, {how})
+        return seen.held[how], f"volume {how}", seen
+    if how == "sbref" and sbref is not None:
+        return on_grid(sbref, source), "the run's single-band reference", look(source, set())
+    early = how in ("best", "first")
+    wanted = range(min(total, FIRST + number)) if early else np.linspace(0, total - 1, min(number, total)).round()
+    seen = look(source, {int(i) for i in wanted})
+    chosen = [i for i in sorted(seen.held) if i >= seen.n_steady and i not in seen.empty] or sorted(seen.held)
+    volumes = [seen.held[i] for i in chosen[: {"best": number, "first": 1}.get(how)]]
+    best = typical(volumes)
+    if early or len(volumes) == 1:
+        choice = f", the most typical of {len(volumes)}" if len(volumes) > 1 else ""
+        return volumes[best], f"volume {chosen[best]}{choice}", seen
+    kind: Literal["mean", "median"] = "median" if how == "median" else "mean"
+    realigner = _realigner(volumes[best], source, config)
+    described = f"{kind} of {len(volumes)} volumes aligned to volume {chosen[best]}"
+    return averaged(volumes, best, realigner, source, kind), described, seen
 
 
 def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
@@ -157,32 +141,25 @@ def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
     return realigner
 
 
-def _native(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64], bool]:
-    """Motion matrices (T, 4, 4), residuals (T,), and whether non-finite voxels were met."""
+def _native(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64]]:
+    """Motion matrices (T, 4, 4) and residuals (T,)."""
+    from brainlm_data.methods.reference import cleaned
+
     realigner = _realigner(reference, source, config)
-    matrices, residuals, not_finite = [], [], False
-    for volume, bad in _cleaned(source):
-        fit = realigner.fit(volume)
-        matrices.append(fit.matrix)
-        residuals.append(fit.residual)
-        not_finite |= bad
-    return np.stack(matrices), np.array(residuals), not_finite
+    fits = [realigner.fit(cleaned(volume)) for volume in source]
+    return np.stack([fit.matrix for fit in fits]), np.array([fit.residual for fit in fits])
 
 
-def _cleaned(source: Run) -> Iterator[tuple[Volume, bool]]:
-    for volume in source:
-        yield _clean(volume)
-
-
-def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64], bool]:
+def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64]]:
     """The same from ants.motion_correction; no residuals."""
     import tempfile
 
     import ants
 
-    cleaned = list(_cleaned(source))
+    from brainlm_data.methods.reference import cleaned
+
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in (("moving", np.stack([v for v, _ in cleaned], -1)), ("fixed", reference)):
+        for name, data in (("moving", np.stack([cleaned(v) for v in source], -1)), ("fixed", reference)):
             nib.save(_image(data, source), f"{folder}/{name}.nii")
         moving, fixed = ants.image_read(f"{folder}/moving.nii"), ants.image_read(f"{folder}/fixed.nii")
         result = ants.motion_correction(
@@ -191,7 +168,7 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
         matrices: list[rigid.Matrix] = [np.eye(4)]
         for files in result["motion_parameters"]:  # "NA" for a volume without contrast: it is left where the last was
             matrices.append(matrices[-1] if files == "NA" else _ants_matrix(Path(files[0])))
-    return np.stack(matrices[1:]), np.empty(0), any(bad for _, bad in cleaned)
+    return np.stack(matrices[1:]), np.empty(0)
 
 
 def _ants_matrix(path: Path) -> rigid.Matrix:
@@ -238,20 +215,22 @@ def describe(facts: Facts) -> str:
     }[facts["Engine"]]
     return (
         f"Head motion was estimated by rigid {engine} of {facts['NumberOfVolumes']} volumes (TR"
-        f" {facts['RepetitionTime']:g} s) to a reference ({facts['ReferenceVolume']}); mean framewise displacement was"
-        f" {facts['MeanFramewiseDisplacement']:.3f} mm (Power et al., 2012)."
+        f" {facts['RepetitionTime']:g} s) to a reference ({facts['ReferenceVolume']});"
+        f" {facts['NumberOfNonSteadyStates']} non-steady-state volumes were found at the start; mean framewise"
+        f" displacement was {facts['MeanFramewiseDisplacement']:.3f} mm (Power et al., 2012)."
     )
 
 
 STAGE = Stage(
     name="motion",
-    version=1,
+    version=2,
     level="recording",
     summary="Estimate head motion: rigid parameters and transforms, reference volume, brain mask.",
     Config=Config,
-    inputs=("bold",),
+    inputs=("bold", "sbref"),
     outputs=("motion_params", "motion_xfm", "boldref", "bold_mask"),
     run=run,
     describe=describe,
+    optional=("sbref",),
     engine="native",
 )

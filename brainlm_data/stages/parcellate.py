@@ -28,6 +28,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "RepetitionTime": raw["RepetitionTime"],
         "SamplingFrequency": 1 / raw["RepetitionTime"],
         "NumberOfVolumes": raw["NumberOfVolumes"],
+        "SliceTimingCorrected": raw.get("SliceTimingCorrected", False),
+        "StartTime": raw.get("StartTime", 0.0),
         "GrandMeanScaling": config.grand_mean,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
@@ -50,7 +52,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="parcellate",
-    version=3,
+    version=4,
     level="recording",
     summary="Apply scaling, filter and denoising to the parcel means.",
     Config=Config,

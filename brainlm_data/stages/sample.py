@@ -93,6 +93,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "RepetitionTime": tr,
         "NumberOfVolumes": total,
+        "SliceTimingCorrected": sampler.slice_times is not None,
+        "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
+        "EmptyVolumes": motion.get("EmptyVolumes", []),
         "GrandMean": grand_mean,
         "AtlasName": inputs.facts("atlas_table").get("AtlasName", ""),
         "Space": inputs.facts("template_mask").get("Space", ""),
@@ -102,7 +105,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "MinimumCoverage": config.min_coverage,
         "NumberOfParcels": len(names),
         "MissingParcels": [name for name, gone in zip(names, missing, strict=True) if gone],
-        "Warnings": motion.get("Warnings", []),
+        "Warnings": [
+            warning
+            for name in ("motion_params", "slice_times")
+            if name in inputs
+            for warning in inputs.facts(name).get("Warnings", [])
+        ],
         "parcels_raw": {"Units": "scanner units"},
         "coverage": {"Units": "share of the parcel's voxels that are in the field of view in every volume"},
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
@@ -200,17 +208,17 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="sample",
-    version=1,
+    version=2,
     level="recording",
     summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
     Config=Config,
     inputs=(
-        "bold", "motion_xfm", "motion_params", "boldref", "bold_mask", "atlas_dseg", "atlas_table", "template_t1w",
-        "template_mask", "template_probseg", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
+        "bold", "motion_xfm", "motion_params", "slice_times", "boldref", "bold_mask", "atlas_dseg", "atlas_table",
+        "template_t1w", "template_mask", "template_probseg", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
     ),
     outputs=("parcels_raw", "coverage", "voxel_sample", "sample_mask", "sample_probseg"),
     run=run,
     describe=describe,
-    optional=("bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+    optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
     engine="native",
 )  # fmt: skip

@@ -117,3 +117,16 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     root, cache = write_bids(tmp_path / "b"), tmp_path / "index.json"
     cache.write_text("{")
     assert len(read_index(root, Select.model_validate({}), cache).recordings) == 2
+
+
+def test_a_single_band_reference_belongs_to_its_run(tmp_path: Path) -> None:
+    root = write_bids(tmp_path / "ds", subjects=("01", "02"), runs=("1", "2"))
+    cache = tmp_path / "cache.json"
+    assert all(r.sbref is None for r in read_index(root, Select.model_validate({}), cache).recordings)
+    func = root / "sub-01/func"
+    shutil.copy(func / "sub-01_task-rest_run-2_bold.nii.gz", func / "sub-01_task-rest_run-2_sbref.nii.gz")
+    for _ in range(2):  # read, then from the cache
+        found = read_index(root, Select.model_validate({}), cache).recordings
+        assert [r.id for r in found if r.sbref] == ["sub-01_task-rest_run-2"]
+        assert [Path(r.sbref.path).name for r in found if r.sbref] == ["sub-01_task-rest_run-2_sbref.nii.gz"]
+    assert len(found) == 4  # it is no recording itself

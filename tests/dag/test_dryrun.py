@@ -10,7 +10,18 @@ import pytest
 from tests.conftest import write_bids
 from tests.dag.snake import planned, snakemake
 
-PER_RECORDING = ("motion", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample", "qc")
+PER_RECORDING = (
+    "motion",
+    "slicetiming",
+    "coreg",
+    "sample",
+    "confounds",
+    "filter",
+    "denoise",
+    "parcellate",
+    "resample",
+    "qc",
+)
 COHORT = ("template", "atlas", "qcgroup", "collate", "train", "evaluate", "figures", "report")
 
 TREES: dict[str, tuple[dict[str, Any], int, int]] = {

@@ -56,6 +56,17 @@ def test_censoring(files: Files) -> None:
     assert "low-pass by Butterworth" in text and "0.4 mm (FD; Power et al., 2014)" in text
 
 
+def test_volumes_without_an_image_are_always_censored(files: Files, tmp_path: Path) -> None:
+    for name in ("parcels_raw", "confounds"):
+        (tmp_path / files[name].name).write_bytes(files[name].read_bytes())
+    facts = {**files.facts("parcels_raw"), "EmptyVolumes": [0, 7, 31]}
+    (tmp_path / "parcels_raw.json").write_text(json.dumps(facts))
+    inputs = {**files, **{n: tmp_path / files[n].name for n in ("parcels_raw", "confounds", "motion_params")}}
+    found, out = fitted.run(filter.STAGE, Files(inputs, files.meta))
+    assert Recipe.load(out["filter_recipe"]).censored == (7, 31) == tuple(found["Censored"])  # 0 is dropped
+    assert "2 without an image were interpolated and marked invalid" in filter.describe(found)
+
+
 def test_only_the_mean(files: Files) -> None:
     facts, _ = fitted.run(filter.STAGE, files, low_hz=None)
     assert facts["EffectiveBand"] == [0.0, 0.25] and "only the mean" in filter.describe(facts)
@@ -99,4 +110,4 @@ def test_golden(tmp_path: Path, files: Files) -> None:
     """If the recipe's content changes on purpose, raise STAGE.version."""
     filter.STAGE.run(files, Files({"filter_recipe": tmp_path / "r.json"}), filter.Config())
     keys = "Warnings censored dropped effective_band high_hz low_hz method n_volumes order tr_s"
-    assert (filter.STAGE.version, sorted(json.loads((tmp_path / "r.json").read_text()))) == (2, keys.split())
+    assert (filter.STAGE.version, sorted(json.loads((tmp_path / "r.json").read_text()))) == (3, keys.split())

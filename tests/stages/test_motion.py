@@ -17,13 +17,16 @@ from tests.stages import phantom
 NAMES = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "ref.nii.gz", "bold_mask": "mask.nii.gz"}
 
 
-def estimate(bold: Path, metadata: dict[str, Any] | None = None, **section: Any) -> tuple[Facts, Files]:
+def estimate(
+    bold: Path, metadata: dict[str, Any] | None = None, sbref: Path | None = None, **section: Any
+) -> tuple[Facts, Files]:
     folder = bold.parent / f"{bold.name}-out"
     folder.mkdir(exist_ok=True)
     outputs = Files({name: folder / file for name, file in NAMES.items()})
     meta = {"id": "x", "metadata": {"RepetitionTime": 2.0} if metadata is None else metadata}
     config = motion.Config(**{"min_volumes": 1, **section})
-    return motion.STAGE.run(Files({"bold": bold}, meta), outputs, config), outputs
+    raw = {"bold": bold} | ({"sbref": sbref} if sbref else {})
+    return motion.STAGE.run(Files(raw, meta), outputs, config), outputs
 
 
 def test_known_motion_is_found(tmp_path: Path) -> None:
@@ -121,11 +124,27 @@ def test_too_short_empty_and_shapeless_runs_are_refused(tmp_path: Path) -> None:
         estimate(phantom.save(tmp_path / "d.nii.gz", one), reference=7)
 
 
-def test_a_single_volume_works(tmp_path: Path) -> None:
-    one = phantom.series(phantom.motions(np.zeros((1, 6))))
-    facts, out = estimate(phantom.save(tmp_path / "a.nii.gz", one[..., 0]))
-    assert facts["NumberOfVolumes"] == 1
-    np.testing.assert_allclose(rigid.read_itk(out["motion_xfm"])[0], np.eye(4), atol=1e-5)
+def test_ten_millimetres_and_degrees_at_once_and_uneven_slices(tmp_path: Path) -> None:
+    params = np.zeros((8, 6))
+    params[3] = [10, -4, 6, 0, np.deg2rad(10), 0]
+    params[5:] = [-6, 10, -8, np.deg2rad(10), 0, np.deg2rad(-7)]
+    truth = phantom.motions(params)
+    data = phantom.series(truth)
+    data[:, :, ::2, 4:] *= np.float32(1.1)  # every second slice is brighter from here on
+    _, out = estimate(phantom.save(tmp_path / "b.nii.gz", data), reference="first")
+    mm, degrees = phantom.error(rigid.read_itk(out["motion_xfm"]), truth)
+    assert mm < 0.12 and degrees < 0.12, (mm, degrees)
+
+
+@pytest.mark.parametrize("volumes", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("reference", ["mean", "median", "best", "first"])
+def test_a_few_volumes_are_enough(tmp_path: Path, volumes: int, reference: str) -> None:
+    truth = phantom.motions(phantom.walk(volumes))
+    data = phantom.series(truth)
+    bold = phantom.save(tmp_path / "a.nii.gz", data[..., 0] if volumes == 1 else data)
+    facts, out = estimate(bold, reference=reference)
+    assert facts["NumberOfVolumes"] == volumes and facts["NumberOfNonSteadyStates"] == 0
+    assert phantom.error(rigid.read_itk(out["motion_xfm"]), truth)[0] < 0.05
 
 
 def test_non_finite_voxels_are_noted(tmp_path: Path) -> None:
@@ -138,11 +157,70 @@ def test_non_finite_voxels_are_noted(tmp_path: Path) -> None:
     assert phantom.error(rigid.read_itk(out["motion_xfm"]), truth)[0] < 0.02
 
 
+def spoilt(folder: Path, volumes: int = 30) -> tuple[Path, Any]:
+    """Three bright volumes before the steady state, a spike, and two volumes without an image."""
+    truth = phantom.motions(phantom.walk(volumes, scale=0.3))
+    data = phantom.series(truth)
+    data[..., :3] *= np.array([1.6, 1.4, 1.3], np.float32)
+    data[..., 10] *= 3
+    data[..., 15] = np.nan
+    data[..., 20] = 0
+    return phantom.save(folder / "b.nii.gz", data), truth
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("mean", "mean of 16 volumes"), ("median", "median of 16 volumes"), ("best", "most typical of 8"),
+        ("first", "volume 3"), (5, "volume 5"),
+    ],
+)  # fmt: skip
+def test_the_reference_holds_no_spoilt_volume(tmp_path: Path, how: Any, words: str) -> None:
+    bold, truth = spoilt(tmp_path)
+    facts, out = estimate(bold, reference=how, reference_volumes=20 if how in ("mean", "median") else 8)
+    assert words in facts["ReferenceVolume"], facts["ReferenceVolume"]
+    assert facts["NumberOfNonSteadyStates"] == 3 and facts["EmptyVolumes"] == [15, 20]
+    assert facts["HasNonFinite"] is False and "15, 20" in facts["Warnings"][0]
+    brightness = np.asarray(nib.load(out["boldref"]).dataobj).mean()
+    steady = np.asarray(nib.load(bold).dataobj)[..., 25].mean()
+    assert brightness == pytest.approx(steady, rel=0.02)
+    good = [t for t in range(30) if t not in (15, 20)]
+    mm, degrees = phantom.error(rigid.read_itk(out["motion_xfm"])[good], truth[good])
+    assert mm < 0.06 and degrees < 0.08, (mm, degrees)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_single_band_reference(tmp_path: Path, moved: bool) -> None:
+    """With a contrast of its own, and on a grid of its own."""
+    truth = phantom.motions(phantom.walk(6))
+    affine = phantom.AFFINE.copy()
+    affine[:3, 3] += [2.0, -1.5, 3.0] if moved else 0
+    grid = np.indices(phantom.SHAPE).reshape(3, -1).T @ affine[:3, :3].T + affine[:3, 3]
+    sharp = 1.7 * phantom.head(grid).reshape(phantom.SHAPE) ** 1.1
+    sbref = phantom.save(tmp_path / "x_sbref.nii.gz", sharp.astype(np.float32), affine)
+    bold = phantom.save(tmp_path / "b.nii.gz", phantom.series(truth))
+    facts, out = estimate(bold, sbref=sbref, reference="sbref")
+    assert facts["ReferenceVolume"] == "the run's single-band reference"
+    found = rigid.read_itk(out["motion_xfm"])
+    assert phantom.error(found, truth)[0] < 0.05
+    assert np.abs(found[0][:3, 3]).max() < 0.3  # the head at rest is where sbref has it
+    assert estimate(bold, reference="sbref")[0]["ReferenceVolume"].startswith("mean of")
+
+
+def test_a_reference_of_another_place_is_refused(tmp_path: Path) -> None:
+    bold = phantom.save(tmp_path / "b.nii.gz", phantom.series(phantom.motions(phantom.walk(3))))
+    far = phantom.AFFINE.copy()
+    far[0, 3] += 500
+    sbref = phantom.save(tmp_path / "x_sbref.nii.gz", np.ones(phantom.SHAPE, np.float32), far)
+    with pytest.raises(Refused, match="less than half of the run's field of view"):
+        estimate(bold, sbref=sbref, reference="sbref")
+
+
 def test_golden(tmp_path: Path) -> None:
     """Raise STAGE.version when these figures change."""
     _, out = estimate(phantom.save(tmp_path / "a.nii.gz", phantom.series(phantom.motions(phantom.walk(3)))))
     _, params = read_table(out["motion_params"])
-    assert motion.STAGE.version == 1
+    assert motion.STAGE.version == 2
     np.testing.assert_allclose(params[2], GOLDEN, atol=2e-4)
 
 

@@ -117,9 +117,9 @@ def test_stop_band_is_idempotent(recipe: Recipe, seed: int) -> None:
         np.testing.assert_allclose(basis.T @ once, 0, atol=1e-8)
     else:  # a Butterworth filter leaves a little at the ends of a short recording, again and again
         for y in (once, twice):
-            assert power(y, recipe.tr_s, 0, low / 2) < 0.05 * power(x, recipe.tr_s, 0, np.inf)  # x is white
+            assert power(y, recipe.tr_s, 0, low / 2) < 0.1 * power(x, recipe.tr_s, 0, np.inf)  # x is white
             passed = power(y, recipe.tr_s, 2 * low, np.inf) / power(x, recipe.tr_s, 2 * low, np.inf)
-            assert abs(passed - 1) < 0.1
+            assert abs(passed - 1) < 0.01
     if recipe.high_hz is not None:
         edge = 0.5 * (high + 0.5 / recipe.tr_s)
         first = low_pass(x, recipe)

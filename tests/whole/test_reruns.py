@@ -27,7 +27,8 @@ FILTER = {"filter"} | DENOISE
 CONFOUNDS = {"confounds"} | FILTER
 SAMPLE = {"sample"} | CONFOUNDS
 COREG = {"coreg"} | SAMPLE
-MOTION = {"motion"} | COREG
+SLICETIMING = {"slicetiming"} | SAMPLE
+MOTION = {"motion", "slicetiming"} | COREG
 ANAT = {"anat"} | COREG
 ATLAS = {"atlas"} | SAMPLE
 TEMPLATE = {"template", "atlas"} | ANAT
@@ -38,6 +39,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "atlas.allow_space_mismatch": (True, ATLAS),
     "anat.grid_mm": (3.0, ANAT),
     "motion.reference": ("first", MOTION),
+    "slicetiming.correct": ("never", SLICETIMING),
     "coreg.grid_mm": (3.0, COREG),
     "sample.coarse_mm": (5.0, SAMPLE),
     "confounds.fd_radius_mm": (45.0, CONFOUNDS),

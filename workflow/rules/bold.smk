@@ -20,6 +20,25 @@ rule motion:
         dag.command("motion")
 
 
+rule slicetiming:
+    input:
+        unpack(dag["slicetiming"].inputs),
+    output:
+        manifest=dag["slicetiming"].manifest,
+    log:
+        dag["slicetiming"].log,
+    container:
+        dag.config.container
+    threads: dag["slicetiming"].threads
+    resources:
+        mem_mb=1000,
+    params:
+        cfg=dag["slicetiming"].signature,
+        repairs=dag["slicetiming"].repairs,
+    shell:
+        dag.command("slicetiming")
+
+
 rule coreg:
     input:
         unpack(dag["coreg"].inputs),

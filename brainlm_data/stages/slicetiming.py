@@ -1,0 +1,121 @@
+"""slicetiming: decides whether the slices of a run are moved to one time, and writes when each was acquired.
+
+Nothing is interpolated here. Stages `sample` and `keep` correct the raw volumes as they read them
+(`methods/slicetiming.py`), before their one interpolation in space. Motion is estimated on the volumes as acquired, as
+in fMRIPrep: interpolation in time blurs movement (Power et al., 2017).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data.errors import Refused
+from brainlm_data.methods.slicetiming import SliceTimes
+from brainlm_data.methods.volumes import Run
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+AXES = {"i": 0, "j": 1, "k": 2}
+
+
+class Config(StageConfig):
+    """Slice timing correction."""
+
+    correct: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="auto: runs whose sidecar has SliceTiming, unless their TR is short; always: refuse a run without"
+        " it; never: leave all as acquired",
+    )
+    min_tr_s: float = Field(1.0, ge=0, description="auto leaves runs with a shorter TR as they are, s")
+    reference: float = Field(
+        0.5, ge=0, le=1, description="where slices are moved to: 0 the first slice's time, 1 the last one's"
+    )
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the slice times of a run to be corrected, or why it is not.
+
+    Raises
+    ------
+    Refused: `correct: always`, and SliceTiming is missing or cannot be right.
+    """
+    motion = inputs.facts("motion_params")
+    tr, metadata = float(motion["RepetitionTime"]), inputs.meta.get("metadata", {})
+    reason, warnings = "", list[str]()
+    found: SliceTimes | None = None
+    if config.correct == "never":
+        reason = "slicetiming.correct is never"
+    elif config.correct == "auto" and tr < config.min_tr_s:
+        reason = f"its TR of {tr:g} s is below {config.min_tr_s:g} s"
+    elif "SliceTiming" not in metadata:
+        reason = "its JSON sidecar has no SliceTiming"
+    else:
+        try:
+            found = times_of(Run(inputs["bold"]).shape, tr, metadata, config.reference, motion)
+        except ValueError as error:
+            reason = f"its SliceTiming is not usable: {error}"
+            warnings.append(f"no slice timing correction: {reason}")
+    if found is None and config.correct == "always":
+        raise Refused(f"{inputs['bold']}: {reason}", "mend its JSON sidecar, or set slicetiming.correct: auto")
+    facts = {
+        "Corrected": found is not None,
+        "Reason": reason,
+        "RepetitionTime": tr,
+        "ReferenceTime": found.reference_s if found else None,
+        "Warnings": warnings,
+    }
+    outputs["slice_times"].write_text(json.dumps(facts | (asdict(found) if found else {}), indent=2) + "\n")
+    return facts
+
+
+def times_of(
+    shape: tuple[int, int, int], tr: float, metadata: dict[str, Any], reference: float, motion: Facts
+) -> SliceTimes:
+    """Slice times from BIDS metadata. Raises ValueError where they cannot be those of this image."""
+    direction = str(metadata.get("SliceEncodingDirection", "k"))
+    if direction.rstrip("-") not in AXES:
+        raise ValueError(f"SliceEncodingDirection {direction!r} is not i, j or k")
+    axis = AXES[direction.rstrip("-")]
+    try:
+        times = np.asarray(metadata["SliceTiming"], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("it is no list of numbers") from error
+    if times.shape != (shape[axis],):
+        raise ValueError(f"{times.size} times for {shape[axis]} slices")
+    if not np.isfinite(times).all() or times.min() < 0 or times.max() >= tr:
+        unit = "; are they milliseconds?" if 1 < times.max() / 1000 <= tr or times.max() > 50 * tr else ""
+        raise ValueError(
+            f"its times of {times.min():g} to {times.max():g} s do not lie within the TR of {tr:g} s{unit}"
+        )
+    if direction.endswith("-"):
+        times = times[::-1]
+    at = float(times.min() + reference * (times.max() - times.min()))
+    return SliceTimes(axis, tr, tuple(float(t) for t in times), at, int(motion.get("NumberOfNonSteadyStates", 0)))
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    if not facts["Corrected"]:
+        return f"Slice timing was not corrected ({facts['Reason']})."
+    return (
+        f"Slices were moved to {facts['ReferenceTime']:g} s within each TR by windowed-sinc interpolation of the raw"
+        " volumes (Sladky et al., 2011); motion had been estimated on the volumes as acquired (Power et al., 2017)."
+    )
+
+
+STAGE = Stage(
+    name="slicetiming",
+    version=1,
+    level="recording",
+    summary="Decide on slice timing correction: when each slice was acquired, and the time all are moved to.",
+    Config=Config,
+    inputs=("bold", "motion_params"),
+    outputs=("slice_times",),
+    run=run,
+    describe=describe,
+    engine="native",
+)
