@@ -13,10 +13,13 @@ BIDS_DIR needs a T1w; the subject's first run is taken. Steps, from raw to high-
 
 Give a template with skull: the bundled one has none, and the peer's linear steps use the whole head.
 
-`r`: correlation of the two series of a parcel, over the parcels that stage sample does not call missing. `ablation`:
-the same with parts exchanged, all of ours sampled by stage sample. `tsnr`, `dvars`: one definition (this package's) on
-both, unfiltered, at the atlas voxels that are inside the field of view by both; `ratio` is ours / peer's. `worst`: the
-parcels that agree least, with coverage, and `apart_mm`, the mean distance between where the two take the parcel from.
+`r`: correlation of the two series of a parcel, over the parcels that stage sample does not call missing; `r_middle`:
+the same without the volumes within half a period of the filter's edge from either end. `ablation`: with the peer's
+parcels filtered by our filter, so that padding no longer differs, and then with the peer's transforms in our stage
+sample, some or all, so that with all of them only interpolation and the rim of the field of view differ. `tsnr`,
+`dvars`: one definition (this package's) on both, unfiltered, at the atlas voxels that are inside the field of view by
+both; `ratio` is ours / peer's. `worst`: the parcels that agree least, with coverage, and `apart_mm`, the mean distance
+between where the two take the parcel from.
 """
 
 from __future__ import annotations
@@ -182,29 +185,32 @@ def compare(files: dict[str, Path], other: Peer, meta: dict[str, Any], folder: P
 
     mine = filtered(raw[:, kept])
     r = correlations(mine, other.filtered[:, kept])
-    ablation = {"peer's parcels, our filter": spread(correlations(mine, high_pass(other.parcels[:, kept], recipe)))}
-    for index, (name, part) in enumerate(parts.items()):
-        written, _, _ = call(sample.STAGE, Files(files | part, meta), folder / f"part{index}")
+    beside = high_pass(other.parcels[:, kept], recipe)
+    same = correlations(mine, beside)
+    ablation = {"one filter": spread(same)}
+    ends = round(0.5 / ((recipe.low_hz or 1) * recipe.tr_s))
+    middle = slice(ends, -ends)
+    for number, (name, part) in enumerate(parts.items()):
+        written, _, _ = call(sample.STAGE, Files(files | part, meta), folder / f"part{number}")
         x = read_table(written["parcels_raw"])[1][:, kept]
         both = np.isfinite(x).all(0)
-        ablation[f"ours with {name}, beside peer"] = spread(
-            correlations(filtered(x[:, both]), other.filtered[:, kept][:, both])
-        )
+        ablation[f"one filter, {name}"] = spread(correlations(filtered(x[:, both]), beside[:, both]))
     image: Any = nib.load(files["atlas_dseg"])
     labels = np.asarray(image.dataobj).astype(np.int64)
     points = Grid.of(files["atlas_dseg"]).points(labels > 0)
     sampler, placed = Sampler(Files(files, meta), points), Sampler(Files(files | theirs, meta), points)
     voxels = np.stack(list(sampler))[recipe.dropped :][:, placed.inside[sampler.inside]]
-    beside = other.voxels[:, sampler.inside & placed.inside]
-    sound = (voxels.std(0) > 0) & (beside.std(0) > 0) & (beside.mean(0) > 0) & (voxels.mean(0) > 0)
+    others = other.voxels[:, sampler.inside & placed.inside]
+    sound = (voxels.std(0) > 0) & (others.std(0) > 0) & (others.mean(0) > 0) & (voxels.mean(0) > 0)
     us = quality(voxels[:, sound], drop(raw[:, kept], recipe))
-    them = quality(beside[:, sound], other.parcels[:, kept])
+    them = quality(others[:, sound], other.parcels[:, kept])
     far = np.linalg.norm(places(files, points) - places(files | theirs, points), axis=1)
     index = np.unique(labels[labels > 0], return_inverse=True)[1]
     apart = np.bincount(index, far) / np.bincount(index)
     columns = np.flatnonzero(kept)
     return {
         "r": spread(r),
+        "r_middle": spread(correlations(mine[middle], other.filtered[:, kept][middle])),
         "below_0.9": int((r < 0.9).sum()),
         "parcels": int(kept.sum()),
         "missing": int((~kept).sum()),
@@ -212,11 +218,11 @@ def compare(files: dict[str, Path], other: Peer, meta: dict[str, Any], folder: P
         "peer": them,
         "ratio": {key: us[key] / them[key] for key in us},
         "apart_mm": spread(apart[kept]) | {"max": float(apart[kept].max())},
-        "r_with_apart": float(np.corrcoef(r, apart[kept])[0, 1]),
-        "r_with_coverage": float(np.corrcoef(r, coverage[kept])[0, 1]),
+        "r_one_filter_with_apart": float(np.corrcoef(same, apart[kept])[0, 1]),
+        "r_one_filter_with_coverage": float(np.corrcoef(same, coverage[kept])[0, 1]),
         "worst": [
-            {"parcel": names[columns[i]], "r": float(r[i]), "coverage": float(coverage[columns[i]]),
-             "apart_mm": float(apart[columns[i]])}
+            {"parcel": names[columns[i]], "r": float(r[i]), "r_one_filter": float(same[i]),
+             "coverage": float(coverage[columns[i]]), "apart_mm": float(apart[columns[i]])}
             for i in np.argsort(r)[:WORST]
         ],
         "ablation": ablation,
@@ -231,7 +237,7 @@ def run(options: Namespace, folder: Path) -> dict[str, Any]:
     known |= call(template.STAGE, Files({}), folder / "template", **own)[0]
     labels = {"name": "given", "path": options.atlas, "space": own.get("name")} if options.atlas else {}
     known |= call(atlas.STAGE, Files(known), folder / "atlas", **labels)[0]
-    header: Any = nib.load(known["bold"]).header  # type: ignore[attr-defined]
+    header: Any = nib.load(known["bold"]).header
     meta = {"id": known["bold"].name.removesuffix("_bold.nii.gz"),
             "metadata": {"RepetitionTime": float(header.get_zooms()[3])}}  # fmt: skip
     files, seconds = ours(known, meta, folder)

@@ -1,6 +1,6 @@
 """What the temporal stages recover of a known neural signal, on simulated recordings that the pipeline has processed.
 
-    python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] > table.tsv
+    python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] [--variants filtered ica] > table.tsv
 
 BIDS_DIR is what `brainlm-data simulate` wrote (with `truth/`), OUTDIR the result of a run on it, up to stage denoise at
 least. One row a recording and variant. `r_median`, `r_p10`: over parcels, correlation with the true neural signal in
@@ -16,7 +16,8 @@ the same band (E, C and H applied to the truth as well). Every variant starts fr
     compcor      H, then 24 motion terms, aCompCor, CSF and white matter, jointly
     ica+motion6  H, then ICA's noise components and six motion parameters, jointly
 
-`neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `removed_*`: the
+`neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `lost_by_chance`:
+the same had the rejected courses been shifted in time, which is what so many regressors cost anyway. `removed_*`: the
 same of the simulated noise's time courses in the band (mean over the courses of a kind; n/a: that noise is not there),
 and of the true motion parameters. D is no orthogonal projection, so a little below 0 is possible. `n_ica`: how many
 components there were; `n_removed`: how many regressors are noise.
@@ -122,6 +123,21 @@ def removed(before: Array, after: Array) -> Array:
     return np.where(power > 0, 1 - (before * after).sum(0) / np.where(power > 0, power, 1), np.nan)
 
 
+def chance(fit: Fit, neural: Array, draws: int = 20) -> float:
+    """Neural variance (median over parcels) that the rejected courses would take if they were shifted in time.
+
+    Circular shifts keep every spectrum and break what the courses have in common with the neural signal: what is left
+    is the price of as many regressors in so few volumes.
+    """
+    rng = np.random.default_rng(0)
+    kept = fit.mixing[:, [not reason for reason in fit.reasons]]
+    steps, lost = len(neural), []
+    for _ in range(draws):
+        moved = np.roll(fit.d.noise, int(rng.integers(steps // 5, steps - steps // 5)), axis=0)
+        lost.append(np.median(removed(neural, Regression.fit(moved, kept).apply(neural))))
+    return float(np.mean(lost))
+
+
 def kinds(names: Sequence[str]) -> dict[str, list[int]]:
     """Columns of each kind of simulated noise."""
     return {kind: [i for i, n in enumerate(names) if n.startswith(stem)] for kind, stem in KINDS.items()}
@@ -173,8 +189,10 @@ def lost_by_rule(fit: Fit, neural: Array) -> dict[str, float]:
     return {f"lost_{rule}": float(sum(e for e, f in zip(each, first, strict=False) if f == rule)) for rule in RULES}
 
 
-def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict[str, Any]]:
-    """One row a variant, and a seed where it has an ICA."""
+def rows(
+    prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1, variants: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """One row a variant (all, if none is named), and a seed where it has an ICA."""
     files = files_of(prefix, outdir)
     recipe = Recipe.load(files["filter_recipe"])
     unfiltered = Recipe(recipe.tr_s, recipe.n_volumes, recipe.dropped, recipe.censored)
@@ -200,7 +218,8 @@ def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict
     sources["motion"] = [motion[:, [i]] for i in range(motion.shape[1])]
     rest = unexplained(high_pass(x, recipe), goal, noise)
     out = []
-    for (name, section), seed in itertools.product(VARIANTS.items(), range(seeds)):
+    chosen = {name: VARIANTS[name] for name in variants or VARIANTS}
+    for (name, section), seed in itertools.product(chosen.items(), range(seeds)):
         if seed and (section is None or "strategy" in section):
             continue  # without an ICA there is nothing random
         row: dict[str, Any] = {"recording": files.meta["id"], "variant": name, "seed": seed, "steps": len(x)}
@@ -216,6 +235,7 @@ def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict
                 result = high_pass(result, recipe)
             row |= {"n_ica": fit.facts["NumberOfComponents"], "n_removed": d.noise.shape[1]}
             row["neural_lost"] = float(np.median(removed(goal, d.apply(goal))))
+            row["lost_by_chance"] = chance(fit, goal)
             row["removed_motion"] = float(np.mean(removed(motion, d.apply(motion))))
             gone = removed(noise, d.apply(noise))
             for kind, of in columns.items():
@@ -241,6 +261,7 @@ def main() -> None:
     parser.add_argument("outdir", type=Path)
     parser.add_argument("--limit", type=int, help="only so many recordings")
     parser.add_argument("--seeds", type=int, default=1, help="repeat every ICA from so many starts")
+    parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), help="only these")
     arguments = parser.parse_args()
     derivatives = arguments.outdir / "derivatives"
     ending = "_desc-filter_recipe.json"
@@ -256,6 +277,7 @@ def main() -> None:
                 arguments.bids_dir,
                 arguments.outdir,
                 arguments.seeds,
+                arguments.variants,
             )
         ]
     )

@@ -1,6 +1,6 @@
 """What each step of preprocessing adds: parcel series beside the simulated neural truth, step by step.
 
-    python -m benchmarks.waterfall --json [--recordings 16] [--workers 1] [--folder DIR]
+    python -m benchmarks.waterfall --json [--recordings 12] [--workers 1] [--folder DIR [--reuse]]
 
 Every recording is simulated (`brainlm-data simulate`, one subject a seed, see SETTINGS: motion, thermal noise, length;
 two are clean) and processed by the stages as they are, default configuration. The steps:
@@ -22,6 +22,8 @@ Of each recording: `offset_mm`, where the header places the atlas voxels, and `e
 mean distance of brain points from where they were at the first volume, and `left_mm`, what realignment leaves of it;
 components of ICA and how many were removed; `neural_lost`, the share of the true signals that D takes (median over
 parcels); `better`, the share of parcels that improved at each step. Hurt: r fell at that step.
+
+`--folder` keeps the simulated recordings and what the stages wrote; with `--reuse` only filter and denoise run again.
 """
 
 from __future__ import annotations
@@ -43,11 +45,12 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.normalize import call
+from benchmarks.normalize import NAMES, call
 from benchmarks.recovery import correlations, removed
 from brainlm_data.methods import rigid
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
-from brainlm_data.stage import Files
+from brainlm_data.paths import ARTIFACTS
+from brainlm_data.stage import Files, Stage
 from brainlm_data.stages import anat, atlas, confounds, coreg, denoise, motion, sample, template
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.tables import read_table
@@ -57,10 +60,10 @@ STEPS = ("headers", "motion", "normalization", "filter", "ica")
 TR_S, SHAPE, VOXEL_MM = 2.0, (46, 54, 38), 4.0
 # volumes, typical mean FD (mm; each subject has a factor of its own), thermal noise (%), factor on other noise, seeds
 SETTINGS: tuple[tuple[int, float, float, float, tuple[int, ...]], ...] = (
-    (120, 0.1, 1.0, 1.0, (401, 402, 403)),
-    (120, 0.3, 1.0, 1.0, (411, 412, 413)),
-    (200, 0.3, 1.5, 1.0, (421, 422, 423)),
-    (150, 0.6, 2.0, 1.0, (431, 432, 433)),
+    (120, 0.1, 1.0, 1.0, (401, 402)),
+    (120, 0.3, 1.0, 1.0, (411, 412)),
+    (200, 0.3, 1.5, 1.0, (421, 422)),
+    (150, 0.6, 2.0, 1.0, (431, 432)),
     (60, 0.2, 1.0, 1.0, (441, 442)),
     (150, 0.02, 0.5, 0.0, (451, 452)),
 )
@@ -121,24 +124,32 @@ def placed(data: Path, files: Files) -> dict[str, float]:
     }
 
 
-def one(folder: Path, space: dict[str, Path], settings: dict[str, Any]) -> dict[str, Any]:
+def one(folder: Path, space: dict[str, Path], settings: dict[str, Any], reuse: bool) -> dict[str, Any]:
     """Simulate, process and score one recording."""
     data = simulated(folder, settings)
-    with tempfile.TemporaryDirectory() as scratch:
-        row = settings | score(data, space, Path(scratch))
+    row = settings | score(data, space, folder / f"{data.name}-stages", reuse)
     steps = " ".join(f"{name} {row['r'][name]:.3f}" for name in STEPS)
     print(f"seed {settings['seed']}: {steps}", file=sys.stderr, flush=True)
     return row
 
 
-def score(data: Path, space: dict[str, Path], scratch: Path) -> dict[str, Any]:
+def once(stage: Stage, inputs: Files, folder: Path, reuse: bool, **section: Any) -> dict[str, Path]:
+    """The files of a stage, run now or, with `reuse`, before."""
+    if not (reuse and (folder / "done").exists()):
+        call(stage, inputs, folder, **section)
+        (folder / "done").touch()
+    paths = {n: folder / Path(ARTIFACTS[n].pattern.format(prefix="x", **NAMES)).name for n in stage.outputs}
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+def score(data: Path, space: dict[str, Path], scratch: Path, reuse: bool) -> dict[str, Any]:
     """Run the stages and correlate every step with the truth."""
     [bold] = data.glob("sub-01/func/*_bold.nii.gz")
     meta = {"id": bold.name.removesuffix("_bold.nii.gz"), "metadata": {"RepetitionTime": TR_S}}
     known = {**space, "bold": bold, "t1w": next(data.glob("sub-01/anat/*_T1w.nii.gz"))}
-    anatomy, _, _ = call(anat.STAGE, Files(known, meta), scratch / "anat")
-    moved, _, _ = call(motion.STAGE, Files(known, meta), scratch / "motion")
-    coregistered, _, _ = call(coreg.STAGE, Files({**known, **anatomy, **moved}, meta), scratch / "coreg")
+    anatomy = once(anat.STAGE, Files(known, meta), scratch / "anat", reuse)
+    moved = once(motion.STAGE, Files(known, meta), scratch / "motion", reuse)
+    coregistered = once(coreg.STAGE, Files({**known, **anatomy, **moved}, meta), scratch / "coreg", reuse)
     estimated = {**known, **anatomy, **moved, **coregistered}
     volumes = len(rigid.read_itk(moved["motion_xfm"]))
     still, headers = scratch / "still.txt", scratch / "headers.txt"
@@ -156,10 +167,10 @@ def score(data: Path, space: dict[str, Path], scratch: Path) -> dict[str, Any]:
     series = {}
     for name, files in inputs.items():
         section = {} if name == "normalization" else {"min_overlap": 0.0}  # a poor overlap is what is to be measured
-        sampled, _, _ = call(sample.STAGE, Files(files, meta), scratch / f"sample_{name}", **section)
+        sampled = once(sample.STAGE, Files(files, meta), scratch / f"sample_{name}", reuse, **section)
         names, series[name] = read_table(sampled["parcels_raw"])
     files = {**estimated, **sampled}
-    files |= call(confounds.STAGE, Files(files, meta), scratch / "confounds")[0]
+    files |= once(confounds.STAGE, Files(files, meta), scratch / "confounds", reuse)
     files["filter_recipe"] = scratch / "recipe.json"  # its own sidecar, so not by `call`
     filter_stage.run(Files(files, meta), Files({"filter_recipe": files["filter_recipe"]}), filter_stage.Config())
     written, facts, _ = call(denoise.STAGE, Files(files, meta), scratch / "denoise")
@@ -227,13 +238,16 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=len(recordings()), help="only so many")
     parser.add_argument("--workers", type=int, default=1, help="recordings at once, one thread each")
     parser.add_argument("--folder", type=Path, help="where the simulated recordings are or go (kept)")
+    parser.add_argument("--reuse", action="store_true", help="take what stages before filter wrote there before")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name) / "data"
         folder.mkdir(parents=True, exist_ok=True)
         space, _, _ = call(template.STAGE, Files({}), Path(name) / "template")
         parcels, _, _ = call(atlas.STAGE, Files(space), Path(name) / "atlas")
-        jobs = [(folder, {**space, **parcels}, settings) for settings in recordings()[: options.recordings]]
+        jobs = [
+            (folder, {**space, **parcels}, settings, options.reuse) for settings in recordings()[: options.recordings]
+        ]
         with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
             rows = pool.starmap(one, jobs, chunksize=1)
     conditions = {"tr_s": TR_S, "shape": SHAPE, "voxel_mm": VOXEL_MM, "recordings": len(rows)}
