@@ -1,6 +1,6 @@
 """What the temporal stages recover of a known neural signal, on simulated recordings that the pipeline has processed.
 
-    python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] > table.tsv
+    python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] [--variants filtered ica] > table.tsv
 
 BIDS_DIR is what `brainlm-data simulate` wrote (with `truth/`), OUTDIR the result of a run on it, up to stage denoise at
 least. One row a recording and variant. `r_median`, `r_p10`: over parcels, correlation with the true neural signal in
@@ -16,22 +16,36 @@ the same band (E, C and H applied to the truth as well). Every variant starts fr
     compcor      H, then 24 motion terms, aCompCor, CSF and white matter, jointly
     ica+motion6  H, then ICA's noise components and six motion parameters, jointly
 
-`neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `removed_*`: the
+`neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `lost_by_chance`:
+the same had the rejected courses been shifted in time, which is what so many regressors cost anyway. `removed_*`: the
 same of the simulated noise's time courses in the band (mean over the courses of a kind; n/a: that noise is not there),
 and of the true motion parameters. D is no orthogonal projection, so a little below 0 is possible. `n_ica`: how many
 components there were; `n_removed`: how many regressors are noise.
+
+In the parcels, as variance in the band: `parcels_KIND`, the share that D removes of what each kind of simulated noise
+brings into the parcels (its true maps averaged over each parcel's true grey matter, times its courses);
+`motion_share`, how much of the series without their neural signal and simulated noise follows the six true motion
+parameters (moving edges; less what six regressors explain of white noise), here after D and in row `filtered` before.
+
+`found_KIND`: components whose course correlates with a source of that kind by more than .7 in absolute value (cos and
+sin of an oscillation: multiple correlation, because they may mix); `called_KIND`: how many of these are rejected.
+`motion` there: one of the six motion parameters. `lost_RULE`: what the components rejected by a rule take of the neural
+variance (all parcels together; a component that several rules hit is counted under the first of motion, csf,
+high_frequency); the three sum to what D takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import re
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,6 +71,8 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "ica+motion6": {"confounds": MOTION},
 }
 KINDS = {"heart": "cardiac", "breath": "respiratory", "drift": "drift", "spin": "spin_history", "spike": "spike"}
+RULES = ("motion", "csf", "high_frequency")
+MATCH = 0.7  # |r| from which a component counts as a source
 
 
 def files_of(prefix: str, outdir: Path) -> Files:
@@ -68,8 +84,18 @@ def files_of(prefix: str, outdir: Path) -> Files:
     return Files(found, {"id": prefix.rsplit("/", 1)[-1]})
 
 
-def regression(files: Files, recipe: Recipe, section: dict[str, Any]) -> tuple[Regression, dict[str, Any]]:
-    """Stage denoise with this recipe and section: D and the facts."""
+@dataclass(frozen=True)
+class Fit:
+    """What stage denoise made: D, its facts, courses (steps, k), why each component is noise ("": it is not)."""
+
+    d: Regression
+    facts: dict[str, Any]
+    mixing: Array
+    reasons: list[str]
+
+
+def regression(files: Files, recipe: Recipe, section: dict[str, Any]) -> Fit:
+    """Stage denoise with this recipe and section."""
     with tempfile.TemporaryDirectory() as folder:
         ends = {"ica_mixing": "m.tsv", "ica_components": "c.nii.gz", "ica_metrics": "f.tsv", "denoise_recipe": "d.npz"}
         outputs = Files({name: Path(folder) / end for name, end in ends.items()})
@@ -77,7 +103,12 @@ def regression(files: Files, recipe: Recipe, section: dict[str, Any]) -> tuple[R
         recipe.save(changed)
         inputs = Files({**{name: files[name] for name in files}, "filter_recipe": changed}, files.meta)
         facts = denoise.run(inputs, outputs, denoise.Config(**section))
-        return Regression.load(outputs["denoise_recipe"]), facts
+        mixing = read_table(outputs["ica_mixing"])[1][recipe.dropped :]
+        lines = [line.split("\t") for line in outputs["ica_metrics"].read_text().splitlines()]
+        reasons = [line[lines[0].index("rationale")] for line in lines[1:]]
+        return Fit(
+            Regression.load(outputs["denoise_recipe"]), facts, mixing, [r if r != "n/a" else "" for r in reasons]
+        )
 
 
 def correlations(first: Array, second: Array) -> Array:
@@ -92,8 +123,76 @@ def removed(before: Array, after: Array) -> Array:
     return np.where(power > 0, 1 - (before * after).sum(0) / np.where(power > 0, power, 1), np.nan)
 
 
-def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict[str, Any]]:
-    """One row a variant, and a seed where it has an ICA."""
+def chance(fit: Fit, neural: Array, draws: int = 20) -> float:
+    """Neural variance (median over parcels) that the rejected courses would take if they were shifted in time.
+
+    Circular shifts keep every spectrum and break what the courses have in common with the neural signal: what is left
+    is the price of as many regressors in so few volumes.
+    """
+    rng = np.random.default_rng(0)
+    kept = fit.mixing[:, [not reason for reason in fit.reasons]]
+    steps, lost = len(neural), []
+    for _ in range(draws):
+        moved = np.roll(fit.d.noise, int(rng.integers(steps // 5, steps - steps // 5)), axis=0)
+        lost.append(np.median(removed(neural, Regression.fit(moved, kept).apply(neural))))
+    return float(np.mean(lost))
+
+
+def kinds(names: Sequence[str]) -> dict[str, list[int]]:
+    """Columns of each kind of simulated noise."""
+    return {kind: [i for i, n in enumerate(names) if n.startswith(stem)] for kind, stem in KINDS.items()}
+
+
+def weights(truth: Path, labels: Sequence[int], count: int) -> Array:
+    """(count, parcels): each noise source's map, mean over the true grey matter of each parcel; 0 where it has none."""
+    where: Any = nib.load(truth.with_name(f"{truth.name}_desc-parcels_dseg.nii.gz"))
+    maps: Any = nib.load(truth.with_name(f"{truth.name}_desc-noise_maps.nii.gz"))
+    parcel, values = np.asarray(where.dataobj).ravel(), np.asarray(maps.dataobj).reshape(-1, count)
+    size = np.maximum(np.bincount(parcel, minlength=max(labels) + 1), 1)
+    return np.stack([np.bincount(parcel, v, minlength=len(size)) / size for v in values.T])[:, labels]
+
+
+def motion_power(x: Array, motion: Array) -> float:
+    """Sum of squares that motion explains in the columns of x, less what it would explain of white noise."""
+    axes = np.linalg.qr(motion)[0]
+    explained, total = float(((axes.T @ x) ** 2).sum()), float((x**2).sum())
+    count = axes.shape[1]
+    return explained - (total - explained) * count / (len(x) - 1 - count)
+
+
+def unexplained(x: Array, neural: Array, noise: Array) -> Array:
+    """Parcels (steps, n) without their own neural signal and the simulated noise's courses, fitted jointly."""
+    axes = np.linalg.svd(noise, full_matrices=False)[0][:, : np.linalg.matrix_rank(noise)]
+    x, s = (y - axes @ (axes.T @ y) for y in (x, neural))
+    return np.asarray(x - s * (x * s).sum(0) / (s**2).sum(0))
+
+
+def found(mixing: Array, reasons: Sequence[str], sources: dict[str, list[Array]]) -> dict[str, int]:
+    """How many components are a source of a kind, and how many of these are rejected; a source is (steps, 1 or 2)."""
+    out: dict[str, int] = {}
+    unit = mixing / np.maximum(np.linalg.norm(mixing, axis=0), 1e-12)
+    noisy = np.array([bool(reason) for reason in reasons], bool)
+    for kind, courses in sources.items():
+        hit = np.zeros(mixing.shape[1], bool)
+        for course in courses:
+            if np.linalg.norm(course) > 0:
+                hit |= np.linalg.norm(np.linalg.qr(course)[0].T @ unit, axis=0) > MATCH
+        out |= {f"found_{kind}": int(hit.sum()), f"called_{kind}": int((hit & noisy).sum())}
+    return out
+
+
+def lost_by_rule(fit: Fit, neural: Array) -> dict[str, float]:
+    """D's part of the neural variance, split exactly among the rejected components, by rule."""
+    reasons = [reason for reason in fit.reasons if reason]
+    each = ((fit.d.noise.T @ neural) * (fit.d.readout @ neural)).sum(1) / (neural**2).sum()
+    first = [next((rule for rule in RULES if rule in reason), "other") for reason in reasons]
+    return {f"lost_{rule}": float(sum(e for e, f in zip(each, first, strict=False) if f == rule)) for rule in RULES}
+
+
+def rows(
+    prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1, variants: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """One row a variant (all, if none is named), and a seed where it has an ICA."""
     files = files_of(prefix, outdir)
     recipe = Recipe.load(files["filter_recipe"])
     unfiltered = Recipe(recipe.tr_s, recipe.n_volumes, recipe.dropped, recipe.censored)
@@ -106,29 +205,47 @@ def rows(prefix: str, bids_dir: Path, outdir: Path, seeds: int = 1) -> list[dict
     true_names, neural = read_table(truth.with_name(f"{truth.name}_desc-neural_timeseries.tsv"))
     noise_names, noise = read_table(truth.with_name(f"{truth.name}_desc-noise_timeseries.tsv"))
     motion = read_table(truth.with_name(f"{truth.name}_desc-motion_timeseries.tsv"))[1]
+    labels = [int(line.split("\t")[0]) for line in (bids_dir / "truth" / "parcels.tsv").read_text().splitlines()[1:]]
     shared = [n for n in names if n in true_names and np.isfinite(series[:, names.index(n)]).all()]
     x = start(series[:, [names.index(n) for n in shared]])
     goal = high_pass(start(neural[:, [true_names.index(n) for n in shared]]), recipe)
     noise, motion = high_pass(start(noise), recipe), high_pass(start(motion), recipe)
+    columns = kinds(noise_names)
+    in_parcels = weights(truth, [labels[true_names.index(n)] for n in shared], len(noise_names))
+    brought = {kind: noise[:, of] @ in_parcels[of] for kind, of in columns.items()}
+    sources = {kind: [noise[:, of]] if len(of) == 2 and kind != "drift" else [noise[:, [i]] for i in of]
+               for kind, of in columns.items()}  # fmt: skip
+    sources["motion"] = [motion[:, [i]] for i in range(motion.shape[1])]
+    rest = unexplained(high_pass(x, recipe), goal, noise)
     out = []
-    for (name, section), seed in itertools.product(VARIANTS.items(), range(seeds)):
+    chosen = {name: VARIANTS[name] for name in variants or VARIANTS}
+    for (name, section), seed in itertools.product(chosen.items(), range(seeds)):
         if seed and (section is None or "strategy" in section):
             continue  # without an ICA there is nothing random
         row: dict[str, Any] = {"recording": files.meta["id"], "variant": name, "seed": seed, "steps": len(x)}
         result = high_pass(x, unfiltered if name == "scaled" else recipe)
+        if name == "filtered":
+            row["motion_share"] = motion_power(rest, motion) / float((rest**2).sum())
         if section is not None:
             first = unfiltered if name == "ica_first" else recipe
-            d, facts = regression(files, first, section | {"seed": seed})
+            fit = regression(files, first, section | {"seed": seed})
+            d = fit.d
             result = d.apply(high_pass(x, first))
             if name == "ica_first":
                 result = high_pass(result, recipe)
-            row |= {"n_ica": facts["NumberOfComponents"], "n_removed": d.noise.shape[1]}
+            row |= {"n_ica": fit.facts["NumberOfComponents"], "n_removed": d.noise.shape[1]}
             row["neural_lost"] = float(np.median(removed(goal, d.apply(goal))))
+            row["lost_by_chance"] = chance(fit, goal)
             row["removed_motion"] = float(np.mean(removed(motion, d.apply(motion))))
             gone = removed(noise, d.apply(noise))
-            for kind, stem in KINDS.items():
-                values = gone[[bool(re.match(stem, n)) for n in noise_names]]
-                row[f"removed_{kind}"] = float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+            for kind, of in columns.items():
+                row[f"removed_{kind}"] = float(np.nanmean(gone[of])) if np.isfinite(gone[of]).any() else np.nan
+                power = float((brought[kind] ** 2).sum())
+                left = float((d.apply(brought[kind]) ** 2).sum())
+                row[f"parcels_{kind}"] = 1 - left / power if power > 0 else np.nan
+            row["motion_share"] = motion_power(d.apply(rest), motion) / float((rest**2).sum())
+            if fit.facts["Ica"]:
+                row |= found(fit.mixing, fit.reasons, sources) | lost_by_rule(fit, goal)
         r = correlations(result, goal)
         row |= {"r_median": float(np.median(r)), "r_p10": float(np.percentile(r, 10))}
         out.append(row)
@@ -144,6 +261,7 @@ def main() -> None:
     parser.add_argument("outdir", type=Path)
     parser.add_argument("--limit", type=int, help="only so many recordings")
     parser.add_argument("--seeds", type=int, default=1, help="repeat every ICA from so many starts")
+    parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), help="only these")
     arguments = parser.parse_args()
     derivatives = arguments.outdir / "derivatives"
     ending = "_desc-filter_recipe.json"
@@ -159,6 +277,7 @@ def main() -> None:
                 arguments.bids_dir,
                 arguments.outdir,
                 arguments.seeds,
+                arguments.variants,
             )
         ]
     )

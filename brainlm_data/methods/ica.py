@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 FEWEST, MOST = 5, 60
+SIXTH, THIRD = 6, 3  # volumes a component, at most and at least
 TOLERANCE, PASSES = 1e-5, 300
 
 
@@ -82,11 +83,13 @@ def smooth(data: NDArray[Any], mask: NDArray[np.bool_], sigma: float) -> NDArray
 def optimal_rank(values: Array, steps: int, voxels: int) -> int:
     """Number of components by Gavish and Donoho's optimal hard threshold for singular values (2014), noise unknown.
 
-    Voxels of a smooth image are not independent, so the ratio of the matrix's sides is only a rough guide; the number
-    is kept between 5 and the smaller of 60 and a third of the volumes.
+    Voxels of a smooth image are not independent, so their noise has no flat spectrum and the threshold comes out too
+    high. The number is therefore kept between a sixth and a third of the volumes, and between 5 and 60: with fewer,
+    motion, heartbeat and neural signal share components (docs/stages/denoise.md has the comparison).
     """
     beta = min(steps / voxels, 1.0)
     omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
     singular = np.sqrt(values)
     above = int((singular > omega * np.median(singular)).sum())
-    return int(np.clip(above, FEWEST, max(FEWEST, min(MOST, steps // 3))))
+    most = max(FEWEST, min(MOST, steps // THIRD))
+    return int(np.clip(above, min(most, max(FEWEST, steps // SIXTH)), most))

@@ -258,7 +258,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="denoise",
-    version=3,
+    version=4,
     level="recording",
     summary="Find noise components by ICA and AROMA's rule; write the operator that removes them and confounds.",
     Config=Config,
