@@ -68,6 +68,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{name}: {source.shape} voxels are too few for a rigid fit", "is it a whole 3-D acquisition?")
     if not source.has_orientation:
         warnings.append("neither qform nor sform is set: orientation of the image is unknown")
+    warnings += source.warnings
     reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
     matrices, residuals = (_native if config.engine == "native" else _ants)(source, reference, config)

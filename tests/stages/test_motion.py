@@ -112,6 +112,20 @@ def test_a_mismatch_of_tr_is_a_warning_and_no_tr_is_refused(tmp_path: Path) -> N
         estimate(tmp_path / "a.nii.gz", metadata={"RepetitionTime": 2000})
 
 
+def test_an_odd_header_is_warned_of(tmp_path: Path) -> None:
+    data = phantom.series(phantom.motions(phantom.walk(2)))
+    image = nib.Nifti1Image(data, phantom.AFFINE)
+    other = phantom.AFFINE.copy()
+    other[:3, 3] += 20
+    image.set_sform(phantom.AFFINE, 1)
+    image.set_qform(other, 1)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = 2
+    nib.save(image, tmp_path / "a.nii.gz")
+    [warning] = estimate(tmp_path / "a.nii.gz")[0]["Warnings"]
+    assert "qform" in warning and "sform" in warning
+
+
 def test_too_short_empty_and_shapeless_runs_are_refused(tmp_path: Path) -> None:
     one = phantom.series(phantom.motions(np.zeros((1, 6))))
     with pytest.raises(Refused, match=r"1 volumes, motion\.min_volumes is 10"):
