@@ -57,6 +57,7 @@ from brainlm_data.tables import read_table
 
 Array = NDArray[np.float64]
 STEPS = ("headers", "motion", "normalization", "filter", "ica")
+SAME = 1e-6  # a smaller change of r is none
 TR_S, SHAPE, VOXEL_MM = 2.0, (46, 54, 38), 4.0
 # volumes, typical mean FD (mm; each subject has a factor of its own), thermal noise (%), factor on other noise, seeds
 SETTINGS: tuple[tuple[int, float, float, float, tuple[int, ...]], ...] = (
@@ -218,17 +219,17 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         out[step] |= {
             "gain": float(gains.mean()),
             "gain_min": float(gains.min()),
-            "improved": int((gains > 0).sum()),
-            "hurt": [{"seed": row["seed"], "gain": float(g)} for row, g in zip(rows, gains, strict=True) if g < 0],
+            "improved": int((gains > SAME).sum()),
+            "hurt": [{"seed": row["seed"], "gain": float(g)} for row, g in zip(rows, gains, strict=True) if g < -SAME],
         }
         if step in rows[0]["r_band"]:
             banded = np.array([row["r_band"][step] - row["r_band"][before] for row in rows])
-            out[step] |= {"gain_band": float(banded.mean()), "improved_band": int((banded > 0).sum())}
+            out[step] |= {"gain_band": float(banded.mean()), "improved_band": int((banded > SAME).sum())}
     banded = np.array([row["r_band"]["normalization"] - row["r_band"]["unrealigned"] for row in rows])
     out["unrealigned"] = {
         "r_band": float(np.mean([row["r_band"]["unrealigned"] for row in rows])),
         "gain_of_realignment": float(banded.mean()),
-        "improved_by_realignment": int((banded > 0).sum()),
+        "improved_by_realignment": int((banded > SAME).sum()),
     }
     return out
 
