@@ -1,6 +1,6 @@
 """A real recording by this pipeline and by well-known tools that share nothing with it: how far the series agree.
 
-    python -m benchmarks.independent BIDS_DIR --json [--subject 02] [--template T1W --brain BRAIN --atlas LABELS]
+    python -m benchmarks.independent BIDS_DIR --template T1W --brain BRAIN --atlas LABELS --json [--subject 02]
         [--interpolator bSpline]
 
 BIDS_DIR needs a T1w; the subject's first run is taken. Steps, from raw to high-pass at .01 Hz, no ICA (strategy none):
@@ -11,7 +11,7 @@ BIDS_DIR needs a T1w; the subject's first run is taken. Steps, from raw to high-
            composed by ants.apply_transforms, one interpolation a volume onto the atlas grid; NiftiLabelsMasker with
            its Butterworth high-pass
 
-Give a template with skull: the bundled one has none, and the peer's linear steps use the whole head.
+The template must have its skull (the bundled one has none): the peer's linear steps use the whole head.
 
 `r`: correlation of the two series of a parcel, over the parcels that stage sample does not call missing; `r_middle`:
 the same without the volumes within half a period of the filter's edge from either end. `ablation`: with the peer's
@@ -233,10 +233,9 @@ def run(options: Namespace, folder: Path) -> dict[str, Any]:
     """Both sides of one recording."""
     root = next(options.bids_dir.glob(f"sub-{options.subject or '*'}"))
     known = {"bold": sorted(root.glob("**/func/*_bold.nii.gz"))[0], "t1w": sorted(root.glob("**/anat/*_T1w.nii.gz"))[0]}
-    own = {"name": "given", "path": options.template, "brain": options.brain} if options.template else {}
+    own = {"name": "given", "path": options.template, "brain": options.brain}
     known |= call(template.STAGE, Files({}), folder / "template", **own)[0]
-    labels = {"name": "given", "path": options.atlas, "space": own.get("name")} if options.atlas else {}
-    known |= call(atlas.STAGE, Files(known), folder / "atlas", **labels)[0]
+    known |= call(atlas.STAGE, Files(known), folder / "atlas", name="given", path=options.atlas)[0]
     header: Any = nib.load(known["bold"]).header
     meta = {"id": known["bold"].name.removesuffix("_bold.nii.gz"),
             "metadata": {"RepetitionTime": float(header.get_zooms()[3])}}  # fmt: skip
@@ -248,8 +247,7 @@ def run(options: Namespace, folder: Path) -> dict[str, Any]:
         "conditions": {
             "recording": meta["id"], "shape": header.get_data_shape(), "tr_s": recipe.tr_s, "dropped": recipe.dropped,
             "low_hz": recipe.low_hz, "interpolator": options.interpolator,
-            "template": options.template.name if options.template else template.BUNDLED,
-            "atlas": options.atlas.name if options.atlas else "demo424",
+            "template": options.template.name, "atlas": options.atlas.name,
         },
     }  # fmt: skip
 
@@ -258,9 +256,9 @@ def main() -> None:
     parser = tools.parser(__doc__)
     parser.add_argument("bids_dir", type=Path)
     parser.add_argument("--subject", help="label without sub-; the first, if not given")
-    parser.add_argument("--template", type=Path, help="T1w template with skull, 2 mm (with --brain and --atlas)")
-    parser.add_argument("--brain", type=Path, help="the same without skull")
-    parser.add_argument("--atlas", type=Path, help="label image in the template's space")
+    parser.add_argument("--template", type=Path, required=True, help="T1w template with skull")
+    parser.add_argument("--brain", type=Path, required=True, help="the same without skull, or its mask")
+    parser.add_argument("--atlas", type=Path, required=True, help="label image in the template's space")
     parser.add_argument("--interpolator", default="bSpline", help="of ants.apply_transforms; linear is quicker")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
