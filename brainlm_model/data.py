@@ -88,6 +88,13 @@ class WindowDataset:
             short_ones = f"{len(self.skipped)} recordings, all too short for windows of {window} steps"
             raise InputError(f"store: split {split!r}: {short_ones}", remedy)
 
+    @property
+    def coordinates(self) -> Tensor:
+        """(parcel, 3) MNI coordinates of the parcels, mm; 0 where the atlas has none."""
+        import torch
+
+        return torch.tensor(self.store.parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)).nan_to_num()
+
     def set_epoch(self, epoch: int) -> None:
         """Draw other windows."""
         self.epoch = epoch

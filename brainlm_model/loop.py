@@ -53,8 +53,7 @@ class Trainer:
         self.batch = min(config.batch_size, len(train))
         self.per_epoch = math.ceil(len(train) / self.batch)
         torch.manual_seed(int(_seed(config, FIRST_WEIGHTS).initial_seed()))
-        coordinates = torch.tensor(train.store.parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)).nan_to_num()
-        self.network: BrainLM = BrainLM(config.architecture(train.parcels), coordinates).to(self.device)
+        self.network: BrainLM = BrainLM(config.architecture(train.parcels), train.coordinates).to(self.device)
         if self.network.prior is not None:
             moments = population_covariance((train.series(i) for i in range(len(train))), config.ridge)
             self.network.prior.covariance.copy_(torch.from_numpy(moments))
@@ -91,9 +90,10 @@ class Trainer:
             group["lr"] = learning_rate(step, self.config)
         x_BPT = self._windows(step)
         random = _seed(self.config, MASKS, step)
-        ratio = self.config.ratios[int(torch.randint(len(self.config.ratios), (), generator=random))]
+        ratio = self.config.ratio_at(step, float(torch.rand((), generator=random)))
         model = self.network.config
-        mask_BPN = make_mask(self.config.masking, len(x_BPT), model.parcels, model.patches, ratio, random)
+        place = self.train.coordinates
+        mask_BPN = make_mask(self.config.masking, len(x_BPT), model.parcels, model.patches, ratio, random, place)
         x_BPT, mask_BPN = x_BPT.to(self.device), mask_BPN.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss = masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)
@@ -121,7 +121,8 @@ class Trainer:
             x_BPT = self.validation[index][None]
             for number, ratio in enumerate(self.config.ratios):
                 random = _seed(self.config, VALIDATION, index, number)
-                mask = make_mask(self.config.masking, 1, model.parcels, model.patches, ratio, random)
+                place = self.validation.coordinates
+                mask = make_mask(self.config.masking, 1, model.parcels, model.patches, ratio, random, place)
                 with torch.inference_mode():
                     found = self.network(x_BPT.to(self.device), mask.to(self.device)).cpu()
                 scored = mask.repeat_interleave(model.patch, 2) & ~x_BPT.isnan()

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from brainlm_data import ConfigError
+
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Masking = Literal["random", "future", "mixed"]
+Masking = Literal["random", "future", "parcel", "tube", "mixed"]
+MIXED: tuple[Masking, ...] = ("random", "future")  # what `mixed` draws from, one a batch
 
 
 def random_mask(batch: int, parcels: int, patches: int, ratio: float, generator: Generator) -> Tensor:
     """Hide the same number of tokens in every window, drawn without replacement: round(ratio x parcels x patches)."""
-    import torch
-
-    tokens = parcels * patches
-    order = torch.rand(batch, tokens, generator=generator).argsort(dim=1)
-    mask = torch.zeros(batch, tokens, dtype=torch.bool)
-    mask.scatter_(1, order[:, : round(ratio * tokens)], True)
-    return mask.view(batch, parcels, patches)
+    return _drawn(batch, parcels * patches, ratio, generator).view(batch, parcels, patches)
 
 
 def future_mask(batch: int, parcels: int, patches: int, ratio: float) -> Tensor:
@@ -31,15 +28,61 @@ def future_mask(batch: int, parcels: int, patches: int, ratio: float) -> Tensor:
     return mask
 
 
-def make_mask(kind: Masking, batch: int, parcels: int, patches: int, ratio: float, generator: Generator) -> Tensor:
-    """A mask of a kind; `mixed` is a fair coin a batch between random and future."""
+def parcel_mask(batch: int, parcels: int, patches: int, ratio: float, generator: Generator) -> Tensor:
+    """Hide whole parcels, drawn at random, through the whole window: round(ratio x parcels)."""
+    return _drawn(batch, parcels, ratio, generator)[:, :, None].repeat(1, 1, patches)
+
+
+def tube_mask(batch: int, parcels: int, patches: int, ratio: float, generator: Generator, place_P3: Tensor) -> Tensor:
+    """Hide a neighbourhood through the whole window: a parcel drawn at random and those nearest to it.
+
+    With neighbours hidden too, interpolation in space does not help (the tubes of VideoMAE, Tong et al., 2022, with a
+    compact cross-section). `place_P3`: coordinates of the parcels, any unit.
+    """
+    import torch
+
+    centre = torch.randint(parcels, (batch,), generator=generator)
+    distance_BP = torch.cdist(place_P3[centre].double(), place_P3.double())
+    order = distance_BP.argsort(dim=1, stable=True)
+    mask = torch.zeros(batch, parcels, dtype=torch.bool)
+    mask.scatter_(1, order[:, : round(ratio * parcels)], True)
+    return mask[:, :, None].repeat(1, 1, patches)
+
+
+def make_mask(
+    kind: Masking, batch: int, parcels: int, patches: int, ratio: float, generator: Generator,
+    place_P3: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """A mask of a kind; `mixed` is one of `MIXED` a batch. `tube` needs the parcels' coordinates, and raises without.
+
+    Raises
+    ------
+    ConfigError: `tube` without coordinates.
+    """
     import torch
 
     if kind == "mixed":
-        kind = "random" if torch.rand((), generator=generator) < 0.5 else "future"
+        kind = MIXED[int(torch.rand((), generator=generator) * len(MIXED))]
     if kind == "future":
         return future_mask(batch, parcels, patches, ratio)
+    if kind == "parcel":
+        return parcel_mask(batch, parcels, patches, ratio, generator)
+    if kind == "tube":
+        if place_P3 is None or not bool(place_P3.any()):
+            raise ConfigError(
+                "masking: tube needs the parcels' coordinates", "an atlas with x, y, z; or masking: parcel"
+            )
+        return tube_mask(batch, parcels, patches, ratio, generator, place_P3)
     return random_mask(batch, parcels, patches, ratio, generator)
+
+
+def _drawn(batch: int, count: int, ratio: float, generator: Generator) -> Tensor:
+    """(batch, count), true for round(ratio x count) of each row, drawn without replacement."""
+    import torch
+
+    order = torch.rand(batch, count, generator=generator).argsort(dim=1)
+    mask = torch.zeros(batch, count, dtype=torch.bool)
+    return mask.scatter_(1, order[:, : round(ratio * count)], True)
 
 
 def generator(*seed: int) -> Generator:

@@ -45,7 +45,14 @@ class Config(StageConfig):
     mask_ratio: float | list[float] = Field(
         [0.2, 0.5, 0.75, 0.9], description="share of masked tokens; a list: one a step"
     )
-    masking: Masking = Field("random", description="random: any tokens; future: the last patches; mixed: either")
+    mask_schedule: Literal["draw", "ramp"] = Field(
+        "draw", description="of the list: draw: one a step at random; ramp: from its first to its last over training"
+    )
+    masking: Masking = Field(
+        "random",
+        description="random: any tokens; future: the last patches; parcel: whole parcels; tube: neighbouring parcels;"
+        " mixed: random or future",
+    )
     batch_size: int = Field(8, ge=1, description="windows a step")
     steps: int = Field(1000, ge=1, description="optimiser steps; an epoch is one window of each recording")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
@@ -79,6 +86,12 @@ class Config(StageConfig):
     def ratios(self) -> list[float]:
         """The mask ratios as a list."""
         return self.mask_ratio if isinstance(self.mask_ratio, list) else [self.mask_ratio]
+
+    def ratio_at(self, step: int, draw: float) -> float:
+        """Mask ratio of a step; `draw` is uniform in [0, 1)."""
+        if self.mask_schedule == "draw":
+            return self.ratios[int(draw * len(self.ratios))]
+        return float(np.interp(step / max(self.steps - 1, 1), np.linspace(0, 1, len(self.ratios)), self.ratios))
 
     def architecture(self, parcels: int) -> ModelConfig:
         """The model for an atlas. Raises ConfigError for sizes that do not fit together."""
@@ -164,7 +177,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="train",
-    version=1,
+    version=2,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

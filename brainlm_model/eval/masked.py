@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpol
 from brainlm_model.masking import Masking, generator, make_mask
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from brainlm_model.checkpoint import TrainedModel
     from brainlm_model.data import WindowDataset
     from brainlm_model.model import BrainLM
@@ -34,6 +36,7 @@ class Recording:
     id: str
     subject: str
     x_BPT: Windows
+    place_P3: Tensor | None = None  # coordinates of the parcels, which some kinds of masking need
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,14 @@ def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:
         starts = data.starts(index)
         chosen = np.unique(starts[np.linspace(0, len(starts) - 1, windows).round().astype(int)])
         x_BPT = torch.stack([data.at(index, int(start)) for start in chosen]).numpy()
-        yield Recording(name, subject, x_BPT)
+        yield Recording(name, subject, x_BPT, data.coordinates)
 
 
 def draw_mask(recording: Recording, condition: Condition, patch: int, seed: int) -> Mask:
     """Boolean (batch, parcel, time), true where masked; depends on the recording's id and the seed alone."""
     batch, parcels, steps = recording.x_BPT.shape
     random = generator(seed, zlib.crc32(recording.id.encode()), round(condition.ratio * 1e6))
-    mask_BPN = make_mask(condition.masking, batch, parcels, steps // patch, condition.ratio, random)
+    mask_BPN = make_mask(condition.masking, batch, parcels, steps // patch, condition.ratio, random, recording.place_P3)
     return np.repeat(mask_BPN.numpy(), patch, axis=2)
 
 
@@ -202,7 +205,7 @@ def example(
     recording: Recording, methods: Mapping[str, Predictor], condition: Condition, patch: int, seed: int
 ) -> dict[str, Any]:
     """The first window of a recording: truth, mask and every method's reconstruction, each (parcel, time)."""
-    first = Recording(recording.id, recording.subject, recording.x_BPT[:1])
+    first = replace(recording, x_BPT=recording.x_BPT[:1])
     mask_BPT = draw_mask(first, condition, patch, seed)
     hidden = hide(first.x_BPT, mask_BPT)
     found = {f"x_{name}": method.predict(hidden, mask_BPT)[0].astype(np.float32) for name, method in methods.items()}

@@ -3,7 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainlm_model.masking import future_mask, generator, make_mask, random_mask
+from brainlm_data import ConfigError
+from brainlm_model.masking import future_mask, generator, make_mask, parcel_mask, random_mask, tube_mask
+from brainlm_model.train import Config
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,3 +38,32 @@ def test_mixed_masking_draws_both_kinds():
     future = future_mask(1, 20, 10, 0.5)
     kinds = [torch.equal(make_mask("mixed", 1, 20, 10, 0.5, generator(i)), future) for i in range(40)]
     assert 8 < sum(kinds) < 32
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 0.5, 1.0])
+def test_parcels_and_tubes_are_hidden_through_the_window(ratio):
+    place = torch.randn(30, 3, generator=generator(5))
+    masks = parcel_mask(3, 30, 4, ratio, generator(1)), tube_mask(3, 30, 4, ratio, generator(1), place)
+    for mask in masks:
+        assert mask.shape == (3, 30, 4) and (mask == mask[:, :, :1]).all()
+        assert mask[:, :, 0].sum(1).tolist() == [round(ratio * 30)] * 3
+
+
+def test_a_tube_is_a_neighbourhood():
+    place = torch.randn(60, 3, generator=generator(5))
+    hidden = tube_mask(8, 60, 2, 0.2, generator(1), place)[:, :, 0]
+    for row in hidden:
+        farthest = torch.cdist(place[row], place[row]).max(1).values
+        nearest = torch.cdist(place[row], place[~row]).min(1).values
+        assert (farthest <= nearest).any()  # there is one to which all of them are nearer than any other parcel
+    assert not torch.equal(hidden[0], hidden[1])
+    with pytest.raises(ConfigError, match="coordinates"):
+        make_mask("tube", 1, 6, 2, 0.5, generator(0), torch.zeros(6, 3))
+
+
+def test_the_ratio_is_drawn_or_rises():
+    drawn = Config(mask_ratio=[0.2, 0.5, 0.9], steps=11)
+    assert [drawn.ratio_at(3, draw) for draw in (0.0, 0.4, 0.99)] == [0.2, 0.5, 0.9]
+    ramp = Config(mask_ratio=[0.2, 0.5, 0.9], mask_schedule="ramp", steps=11)
+    assert [ramp.ratio_at(step, 0.7) for step in (0, 5, 10)] == pytest.approx([0.2, 0.5, 0.9])
+    assert Config(mask_ratio=0.75, mask_schedule="ramp").ratio_at(7, 0.1) == 0.75
