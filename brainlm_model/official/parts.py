@@ -1,0 +1,61 @@
+"""What both official architectures share: their output, and masking by noise (He et al., 2022).
+
+Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L tokens, V visible ones, D width, H heads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Output:
+    """What the official model returns.
+
+    Attributes
+    ----------
+    loss: scalar; NaN where nothing is masked.
+    logits: predictions (B, P, N, S); of a ViTMAE (B, P, T).
+    latent: encoder's output after its norm (B, 1 + V, D), CLS first, then visible tokens in shuffled order.
+    mask: 1 where masked (B, P, N); of a ViTMAE (B, P, T).
+    ids_restore: place (B, L) of each token in the shuffled order.
+    hidden_states: tokens and then each encoder layer's output (B, 1 + V, D), before the last norm, where asked for.
+    attentions: weights of each encoder layer (B, H, 1 + V, 1 + V or landmarks), where asked for.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    latent: Tensor
+    mask: Tensor
+    ids_restore: Tensor
+    hidden_states: list[Tensor] = field(default_factory=list)
+    attentions: list[Tensor] = field(default_factory=list)
+
+    @property
+    def cls(self) -> Tensor:
+        """CLS embedding (B, D)."""
+        return self.latent[:, 0]
+
+
+def activation(name: str) -> nn.Module:
+    """A layer's non-linearity by its name in config.json."""
+    return {"gelu": nn.GELU(), "gelu_new": nn.GELU("tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}[name]
+
+
+def random_masking(x_BLD: Tensor, noise_BL: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `keep` tokens of least noise, in order of their noise; mask (B, L), 1 where masked; ids_restore (B, L)."""
+    # not a stable sort: where noise is equal the official order depends on torch, and so does ours
+    ids_shuffle = noise_BL.argsort(dim=1)
+    ids_restore = ids_shuffle.argsort(dim=1)
+    visible = x_BLD.gather(1, ids_shuffle[:, :keep, None].expand(-1, -1, x_BLD.shape[2]))
+    return visible, (ids_restore >= keep).to(x_BLD.dtype), ids_restore
+
+
+def unshuffle(visible_BVD: Tensor, mask_token: Tensor, ids_restore: Tensor) -> Tensor:
+    """Tokens (B, L, D) in their places, the mask token (1, 1, D) where there is no visible one."""
+    batch, visible, width = visible_BVD.shape
+    masked = mask_token.expand(batch, ids_restore.shape[1] - visible, width)
+    return torch.cat([visible_BVD, masked], dim=1).gather(1, ids_restore[..., None].expand(-1, -1, width))
