@@ -1,4 +1,4 @@
-"""The official BrainLM written plainly: every attention matrix is made, as the official layer makes it.
+"""The official BrainLM written plainly: attention matrices and convolution are made as the official layer makes them.
 
 Same constructor, weights and calls as `brainlm_model.official.OfficialBrainLM`; what speed and memory are measured
 against. `python -m benchmarks.fixtures PREFIX --plain` holds it to the official outputs.
@@ -13,7 +13,10 @@ from brainlm_model.official.config import BrainLMConfig
 
 
 class PlainLayer(Layer):
-    """Scores, their softmax and its product with the values, one after another; autograd keeps all of them."""
+    """Scores, their softmax and its product with the values, one after another; autograd keeps all of them.
+
+    The convolution is torch's own, with its wrong gradient on a CPU (docs/official.md).
+    """
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, attentions: list[Tensor] | None) -> Tensor:
         """See `Layer.attend`."""
@@ -24,6 +27,10 @@ class PlainLayer(Layer):
         if attentions is not None:
             attentions.append(weights_BHLL)
         return weights_BHLL @ value
+
+    def convolve(self, value: Tensor) -> Tensor:
+        """See `Layer.convolve`."""
+        return self.attention["self"]["conv"](value)
 
 
 class PlainBrainLM(OfficialBrainLM):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from brainlm_data import InputError
 from brainlm_model.official.config import BrainLMConfig
-from brainlm_model.official.parts import Output, activation, random_masking, unshuffle
+from brainlm_model.official.parts import Output, activation, convolve, random_masking, unshuffle
 
 POSITIONS = 5000  # rows of the sinusoid that the official files carry
 EMBEDDING_DROPOUT = 0.1  # of the tokens after the sinusoid, in training; not in any config
@@ -75,12 +75,16 @@ class Layer(nn.Module):
         query, key, value = (
             own[name](x_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
         )
-        scale = query.shape[-1] ** -0.25  # on both sides, as there
-        mixed = self.attend(query * scale, key * scale, value, attentions)
+        scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there
+        mixed = self.attend(query / scale, key / scale, value, attentions)
         if self.kernel is not None:
-            mixed = mixed + own["conv"](value)
+            mixed = mixed + self.convolve(value)
         x_BLD = self._residual(self.attention["output"], mixed.transpose(1, 2).flatten(2), x_BLD)
         return self._residual(self.output, self.activation(self.intermediate["dense"](x_BLD)), x_BLD)
+
+    def convolve(self, value: Tensor) -> Tensor:
+        """Depthwise convolution (B, H, L, D / H) of the values over the order of the tokens."""
+        return convolve(value, self.attention["self"]["conv"].weight)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, attentions: list[Tensor] | None) -> Tensor:
         """Softmax attention (B, H, L, D / H) of scaled queries and keys, exact or by landmarks."""

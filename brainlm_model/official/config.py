@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +201,13 @@ PRESETS: dict[str, Config] = {
 }  # fmt: skip
 
 
-def preset(name: str) -> Config:
-    """A published size by name. Raises ConfigError where there is none of that name."""
+def preset(name: str, **sizes: Any) -> Config:
+    """A published size by name, with other fields: `num_brain_voxels` for another atlas, for example.
+
+    Raises
+    ------
+    ConfigError: no such name.
+    """
     if name not in PRESETS:
         raise ConfigError(f"no official preset {name!r}", f"one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return replace(PRESETS[name], **sizes)

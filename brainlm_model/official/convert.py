@@ -145,7 +145,8 @@ def _coordinates(store: Path, config: Config) -> Tensor:
             f"{store}: {len(parcels)} parcels, the model has {config.num_brain_voxels}",
             "a store of the atlas that the model was trained on (A424)",
         )
-    return torch.from_numpy(np.nan_to_num(parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)))
+    xyz = np.ascontiguousarray(parcels[["x", "y", "z"]].to_numpy(dtype=np.float32))
+    return torch.from_numpy(np.nan_to_num(xyz))
 
 
 def _claim(target: Path) -> None:

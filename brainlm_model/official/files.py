@@ -28,14 +28,14 @@ DEAD = (
 Network = OfficialBrainLM | OfficialViTMAE
 
 
-def build(model: str | Config) -> Network:
-    """A network with random weights: a published size by name (`config.PRESETS`), or a config's.
+def build(model: str | Config, **sizes: Any) -> Network:
+    """A network with random weights: a published size by name (`config.PRESETS`) and other `sizes`, or a config's.
 
     Raises
     ------
     ConfigError: no such name.
     """
-    config = preset(model) if isinstance(model, str) else model
+    config = preset(model, **sizes) if isinstance(model, str) else model
     return OfficialBrainLM(config) if isinstance(config, BrainLMConfig) else OfficialViTMAE(config)
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+BLOCK = 32  # tokens that one matrix product of `convolve` gives
 
 
 @dataclass
@@ -59,3 +62,20 @@ def unshuffle(visible_BVD: Tensor, mask_token: Tensor, ids_restore: Tensor) -> T
     batch, visible, width = visible_BVD.shape
     masked = mask_token.expand(batch, ids_restore.shape[1] - visible, width)
     return torch.cat([visible_BVD, masked], dim=1).gather(1, ids_restore[..., None].expand(-1, -1, width))
+
+
+def convolve(x_BHLD: Tensor, weight_HIKI: Tensor) -> Tensor:
+    """Depthwise convolution along L, zeros beyond its ends, with a kernel (H, 1, K, 1) of odd length.
+
+    What `conv2d(x, weight, padding=(K // 2, 0), groups=H)` gives, as one product of a Toeplitz matrix (BLOCK, BLOCK + K
+    - 1) with each block of tokens and its neighbours. Not conv2d itself: on a CPU, torch 2.13 computes the gradient of
+    such a kernel wrongly where L >= K (docs/official.md), and this is faster.
+    """
+    length, kernel = x_BHLD.shape[2], weight_HIKI.shape[2]
+    blocks, wide = -(-length // BLOCK), BLOCK + kernel - 1
+    # rows of kernel and BLOCK zeros, read on as rows one shorter: each is moved by one step against the last
+    rows = F.pad(weight_HIKI[:, 0, :, 0], (0, BLOCK)).repeat(1, BLOCK)
+    toeplitz = rows[:, : BLOCK * wide].unflatten(1, (BLOCK, wide))
+    padded = F.pad(x_BHLD, (0, 0, kernel // 2, blocks * BLOCK - length + kernel // 2))
+    windows = padded.unfold(2, wide, BLOCK).transpose(-1, -2)
+    return (toeplitz[:, None] @ windows).flatten(2, 3)[:, :, :length]
