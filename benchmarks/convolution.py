@@ -3,7 +3,7 @@
     python -m benchmarks.convolution --json [--tokens 4241] [--batch 4] [--heads 4] [--width 256] [--kernel 65]
 
 Random values, kernel and slope, float32. `error`: largest difference of a result from the same in float64, over its
-largest value; of the output, of the gradient of the values and of the gradient of the kernel. Seconds are CPU seconds of
+largest value; of the output, of the gradient of the values, of the gradient of the kernel. Seconds are CPU seconds of
 one forward and backward pass, median of five, one thread. Each side runs in a process of its own: on some CPUs torch
 2.13 writes beyond its memory in the backward pass of a single head.
 """
