@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainlm_model.model import BrainLM
+    from brainlm_model.official.network import OfficialNetwork
 
 FORMAT = 1  # of config.json
 
@@ -26,14 +27,14 @@ class TrainedModel:
 
     Attributes
     ----------
-    network: the `BrainLM`, in evaluation mode, on `device`.
+    network: the `BrainLM`, or the official one that was converted (docs/official.md), in evaluation mode, on `device`.
     config: its architecture.
     scaler: what its data were scaled with.
     training: how it was trained (preset, steps, mask ratios, seed, numbers of subjects, ...).
     card: how it and its data were made, in words.
     """
 
-    network: BrainLM
+    network: BrainLM | OfficialNetwork
     config: ModelConfig
     scaler: Scaler
     training: dict[str, Any]
@@ -90,36 +91,26 @@ class TrainedModel:
 
 
 def load(path: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a trained model from its folder `<outdir>/models/<name>`.
+    """Load a trained model from its folder `<outdir>/models/<name>`, or an official one that was converted.
 
     Raises
     ------
     InputError: a file of the folder is missing or does not belong to the others.
     """
-    from safetensors.torch import load_file
-
-    from brainlm_model.model import BrainLM
-
     folder = Path(path)
     missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).is_file()]
     if missing:
         raise InputError(
-            f"{folder}: no {', '.join(missing)}", "give a folder that the train stage wrote: models/<name>"
+            f"{folder}: no {', '.join(missing)}",
+            "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
         )
     content = json.loads((folder / "config.json").read_text())
     if content.get("format") != FORMAT:
         raise InputError(
             f"{folder}/config.json: format {content.get('format')!r}, not {FORMAT}", "train the model again"
         )
-    config = from_json(content["model"])
-    network = BrainLM(config)
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{folder}/model.safetensors: {reason}", "weights and config.json must be of one model"
-        ) from error
+    network = _network(folder, content)
+    config = network.config
     scaler = Scaler.load(folder / "scaler.npz")
     if scaler.median.shape != (config.parcels,):
         raise InputError(
@@ -129,6 +120,26 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
     card = folder / "card.md"
     network.eval().to(device)
     return TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+
+
+def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork:
+    from safetensors.torch import load_file
+
+    from brainlm_model.model import BrainLM
+
+    if "official" in content:
+        from brainlm_model.official.convert import load_converted
+
+        return load_converted(folder)
+    network = BrainLM(from_json(content["model"]))
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder}/model.safetensors: {reason}", "weights and config.json must be of one model"
+        ) from error
+    return network
 
 
 def save_weights(network: BrainLM, path: Path) -> None:

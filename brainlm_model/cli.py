@@ -1,4 +1,4 @@
-"""`brainlm-model`: train and evaluate as stages, and embed recordings with a trained model."""
+"""`brainlm-model`: train and evaluate as stages, embed recordings, convert official checkpoints."""
 
 from __future__ import annotations
 
@@ -33,11 +33,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     embed.add_argument("--out", type=Path, required=True, help="table to write (.tsv): id, then one column a dimension")
     embed.add_argument("--split", help="of a store: only this split")
     embed.set_defaults(call=_embed)
+    convert = commands.add_parser("convert", help="an official BrainLM checkpoint into a model of ours, and back")
+    convert.add_argument("source", type=Path, help="folder with config.json and weights; with --to hf a converted one")
+    convert.add_argument("target", type=Path, help="new folder")
+    convert.add_argument(
+        "--to", choices=("model", "hf"), default="model",
+        help="model (default): for embed and evaluate; hf: for the official code",
+    )  # fmt: skip
+    convert.add_argument("--store", type=Path, help="store.zarr: the parcels' coordinates, and scaler.npz beside it")
+    convert.add_argument("--scaler", type=Path, help="scaler.npz of the weights' own training data")
+    convert.set_defaults(call=_convert)
     defaults = commands.add_parser("defaults", help="print config.yaml: every key with its default and a comment")
     defaults.set_defaults(call=lambda _: print(config_text(ALL_STAGES), end=""))
     schema = commands.add_parser("schema", help="print the JSON schema of config.yaml")
     schema.set_defaults(call=lambda _: print(json.dumps(config_schema(ALL_STAGES), indent=2, sort_keys=True)))
     return dispatch(parser, argv)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from brainlm_model import official
+
+    if arguments.to == "model":
+        said = official.to_model(arguments.source, arguments.target, arguments.scaler, arguments.store)
+    elif arguments.store is not None or arguments.scaler is not None:
+        raise InputError("convert --to hf takes no store and no scaler", "leave out --store and --scaler")
+    else:
+        said = official.to_hf(arguments.source, arguments.target)
+    print("\n".join(said))
 
 
 def _embed(arguments: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from brainlm_model.checkpoint import TrainedModel
     from brainlm_model.data import WindowDataset
     from brainlm_model.model import BrainLM
+    from brainlm_model.official.network import OfficialNetwork
 
 VALIDATION_WINDOWS = 8  # on which the ridge of the conditional Gaussian is chosen
 
@@ -65,7 +66,7 @@ class Scores:
 class ModelPredictor:
     """A network as a `Predictor`."""
 
-    def __init__(self, network: BrainLM) -> None:
+    def __init__(self, network: BrainLM | OfficialNetwork) -> None:
         self.network = network.eval()
 
     def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
@@ -90,6 +91,8 @@ def untrained(model: TrainedModel) -> ModelPredictor:
     from brainlm_model.model import BrainLM
 
     torch.manual_seed(int(generator(model.training["Seed"], FIRST_WEIGHTS).initial_seed()))
+    if not isinstance(model.network, BrainLM):
+        return ModelPredictor(model.network.fresh().to(model.network.cls.device))
     network = BrainLM(model.config, model.network.coordinates.cpu() * 100)
     network.load_state_dict(dict(model.network.named_buffers()), strict=False)
     return ModelPredictor(network.to(model.network.cls.device))

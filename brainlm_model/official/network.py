@@ -1,0 +1,94 @@
+"""An official network behind the product's interface: `forward(x_BPT, mask_BPN)` and `embed(x_BPT)`, as `BrainLM` has.
+
+Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L = P N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brainlm_data import InputError
+from brainlm_model.official.brainlm import OfficialBrainLM
+from brainlm_model.official.config import as_model_config
+from brainlm_model.official.files import Network, build
+
+VITMAE_DIVISOR = 5.6430855  # the official image models divide robust-scaled values by it
+
+
+class OfficialNetwork(nn.Module):
+    """An official network with the coordinates of its parcels (P, 3), raw mm.
+
+    The encoder's convolution runs over tokens in the order in which masking left them, and was trained on random
+    orders. So the order is random in training, and one fixed random order in evaluation: the same window always gives
+    the same numbers, unlike in the official code.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, network: Network, coordinates_P3: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.config = as_model_config(network.config)
+        self.register_buffer("coordinates", coordinates_P3.float())
+
+    @property
+    def cls(self) -> Tensor:
+        """The CLS token: says on which device the network is."""
+        return self.network.vit["embeddings"].cls_token
+
+    def fresh(self) -> OfficialNetwork:
+        """The same architecture with random weights."""
+        return OfficialNetwork(build(self.network.config), self.coordinates.cpu())
+
+    def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+        """Reconstruction (B, P, T): predictions where a token is masked or unknown (NaN), the input elsewhere.
+
+        Raises
+        ------
+        InputError: a ViTMAE, whose patches are squares of parcels and steps.
+        """
+        if not isinstance(self.network, OfficialBrainLM):
+            raise InputError("a ViTMAE masks squares of parcels x steps, not tokens of a parcel", "embed with it")
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
+        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        found = torch.empty_like(x_BPNS)
+        # rows with the same number of visible tokens go together: the official encoder has no padding
+        visible_B = (~hidden_BPN).flatten(1).sum(1)
+        for keep in visible_B.unique().tolist():
+            rows = visible_B == keep
+            latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
+            found[rows] = self.network.decoder(latent, self._places(len(latent)), ids_restore).to(found.dtype)
+        return torch.where(hidden_BPN[..., None], found, x_BPNS).flatten(2)
+
+    def embed(self, x_BPT: Tensor) -> Tensor:
+        """CLS embedding (B, D) of whole windows with nothing masked."""
+        if isinstance(self.network, OfficialBrainLM):
+            x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+            hidden_BPN = x_BPNS.isnan().any(-1)
+            x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+            each = [
+                self._encode(self.network, x[None], hidden[None], int((~hidden).sum()))[0][:, 0]
+                for x, hidden in zip(x_BPNS, hidden_BPN, strict=True)
+            ]
+            return torch.cat(each)
+        rows = self.coordinates[:, 1].argsort(stable=True)
+        image = self.network.pad(x_BPT.nan_to_num()[:, rows] / VITMAE_DIVISOR)
+        tokens = (self.network.config.side // self.network.config.patch_size) ** 2
+        noise_BL = torch.arange(tokens, device=image.device).expand(len(image), -1)  # positions are in the tokens
+        return self.network.forward_encoder(image, noise_BL, tokens)[0][:, 0]
+
+    def _encode(self, network: OfficialBrainLM, x: Tensor, hidden_BPN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+        """Latent and ids_restore of windows with `keep` visible tokens each."""
+        hidden_BL = hidden_BPN.flatten(1)
+        if self.training:
+            order_BL = torch.rand(hidden_BL.shape, device=x.device)
+        else:
+            fixed = torch.Generator().manual_seed(0)
+            order_BL = torch.rand(hidden_BL.shape[1], generator=fixed).to(x.device).expand(hidden_BL.shape)
+        latent, _, ids_restore = network.forward_encoder(x, self._places(len(x)), order_BL + hidden_BL, keep)
+        return latent, ids_restore
+
+    def _places(self, batch: int) -> Tensor:
+        return self.coordinates.expand(batch, -1, -1)
