@@ -197,7 +197,7 @@ class Dag:
         return {"recording": list(recording), "subject": list(subject), "cohort": [COHORT]}
 
     @cached_property
-    def _subject_bundles(self) -> dict[str, list[str]]:
+    def subject_bundles(self) -> dict[str, list[str]]:
         """Recording bundle -> the subject bundles that it needs."""
         found: dict[str, dict[str, None]] = {b: {} for b in self.bundles["recording"]}
         for recording in self.index.recordings:
@@ -215,7 +215,7 @@ class Dag:
             elif stage.level == "cohort":
                 found[upstream.name] = self.bundles[upstream.level]
             elif upstream.level == "subject" and stage.level == "recording":
-                found[upstream.name] = self._subject_bundles[bundle]
+                found[upstream.name] = self.subject_bundles[bundle]
             else:
                 found[upstream.name] = [bundle]
         return found

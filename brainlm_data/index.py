@@ -7,7 +7,6 @@ it must be cheap: `bids2table` lists the files, and the result is kept beside th
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from pydantic import Field, field_validator
 from brainlm_data.errors import InputError
 from brainlm_data.fieldmaps import intended
 from brainlm_data.paths import recording_prefix, subject_prefix
-from brainlm_data.sidecar import write_json
+from brainlm_data.sidecar import read_json, write_json
 from brainlm_data.stage import StageConfig
 
 LAYOUT = 3  # of the cache: goes up when it keeps something else
@@ -75,6 +74,11 @@ def _index(text: str) -> str:
     return str(int(label)) if (label := _label(text)).isdigit() else label
 
 
+def _stat(path: str | Path) -> os.stat_result:
+    """Of a file; of the link itself where its content was not fetched, which the stage that reads it refuses."""
+    return os.stat(path) if os.path.exists(path) else os.lstat(path)
+
+
 @dataclass(frozen=True)
 class RawFile:
     """A raw file as it was when the index was made."""
@@ -86,7 +90,7 @@ class RawFile:
     @classmethod
     def of(cls, path: Path) -> RawFile:
         """Path, size and mtime of a file."""
-        stat = path.stat() if path.exists() else path.lstat()  # a link whose content was not fetched is refused later
+        stat = _stat(path)
         return cls(str(path), stat.st_size, stat.st_mtime_ns)
 
 
@@ -144,7 +148,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
     key = _listing_key(bids_dir)
-    cached = _cached(cache) if cache else {}
+    cached = read_json(cache) if cache else {}
     if cached.get("key") != key:
         cached = {"key": key, **_scan(bids_dir)}
         if cache:
@@ -170,14 +174,6 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
     return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids)
 
 
-def _cached(file: Path) -> dict[str, Any]:
-    """The cache; empty where there is none or it is damaged."""
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def _some(values: Iterable[str | None]) -> str:
     distinct = sorted({str(v) for v in values})
     return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
@@ -193,7 +189,7 @@ def _listing_key(bids_dir: Path) -> str:
         for name in sorted(files):
             if name.endswith((".nii", ".nii.gz", ".json", ".tsv")):
                 path = os.path.join(folder, name)
-                stat = os.stat(path) if os.path.exists(path) else os.lstat(path)  # a link to nothing: not fetched yet
+                stat = _stat(path)
                 hasher.update(f"{folder}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return hasher.hexdigest()
 

@@ -43,7 +43,7 @@ def write(dag: Dag) -> None:
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     by_bundle["cohort", COHORT] = [cohort]
     for (level, bundle), units in by_bundle.items():
-        content = {"units": units, "subject_bundles": dag._subject_bundles.get(bundle, [])}
+        content = {"units": units, "subject_bundles": dag.subject_bundles.get(bundle, [])}
         if level == "cohort":
             content["bundles"] = dag.bundles
         write_changed(paths.listing_path(dag.outdir, level, bundle), content)
@@ -88,9 +88,5 @@ def _sources(doi: Any) -> dict[str, Any]:
 
 def write_changed(path: Path, content: dict[str, Any]) -> None:
     """Write JSON only where the content is not there already, so that mtimes mean something."""
-    try:
-        same = json.loads(path.read_text()) == content
-    except (OSError, ValueError):  # missing, or damaged
-        same = False
-    if not same:
+    if sidecar.read_json(path) != content:
         sidecar.write_json(path, content)

@@ -28,14 +28,6 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
 
 
-def read_receipt(path: Path) -> dict[str, Any]:
-    """A receipt; empty where there is none or it is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-
-
 def describe_output(path: Path, outdir: Path) -> dict[str, Any]:
     """Path below outdir, size, mtime and sha256 of an output, as they stand in a manifest."""
     size, mtime = sidecar.stat_of(path)

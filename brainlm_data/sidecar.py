@@ -22,6 +22,14 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(name.rsplit(".", 1)[0] + ".json")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` with the same ending, moved onto it when the block succeeds."""

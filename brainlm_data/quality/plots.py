@@ -20,13 +20,14 @@ MARGIN = 6.0  # mm around what is drawn
 PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))  # axial, coronal, sagittal: (axis of the cut, horizontal, vertical)
 
 
-def _figure(width: float, height: float, layout: Any = "constrained", **more: Any) -> Figure:
+def new_figure(width: float, height: float, layout: Any = "constrained", **more: Any) -> Figure:
+    """A figure of this size in inches, that needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout, dpi=90, **more)
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
     """256 colours: a third of the size, and no difference to the eye."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
@@ -82,7 +83,7 @@ def slices(
     label: str = "",
 ) -> bytes:
     """Cuts of an image, a row for each of `axes`, with contours (volume, level, colour) of others over them."""
-    figure = _figure(count * 1.35, len(axes) * 1.45, facecolor="black", layout="none")
+    figure = new_figure(count * 1.35, len(axes) * 1.45, facecolor="black", layout="none")
     edges = {"left": 0.0, "right": 0.93 if label else 1.0, "bottom": 0.0, "top": 1.0, "wspace": 0.02, "hspace": 0.02}
     grid = figure.subplots(len(axes), count, squeeze=False, gridspec_kw=edges)
     known = image.data[np.isfinite(image.data) & (image.data != 0)]
@@ -109,12 +110,12 @@ def slices(
         bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.12, 0.012, 0.76)))
         bar.set_label(label, color="white", fontsize=8)
         bar.ax.tick_params(colors="white", labelsize=7)
-    return _png(figure)
+    return as_png(figure)
 
 
 def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Array, invalid: Sequence[int]) -> bytes:
     """A panel for each (axis label, [(name, values over time)]); grey lines at the invalid volumes."""
-    figure = _figure(9.5, 1.35 * len(panels) + 0.4)
+    figure = new_figure(9.5, 1.35 * len(panels) + 0.4)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (label, lines) in zip(grid, panels, strict=True):
         for (name, values), colour in zip(lines, (BLUE, ORANGE, GREEN), strict=False):
@@ -125,7 +126,7 @@ def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Arr
         panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
     grid[-1].set_xlabel("time (s)", fontsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def carpets(
@@ -135,7 +136,7 @@ def carpets(
 
     before, after: (T, voxels), after with NaN where volumes were dropped; tissue: (voxels,) 0 GM, 1 WM, 2 CSF, sorted.
     """
-    figure = _figure(9.5, 7.2)
+    figure = new_figure(9.5, 7.2)
     panels = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1, 3.2, 3.2])
     for panel, values, name, colour in ((panels[0], fd, "FD (mm)", ORANGE), (panels[1], dvars, "std. DVARS", BLUE)):
         panel.plot(times, values, color=colour, linewidth=0.9)
@@ -161,12 +162,12 @@ def carpets(
         panel.set_yticks((edges[:-1] + edges[1:]) / 2, ["GM", "WM", "CSF"], fontsize=7)
     panels[3].set_xlabel("time (s)", fontsize=8)
     figure.colorbar(shown, ax=panels[2:], label="% of the grand mean", shrink=0.6, pad=0.01)
-    return _png(figure)
+    return as_png(figure)
 
 
 def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noise: Sequence[bool], tr: float) -> bytes:
     """One row a component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
-    figure = _figure(9.5, 1.15 * len(maps) + 0.3, layout="none")
+    figure = new_figure(9.5, 1.15 * len(maps) + 0.3, layout="none")
     height = figure.get_figheight()
     edges = {"left": 0.0, "right": 0.985, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.55}
     grid = figure.subplots(
@@ -194,7 +195,7 @@ def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noi
             panel.spines[["top", "right", "left"]].set_visible(False)
     grid[-1][3].set_xlabel("time (s)", fontsize=7)
     grid[-1][4].set_xlabel("frequency (Hz)", fontsize=7)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
@@ -208,7 +209,7 @@ def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
 def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
     """Correlation of parcels before and after cleaning, ordered by network; missing parcels are grey."""
     order, groups = _networks(table)
-    figure = _figure(9.5, 4.6)
+    figure = new_figure(9.5, 4.6)
     shown: Any = None
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
     for panel, series, title in zip(panels, (before, after), ("before", "after"), strict=True):
@@ -224,13 +225,13 @@ def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
         panel.set_xticks([])
         panel.set_title(title, fontsize=9, loc="left")
     figure.colorbar(shown, ax=panels, label="Pearson correlation", shrink=0.7, pad=0.01)
-    return _png(figure)
+    return as_png(figure)
 
 
 def coverage(values: Array, table: pd.DataFrame) -> bytes:
     """Coverage of every parcel, by network."""
     order, groups = _networks(table)
-    figure = _figure(9.5, 1.9)
+    figure = new_figure(9.5, 1.9)
     panel = figure.subplots()
     panel.bar(
         np.arange(len(order)), values[order], width=1.0, color=[BLUE if v >= 1 else ORANGE for v in values[order]]
@@ -242,4 +243,4 @@ def coverage(values: Array, table: pd.DataFrame) -> bytes:
     panel.set_xlim(-0.5, len(order) - 0.5)
     panel.set_ylabel("coverage", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return as_png(figure)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brainlm_data.quality.plots import BLUE, INK, ORANGE, _figure, _png
+from brainlm_data.quality.plots import BLUE, INK, ORANGE, as_png, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def strips(cohort: Cohort) -> bytes:
     shown = [name for name in PANELS if name in cohort.names]
     if not shown:
         return b""
-    figure = _figure(10.5, 1.75 * ((len(shown) + 1) // 2) + 0.3)
+    figure = new_figure(10.5, 1.75 * ((len(shown) + 1) // 2) + 0.3)
     panels = figure.subplots((len(shown) + 1) // 2, 2, squeeze=False).ravel()
     for panel, name in zip(panels, shown, strict=False):
         _strip(panel, cohort, list(cohort.names).index(name), PANELS[name])
@@ -38,7 +38,7 @@ def strips(cohort: Cohort) -> bytes:
         panel.set_axis_off()
     for panel in panels[max(len(shown) - 2, 0) : len(shown)]:
         panel.set_xlabel("recordings, in the order of their names", fontsize=7)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _strip(panel: Axes, cohort: Cohort, column: int, title: str) -> None:
