@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,6 +81,10 @@ class WindowDataset:
                 f"store: no recording in split {split!r} (of {len(table)}: {counts or 'none in any split'})",
                 "more subjects, or other shares: collate.validation, collate.test",
             )
+        self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
+        self._first = np.array([self.cache.places[name][0] for name in self.ids], np.int64)
+        self._bounds = np.cumsum([0, *(len(starts) for starts in self._starts)])  # of each recording, in _all
+        self._all = np.concatenate([np.empty(0, np.int64), *self._starts])
         remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
         if self.skipped and short == "error":
             raise InputError(next(iter(self.skipped.values())), remedy)
@@ -106,21 +110,37 @@ class WindowDataset:
         """The window of recording `ids[index]` in this epoch."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        rng = np.random.default_rng((self.seed, self.epoch, zlib.crc32(self.ids[index].encode())))
-        return self.at(index, int(rng.choice(self._starts[index])))
+        return self.windows([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        """The windows of several recordings, which a DataLoader asks for at once."""
+        return list(self.windows(indices))
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
 
+    def windows(self, indices: Sequence[int]) -> Tensor:
+        """The windows (batch, parcel, window) of several recordings in this epoch, in one gather.
+
+        Their places are hashes of seed, epoch and the recording's id. In memory time comes first: a view, no copy.
+        """
+        chosen = np.asarray(indices, dtype=np.int64) % len(self)
+        low, high = self._bounds[chosen], self._bounds[chosen + 1]
+        draw = _hashed(self._keys[chosen], self.seed, self.epoch)
+        return self._gather(self._first[chosen] + self._all[low + (draw * (high - low)).astype(np.int64)])
+
     def at(self, index: int, start: int) -> Tensor:
         """The window (parcel, window) of a recording that starts at step `start`."""
+        return self._gather(self._first[[index]] + start)[0]
+
+    def _gather(self, first: np.ndarray) -> Tensor:
+        """Windows (batch, parcel, window) from their first rows in the cache."""
         import torch
 
-        offset = self.cache.places[self.ids[index]][0] + start
-        values = np.array(self.cache.values[offset : offset + self.window].T, dtype=np.float32, order="C")
+        values = np.take(self.cache.values, first[:, None] + np.arange(self.window), axis=0)
         if not np.isnan(self.fill):
-            values[np.isnan(values)] = self.fill
-        return torch.from_numpy(values)
+            np.nan_to_num(values, copy=False, nan=self.fill)
+        return torch.from_numpy(np.asarray(values)).transpose(1, 2)
 
     def series(self, index: int) -> np.ndarray:
         """The whole scaled recording (time, parcel), NaN where nothing is known."""
@@ -139,6 +159,17 @@ class WindowDataset:
         invalid = ~np.asarray(self.store.valid(name), dtype=bool)
         gaps, bad = (_sums(flags, self.window) for flags in (empty, invalid))
         return np.flatnonzero((gaps == 0) & (bad <= max_invalid * self.window))
+
+
+def _hashed(keys: np.ndarray, *seeds: int) -> np.ndarray:
+    """Numbers in [0, 1) that follow from each key and the seeds (splitmix64; Steele et al., 2014)."""
+    state = keys.astype(np.uint64)
+    for seed in seeds:
+        state = state + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+        state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 def _sums(flags: np.ndarray, window: int) -> np.ndarray:

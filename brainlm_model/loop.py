@@ -107,7 +107,7 @@ class Trainer:
         epoch, place = divmod(step, self.per_epoch)
         order = torch.randperm(len(self.train), generator=_seed(self.config, ORDER, epoch)).tolist()
         self.train.set_epoch(epoch)
-        return torch.stack([self.train[i] for i in order[place * self.batch : (place + 1) * self.batch]])
+        return self.train.windows(order[place * self.batch : (place + 1) * self.batch])
 
     def validate(self) -> float | None:
         """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any."""

@@ -42,6 +42,35 @@ def test_windows_follow_from_seed_and_epoch_alone(store):
     assert any(not torch.equal(a, b) for a, b in zip(two, WindowDataset(store, seed=1), strict=True))
 
 
+def test_a_batch_is_its_windows(store):
+    data = WindowDataset(store, split="train", window=200, fill=np.nan)
+    batch = data.windows([3, 0, -1])
+    assert batch.shape == (3, PARCELS, 200)
+    for window, single in zip(batch, (data[3], data[0], data[4]), strict=True):
+        torch.testing.assert_close(window, single, rtol=0, atol=0, equal_nan=True)
+
+
+def test_windows_are_the_same_for_any_number_of_workers(store):
+    def epoch(workers):
+        data = WindowDataset(store, split="train", window=200)
+        data.set_epoch(3)
+        loader = torch.utils.data.DataLoader(data, batch_size=2, num_workers=workers, multiprocessing_context=None)
+        return torch.cat(list(loader))
+
+    first = epoch(0)
+    assert torch.equal(first, epoch(1)) and torch.equal(first, epoch(2))
+
+
+def test_every_start_is_drawn_equally_often(store):
+    data = WindowDataset(store, split="train", window=200, fill=np.nan)
+    count, whole = np.zeros(61), data.series(0)
+    for epoch in range(2000):
+        data.set_epoch(epoch)
+        first = data[0][:, 0].numpy()
+        count[np.flatnonzero((whole[:61] == first).all(1))[0]] += 1
+    assert count.min() > 10 and count.max() < 60  # 33 expected, standard deviation 5.7
+
+
 def test_windows_have_no_empty_steps_and_few_censored_ones(store):
     data = WindowDataset(store, split="train", window=200)
     index = data.ids.index("sub-02_task-rest")  # steps 0..9 are empty, 30..79 censored

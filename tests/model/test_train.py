@@ -50,7 +50,7 @@ def weights(t: Trainer) -> str:
 
 
 @pytest.mark.parametrize(
-    ("keys", "least"), [({"prior": "zero", "width": 32, "steps": 200, "lr": 0.01}, 0.25), ({"steps": 10}, 0.7)]
+    ("keys", "least"), [({"prior": "zero", "width": 32, "steps": 300, "lr": 0.01}, 0.5), ({"steps": 10}, 0.7)]
 )
 def test_it_learns(store, keys, least):
     log = trainer(store, mask_ratio=0.5, eval_every=40, **keys).fit(None)
@@ -143,7 +143,7 @@ def test_golden(store):
     assert [row["loss"] for row in log[:3]] == pytest.approx(GOLDEN, abs=2e-4)
 
 
-GOLDEN = [1.249783, 1.025743, 1.067753]
+GOLDEN = [1.268897, 1.025433, 1.126676]
 
 
 def test_learning_rate_rises_then_falls_to_zero():
