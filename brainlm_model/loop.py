@@ -20,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from brainlm_data import BrainLMError
+from brainlm_model.interrupt import Interrupt
 from brainlm_model.masking import generator, make_mask
 from brainlm_model.model import BrainLM, masked_mse
 from brainlm_model.prior import population_covariance
@@ -49,6 +51,7 @@ class Trainer:
         self.config, self.train, self.validation, self.version = config, train, validation, version
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
+        self.settle_every = 1 if self.device.type == "cpu" else 10
         self.batch = min(config.batch_size, len(train))
         self.per_epoch = math.ceil(len(train) / self.batch)
         torch.manual_seed(int(_seed(config, FIRST_WEIGHTS).initial_seed()))
@@ -59,7 +62,16 @@ class Trainer:
         self.optimizer = _optimizer(self.network, config)
 
     def fit(self, workdir: Path | None) -> list[dict[str, Any]]:
-        """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log."""
+        """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.
+
+        Raises
+        ------
+        BrainLMError: stopped by SIGTERM or SIGUSR1, after writing a step checkpoint; or the loss is not finite.
+        """
+        with Interrupt() as asked:
+            return self._fit(workdir, asked)
+
+    def _fit(self, workdir: Path | None, asked: Interrupt) -> list[dict[str, Any]]:
         log = self._resume(workdir) if workdir else []
         first = len(log)
         started = saved = time.monotonic()
@@ -72,9 +84,18 @@ class Trainer:
                 "validation_r2": "" if score is None else round(score, 5),
             }
             log.append(row)
-            if workdir and time.monotonic() - saved > SAVE_SECONDS:
+            due = time.monotonic() - saved > SAVE_SECONDS or bool(asked.by)
+            if due or (step + 1) % self.settle_every == 0 or step + 1 == self.config.steps:
+                self._settle(log, workdir)
+            if workdir and due:
                 self._save(workdir, log)
                 saved = time.monotonic()
+            if asked.by:
+                kept = "its checkpoint is written" if workdir else "nothing is kept, there is no work folder"
+                raise BrainLMError(
+                    f"stopped by {asked.by} after {step + 1} of {self.config.steps} steps; {kept}",
+                    "run the same command again: it goes on from there",
+                )
             self._tell(row, (time.monotonic() - started) / (step + 1 - first))
         if log[-1]["step"] < self.config.steps:  # the trained model's own row
             score = self.validate()
@@ -87,27 +108,57 @@ class Trainer:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
-        x_BPT = self._windows(step)
-        random = _seed(self.config, MASKS, step)
-        ratio = self.config.ratio_at(step, float(torch.rand((), generator=random)))
-        model = self.network.config
-        place = self.train.coordinates
-        mask_BPN = make_mask(self.config.masking, len(x_BPT), model.parcels, model.patches, ratio, random, place)
-        x_BPT, mask_BPN = x_BPT.to(self.device), mask_BPN.to(self.device)
+        x_BPT, mask_BPN = (part.to(self.device) for part in self._batch(step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss = masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimizer.step()
-        return {"loss": round(loss.item(), 6), "lr": round(learning_rate(step, self.config), 8)}
+        return {"loss": loss.detach(), "lr": round(learning_rate(step, self.config), 8)}
+
+    def _settle(self, log: list[dict[str, Any]], workdir: Path | None) -> None:
+        """Losses of the last rows as numbers. Not after every step on a GPU, which would wait for each."""
+        for row in log[-self.settle_every :]:
+            if isinstance(row["loss"], Tensor):
+                value = float(row["loss"])
+                if not math.isfinite(value):
+                    raise self._not_finite(row["step"], value, workdir)
+                row["loss"] = round(value, 6)
+
+    def _not_finite(self, step: int, loss: float, workdir: Path | None) -> BrainLMError:
+        """The error for a loss that is no number; the step's batch is written into the work folder."""
+        kept = ""
+        if workdir:
+            workdir.mkdir(parents=True, exist_ok=True)
+            x_BPT, mask_BPN = self._batch(step)
+            save_file({"x": x_BPT.contiguous(), "mask": mask_BPN}, workdir / "not_finite.safetensors")
+            kept = f"; its batch is in {workdir / 'not_finite.safetensors'}"
+        names = ", ".join(self.train.ids[i] for i in self._chosen(step))
+        return BrainLMError(
+            f"the loss is {loss} at step {step} ({names}){kept}",
+            "lower train.lr, or look at these recordings; the last step checkpoint is from before",
+        )
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Windows and mask of a step."""
+        x_BPT = self._windows(step)
+        random = _seed(self.config, MASKS, step)
+        ratio = self.config.ratio_at(step, float(torch.rand((), generator=random)))
+        model = self.network.config
+        place = self.train.coordinates
+        return x_BPT, make_mask(self.config.masking, len(x_BPT), model.parcels, model.patches, ratio, random, place)
 
     def _windows(self, step: int) -> Tensor:
-        """The windows of a step: every recording once an epoch, in an order of that epoch."""
+        """The windows of a step: every recording once an epoch."""
+        self.train.set_epoch(step // self.per_epoch)
+        return self.train.windows(self._chosen(step))
+
+    def _chosen(self, step: int) -> list[int]:
+        """The recordings of a step, in an order of its epoch."""
         epoch, place = divmod(step, self.per_epoch)
         order = torch.randperm(len(self.train), generator=_seed(self.config, ORDER, epoch)).tolist()
-        self.train.set_epoch(epoch)
-        return self.train.windows(order[place * self.batch : (place + 1) * self.batch])
+        return order[place * self.batch : (place + 1) * self.batch]
 
     def validate(self) -> float | None:
         """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any."""
@@ -175,7 +226,7 @@ class Trainer:
 
     def _tell(self, row: dict[str, Any], seconds: float) -> None:
         done, steps = row["step"] + 1, self.config.steps
-        if done == steps or row["validation_r2"] != "" or done % 10 == 0:
+        if not isinstance(row["loss"], Tensor) and (done == steps or row["validation_r2"] != "" or done % 10 == 0):
             score = f", validation R2 {row['validation_r2']:.3f}" if row["validation_r2"] != "" else ""
             left = seconds * (steps - done) / 60
             print(

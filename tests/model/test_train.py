@@ -1,18 +1,21 @@
 import csv
 import hashlib
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
-from brainlm_data import Files
+from brainlm_data import BrainLMError, Files
 from brainlm_model import loop
 from brainlm_model.data import WindowDataset
 from brainlm_model.loop import Trainer, learning_rate
 from brainlm_model.train import STAGE, Config
-from tests.model.cohort import make
+from tests.model.cohort import PARCELS, make
 
 SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}
 
@@ -86,6 +89,30 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(store, tmp_path, mon
     assert steps == [4, 5]
     assert weights(again) == weights(whole)
     assert [(r["loss"], r["validation_r2"]) for r in resumed] == [(r["loss"], r["validation_r2"]) for r in log]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_writes_a_checkpoint_and_goes_on_later(store, tmp_path, monkeypatch, number):
+    whole = trainer(store, steps=6)
+    whole.fit(tmp_path / "a")
+    stopped = trainer(store, steps=6)
+    step = stopped._step
+    monkeypatch.setattr(stopped, "_step", lambda n: (signal.raise_signal(number) if n == 3 else None) or step(n))
+    before = signal.getsignal(number)
+    with pytest.raises(BrainLMError, match=f"stopped by {number.name} after 4 of 6 steps.*-> run the same command"):
+        stopped.fit(tmp_path / "b")
+    assert signal.getsignal(number) == before
+    again = trainer(store, steps=6)
+    assert [row["step"] for row in again.fit(tmp_path / "b")] == list(range(7))
+    assert weights(again) == weights(whole)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_batch(store, tmp_path):
+    broken = trainer(store, steps=6, lr=1e30, warmup=0, clip=1e30, prior="zero")
+    with pytest.raises(BrainLMError, match=r"the loss is (nan|inf) at step \d \(sub-.*lower train\.lr"):
+        broken.fit(tmp_path)
+    kept = load_file(tmp_path / "not_finite.safetensors")
+    assert kept["x"].shape[1:] == (PARCELS, broken.config.window) and kept["mask"].dtype == torch.bool
 
 
 def test_checkpoint_of_another_run_or_a_damaged_one_is_not_used(store, tmp_path, monkeypatch):
