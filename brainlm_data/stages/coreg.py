@@ -1,12 +1,14 @@
 """coreg: from the BOLD reference to the subject's T1w, rigidly; or, where there is none, to the template directly.
 
-Mutual information over all voxels (no random sampling) within and around the brain, from several starts, on a reference
-that N4 has made even: on simulated heads without distortion that finds the T1w to some tenths of a millimetre. Without
-a T1w: affine and SyN, by mutual information within the template's brain. EPI distortion is not corrected.
+Mutual information at points within and around the brain, from many starts, on a reference that N4 has made even; then
+checks that the fit itself does not optimise: does the T1w fit better than its mirror image, does the signal rise across
+the white-matter surface. Without a T1w: affine and SyN, by mutual information within the template's brain. EPI
+distortion is not corrected.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,70 +19,192 @@ from pydantic import Field
 
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
+BIAS_MM = 4.0  # the grid of the bias field, which is smooth
+MIDDLE_MM = 4.0  # detail of the second level
+CHECK_MM = 4.0  # detail of the checks
 ITERATIONS = (40, 25, 8)  # of SyN where there is no T1w
 DIRECT_MM = 4.0  # its grid: the BOLD reference holds nothing finer that it shares with a T1w
-FAILED = 1.4  # a smaller gain of mutual information over shifted images: the registration is probably wrong
+LEAST_GAIN = 1.4  # limits of the checks: `python -m benchmarks.broken`
+LEAST_MIRROR_GAIN = 1.25
+MOST_BOUNDARY_COST = 0.55
+T1W_MM = 2.0  # the grid on which the T1w is kept: what is finer, the BOLD reference does not show
+BOX_MM = 30.0  # of the T1w's image around its brain are looked at
+Image = tuple[NDArray[np.float32], NDArray[np.float64]]
 
 
 class Config(StageConfig):
     """Coregistration."""
 
-    grid_mm: float = Field(2.5, ge=1, le=6, description="grid on which the two images are compared, mm; 4 is quick")
+    grid_mm: float = Field(2.5, ge=1, le=6, description="spacing of the points at which images are compared, mm")
     bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level on the BOLD reference; 0: none")
     margin_mm: float = Field(6.0, ge=0, le=20, description="how far around the T1w's brain the two are compared")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write `bold_to_t1w` (route "t1w") or `bold_to_mni` (route "epi"), whichever the subject allows."""
+    bold, mask = even(inputs, config), image(inputs["bold_mask"])
+    if inputs.get("t1w_preproc") is None:
+        return _direct(inputs, outputs, config, bold, mask)
+    from brainlm_data.methods import rigid
+
+    head = Head.read(inputs)
+    matrix = to_t1w(head, config, bold, mask)
+    rigid.write_itk(outputs["bold_to_t1w"], matrix[None])
+    facts = {"Route": "t1w", "GridMm": config.grid_mm, "Space": _space(inputs), **checks(head, bold, mask, matrix)}
+    return {**facts, "Warnings": doubts(facts)}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The T1w around its brain: on a grid of `T1W_MM`; brain mask and tissue shares (None: not given) on its own."""
+
+    t1w: Image
+    mask: Image
+    white: Image | None
+    grey: Image | None
+
+    @classmethod
+    def read(cls, inputs: Files) -> Head:
+        """From the outputs of anat."""
+        from brainlm_data.methods import registration as reg
+
+        mask: Any = nib.load(inputs["t1w_mask"])
+        inside = np.argwhere(np.asarray(mask.dataobj) > 0)
+        reach = np.ceil(BOX_MM / np.sqrt((mask.affine[:3, :3] ** 2).sum(0))).astype(int)
+        low = np.maximum(inside.min(0) - reach, 0)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, inside.max(0) + reach + 1, strict=True))
+
+        def part(name: str) -> Image | None:
+            path = inputs.get(name)
+            return None if path is None else image(path, box)
+
+        grid = reg.working(*image(inputs["t1w_preproc"], box), T1W_MM)
+        t1w = (grid.numpy(), reg.affine_of(grid))
+        return cls(t1w, image(inputs["t1w_mask"], box), part("t1w_wm"), part("t1w_gm"))
+
+
+def even(inputs: Files, config: Config) -> Image:
+    """The BOLD reference without its bias field, by N4 on a coarse grid."""
+    from brainlm_data.methods import registration as reg
+
+    data, affine = image(inputs["boldref"])
+    mask = reg.working_mask(*image(inputs["bold_mask"]), BIAS_MM)
+    bias = reg.bias_field(reg.working(data, affine, BIAS_MM), mask, config.bias_iterations)
+    field = np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
+    return np.asarray(data / field, dtype=np.float32), affine
+
+
+def to_t1w(head: Head, config: Config, bold: Image, mask: Image) -> NDArray[Any]:
+    """The rigid map (4, 4) from points of the T1w to points of the BOLD reference, RAS mm; coarse to fine."""
+    from brainlm_data.methods.rigidfit import SEARCH_MM, Information, Volume, fit, search
+
+    fixed, moving = Volume(*head.t1w), Volume(*bold)
+    around = Volume(*_around(head.mask, config.grid_mm, config.margin_mm))
+    points, bold_points = Volume(*head.mask).points(), Volume(*mask).points()
+    centre, bold_centre = points.mean(0), bold_points.mean(0)
+    tops = np.quantile(bold_points[:, 2], 0.99) - np.quantile(points[:, 2], 0.99)  # the lower end may be cut off
+    shifts = [np.zeros(3), bold_centre - centre, np.array([*(bold_centre - centre)[:2], tops])]
+    cost = Information(fixed, around, moving, SEARCH_MM).negative
+    matrix = search(cost, shifts, centre)
+    for size_mm, reach_mm, precision_mm in ((max(MIDDLE_MM, config.grid_mm), 3.0, 0.1), (config.grid_mm, 1.5, 0.03)):
+        cost = Information(fixed, around, moving, size_mm).negative
+        matrix = fit(cost, matrix, centre, reach_mm, precision_mm)
+    return matrix
+
+
+def checks(head: Head, bold: Image, mask: Image, matrix: NDArray[Any]) -> Facts:
+    """How well a rigid map fits, by the measures that `doubts` judges."""
+    from brainlm_data.methods.boundary import Boundary
+    from brainlm_data.methods.rigidfit import Information, Volume, gain, mirror_gain
+
+    moving, bold_mask, brain = Volume(*bold), Volume(*mask), Volume(*_around(head.mask, CHECK_MM, 0.0))
+    points, bold_points = brain.points(), bold_mask.points()
+    in_bold = bold_mask.at(points @ matrix[:3, :3].T + matrix[:3, 3])  # NaN outside of the field of view
+    back = np.linalg.inv(matrix)
+    in_t1w = brain.at(bold_points @ back[:3, :3].T + back[:3, 3])
+    information = Information(Volume(*head.t1w), brain, moving, CHECK_MM)
+    facts: Facts = {
+        "MutualInformation": information(matrix),
+        "SimilarityGain": gain(information, matrix),
+        "MirrorGain": mirror_gain(information, matrix, points.mean(0)),
+        "BrainOverlap": float(((in_bold > 0.5).mean() + (in_t1w > 0.5).mean()) / 2),
+        "FieldOfView": float(np.isfinite(in_bold).mean()),
+    }
+    if head.white and head.grey:
+        facts["BoundaryCost"] = Boundary(Volume(*head.white), Volume(*head.grey), moving)(matrix)
+    return facts
+
+
+def doubts(facts: Facts) -> list[str]:
+    """What speaks against a registration to the T1w, as warnings."""
+    found = []
+    if (value := facts["MirrorGain"]) < LEAST_MIRROR_GAIN:
+        found.append(
+            f"BOLD fits the T1w's mirror image about as well (MirrorGain {value:.2f}): registration failed, another"
+            " person's T1w, or left and right exchanged?"
+        )
+    if (value := facts["SimilarityGain"]) < LEAST_GAIN:
+        found.append(f"BOLD hardly matches the T1w (SimilarityGain {value:.2f}): look at the registration")
+    if (value := facts.get("BoundaryCost", 0.0)) > MOST_BOUNDARY_COST:
+        found.append(
+            f"BOLD signal does not rise across the T1w's white-matter surface (BoundaryCost {value:.2f}): registration"
+            " failed, or another person's T1w?"
+        )
+    return found
+
+
+def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mask: Image) -> Facts:
+    """To the template by affine and SyN."""
     import ants
 
     from brainlm_data.methods import registration as reg
 
-    through_t1w = inputs.get("t1w_preproc") is not None
-    names = ("t1w_preproc", "t1w_mask") if through_t1w else ("template_t1w", "template_mask")
-    grid_mm = config.grid_mm if through_t1w else max(config.grid_mm, DIRECT_MM)
-    fixed = reg.working(*_image(inputs[names[0]]), grid_mm)
-    brain = reg.working_mask(*_image(inputs[names[1]]), grid_mm)
-    bold, epi_brain = (reg.native(*_image(inputs[name])) for name in ("boldref", "bold_mask"))
-    epi_brain = epi_brain.new_image_like((epi_brain.numpy() > 0.5).astype(np.float32))
-    bold = bold / reg.bias_field(bold, epi_brain, config.bias_iterations)
-    if through_t1w:
-        transform, where = outputs["bold_to_t1w"], _dilated(brain, config.margin_mm)
-        reg.linear(fixed, bold, where, "Rigid", transform)
-        moved = ants.apply_transforms(fixed, bold, [str(transform)], "linear")
-    else:
-        transform, where = outputs["bold_to_mni"], brain
-        with reg.scratch() as folder:
-            start = folder / "affine.mat"
-            reg.linear(fixed, bold, where, "Affine", start)
-            moved = reg.nonlinear(
-                fixed, bold, where, start, transform, folder / "inverse.h5", ITERATIONS, metric="mattes"
-            )
-    carried = ants.apply_transforms(fixed, epi_brain, [str(transform)], "linear").numpy() > 0.5
-    gain = reg.similarity_gain(fixed, moved, where)
-    target = "T1w" if through_t1w else "template"
+    grid_mm = max(config.grid_mm, DIRECT_MM)
+    fixed = reg.working(*image(inputs["template_t1w"]), grid_mm)
+    brain = reg.working_mask(*image(inputs["template_mask"]), grid_mm)
+    bold, bold_mask = reg.native(*even_bold), reg.native(mask[0] > 0, mask[1])
+    with reg.scratch() as folder:
+        start = folder / "affine.mat"
+        reg.linear(fixed, bold, brain, "Affine", start)
+        moved = reg.nonlinear(
+            fixed, bold, brain, start, outputs["bold_to_mni"], folder / "inverse.h5", ITERATIONS, metric="mattes"
+        )
+    carried = ants.apply_transforms(fixed, bold_mask, [str(outputs["bold_to_mni"])], "linear").numpy() > 0.5
+    gain = reg.similarity_gain(fixed, moved, brain)
     return {
-        "Route": "t1w" if through_t1w else "epi",
+        "Route": "epi",
         "GridMm": grid_mm,
-        "MutualInformation": reg.similarity(fixed, moved, where),
+        "MutualInformation": reg.similarity(fixed, moved, brain),
         "SimilarityGain": gain,
         "BrainOverlap": reg.dice(carried, brain.numpy() > 0),
-        "Space": inputs.facts("template_t1w").get("Space", ""),
-        "Warnings": [f"BOLD reference hardly matches the {target}: look at the registration"] if gain < FAILED else [],
+        "Space": _space(inputs),
+        "Warnings": ["BOLD reference hardly matches the template: look at the registration"]
+        if gain < LEAST_GAIN
+        else [],
     }
 
 
-def _image(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    image: Any = nib.load(path)
-    data = np.nan_to_num(np.asarray(image.dataobj, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    return data, np.asarray(image.affine, dtype=np.float64)
+def _space(inputs: Files) -> str:
+    return str(inputs.facts("template_t1w").get("Space", ""))
 
 
-def _dilated(mask: Any, margin_mm: float) -> Any:
+def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
+    """Values (float32, what is not a number is 0) and voxel -> RAS mm affine; of a part of it where there is a box."""
+    loaded: Any = nib.load(path)
+    loaded = loaded if box is None else loaded.slicer[box]
+    data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return data, np.asarray(loaded.affine, dtype=np.float64)
+
+
+def _around(mask: Image, grid_mm: float, margin_mm: float) -> Image:
+    """What lies within a distance of a mask, on an isotropic grid."""
     from scipy.ndimage import distance_transform_edt
 
-    near = distance_transform_edt(mask.numpy() == 0, sampling=mask.spacing) <= margin_mm
-    return mask.new_image_like(near.astype(np.float32))
+    from brainlm_data.methods import registration as reg
+
+    grid = reg.working_mask(*mask, grid_mm)
+    near = distance_transform_edt(grid.numpy() == 0, sampling=grid_mm) <= margin_mm
+    return near.astype(np.float32), reg.affine_of(grid)
 
 
 def describe(facts: Facts) -> str:
@@ -88,7 +212,7 @@ def describe(facts: Facts) -> str:
     if facts["Route"] == "t1w":
         return (
             "The BOLD reference was corrected for bias (N4; Tustison et al., 2010) and registered rigidly to the T1w"
-            " image by mutual information (ANTs; Avants et al., 2011)."
+            " image by mutual information (Mattes et al., 2003)."
         )
     return (
         f"There was no T1w image: the BOLD reference was corrected for bias (N4; Tustison et al., 2010) and registered"
@@ -99,14 +223,14 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="coreg",
-    version=1,
+    version=2,
     level="recording",
     summary="Register the BOLD reference to the T1w image, or to the template where there is none.",
     Config=Config,
-    inputs=("boldref", "bold_mask", "t1w_preproc", "t1w_mask", "template_t1w", "template_mask"),
+    inputs=("boldref", "bold_mask", "t1w_preproc", "t1w_mask", "t1w_gm", "t1w_wm", "template_t1w", "template_mask"),
     outputs=("bold_to_t1w", "bold_to_mni"),
     run=run,
     describe=describe,
-    optional=("t1w_preproc", "t1w_mask", "bold_to_t1w", "bold_to_mni"),
+    optional=("t1w_preproc", "t1w_mask", "t1w_gm", "t1w_wm", "bold_to_t1w", "bold_to_mni"),
     engine="native",
 )
