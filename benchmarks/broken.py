@@ -7,6 +7,7 @@ Simulated subjects, each with an EPI without and one with distortion, through an
 * good, good_distorted: as they are.
 * other_t1w: the T1w of another subject. flipped: left and right of the EPI's header exchanged.
 * half, third: the EPI's upper or lower slices only. turned, shifted: its header by 20 to 90 deg, or by 30 to 70 mm.
+* good_t1w, turned_t1w: the T1w's header as it is, or turned by 20 to 90 deg; what anat makes of it and says.
 * off_6mm, off_10mm, off_10deg, off_20deg: a right transform, moved: registration has ended there.
 
 Broken inputs are made of the distorted EPIs. A case is right if its median error is below 3 mm, whatever its input was:
@@ -28,7 +29,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scoring import affine, call
+from benchmarks.breaking import Case, brain_points, broken_epi, turn
+from benchmarks.scoring import Displacement, affine, call
+from brainlm_data.errors import Refused
 from brainlm_data.methods import rigid
-from brainlm_data.methods.rigid import about
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import anat, coreg, motion, template
@@ -55,67 +56,10 @@ LIMITS = {  # of each measure by itself: (where it warns, -1 below or 1 above)
     "MirrorGain": (coreg.LEAST_MIRROR_GAIN, -1),
     "BoundaryCost": (coreg.MOST_BOUNDARY_COST, 1),
     "BrainOverlap": (0.8, -1),
+    "TemplateCorrelation": (anat.FAILED, -1),
     "alignment_r2": (0.2, -1),  # the QC's, with its limits
     "alignment_offset_mm": (4.0, 1),
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """Inputs of coreg, and the true map T1w -> EPI (None: there is none)."""
-
-    kind: str
-    name: str
-    files: dict[str, Path]
-    truth: Array | None
-    moved: Array | None = None  # instead of registration: the transform that is judged
-
-
-def rewritten(files: dict[str, Path], folder: Path, before: Array | None = None, part: slice | None = None,
-              after: Array | None = None) -> dict[str, Path]:  # fmt: skip
-    """EPI files with `before` applied to the header (voxels -> mm after it: `after`), and some slices only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    out = dict(files)
-    for name in ("boldref", "bold_mask"):
-        image: Any = nib.load(files[name])
-        image = image.slicer[:, :, part] if part else image
-        header = image.affine if before is None else before @ image.affine
-        out[name] = folder / f"{name}.nii.gz"
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), header), out[name])
-    return out
-
-
-def turn(rng: np.random.Generator, degrees: float, mm: float, centre: Array) -> Array:
-    """A rigid map by an angle about a random axis through `centre`, and a shift in a random direction."""
-    axis, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
-    return about(np.deg2rad(degrees) * axis, mm * way, centre)
-
-
-def brain_points(mask: Path) -> Array:
-    image: Any = nib.load(mask)
-    return affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0)[::97])
-
-
-def broken_epi(name: str, files: dict[str, Path], truth: Array, number: int, folder: Path) -> Iterator[Case]:
-    """The kinds that concern the EPI alone. Odd numbers lose the upper slices, even ones the lower."""
-    rng = np.random.default_rng(number)
-    image: Any = nib.load(files["boldref"])
-    slices = image.shape[2]
-    centre = brain_points(files["bold_mask"]).mean(0)
-    mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
-    mirror[0, 3] = 2 * centre[0]
-    yield Case("flipped", name, rewritten(files, folder / "flipped", mirror), None)
-    for kind, kept in (("half", slices // 2), ("third", slices // 3)):
-        part = slice(0, kept) if number % 2 else slice(slices - kept, slices)
-        yield Case(kind, name, rewritten(files, folder / kind, part=part), truth)
-    for kind, change in (
-        ("turned", turn(rng, rng.uniform(20, 90), 0, centre)),
-        ("shifted", turn(rng, 0, rng.uniform(30, 70), centre)),
-    ):
-        yield Case(kind, name, rewritten(files, folder / kind, change), change @ truth)
-    middle = brain_points(files["t1w_mask"]).mean(0)
-    for kind, degrees, mm in (("off_6mm", 0, 6), ("off_10mm", 0, 10), ("off_10deg", 10, 0), ("off_20deg", 20, 0)):
-        yield Case(kind, name, files, truth, truth @ turn(rng, degrees, mm, middle))
 
 
 def alignment(files: dict[str, Path], bold: coreg.Image, matrix: Array) -> Alignment:
@@ -145,13 +89,67 @@ def judge(case: Case, config: coreg.Config) -> dict[str, Any]:
         points = brain_points(case.files["t1w_mask"])
         error = float(np.median(np.linalg.norm(affine(matrix, points) - affine(case.truth, points), axis=1)))
     found = alignment(case.files, bold, matrix)
-    wrong, warnings = not error < RIGHT_MM, coreg.doubts(facts)
-    outcome = ("detected" if warnings else "missed") if wrong else ("false_alarm" if warnings else "rescued")
+    outcome = judged(error, coreg.doubts(facts))
     values = {k: float(v) for k, v in facts.items()}
     row = {"kind": case.kind, "name": case.name, "error_mm": error, "outcome": outcome, "cpu_s": seconds, **values,
-           "alignment_r2": found.r2, "alignment_offset_mm": found.offset_mm, "matrix": matrix}  # fmt: skip
+           "alignment_r2": found.r2, "alignment_offset_mm": found.offset_mm}  # fmt: skip
     print(f"{case.kind:14s} {case.name} {outcome} {error:.1f} mm", file=sys.stderr, flush=True)
     return row
+
+
+def turned_t1w(case: Case, warp: Displacement, number: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """What anat makes of a subject's T1w, and of the same with a turned header; errors over the template's brain."""
+    from brainlm_data.methods.registration import map_points
+
+    points = brain_points(case.files["template_mask"])[::5]
+    centre = brain_points(case.files["t1w_mask"]).mean(0)
+    rng = np.random.default_rng(number)
+    image: Any = nib.load(case.files["t1w"])
+    space = {name: path for name, path in case.files.items() if name.startswith("template")}
+    for kind, change in (("good_t1w", np.eye(4)), ("turned_t1w", turn(rng, rng.uniform(20, 90), 0, centre))):
+        files, warnings = case.files, []
+        try:
+            if kind == "turned_t1w":
+                folder.mkdir(parents=True, exist_ok=True)
+                nib.save(nib.Nifti1Image(np.asarray(image.dataobj), change @ image.affine), folder / "t1w.nii.gz")
+                files = prepared(folder / "t1w.nii.gz", {}, space, folder)[""]
+            facts = Files(files).facts("t1w_mni")
+            found, warnings = map_points(points, [files["t1w_to_mni"]]), facts["Warnings"]
+            error = float(np.median(np.linalg.norm(found - affine(change, warp(points)), axis=1)))
+            r = float(facts["TemplateCorrelation"])
+        except Refused as reason:
+            error, r, warnings = float("inf"), float("nan"), [str(reason)]
+        outcome = judged(error, warnings)
+        print(f"{kind:14s} {case.name} {outcome} {error:.1f} mm", file=sys.stderr, flush=True)
+        yield {"kind": kind, "name": case.name, "error_mm": error, "outcome": outcome, "TemplateCorrelation": r}
+
+
+def judged(error: float, warnings: list[str]) -> str:
+    """The outcome; NaN is an error."""
+    if not error < RIGHT_MM:
+        return "detected" if warnings else "missed"
+    return "false_alarm" if warnings else "rescued"
+
+
+def alone(rows: list[dict[str, Any]], name: str, limit: float, sign: int) -> dict[str, Any]:
+    """What one measure finds; one that could not be taken warns."""
+    values = [sign * r[name] if np.isfinite(r[name]) else np.inf for r in rows]
+    warns = [value > sign * limit for value in values]
+    wrong = [r["outcome"] in ("detected", "missed") for r in rows]
+    kinds = dict.fromkeys(r["kind"] for r, bad in zip(rows, wrong, strict=True) if bad)
+
+    def share(of: list[bool]) -> float | None:
+        chosen = [warned for warned, use in zip(warns, of, strict=True) if use]
+        return float(np.mean(chosen)) if chosen else None
+
+    return {
+        "detection": share(wrong),
+        "false_alarms": share([not bad for bad in wrong]),
+        "worst_of_right": max((v for v, bad in zip(values, wrong, strict=True) if not bad), default=0.0) * sign,
+        "best_of_wrong": min((v for v, bad in zip(values, wrong, strict=True) if bad), default=0.0) * sign,
+        "detection_by_kind": {k: share([bad and r["kind"] == k for r, bad in zip(rows, wrong, strict=True)])
+                              for k in kinds},
+    }  # fmt: skip
 
 
 def tally(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -164,19 +162,8 @@ def tally(rows: list[dict[str, Any]]) -> dict[str, Any]:
     right = [r for r in rows if r["outcome"] not in ("detected", "missed")]
     measures = {}
     for name, (limit, sign) in LIMITS.items():
-        # a measure that could not be taken warns
-        ill, well = (np.array([sign * r[name] if np.isfinite(r[name]) else np.inf for r in part])
-                     for part in (wrong, right))  # fmt: skip
-        measures[name] = {
-            "limit": limit,
-            "detection": float((ill > sign * limit).mean()),
-            "false_alarms": float((well > sign * limit).mean()),
-            "worst_of_right": float(sign * well.max()),
-            "best_of_wrong": float(sign * ill.min()),
-            "detection_by_kind": {k: float(np.mean([v > sign * limit for r, v in zip(wrong, ill, strict=True)
-                                                    if r["kind"] == k]))
-                                  for k in dict.fromkeys(r["kind"] for r in wrong)},
-        }  # fmt: skip
+        if ours := [r for r in rows if name in r]:
+            measures[name] = {"limit": limit, **alone(ours, name, limit, sign)}
     return {
         "detection_rate": float(np.mean([r["outcome"] == "detected" for r in wrong])), "wrong": len(wrong),
         "false_alarm_rate": float(np.mean([r["outcome"] == "false_alarm" for r in right])), "right": len(right),
@@ -203,10 +190,10 @@ def prepared(t1w: Path, bolds: dict[str, Path], space: dict[str, Path], folder: 
     meta = {"id": "x", "metadata": {"RepetitionTime": 2.0}}
     anatomy, _, _ = call(anat.STAGE, Files({**space, "t1w": t1w}, meta), folder / "anat", grid_mm=4.0,
                          registration="fast")  # fmt: skip
-    out = {}
+    out = {"": {**space, **anatomy, "t1w": t1w}}
     for name, bold in bolds.items():
         moved, _, _ = call(motion.STAGE, Files({"bold": bold}, meta), folder / name, min_volumes=1)
-        out[name] = {**space, **anatomy, **moved}
+        out[name] = {**out[""], **moved}
     return out
 
 
@@ -215,7 +202,8 @@ def cases(options: argparse.Namespace, folder: Path) -> Iterator[Case]:
     space, _, _ = call(template.STAGE, Files({}), folder / "template")
     sets = dict(zip(("good", "good_distorted"), simulated(options, options.data or folder), strict=True))
     subjects = [path.name.removeprefix("sub-") for path in sorted(sets["good"].glob("sub-*"))]
-    inputs, truths = [], []
+    inputs: list[dict[str, dict[str, Path]]] = []
+    truths: list[dict[str, Array]] = []
     for subject in subjects:
         bolds = {kind: next((data / f"sub-{subject}" / "func").glob("*_bold.nii.gz")) for kind, data in sets.items()}
         t1w = sets["good"] / f"sub-{subject}" / "anat" / f"sub-{subject}_T1w.nii.gz"
@@ -262,9 +250,14 @@ def main() -> None:
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as name:
         config = coreg.Config(grid_mm=options.grid_mm)
-        rows = [judge(case, config) for case in cases(options, Path(name))]
+        rows = []
+        for case in cases(options, Path(name)):
+            rows.append(judge(case, config))
+            if case.kind == "good" and (number := int(case.name)) <= options.broken:
+                truth = (options.data or Path(name)) / "distortion-0" / "truth" / f"sub-{case.name}" / "anat"
+                warp = Displacement(next(truth.glob("*displacement.nii.gz")))
+                rows += turned_t1w(case, warp, number, Path(name) / f"turned{case.name}")
     for row in rows:
-        del row["matrix"]
         row |= {k: None for k, v in row.items() if isinstance(v, float) and not np.isfinite(v)}
     real = [row for row in rows if row["kind"].startswith("real_")]
     plain = [row for row in rows if row not in real]

@@ -110,23 +110,26 @@ def bias_field(image: Any, mask: Any, iterations: int, spline_mm: float = 160.0)
 def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"], target: Path) -> float:
     """Rigid or affine registration by mutual information within `mask` (on the fixed grid); writes one ITK transform.
 
-    Several starts are fitted at coarse levels, and the best goes on: the two headers as they are, centres of mass, and
-    the tops of both (a neck pulls the centre of mass down).
+    The start is the best of many rigid ones (`rigidfit.search`): the two headers as they are, centres of mass, and the
+    tops of both (a neck pulls the centre of mass down), each with turns about all axes.
 
     Returns
     -------
     Mutual information (nats) within the mask afterwards.
     """
-    centres = [np.asarray(ants.get_center_of_mass(image)) for image in (fixed, moving)]
-    shifts = [np.zeros(3), centres[1] - centres[0], _top(moving) - _top(fixed)]
-    tried = []
+    from brainlm_data.methods.rigidfit import SEARCH_MM, Information, Volume, search
+
+    centres = [np.asarray(ants.get_center_of_mass(image)) * LPS for image in (fixed, moving)]
+    shifts = [np.zeros(3), centres[1] - centres[0], (_top(moving) - _top(fixed)) * LPS]
+    first, where, second = (Volume(image.numpy(), affine_of(image)) for image in (fixed, mask, moving))
+    inside = where.points()
+    cost = Information(first, where, second, SEARCH_MM).negative
     with scratch() as folder:
-        for number, shift in enumerate(shifts):
-            start = folder / f"{number}.mat"
-            ants.write_transform(_translation(shift), str(start))
-            tried.append(_linear(fixed, moving, mask, kind, start, folder / f"{number}_", (4, 2), (60, 30)))
-        best = max(tried, key=lambda found: found[0])[1]
-        quality, transform = _linear(fixed, moving, mask, kind, best, folder / "x_", (2, 1), (50, 30))
+        found = search(cost, shifts, inside.mean(0) if len(inside) else centres[0])
+        start = folder / "start.mat"
+        ants.write_transform(_affine_transform(found), str(start))
+        _, coarse = _linear(fixed, moving, mask, kind, start, folder / "coarse_", (4, 2), (60, 30))
+        quality, transform = _linear(fixed, moving, mask, kind, coarse, folder / "x_", (2, 1), (50, 30))
         ants.write_transform(ants.read_transform(str(transform)), str(target))
     return quality
 
@@ -151,9 +154,11 @@ def _linear(
     return similarity(fixed, found["warpedmovout"], mask), Path(transform)
 
 
-def _translation(shift: NDArray[np.float64]) -> Any:
+def _affine_transform(matrix: NDArray[Any]) -> Any:
+    """An ANTs transform of a matrix (4, 4), RAS mm."""
     transform = ants.new_ants_transform(dimension=3, transform_type="AffineTransform")
-    ants.set_ants_transform_parameters(transform, np.concatenate([np.eye(3).ravel(), shift]))
+    lps = LPS[:, None] * matrix[:3, :3] * LPS
+    ants.set_ants_transform_parameters(transform, np.concatenate([lps.ravel(), LPS * matrix[:3, 3]]))
     return transform
 
 

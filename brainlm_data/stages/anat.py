@@ -20,7 +20,7 @@ from brainlm_data.errors import Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
-FAILED = 0.5  # a lower correlation with the template within its brain: the registration is probably wrong
+FAILED = 0.6  # a lower correlation with the template within its brain: the registration is probably wrong
 SMALLEST_ML, LARGEST_ML = 500, 3000  # a brain mask beyond is not a human brain's
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 Array = NDArray[Any]
@@ -186,7 +186,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="anat",
-    version=1,
+    version=2,
     level="subject",
     summary="Correct, mask, segment and normalize the T1w image to the template.",
     Config=Config,
