@@ -129,6 +129,7 @@ def test_a_new_recording_disturbs_no_other(simulated: Run) -> None:
         jobs = simulated.planned()
         recording = (
             "motion",
+            "slicetiming",
             "coreg",
             "sample",
             "confounds",
