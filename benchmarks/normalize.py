@@ -1,7 +1,7 @@
 """Normalization against known truth: EPI -> T1w, the chain EPI -> T1w -> template, and its cost; beside plain ANTs.
 
     python -m benchmarks.normalize --json [--subjects 2] [--distortion-mm 4] [--shape 64,64,36 --voxel-mm 3.5]
-        [--grid-mm 2] [--coreg-mm 2.5] [--peers 2] [--data DIR]
+        [--grid-mm 2] [--coreg-mm 2.5] [--coreg '{"bias_iterations": 0}'] [--peers 2] [--data DIR]
 
 Subjects are simulated (`brainlm-data simulate`): their anatomy is the template's under a random affine and a random
 smooth warp, with contrast, bias field, skull and noise of their own, so that tissue borders exist that registration can
@@ -63,7 +63,7 @@ def import_seconds() -> float:
 
 
 def ours(folder: Path, space: dict[str, Path], anatomy: dict[str, Path], moved: dict[str, Path], score: Scoring,
-         coreg_mm: float, alone: bool) -> dict[str, Any]:  # fmt: skip
+         section: dict[str, Any], alone: bool) -> dict[str, Any]:  # fmt: skip
     """Figures of coreg after anat, and of coreg without a T1w where `alone`."""
     from brainlm_data.methods.boundary import Boundary
     from brainlm_data.methods.registration import map_points, template_to_boldref
@@ -71,7 +71,7 @@ def ours(folder: Path, space: dict[str, Path], anatomy: dict[str, Path], moved: 
 
     meta = {"id": "x", "metadata": {}}
     through, facts, seconds = call(coreg.STAGE, Files({**space, **anatomy, **moved}, meta), folder / "coreg",
-                                   grid_mm=coreg_mm)  # fmt: skip
+                                   **section)  # fmt: skip
     chain = template_to_boldref(score.points, bold_to_t1w=through["bold_to_t1w"], t1w_to_mni=anatomy["t1w_to_mni"])
     found = score.figures(map_points(score.in_t1w, [through["bold_to_t1w"]]), chain,
                           map_points(score.points, [anatomy["t1w_to_mni"]]))  # fmt: skip
@@ -87,7 +87,7 @@ def ours(folder: Path, space: dict[str, Path], anatomy: dict[str, Path], moved: 
               "facts": {k: v for k, v in facts.items() if isinstance(v, float)},
               "warnings": facts["Warnings"]}  # fmt: skip
     if alone:
-        straight, _, direct_s = call(coreg.STAGE, Files({**space, **moved}, meta), folder / "direct", grid_mm=coreg_mm)
+        straight, _, direct_s = call(coreg.STAGE, Files({**space, **moved}, meta), folder / "direct", **section)
         direct = template_to_boldref(score.points, bold_to_mni=straight["bold_to_mni"])
         found |= {"direct_mean_mm": float(score.distance(direct).mean()), "direct_dice": score.dice(direct),
                   "direct_cpu_s": direct_s}  # fmt: skip
@@ -157,7 +157,9 @@ def evaluate(sets: dict[float, Path], subject: str, space: dict[str, Path], fold
         part = folder / f"{size:g}"
         moved, _, _ = call(motion.STAGE, Files({"bold": bold}, meta), part / "motion", min_volumes=1)
         score = Scoring(data, subject, space["atlas_dseg"], moved["motion_xfm"])
-        found = ours(part, space, anatomy, moved, score, options.coreg_mm, alone=size == 0)
+        found = ours(
+            part, space, anatomy, moved, score, {**options.coreg, "grid_mm": options.coreg_mm}, alone=size == 0
+        )
         found["cpu_s"] = seconds + found["coreg_cpu_s"] + 2 * import_s
         if peer:
             found["peer"] = peer.figures(moved["boldref"], score)
@@ -186,6 +188,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, help="subjects on which the peer runs, too; default: all")
     parser.add_argument("--grid-mm", type=float, default=2.0, help="anat.grid_mm")
     parser.add_argument("--coreg-mm", type=float, default=2.5, help="coreg.grid_mm")
+    parser.add_argument("--coreg", type=json.loads, default={}, help="further keys of coreg, as JSON")
     parser.add_argument("--shape", type=lambda text: tuple(int(n) for n in text.split(",")), default=(64, 64, 36))
     parser.add_argument("--voxel-mm", type=float, default=3.5)
     parser.add_argument("--volumes", type=int, default=3)
