@@ -237,7 +237,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=3,
+    version=4,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,

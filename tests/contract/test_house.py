@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from brainlm_data.card import ORDER
 from brainlm_data.cli import main
 from brainlm_data.config import schema, validate
 from brainlm_data.defaults import defaults
@@ -94,6 +95,13 @@ def test_a_stage_runs_by_hand_with_a_whole_configuration(file: Path, bids: Path,
     call = ["run", "template", "--configfile", str(file), "--bids-dir", str(bids), "--outdir", str(tmp_path / "out")]
     assert main(call) == 0
     assert (tmp_path / "out/derivatives/tpl-MNI152NLin2009aSym").is_dir()
+
+
+def test_the_methods_text_has_every_stage_of_a_recording_in_order() -> None:
+    written = {s.name for s in STAGES if s.level != "cohort"} - {"keep"} | {"template", "atlas"}
+    assert set(ORDER) == written
+    places = [s.name for s in STAGES]
+    assert [places.index(name) for name in ORDER] == sorted(places.index(name) for name in ORDER)
 
 
 def test_the_sections_of_the_model_are_known_by_name() -> None:

@@ -202,7 +202,7 @@ def test_golden(tmp_path: Path) -> None:
     """What is written has not changed, or VERSION has."""
     run(cohort(tmp_path), tmp_path / "out")
     store = open_store(tmp_path / "out" / "store.zarr")
-    assert collate.STAGE.version == 3
+    assert collate.STAGE.version == 4
     assert float(np.nansum(store["bold"].to_numpy())) == pytest.approx(-102.677, abs=1e-3)
     assert store.scaler is not None
     np.testing.assert_allclose(store.scaler.iqr, [1.266, 2.724, 3.802], atol=1e-3)
