@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,13 +66,13 @@ class WindowDataset:
         self.ids: list[str] = []
         self.subjects: list[str] = []
         self.skipped: dict[str, str] = {}
-        self._starts: list[np.ndarray] = []
+        places: list[np.ndarray] = []
         for name, subject in zip(chosen["id"], chosen["subject"], strict=True):
             starts = self._possible_starts(name, max_invalid)
             if len(starts):
                 self.ids.append(name)
                 self.subjects.append(subject)
-                self._starts.append(starts)
+                places.append(starts)
             else:
                 steps = self.cache.places[name][1]
                 self.skipped[name] = f"{name}: {steps} steps have no window of {window} valid ones"
@@ -83,8 +84,8 @@ class WindowDataset:
             )
         self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
         self._first = np.array([self.cache.places[name][0] for name in self.ids], np.int64)
-        self._bounds = np.cumsum([0, *(len(starts) for starts in self._starts)])  # of each recording, in _all
-        self._all = np.concatenate([np.empty(0, np.int64), *self._starts])
+        self._bounds = np.cumsum([0, *(len(starts) for starts in places)])  # of each recording, in _all
+        self._all = np.concatenate([np.empty(0, np.int64), *places])
         remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
         if self.skipped and short == "error":
             raise InputError(next(iter(self.skipped.values())), remedy)
@@ -92,7 +93,7 @@ class WindowDataset:
             short_ones = f"{len(self.skipped)} recordings, all too short for windows of {window} steps"
             raise InputError(f"store: split {split!r}: {short_ones}", remedy)
 
-    @property
+    @cached_property
     def coordinates(self) -> Tensor:
         """(parcel, 3) MNI coordinates of the parcels, mm; 0 where the atlas has none."""
         import torch
@@ -149,7 +150,7 @@ class WindowDataset:
 
     def starts(self, index: int) -> np.ndarray:
         """Every step at which a window of the recording may start."""
-        return self._starts[index]
+        return self._all[self._bounds[index] : self._bounds[index + 1]]
 
     def _possible_starts(self, name: str, max_invalid: float) -> np.ndarray:
         offset, steps = self.cache.places[name]

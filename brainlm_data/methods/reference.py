@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import Refused
 from brainlm_data.methods.nuisance import non_steady
 from brainlm_data.methods.realign import Realigner
-from brainlm_data.methods.volumes import Run, Volume
+from brainlm_data.methods.volumes import Run, Volume, cleaned
 
 LOST = 0.5  # a volume with less than this share of the finite voxels that others have holds no image
 
@@ -37,12 +37,6 @@ class Look:
     empty: tuple[int, ...]
     not_finite: bool
     held: dict[int, Volume]
-
-
-def cleaned(volume: Volume) -> Volume:
-    """NaN and infinite voxels as 0."""
-    good = np.isfinite(volume)
-    return volume if good.all() else np.where(good, volume, np.float32(0))
 
 
 def look(source: Run, wanted: Collection[int]) -> Look:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.methods.volumes import Volume
+from brainlm_data.methods.volumes import Volume, cleaned
 
 RADIUS = 4  # volumes on either side; Lanczos window
 
@@ -64,7 +64,7 @@ def held(volumes: Iterable[Volume], empty: Collection[int]) -> Iterator[Volume]:
     """
     last: Volume | None = None
     for index, volume in enumerate(volumes):
-        clean = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
+        clean = cleaned(volume)
         if index in empty:
             yield np.zeros_like(clean) if last is None else last
         else:

@@ -171,6 +171,12 @@ class _Pieces:
         return None if not compressed and not piece and not self._zlib.eof else piece
 
 
+def cleaned(volume: Volume) -> Volume:
+    """NaN and infinite voxels as 0."""
+    good = np.isfinite(volume)
+    return volume if good.all() else np.where(good, volume, np.float32(0))
+
+
 def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str]]:
     """TR in seconds and warnings: the BIDS sidecar's, else the header's with its unit.
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from brainlm_data.errors import Refused
 from brainlm_data.methods import rigid
-from brainlm_data.methods.volumes import Run, Volume, repetition_time
+from brainlm_data.methods.volumes import Run, Volume, cleaned, repetition_time
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.tables import write_table
 
@@ -144,8 +144,6 @@ def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
 
 def _native(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix, NDArray[np.float64]]:
     """Motion matrices (T, 4, 4) and residuals (T,)."""
-    from brainlm_data.methods.reference import cleaned
-
     realigner = _realigner(reference, source, config)
     fits = [realigner.fit(cleaned(volume)) for volume in source]
     return np.stack([fit.matrix for fit in fits]), np.array([fit.residual for fit in fits])
@@ -156,8 +154,6 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
     import tempfile
 
     import ants
-
-    from brainlm_data.methods.reference import cleaned
 
     with tempfile.TemporaryDirectory() as folder:
         for name, data in (("moving", np.stack([cleaned(v) for v in source], -1)), ("fixed", reference)):

@@ -11,6 +11,20 @@ from typing import Any
 
 from tests.conftest import ROOT
 
+# rules that run once a recording, in order
+PER_RECORDING = (
+    "motion",
+    "slicetiming",
+    "coreg",
+    "sample",
+    "confounds",
+    "filter",
+    "denoise",
+    "parcellate",
+    "resample",
+    "qc",
+)
+
 
 def snakemake(directory: Path, config: dict[str, Any], *arguments: str, check: bool = True) -> str:
     """Run Snakemake with this configuration file; what it printed."""

@@ -8,20 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import write_bids
-from tests.dag.snake import planned, snakemake
+from tests.dag.snake import PER_RECORDING, planned, snakemake
 
-PER_RECORDING = (
-    "motion",
-    "slicetiming",
-    "coreg",
-    "sample",
-    "confounds",
-    "filter",
-    "denoise",
-    "parcellate",
-    "resample",
-    "qc",
-)
 COHORT = ("template", "atlas", "qcgroup", "collate", "train", "evaluate", "figures", "report")
 
 TREES: dict[str, tuple[dict[str, Any], int, int]] = {
