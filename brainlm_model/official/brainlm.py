@@ -20,7 +20,15 @@ from torch.nn import functional as F
 
 from brainlm_data import InputError
 from brainlm_model.official.config import BrainLMConfig
-from brainlm_model.official.parts import Output, activation, convolve, random_masking, unshuffle
+from brainlm_model.official.parts import (
+    Output,
+    activation,
+    backbone,
+    convolve,
+    encode,
+    random_masking,
+    unshuffle,
+)
 
 POSITIONS = 5000  # rows of the sinusoid that the official files carry
 EMBEDDING_DROPOUT = 0.1  # of the tokens after the sinusoid, in training; not in any config
@@ -197,13 +205,7 @@ class OfficialBrainLM(nn.Module):
             Layer(config.hidden_size, config.num_attention_heads, config.intermediate_size, config)
             for _ in range(config.num_hidden_layers)
         )
-        self.vit = nn.ModuleDict(
-            {
-                "embeddings": Embeddings(config),
-                "encoder": nn.ModuleDict({"layer": layers}),
-                "layernorm": nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
-            }
-        )
+        self.vit = backbone(layers, Embeddings(config), config)
         self.decoder = Decoder(config)
         self.initialize_weights()
 
@@ -277,13 +279,7 @@ class OfficialBrainLM(nn.Module):
         embeddings = self.vit["embeddings"]
         x, mask, ids_restore = random_masking(embeddings(x_BPNS, xyz_BP3), noise_BL, keep)
         x = torch.cat([embeddings.cls_token.expand(len(x), -1, -1), x], dim=1)
-        for layer in self.vit["encoder"]["layer"]:
-            if hidden is not None:
-                hidden.append(x)
-            x = layer(x, attentions)
-        if hidden is not None:
-            hidden.append(x)
-        return self.vit["layernorm"](x), mask, ids_restore
+        return encode(self.vit, x, hidden, attentions), mask, ids_restore
 
     def forward_loss(self, target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         """Mean (squared or absolute) error of masked values; **NaN where nothing is masked**, as the official code.

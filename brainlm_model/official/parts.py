@@ -6,10 +6,13 @@ Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L tokens
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from brainlm_model.official.config import BrainLMConfig, ViTMAEConfig
 
 BLOCK = 32  # tokens that one matrix product of `convolve` gives
 
@@ -79,3 +82,21 @@ def convolve(x_BHLD: Tensor, weight_HIKI: Tensor) -> Tensor:
     padded = F.pad(x_BHLD, (0, 0, kernel // 2, blocks * BLOCK - length + kernel // 2))
     windows = padded.unfold(2, wide, BLOCK).transpose(-1, -2)
     return (toeplitz[:, None] @ windows).flatten(2, 3)[:, :, :length]
+
+
+def backbone(layers: nn.ModuleList, embeddings: nn.Module, config: BrainLMConfig | ViTMAEConfig) -> nn.ModuleDict:
+    """Embeddings, encoder layers and the last norm, under the official keys (`vit.*`)."""
+    norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+    return nn.ModuleDict({"embeddings": embeddings, "encoder": nn.ModuleDict({"layer": layers}), "layernorm": norm})
+
+
+def encode(vit: Any, x_BLD: Tensor, hidden: list[Tensor] | None, attentions: list[Tensor] | None) -> Tensor:
+    """Latent (B, L, D) of tokens; see `Output` for what is appended to the lists."""
+    for layer in vit["encoder"]["layer"]:
+        if hidden is not None:
+            hidden.append(x_BLD)
+        x_BLD = layer(x_BLD, attentions)
+    if hidden is not None:
+        hidden.append(x_BLD)
+    latent: Tensor = vit["layernorm"](x_BLD)
+    return latent

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from brainlm_data import InputError
 from brainlm_model.official.config import ViTMAEConfig
-from brainlm_model.official.parts import Output, activation, random_masking, unshuffle
+from brainlm_model.official.parts import Output, activation, backbone, encode, random_masking, unshuffle
 
 PADDING = -1.0
 
@@ -130,13 +130,7 @@ class OfficialViTMAE(nn.Module):
             Layer(config.hidden_size, config.num_attention_heads, config.intermediate_size, config)
             for _ in range(config.num_hidden_layers)
         )
-        self.vit = nn.ModuleDict(
-            {
-                "embeddings": Embeddings(config),
-                "encoder": nn.ModuleDict({"layer": layers}),
-                "layernorm": nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps),
-            }
-        )
+        self.vit = backbone(layers, Embeddings(config), config)
         self.decoder = Decoder(config)
         self.initialize_weights()
 
@@ -210,13 +204,7 @@ class OfficialViTMAE(nn.Module):
         embeddings = self.vit["embeddings"]
         x, mask, ids_restore = random_masking(embeddings(image_BCII), noise_BL, keep)
         x = torch.cat([embeddings.cls(len(x)), x], dim=1)
-        for layer in self.vit["encoder"]["layer"]:
-            if hidden is not None:
-                hidden.append(x)
-            x = layer(x, attentions)
-        if hidden is not None:
-            hidden.append(x)
-        return self.vit["layernorm"](x), mask, ids_restore
+        return encode(self.vit, x, hidden, attentions), mask, ids_restore
 
     def forward_loss(self, target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         """Mean squared error of masked pixels that are no padding; NaN where nothing is masked."""
