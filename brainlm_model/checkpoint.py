@@ -142,15 +142,21 @@ def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork
     return network
 
 
-def save_weights(network: BrainLM, path: Path) -> None:
+def save_weights(network: BrainLM | OfficialNetwork, path: Path) -> None:
     """Weights and buffers as safetensors, on the CPU."""
     from safetensors.torch import save_file
 
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
 
 
-def config_json(config: ModelConfig, training: dict[str, Any]) -> str:
-    """Content of config.json."""
-    return (
-        json.dumps({"format": FORMAT, "model": asdict(config), "training": training}, indent=2, sort_keys=True) + "\n"
-    )
+def config_json(network: BrainLM | OfficialNetwork, training: dict[str, Any]) -> str:
+    """Content of config.json: the architecture, in the official fields where it is an official one."""
+    from brainlm_model.model import BrainLM
+
+    if isinstance(network, BrainLM):
+        architecture: dict[str, Any] = {"model": asdict(network.config)}
+    else:
+        from brainlm_model.official.config import to_hf
+
+        architecture = {"official": to_hf(network.network.config)}
+    return json.dumps({"format": FORMAT, **architecture, "training": training}, indent=2, sort_keys=True) + "\n"

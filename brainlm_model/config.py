@@ -11,6 +11,8 @@ from brainlm_data import ConfigError
 Attention = Literal["full", "axial"]
 Decoder = Literal["full", "cross"]
 Prior = Literal["zero", "gaussian"]
+Spatial = Literal["learned", "coordinates", "both"]
+Temporal = Literal["learned", "sinusoid"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class ModelConfig:
         The axial decoder is always over all tokens.
     prior: what the network's output is added to: nothing (`zero`) or a conditional Gaussian (`gaussian`: `prior.py`).
     strength: prior only: steps of recording that the population's covariance is worth against the window's own.
+    spatial: what a token knows of its parcel: an embedding that is learnt, a linear one of its coordinates, or both.
+    temporal: what a token knows of its place in the window: a learnt embedding or a fixed sinusoid.
     """
 
     parcels: int
@@ -43,6 +47,8 @@ class ModelConfig:
     decoder: Decoder = "full"
     prior: Prior = "zero"
     strength: float = 100.0
+    spatial: Spatial = "both"
+    temporal: Temporal = "learned"
 
     def __post_init__(self) -> None:
         if self.window % self.patch:
@@ -63,8 +69,12 @@ class ModelConfig:
 
 PRESETS: dict[str, dict[str, Any]] = {
     # the architecture of Ortega Caro et al. (ICLR 2024): attention over all visible tokens
-    "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2},
-    # learns in minutes on two cores (docs/model.md)
+    "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2, "spatial": "learned"},
+    # ours: start from a conditional Gaussian (docs/model.md); tiny learns in minutes on two cores
+    "small": {
+        "width": 128, "heads": 4, "hidden": 256, "depth": 3, "decoder_depth": 1,
+        "attention": "axial", "prior": "gaussian",
+    },
     "tiny": {
         "width": 64, "heads": 4, "hidden": 128, "depth": 2, "decoder_depth": 1,
         "attention": "axial", "prior": "gaussian",

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from brainlm_data import InputError, open_store, prepare
+from brainlm_data import InputError, open_store
+from brainlm_model.cache import cached_series
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-CACHE_VERSION = 1  # goes up when the content of the cache changes for the same store
+    from torch import Generator, Tensor
 
 
 class WindowDataset:
@@ -36,7 +30,8 @@ class WindowDataset:
     split: "train", "validation" or "test"; None: every recording.
     window: steps of a window.
     seed: of the windows' places.
-    short: recordings with no such window are left out and listed in `skipped` ("skip"), or are an error ("error").
+    short: recordings with no such window are left out and listed in `skipped` ("skip"), or are an error ("error"), or,
+        where they have at least half a window, end in steps that are not known ("pad").
     max_invalid: share of interpolated steps that a window may have.
     fill: value of what is not known (a parcel outside the field of view); 0 is the recording's mean. The trainer asks
         for NaN, which the model hides and never scores.
@@ -52,12 +47,13 @@ class WindowDataset:
         split: str | None = "train",
         window: int = 200,
         seed: int = 0,
-        short: Literal["skip", "error"] = "skip",
+        short: Literal["skip", "error", "pad"] = "skip",
         max_invalid: float = 0.2,
         fill: float = 0.0,
     ) -> None:
         self.store = open_store(store) if isinstance(store, (str, Path)) else store
         self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
+        self._shortest = -(-window // 2) if short == "pad" else window
         self.parcels = len(self.store.parcels)
         self.cache = cached_series(self.store)
         table = self.store.recordings
@@ -83,7 +79,8 @@ class WindowDataset:
                 "more subjects, or other shares: collate.validation, collate.test",
             )
         self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
-        self._first = np.array([self.cache.places[name][0] for name in self.ids], np.int64)
+        spans = np.array([self.cache.places[name] for name in self.ids], np.int64).reshape(-1, 2)
+        self._first, self._end = spans[:, 0], spans.sum(1)
         self._bounds = np.cumsum([0, *(len(starts) for starts in places)])  # of each recording, in _all
         self._all = np.concatenate([np.empty(0, np.int64), *places])
         remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
@@ -99,6 +96,17 @@ class WindowDataset:
         import torch
 
         return torch.tensor(self.store.parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)).nan_to_num()
+
+    @property
+    def key(self) -> str:
+        """Digest of what the windows depend on."""
+        return self.cache.key
+
+    def order(self, random: Generator) -> list[int]:
+        """The recordings of an epoch: each once."""
+        import torch
+
+        return torch.randperm(len(self), generator=random).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other windows."""
@@ -128,17 +136,20 @@ class WindowDataset:
         chosen = np.asarray(indices, dtype=np.int64) % len(self)
         low, high = self._bounds[chosen], self._bounds[chosen + 1]
         draw = _hashed(self._keys[chosen], self.seed, self.epoch)
-        return self._gather(self._first[chosen] + self._all[low + (draw * (high - low)).astype(np.int64)])
+        return self._gather(chosen, self._all[low + (draw * (high - low)).astype(np.int64)])
 
     def at(self, index: int, start: int) -> Tensor:
         """The window (parcel, window) of a recording that starts at step `start`."""
-        return self._gather(self._first[[index]] + start)[0]
+        return self._gather(np.array([index]), np.array([start]))[0]
 
-    def _gather(self, first: np.ndarray) -> Tensor:
-        """Windows (batch, parcel, window) from their first rows in the cache."""
+    def _gather(self, chosen: np.ndarray, start: np.ndarray) -> Tensor:
+        """Windows (batch, parcel, window) of recordings from their first steps."""
         import torch
 
-        values = np.take(self.cache.values, first[:, None] + np.arange(self.window), axis=0)
+        rows = (self._first[chosen] + start)[:, None] + np.arange(self.window)
+        beyond = rows >= self._end[chosen, None]
+        values = np.take(self.cache.values, np.where(beyond, 0, rows), axis=0)
+        values[beyond] = np.nan
         if not np.isnan(self.fill):
             np.nan_to_num(values, copy=False, nan=self.fill)
         return torch.from_numpy(np.asarray(values)).transpose(1, 2)
@@ -154,12 +165,13 @@ class WindowDataset:
 
     def _possible_starts(self, name: str, max_invalid: float) -> np.ndarray:
         offset, steps = self.cache.places[name]
-        if steps < self.window:
+        if steps < self._shortest:
             return np.empty(0, dtype=int)
         empty = np.isnan(self.cache.values[offset : offset + steps]).all(axis=1)
         invalid = ~np.asarray(self.store.valid(name), dtype=bool)
-        gaps, bad = (_sums(flags, self.window) for flags in (empty, invalid))
-        return np.flatnonzero((gaps == 0) & (bad <= max_invalid * self.window))
+        length = min(steps, self.window)
+        gaps, bad = (_sums(flags, length) for flags in (empty, invalid))
+        return np.flatnonzero((gaps == 0) & (bad <= max_invalid * length))
 
 
 def _hashed(keys: np.ndarray, *seeds: int) -> np.ndarray:
@@ -177,82 +189,3 @@ def _sums(flags: np.ndarray, window: int) -> np.ndarray:
     """How many flags are set in each window."""
     total = np.concatenate([[0], np.cumsum(flags)])
     return total[window:] - total[:-window]
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Every recording of a store, prepared, one after another.
-
-    Attributes
-    ----------
-    values: float32 (time, parcel), memory-mapped where the folder of the store can be written to.
-    places: (first row, rows) by recording id.
-    key: digest of what the values depend on.
-    """
-
-    values: np.ndarray
-    places: dict[str, tuple[int, int]]
-    key: str
-
-
-def cached_series(store: Any) -> Flat:
-    """The recordings of a store from a flat file beside it, which is written where it is missing or of another store.
-
-    It is about twelve times faster than reading Zarr, and can be deleted at any time. Where the folder cannot be
-    written to, the series stay in memory, and a line on stderr says so.
-    """
-    path = Path(store.path)
-    split = store.recordings.get("split")
-    known = split is not None and bool(split.notna().any())
-    for name, there in (("recordings.parquet", known), ("scaler.npz", store.scaler is not None)):
-        if not there:
-            raise InputError(
-                f"{path}: no {name} beside it", "keep the store and its tables together; collate writes both"
-            )
-    file, index = path.with_name(f".{path.name}.flat.npy"), path.with_name(f".{path.name}.flat.json")
-    table = store.recordings[store.recordings["status"] == "done"]
-    lengths = [int(n) for n in table["n_steps"]]
-    offsets = np.cumsum([0, *lengths])[:-1].tolist()
-    places = dict(zip(table["id"], zip(offsets, lengths, strict=True), strict=True))
-    shape = (sum(lengths), len(store.parcels))
-    key = _key(store, places)
-    try:
-        if index.read_text() == key and (values := np.load(file, mmap_mode="r")).shape == shape:
-            return Flat(values, places, key)
-    except (OSError, ValueError):
-        pass  # deleted or damaged: written anew
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-    except OSError as error:
-        print(f"no cache beside the store, {shape[0]} steps stay in memory: {error}", file=sys.stderr)
-        values = np.empty(shape, np.float32)
-        _fill(values, store, places)
-        return Flat(values, places, key)
-    try:
-        _fill(values, store, places)
-        values.flush()
-        index.unlink(missing_ok=True)  # never a key beside another store's values
-        os.replace(temporary, file)
-        temporary.write_text(key)
-        os.replace(temporary, index)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return Flat(np.load(file, mmap_mode="r"), places, key)
-
-
-def _fill(values: np.ndarray, store: Any, places: dict[str, tuple[int, int]]) -> None:
-    for name, (offset, steps) in places.items():
-        values[offset : offset + steps] = prepare(store.series(name), store.scaler)
-
-
-def _key(store: Any, places: dict[str, tuple[int, int]]) -> str:
-    """Digest of what the values depend on: the store's files (name, size, mtime), the scaler, the recordings."""
-    path = Path(store.path)
-    hasher = hashlib.sha256(f"{CACHE_VERSION} {json.dumps(places)}".encode())
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        stat = file.stat()
-        hasher.update(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    for values in (store.scaler.median, store.scaler.iqr):
-        hasher.update(np.ascontiguousarray(values).tobytes())
-    return hasher.hexdigest()

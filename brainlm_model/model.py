@@ -6,6 +6,8 @@ NaN in the input means that a value is not known: its token is hidden from the m
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +36,13 @@ class Attention(nn.Module):
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Fixed embedding (length, width) of a place: sine and cosine in turn (Vaswani et al., 2017)."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
+    angle = torch.arange(length)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
 
 
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
@@ -91,10 +100,16 @@ class BrainLM(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        self.project = nn.Linear(config.patch, width)
-        self.spatial = nn.Parameter(torch.randn(config.parcels, width) * 0.02)
-        self.place = nn.Linear(3, width, bias=False)
-        self.temporal = nn.Parameter(torch.randn(config.patches, width) * 0.02)
+        # with a prior a token also gets the innovations of its patch and both neighbours, and its spread
+        self.project = nn.Linear(config.patch if config.prior == "zero" else 4 * config.patch + 1, width)
+        self.spatial = (
+            nn.Parameter(torch.randn(config.parcels, width) * 0.02) if config.spatial != "coordinates" else None
+        )
+        self.place = nn.Linear(3, width, bias=False) if config.spatial != "learned" else None
+        if config.temporal == "learned":
+            self.temporal = nn.Parameter(torch.randn(config.patches, width) * 0.02)
+        else:
+            self.register_buffer("temporal", sinusoid(config.patches, width))
         self.cls = nn.Parameter(torch.randn(width) * 0.02)
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
         block = AxialBlock if config.attention == "axial" else Block
@@ -112,8 +127,8 @@ class BrainLM(nn.Module):
 
     def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
         """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere."""
-        x_BPNS, hidden_BPN = self._hide(x_BPT, mask_BPN)
-        tokens_BPND = self._tokens(x_BPNS, hidden_BPN)
+        x_BPNS, hidden_BPN, seen_BPNF = self._look(x_BPT, mask_BPN)
+        tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             grid_BPND = self._axial(self.decoder, self._encode_grid(tokens_BPND))
             predicted = self.head(self.decoder_norm(grid_BPND[:, 1:]))
@@ -123,31 +138,53 @@ class BrainLM(nn.Module):
             predicted = predicted + x_BPNS
         return torch.where(hidden_BPN[..., None], predicted, x_BPNS).flatten(2)
 
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Rows and columns of a mask: parcels and time patches."""
+        return self.config.parcels, self.config.patches
+
+    def steps(self, mask_BPN: Tensor) -> Tensor:
+        """The steps (B, P, T) that a mask hides."""
+        return mask_BPN.repeat_interleave(self.config.patch, dim=2)
+
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows: nothing masked, nothing drawn, so it is always the same."""
         nothing = torch.zeros(
             len(x_BPT), self.config.parcels, self.config.patches, dtype=torch.bool, device=x_BPT.device
         )
-        x_BPNS, hidden_BPN = self._hide(x_BPT, nothing)
-        tokens_BPND = self._tokens(x_BPNS, hidden_BPN)
+        _, hidden_BPN, seen_BPNF = self._look(x_BPT, nothing)
+        tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             return self._encode_grid(tokens_BPND)[:, 0].mean(1)
         return self._encode(tokens_BPND, hidden_BPN)[0][:, 0]
 
-    def _hide(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches without the values of hidden tokens (zero, or what the prior expects), and which are hidden."""
+    def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.
+
+        With a prior a token sees (B, P, N, 4 S + 1) its value or expectation, the innovations of the patch before, its
+        own and the one after, and its spread.
+        """
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
         x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
-        return (x_BPNS if self.prior is None else self.prior(x_BPNS, hidden_BPN)), hidden_BPN
+        if self.prior is None:
+            return x_BPNS, hidden_BPN, x_BPNS
+        filled, innovation, spread = self.prior(x_BPNS, hidden_BPN)
+        around = F.pad(innovation, (0, 0, 1, 1)).unfold(2, 3, 1).transpose(-1, -2).flatten(3)  # before, own, after
+        return filled, hidden_BPN, torch.cat([filled, around, spread[..., None]], dim=-1)
 
     def _position(self) -> Tensor:
         """Embedding (P, N, D) of where and when a token is."""
-        return (self.spatial + self.place(self.coordinates))[:, None] + self.temporal
+        where = torch.zeros((), device=self.cls.device)
+        if self.spatial is not None:
+            where = where + self.spatial
+        if self.place is not None:
+            where = where + self.place(self.coordinates)
+        return where[:, None] + self.temporal
 
-    def _tokens(self, x_BPNS: Tensor, hidden_BPN: Tensor) -> Tensor:
-        """Tokens (B, P, N, D); a hidden one has the mask token and, with a prior, the projection of its expectation."""
-        content = self.project(x_BPNS)
+    def _tokens(self, seen_BPNF: Tensor, hidden_BPN: Tensor) -> Tensor:
+        """Tokens (B, P, N, D); a hidden one has the mask token and, with a prior, the projection of what it sees."""
+        content = self.project(seen_BPNF)
         hidden = self.mask_token if self.prior is None else content + self.mask_token
         return torch.where(hidden_BPN[..., None], hidden, content) + self._position()
 
@@ -209,8 +246,12 @@ def take(x_BLD: Tensor, order_BM: Tensor) -> Tensor:
     return x_BLD.gather(1, order_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))
 
 
+def squared_error(reconstruction_BPT: Tensor, x_BPT: Tensor, scored_BPT: Tensor) -> Tensor:
+    """Sum of squared errors over what is scored."""
+    return torch.where(scored_BPT, reconstruction_BPT.float() - x_BPT.nan_to_num(), 0).square().sum()
+
+
 def masked_mse(reconstruction_BPT: Tensor, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
     """Mean squared error over masked, known values; zero (not NaN) where nothing is masked."""
     scored = mask_BPN.repeat_interleave(x_BPT.shape[2] // mask_BPN.shape[2], dim=2) & ~x_BPT.isnan()
-    error = torch.where(scored, reconstruction_BPT.float() - x_BPT.nan_to_num(), 0)
-    return error.square().sum() / scored.sum().clamp(min=1)
+    return squared_error(reconstruction_BPT, x_BPT, scored) / scored.sum().clamp(min=1)

@@ -9,13 +9,30 @@ differ in their covariance, so the adapted Gaussian predicts an unseen person mu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
+
+
+class Expected(NamedTuple):
+    """What the Gaussian says of windows.
+
+    Attributes
+    ----------
+    filled: patches (B, P, N, S): the expectation where hidden, the value where visible.
+    innovation: patches (B, P, N, S): of a visible value, what the other visible parcels of its step do not predict of
+        it; zero where hidden. It is the part that a parcel has to itself, and it is smooth in time.
+    spread: (B, P, N) standard deviation that is left, given the (other) visible parcels; 1 is the parcel's own.
+    """
+
+    filled: Tensor
+    innovation: Tensor
+    spread: Tensor
 
 
 class GaussianPrior(nn.Module):
@@ -35,12 +52,13 @@ class GaussianPrior(nn.Module):
         self.register_buffer("covariance", torch.eye(parcels))
 
     @torch.no_grad()
-    def forward(self, x_BPNS: Tensor, hidden_BPN: Tensor) -> Tensor:
-        """Patches with hidden ones replaced by their expectation; visible ones are returned as they came."""
-        filled = [self._window(x, hidden) for x, hidden in zip(x_BPNS.float(), hidden_BPN, strict=True)]
-        return torch.stack(filled).to(x_BPNS.dtype)
+    def forward(self, x_BPNS: Tensor, hidden_BPN: Tensor) -> Expected:
+        """Expectations of windows; what is hidden of `x_BPNS` is not looked at."""
+        with torch.autocast(x_BPNS.device.type, enabled=False):  # covariances are factored: eight bits are too few
+            each = [self._window(x, hidden) for x, hidden in zip(x_BPNS.float(), hidden_BPN, strict=True)]
+        return Expected(*(torch.stack(part).to(x_BPNS.dtype) for part in zip(*each, strict=True)))
 
-    def _window(self, x_PNS: Tensor, hidden_PN: Tensor) -> Tensor:
+    def _window(self, x_PNS: Tensor, hidden_PN: Tensor) -> Expected:
         adapts = np.isfinite(self.strength) and bool(hidden_PN.any()) and not bool(hidden_PN.all())
         covariance = self.covariance
         for _ in range(PASSES if adapts else 0):
@@ -51,30 +69,50 @@ class GaussianPrior(nn.Module):
             # people differ in amplitude: the prior is the population's covariance at this window's amplitude
             amplitude = scatter.trace() / steps / self.covariance.trace()
             covariance = (self.strength * amplitude * self.covariance + scatter) / (self.strength + steps)
-        return self._expect(covariance, x_PNS, hidden_PN)[0]
+        return self._details(covariance, x_PNS, hidden_PN)
 
     @staticmethod
     def _expect(covariance: Tensor, x_PNS: Tensor, hidden_PN: Tensor) -> tuple[Tensor, Tensor]:
         """Expectation of the hidden patches, and their conditional covariance summed over the steps (P, P)."""
         filled = x_PNS.clone()
         uncertainty = torch.zeros_like(covariance)
-        steps = x_PNS.shape[2]
-        for patch in range(x_PNS.shape[1]):
-            hidden, visible = (i.flatten() for i in (hidden_PN[:, patch].nonzero(), (~hidden_PN[:, patch]).nonzero()))
-            if not len(hidden):
-                continue
-            left = covariance.index_select(0, hidden)
-            conditional = left.index_select(1, hidden)
-            expected = torch.zeros(len(hidden), steps, dtype=x_PNS.dtype, device=x_PNS.device)
-            if len(visible):
-                cross = left.index_select(1, visible)
-                factor = torch.linalg.cholesky(covariance.index_select(0, visible).index_select(1, visible))
-                half = torch.linalg.solve_triangular(factor, cross.T, upper=False)  # (visible, hidden)
-                expected = half.T @ torch.linalg.solve_triangular(factor, x_PNS[visible, patch], upper=False)
-                conditional = conditional - half.T @ half
-            filled[hidden, patch] = expected
-            uncertainty[hidden[:, None], hidden] += steps * conditional
+        for patch, hidden, visible in _patterns(hidden_PN):
+            if len(hidden):
+                expected, conditional = _conditional(covariance, x_PNS[:, patch], hidden, visible)[:2]
+                filled[hidden, patch] = expected
+                uncertainty[hidden[:, None], hidden] += x_PNS.shape[2] * conditional
         return filled, uncertainty
+
+    @staticmethod
+    def _details(covariance: Tensor, x_PNS: Tensor, hidden_PN: Tensor) -> Expected:
+        filled, innovation = x_PNS.clone(), torch.zeros_like(x_PNS)
+        variance = torch.zeros(hidden_PN.shape, device=x_PNS.device)
+        for patch, hidden, visible in _patterns(hidden_PN):
+            x_PS = x_PNS[:, patch]
+            filled[hidden, patch], conditional, factor = _conditional(covariance, x_PS, hidden, visible)
+            variance[hidden, patch] = conditional.diagonal()
+            if len(visible):
+                precision = torch.cholesky_inverse(factor)
+                variance[visible, patch] = alone = 1 / precision.diagonal()
+                innovation[visible, patch] = precision @ x_PS[visible] * alone[:, None]
+        spread = (variance.clamp(min=0) / covariance.diagonal()[:, None]).sqrt()
+        return Expected(filled, innovation, spread)
+
+
+def _patterns(hidden_PN: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each patch with its hidden and its visible parcels."""
+    for patch, hidden_P in enumerate(hidden_PN.T):
+        yield patch, hidden_P.nonzero().flatten(), (~hidden_P).nonzero().flatten()
+
+
+def _conditional(covariance: Tensor, x_PS: Tensor, hidden: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Expectation (hidden, S) and covariance (hidden, hidden) of hidden parcels; Cholesky factor of visible ones."""
+    left = covariance.index_select(0, hidden)
+    within = covariance.index_select(0, visible).index_select(1, visible)
+    factor = torch.linalg.cholesky(within)
+    half = torch.linalg.solve_triangular(factor, left.index_select(1, visible).T, upper=False)  # (visible, hidden)
+    expected = half.T @ torch.linalg.solve_triangular(factor, x_PS[visible], upper=False)
+    return expected, left.index_select(1, hidden) - half.T @ half, factor
 
 
 def population_covariance(series: Iterable[np.ndarray], ridge: float) -> np.ndarray:

@@ -87,8 +87,8 @@ def untrained(model: TrainedModel) -> ModelPredictor:
     """
     import torch
 
-    from brainlm_model.loop import FIRST_WEIGHTS
     from brainlm_model.model import BrainLM
+    from brainlm_model.training.loop import FIRST_WEIGHTS
 
     torch.manual_seed(int(generator(model.training["Seed"], FIRST_WEIGHTS).initial_seed()))
     if not isinstance(model.network, BrainLM):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_data import InputError
+from brainlm_model.model import sinusoid
 from brainlm_model.official.config import BrainLMConfig
 from brainlm_model.official.parts import (
     Output,
@@ -32,13 +33,6 @@ from brainlm_model.official.parts import (
 
 POSITIONS = 5000  # rows of the sinusoid that the official files carry
 EMBEDDING_DROPOUT = 0.1  # of the tokens after the sinusoid, in training; not in any config
-
-
-def sinusoid(length: int, width: int) -> Tensor:
-    """Fixed embedding (length, width) of a place: sine and cosine in turn (Vaswani et al., 2017)."""
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
-    angle = torch.arange(length)[:, None] * rate
-    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
 
 
 def pseudo_inverse(matrix: Tensor) -> Tensor:

@@ -211,3 +211,21 @@ def preset(name: str, **sizes: Any) -> Config:
     if name not in PRESETS:
         raise ConfigError(f"no official preset {name!r}", f"one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], **sizes)
+
+
+def sized(name: str, parcels: int, window: int, patch: int) -> Config:
+    """A published size for an atlas and a window; a ViTMAE's image is the smallest square of patches that holds them.
+
+    Raises
+    ------
+    ConfigError: a window that is no multiple of the patch.
+    """
+    published = PRESETS[name]
+    if isinstance(published, ViTMAEConfig):
+        side = -(-max(parcels, window) // published.patch_size) * published.patch_size
+        return replace(published, num_brain_voxels=parcels, num_timepoints_per_voxel=window, image_size=side)
+    if window % patch:
+        raise ConfigError(
+            f"train: window {window} is not a multiple of patch {patch}", "for example window 200, patch 20"
+        )
+    return replace(published, num_brain_voxels=parcels, num_timepoints_per_voxel=window, timepoint_patching_size=patch)

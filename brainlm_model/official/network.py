@@ -12,6 +12,7 @@ from brainlm_data import InputError
 from brainlm_model.official.brainlm import OfficialBrainLM
 from brainlm_model.official.config import as_model_config
 from brainlm_model.official.files import Network, build
+from brainlm_model.official.vitmae import OfficialViTMAE
 
 VITMAE_DIVISOR = 5.6430855  # the official image models divide robust-scaled values by it
 
@@ -41,15 +42,39 @@ class OfficialNetwork(nn.Module):
         """The same architecture with random weights."""
         return OfficialNetwork(build(self.network.config), self.coordinates.cpu())
 
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Rows and columns of a mask: parcels and time patches; of a ViTMAE its squares of parcels x steps."""
+        if isinstance(self.network, OfficialBrainLM):
+            return self.config.parcels, self.config.patches
+        side = self.network.config.side // self.network.config.patch_size
+        return side, side
+
+    def steps(self, mask: Tensor) -> Tensor:
+        """The steps (B, P, T) that a mask hides."""
+        if isinstance(self.network, OfficialBrainLM):
+            return mask.repeat_interleave(self.config.patch, dim=2)
+        patch = self.network.config.patch_size
+        image = mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+        window = mask.new_zeros(len(mask), self.config.parcels, self.config.window)
+        return self._unsorted(self.network.crop(image.float(), window) > 0)
+
     def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
         """Reconstruction (B, P, T): predictions where a token is masked or unknown (NaN), the input elsewhere.
 
+        The squares of a ViTMAE hold several parcels, so that what is unknown is zero there and not hidden.
+
         Raises
         ------
-        InputError: a ViTMAE, whose patches are squares of parcels and steps.
+        InputError: a mask that is not of `mask_shape`.
         """
+        if mask_BPN.shape[1:] != self.mask_shape:
+            raise InputError(
+                f"a mask of {tuple(mask_BPN.shape[1:])}, the network's is of {self.mask_shape}",
+                "a ViTMAE masks squares of parcels x steps, not tokens of a parcel: embed with it",
+            )
         if not isinstance(self.network, OfficialBrainLM):
-            raise InputError("a ViTMAE masks squares of parcels x steps, not tokens of a parcel", "embed with it")
+            return self._reconstruct_image(self.network, x_BPT, mask_BPN)
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
         x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
@@ -73,11 +98,27 @@ class OfficialNetwork(nn.Module):
                 for x, hidden in zip(x_BPNS, hidden_BPN, strict=True)
             ]
             return torch.cat(each)
-        rows = self.coordinates[:, 1].argsort(stable=True)
-        image = self.network.pad(x_BPT.nan_to_num()[:, rows] / VITMAE_DIVISOR)
+        image = self._image(self.network, x_BPT)
         tokens = (self.network.config.side // self.network.config.patch_size) ** 2
         noise_BL = torch.arange(tokens, device=image.device).expand(len(image), -1)  # positions are in the tokens
         return self.network.forward_encoder(image, noise_BL, tokens)[0][:, 0]
+
+    def _image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Tensor:
+        """Padded image of windows whose parcels are sorted by Y."""
+        rows = self.coordinates[:, 1].argsort(stable=True)
+        return network.pad(x_BPT.nan_to_num()[:, rows] / VITMAE_DIVISOR)
+
+    def _unsorted(self, x_BPT: Tensor) -> Tensor:
+        """Parcels in the order of the atlas again."""
+        return x_BPT[:, self.coordinates[:, 1].argsort(stable=True).argsort()]
+
+    def _reconstruct_image(self, network: OfficialViTMAE, x_BPT: Tensor, mask_BGG: Tensor) -> Tensor:
+        hidden_BL = mask_BGG.flatten(1)
+        keep = int((~hidden_BL[0]).sum())  # the same in every window: a mask is drawn without replacement
+        order_BL = torch.arange(hidden_BL.shape[1], device=x_BPT.device) / hidden_BL.shape[1] + hidden_BL
+        latent, _, ids_restore = network.forward_encoder(self._image(network, x_BPT), order_BL, keep)
+        found = network.crop(network.unpatchify(network.decoder(latent, ids_restore)), x_BPT)
+        return torch.where(self.steps(mask_BGG), self._unsorted(found) * VITMAE_DIVISOR, x_BPT.nan_to_num())
 
     def _encode(self, network: OfficialBrainLM, x: Tensor, hidden_BPN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Latent and ids_restore of windows with `keep` visible tokens each."""

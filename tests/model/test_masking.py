@@ -65,5 +65,5 @@ def test_the_ratio_is_drawn_or_rises():
     drawn = Config(mask_ratio=[0.2, 0.5, 0.9], steps=11)
     assert [drawn.ratio_at(3, draw) for draw in (0.0, 0.4, 0.99)] == [0.2, 0.5, 0.9]
     ramp = Config(mask_ratio=[0.2, 0.5, 0.9], mask_schedule="ramp", steps=11)
-    assert [ramp.ratio_at(step, 0.7) for step in (0, 5, 10)] == pytest.approx([0.2, 0.5, 0.9])
-    assert Config(mask_ratio=0.75, mask_schedule="ramp").ratio_at(7, 0.1) == 0.75
+    assert [ramp.ratio_at(progress, 0.7) for progress in (0, 0.5, 1)] == pytest.approx([0.2, 0.5, 0.9])
+    assert Config(mask_ratio=0.75, mask_schedule="ramp").ratio_at(0.7, 0.1) == 0.75

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from brainlm_model.masking import generator, random_mask
@@ -21,7 +22,7 @@ def test_without_adaptation_it_is_the_textbook_conditional_mean():
     x = torch.from_numpy(np.random.default_rng(1).multivariate_normal(np.zeros(12), sigma, 20).T.astype(np.float32))
     hidden = torch.zeros(12, 1, dtype=torch.bool)
     hidden[[2, 5, 11]] = True
-    found = prior_of(sigma, np.inf)(x[None, :, None], hidden[None])[0, :, 0].numpy()
+    found = prior_of(sigma, np.inf)(x[None, :, None], hidden[None]).filled[0, :, 0].numpy()
     h, v = hidden[:, 0].numpy(), ~hidden[:, 0].numpy()
     expected = sigma[np.ix_(h, v)] @ np.linalg.solve(sigma[np.ix_(v, v)], x.numpy()[v])
     np.testing.assert_allclose(found[h], expected, atol=1e-4)
@@ -32,10 +33,10 @@ def test_hidden_values_are_not_looked_at():
     x = torch.randn(2, 12, 5, 20, generator=generator(0))
     hidden = random_mask(2, 12, 5, 0.5, generator(1))
     prior = prior_of(covariance(), 50)
-    assert torch.equal(
-        prior(x, hidden),
-        prior(torch.where(hidden[..., None], 1e6, x), hidden).where(hidden[..., None], prior(x, hidden)),
-    )
+    changed = prior(torch.where(hidden[..., None], x + 1e6, x), hidden)
+    for name, found in prior(x, hidden)._asdict().items():
+        known = found if name != "filled" else torch.where(hidden[..., None], found, x)
+        torch.testing.assert_close(getattr(changed, name), known, msg=name)
 
 
 def test_adaptation_predicts_a_person_with_another_covariance_better():
@@ -44,7 +45,7 @@ def test_adaptation_predicts_a_person_with_another_covariance_better():
     x_BPNS = torch.from_numpy(x).view(1, 12, 10, 20)
     hidden = random_mask(1, 12, 10, 0.3, generator(3))
     error = {
-        strength: float((prior_of(population, strength)(x_BPNS, hidden) - x_BPNS)[hidden].square().mean())
+        strength: float((prior_of(population, strength)(x_BPNS, hidden).filled - x_BPNS)[hidden].square().mean())
         for strength in (np.inf, 20.0)
     }
     assert error[20.0] < 0.6 * error[np.inf]
@@ -54,8 +55,24 @@ def test_all_hidden_is_zero_and_nothing_hidden_is_the_input():
     x = torch.randn(1, 12, 5, 20, generator=generator(0))
     prior = prior_of(covariance(), 50)
     everything = torch.ones(1, 12, 5, dtype=torch.bool)
-    assert not prior(x, everything).any()
-    assert torch.equal(prior(x, ~everything), x)
+    nothing = prior(x, everything)
+    assert not nothing.filled.any() and not nothing.innovation.any()
+    torch.testing.assert_close(nothing.spread, torch.ones(1, 12, 5))
+    assert torch.equal(prior(x, ~everything).filled, x)
+
+
+def test_innovation_is_what_the_other_visible_parcels_do_not_predict():
+    sigma = covariance()
+    x = torch.from_numpy(np.random.default_rng(1).multivariate_normal(np.zeros(12), sigma, 20).T.astype(np.float32))
+    hidden = torch.zeros(12, 1, dtype=torch.bool)
+    hidden[[2, 5]] = True
+    found = prior_of(sigma, np.inf)(x[None, :, None], hidden[None])
+    others = [p for p in range(12) if p not in (2, 5, 7)]
+    weights = np.linalg.solve(sigma[np.ix_(others, others)], sigma[others, 7])
+    np.testing.assert_allclose(found.innovation[0, 7, 0], x[7] - weights @ x.numpy()[others], atol=1e-4)
+    left = (sigma[7, 7] - sigma[7, others] @ weights) / sigma[7, 7]
+    assert float(found.spread[0, 7, 0]) ** 2 == pytest.approx(left, rel=1e-3)
+    assert not found.innovation[0, [2, 5]].any() and float(found.spread[0, 2, 0]) > 0
 
 
 def test_population_covariance_counts_known_values_only_and_is_invertible():

@@ -1,0 +1,278 @@
+"""The training loop: it can be killed at any moment and goes on where it was.
+
+Whatever is random (order, windows, masks, first weights) follows from the seed and the step alone, so the state of a
+run is its weights, its optimiser and its log. Several processes share the windows of a step: the gradient is that of
+one process that has them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from brainlm_data import BrainLMError
+from brainlm_model.masking import generator, make_mask
+from brainlm_model.model import BrainLM, squared_error
+from brainlm_model.networks import build_network
+from brainlm_model.prior import population_covariance
+from brainlm_model.training import state
+from brainlm_model.training.interrupt import Interrupt
+from brainlm_model.training.journal import Journal, Row
+from brainlm_model.training.optim import learning_rate, make_optimizer
+from brainlm_model.training.world import World
+
+if TYPE_CHECKING:
+    from brainlm_model.data import WindowDataset
+    from brainlm_model.mixture import Mixture
+    from brainlm_model.training.recipe import Config
+
+SAVE_SECONDS = 30  # between step checkpoints
+VALIDATION_WINDOWS = 32
+FIRST_WEIGHTS, ORDER, MASKS, VALIDATION, DROPOUT = range(5)  # streams of random numbers
+
+
+class Trainer:
+    """The loop and its state.
+
+    Parameters
+    ----------
+    config: the section `train`.
+    train, validation: windows, NaN where nothing is known; validation may be absent.
+    version: of the stage; a step checkpoint of another one is not used.
+    world: the processes that train together.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        train: WindowDataset | Mixture,
+        validation: WindowDataset | None = None,
+        version: int = 0,
+        world: World | None = None,
+    ) -> None:
+        self.config, self.train, self.validation, self.version = config, train, validation, version
+        self.world = world or World()
+        self.device = self.world.device(config.device)
+        self.settle_every = 1 if self.device.type == "cpu" else 10
+        self.batch = min(config.batch_size, len(train))
+        self.per_epoch = math.ceil(len(train) / self.batch)
+        self.steps = config.steps_of(len(train))
+        torch.manual_seed(int(self._random(FIRST_WEIGHTS).initial_seed()))
+        self.network = build_network(config.architecture(train.parcels), train.coordinates).to(self.device)
+        if isinstance(self.network, BrainLM) and self.network.prior is not None:
+            moments = population_covariance((train.series(i) for i in range(len(train))), config.ridge)
+            self.network.prior.covariance.copy_(torch.from_numpy(moments))
+        self.optimizer = make_optimizer(self.network, config)
+        self.best: state.Weights = {}
+        self._order: tuple[int, list[int]] = (-1, [])
+        self.model: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
+        if self.world.size > 1:
+            self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
+
+    def fit(self, workdir: Path | None) -> list[Row]:
+        """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.
+
+        Afterwards the network has the weights that `config.select` asks for; the step checkpoint has the last ones too.
+
+        Raises
+        ------
+        BrainLMError: stopped by SIGTERM or SIGUSR1, after writing a step checkpoint; or the loss is not finite.
+        """
+        with Interrupt() as asked:
+            log = self._fit(workdir, asked)
+        if self.best and self.config.select == "best":
+            self.network.load_state_dict(self.best)
+        return log
+
+    def _fit(self, workdir: Path | None, asked: Interrupt) -> list[Row]:
+        log = self._resume(workdir) if workdir else []
+        journal = Journal(workdir if self.world.rank == 0 else None, self.steps, log, self.config.tensorboard)
+        saved = time.monotonic()
+        while not (log and log[-1]["loss"] == ""):  # the last row has no step of its own
+            step, begun = len(log), time.monotonic()
+            last = step == self.steps
+            score = self._score(log) if last or step % self.config.eval_every == 0 else None
+            if not last and step % self.config.eval_every == 0:
+                last = self.world.any(self._stale(log, score), self.device)
+            done = {"loss": "", "lr": ""} if last else self._step(step)
+            seconds: Any = "" if last else round(time.monotonic() - begun, 3)
+            row: Row = {"step": step, "epoch": step // self.per_epoch, **done, "seconds": seconds,
+                        "validation_r2": "" if score is None else round(score, 5)}  # fmt: skip
+            log.append(row)
+            settles = last or (step + 1) % self.settle_every == 0
+            stop = settles and self.world.any(asked.by, self.device)
+            due = stop or last or time.monotonic() - saved > SAVE_SECONDS
+            if settles or due:
+                self._settle(log, workdir)
+                journal.settle()
+            if workdir and due:
+                self._save(workdir, log)
+                saved = time.monotonic()
+            if stop and not last:
+                kept = "its checkpoint is written" if workdir else "nothing is kept, there is no work folder"
+                raise BrainLMError(
+                    f"stopped by {asked.by or 'a signal'} after {step + 1} of {self.steps} steps; {kept}",
+                    "run the same command again: it goes on from there",
+                )
+            if self.world.rank == 0:
+                journal.tell(row, self.batch)
+        return log
+
+    def _score(self, log: list[Row]) -> float | None:
+        """Validation R2 of the weights as they are; they are kept where it is the highest so far."""
+        if self.world.rank > 0:
+            return None
+        score = self.validate()
+        earlier = [row["validation_r2"] for row in log if row["validation_r2"] != ""]
+        if score is not None and (not earlier or score > max(earlier)):
+            self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
+        return score
+
+    def _stale(self, log: list[Row], score: float | None) -> bool:
+        """Whether `patience` validations, this one included, brought nothing better."""
+        if self.config.patience is None or score is None:
+            return False
+        scores = [*(row["validation_r2"] for row in log if row["validation_r2"] != ""), round(score, 5)]
+        return len(scores) - 1 - scores.index(max(scores)) >= self.config.patience
+
+    def _step(self, step: int) -> dict[str, Any]:
+        """One optimiser step."""
+        self.network.train()
+        rate = learning_rate(step, self.steps, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(int(self._random(DROPOUT, step, self.world.rank).initial_seed()))
+        x_BPT, mask = (part.to(self.device) for part in self._share(step))
+        scored_BPT = self.network.steps(mask) & ~x_BPT.isnan()
+        total = self.world.sum(scored_BPT.sum().float()).clamp(min=1)
+        precision = self.config.precision
+        half = precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda")
+        size = self.config.micro_batch or len(x_BPT)
+        parts = list(zip(x_BPT.split(size), mask.split(size), scored_BPT.split(size), strict=True))
+        self.optimizer.zero_grad(set_to_none=True)
+        error = torch.zeros((), device=self.device)
+        for number, (x, hidden, scored) in enumerate(parts):
+            with self._synced(number == len(parts) - 1):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    found = self.model(x, hidden)
+                loss = squared_error(found, x, scored) / total
+                (loss * self.world.size).backward()  # the processes' gradients are averaged, and have to be added
+            error += loss.detach()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        return {"loss": self.world.sum(error), "lr": round(rate, 8)}
+
+    def _synced(self, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients travel between processes with the last part of a batch only."""
+        if last or not isinstance(self.model, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self.model.no_sync()
+
+    def _settle(self, log: list[Row], workdir: Path | None) -> None:
+        """Losses of the last rows as numbers. Not after every step on a GPU, which would wait for each."""
+        for row in log[-self.settle_every - 1 :]:
+            if isinstance(row["loss"], Tensor):
+                value = float(row["loss"])
+                if not math.isfinite(value):
+                    raise self._not_finite(row["step"], value, workdir)
+                row["loss"] = round(value, 6)
+
+    def _not_finite(self, step: int, loss: float, workdir: Path | None) -> BrainLMError:
+        """The error for a loss that is no number; the step's batch is written into the work folder."""
+        kept = ""
+        if workdir:
+            workdir.mkdir(parents=True, exist_ok=True)
+            x_BPT, mask = self._batch(step)
+            save_file({"x": x_BPT.contiguous(), "mask": mask}, workdir / "not_finite.safetensors")
+            kept = f"; its batch is in {workdir / 'not_finite.safetensors'}"
+        names = ", ".join(self.train.ids[i] for i in self._chosen(step))
+        return BrainLMError(
+            f"the loss is {loss} at step {step} ({names}){kept}",
+            "lower train.lr, or look at these recordings; the last step checkpoint is from before",
+        )
+
+    def _share(self, step: int) -> tuple[Tensor, Tensor]:
+        """This process's windows and masks of a step. With more processes than windows some have a window of NaN."""
+        chosen = self._chosen(step)
+        mine = self.world.share(chosen)
+        if not mine:
+            x_BPT, mask = self._batch(step, [0])
+            return x_BPT * torch.nan, mask
+        return self._batch(step, mine)
+
+    def _batch(self, step: int, places: list[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Windows and masks of a step, or of these places of its batch."""
+        chosen = self._chosen(step)
+        random = self._random(MASKS, step)
+        ratio = self.config.ratio_at(step / max(self.steps - 1, 1), float(torch.rand((), generator=random)))
+        shape = self.network.mask_shape
+        mask = make_mask(self.config.masking, len(chosen), *shape, ratio, random, self.train.coordinates)
+        if places is not None:
+            chosen, mask = [chosen[place] for place in places], mask[places]
+        self.train.set_epoch(step // self.per_epoch)
+        return self.train.windows(chosen), mask
+
+    def _chosen(self, step: int) -> list[int]:
+        """The recordings of a step, in an order of its epoch."""
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, self.train.order(self._random(ORDER, epoch))
+        return self._order[1][place * self.batch : (place + 1) * self.batch]
+
+    def validate(self) -> float | None:
+        """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any."""
+        if self.validation is None:
+            return None
+        self.network.eval()
+        error = total = 0.0
+        for x_BPT, mask in self._held_out(self.validation):
+            with torch.inference_mode():
+                found = self.network(x_BPT.to(self.device), mask.to(self.device)).cpu()
+            scored = self.network.steps(mask.to(self.device)).cpu() & ~x_BPT.isnan()
+            error += float((found[scored] - x_BPT[scored]).double().square().sum())
+            total += float(x_BPT[scored].double().square().sum())  # scaled series have mean 0
+        return 1 - error / total if total else None
+
+    def _held_out(self, data: WindowDataset) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in range(min(len(data), VALIDATION_WINDOWS)):
+            x_BPT = data[index][None]
+            for number, ratio in enumerate(self.config.ratios):
+                random = self._random(VALIDATION, index, number)
+                shape = self.network.mask_shape
+                yield x_BPT, make_mask(self.config.masking, 1, *shape, ratio, random, data.coordinates)
+
+    def _random(self, *stream: int) -> torch.Generator:
+        return generator(self.config.seed, *stream)
+
+    def _key(self) -> str:
+        """Digest of what a run depends on; a checkpoint of another run is not used."""
+        content = {
+            "version": self.version,
+            "config": self.config.model_dump(mode="json", exclude={"tensorboard", "processes"}),
+            "data": [[split.key, split.ids] for split in (self.train, self.validation) if split is not None],
+            "device": self.device.type,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _save(self, workdir: Path, log: list[Row]) -> None:
+        if self.world.rank == 0:
+            state.save(workdir, self._key(), self.network, self.optimizer, self.best, log)
+
+    def _resume(self, workdir: Path) -> list[Row]:
+        """Load the step checkpoint of this run; the rows of its log, none where there is no such checkpoint."""
+        self.best, log = state.load(workdir, self._key(), self.network, self.optimizer)
+        if log and self.world.rank == 0:
+            print(f"train: goes on from step {len(log)}", file=sys.stderr, flush=True)
+        return log

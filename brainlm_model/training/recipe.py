@@ -1,0 +1,145 @@
+"""Section `train` of config.yaml: architecture, masking, recipe."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from brainlm_data import StageConfig
+from brainlm_model.config import Attention, Decoder, ModelConfig, Prior, Spatial, Temporal, build
+from brainlm_model.masking import Masking
+from brainlm_model.official.config import PRESETS as OFFICIAL
+from brainlm_model.official.config import Config as OfficialConfig
+from brainlm_model.official.config import sized
+
+ARCHITECTURE = (
+    "width", "heads", "hidden", "depth", "decoder_depth", "attention", "decoder", "prior", "strength", "spatial",
+    "temporal",
+)  # fmt: skip
+
+
+class FurtherStore(StageConfig):
+    """Another store to train on. It is scaled with its own scaler.npz."""
+
+    path: Path = Field(description="store.zarr with recordings.parquet and scaler.npz beside it")
+    weight: float = Field(1.0, gt=0, description="windows of it for each window of the run's own store")
+
+
+class Config(StageConfig):
+    """Section `train` of config.yaml."""
+
+    name: str = Field("tiny", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the model below models/")
+    model: Literal["tiny", "small", "paper", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"] = Field(
+        "tiny", description="architecture by name (docs/model.md); the next keys change it"
+    )
+    width: int | None = Field(None, ge=8, description="width of a token; null: the model's own, as below")
+    heads: int | None = Field(None, ge=1, description="attention heads")
+    hidden: int | None = Field(None, ge=8, description="width of the feed-forward layers")
+    depth: int | None = Field(None, ge=1, description="encoder blocks")
+    decoder_depth: int | None = Field(None, ge=1, description="decoder blocks")
+    attention: Attention | None = Field(None, description="full: over all tokens; axial: over parcels, then over time")
+    decoder: Decoder | None = Field(None, description="full: over all tokens; cross: from masked to visible ones")
+    spatial: Spatial | None = Field(
+        None, description="of a parcel: a learned embedding, one of its coordinates, or both"
+    )
+    temporal: Temporal | None = Field(None, description="of a place in time: a learned embedding, or a sinusoid")
+    prior: Prior | None = Field(
+        None, description="gaussian: learn what a conditional Gaussian leaves; zero: learn everything"
+    )
+    strength: float | None = Field(
+        None, gt=0, description="gaussian: steps that the population counts against a window's own"
+    )
+    ridge: float = Field(
+        0.05, gt=0, description="gaussian: share of the mean variance added to the covariance's diagonal"
+    )
+    window: int = Field(200, ge=2, description="steps of a window")
+    patch: int = Field(20, ge=1, description="steps of a token; a ViTMAE has its own squares")
+    mask_ratio: float | list[float] = Field(
+        [0.2, 0.5, 0.75, 0.9], description="share of masked tokens; a list: one a step"
+    )
+    mask_schedule: Literal["draw", "ramp"] = Field(
+        "draw", description="of the list: draw: one a step at random; ramp: from its first to its last over training"
+    )
+    masking: Masking = Field(
+        "random",
+        description="random: any tokens; future: the last patches; parcel: whole parcels; tube: neighbouring parcels;"
+        " mixed: random or future",
+    )
+    stores: list[FurtherStore] = Field([], description="further stores of the same atlas: path, weight")
+    short: Literal["skip", "pad"] = Field("skip", description="recordings shorter than a window: left out, or padded")
+    max_invalid: float = Field(
+        0.2, ge=0, le=1, description="share of interpolated (censored) steps that a window may have"
+    )
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: no weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="of the optimiser's moving averages")
+    batch_size: int = Field(8, ge=1, description="windows a step, over all processes")
+    micro_batch: int | None = Field(
+        None, ge=1, description="windows at once; gradients are added up to batch_size; null: all"
+    )
+    steps: int = Field(1000, ge=1, description="optimiser steps; an epoch is one window of each recording")
+    epochs: int | None = Field(None, ge=1, description="instead of steps")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
+    cycles: int = Field(1, ge=1, description="cosine: how often it starts again")
+    weight_decay: float = Field(0.05, ge=0, description="of matrices; not of biases, norms and embeddings")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps before the highest learning rate")
+    clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
+    eval_every: int = Field(25, ge=1, description="steps between validations")
+    patience: int | None = Field(None, ge=1, description="stop after so many validations without a better R2")
+    select: Literal["best", "last"] = Field("best", description="which weights are kept, by validation R2")
+    seed: int = Field(0, ge=0, description="of weights, windows and masks")
+    threads: int = Field(2, ge=1, description="CPU threads of a process; the same number gives the same bytes")
+    processes: int = Field(1, ge=1, description="on this machine, one a GPU where there are GPUs")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of matrix products; auto: bfloat16 on a GPU"
+    )
+    compile: bool = Field(False, description="torch.compile the network; needs a C++ compiler on a CPU")
+    tensorboard: bool = Field(False, description="log for TensorBoard, too (pip install tensorboard)")
+
+    @field_validator("mask_ratio")
+    @classmethod
+    def _between(cls, value: float | list[float]) -> float | list[float]:
+        ratios = value if isinstance(value, list) else [value]
+        if not ratios or not all(0 < ratio < 1 for ratio in ratios):
+            raise ValueError("mask ratios lie between 0 and 1")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        self.architecture(parcels=1)
+        if self.masks_squares() and self.masking != "random":
+            raise ValueError(f"{self.model} masks squares of parcels x steps: masking: random")
+        return self
+
+    @property
+    def ratios(self) -> list[float]:
+        """The mask ratios as a list."""
+        return self.mask_ratio if isinstance(self.mask_ratio, list) else [self.mask_ratio]
+
+    def ratio_at(self, progress: float, draw: float) -> float:
+        """Mask ratio of a step; `progress` from 0 (first step) to 1 (last), `draw` uniform in [0, 1)."""
+        if self.mask_schedule == "draw":
+            return self.ratios[int(draw * len(self.ratios))]
+        return float(np.interp(progress, np.linspace(0, 1, len(self.ratios)), self.ratios))
+
+    def steps_of(self, recordings: int) -> int:
+        """Optimiser steps in all: `steps`, or those of `epochs` over so many recordings."""
+        return self.steps if self.epochs is None else self.epochs * math.ceil(recordings / self.batch_size)
+
+    def masks_squares(self) -> bool:
+        """Whether the model masks squares of parcels x steps, and not tokens of a parcel."""
+        return self.model.startswith("vitmae")
+
+    def architecture(self, parcels: int) -> ModelConfig | OfficialConfig:
+        """The model for an atlas. Raises ConfigError for sizes that do not fit together."""
+        given = {key: value for key in ARCHITECTURE if (value := getattr(self, key)) is not None}
+        if self.model in OFFICIAL:
+            if given:
+                raise ValueError(f"{self.model} is what was published; {', '.join(given)}: null, or another model")
+            return sized(self.model, parcels, self.window, self.patch)
+        return build(self.model, parcels, window=self.window, patch=self.patch, **given)

@@ -1,0 +1,97 @@
+"""One process of several that train together.
+
+    torchrun --nproc-per-node 8 -m brainlm_model.training.worker results/work/train/<name>/job.json
+
+`train.processes` starts it on one machine; on several, start it on each (docs/hpc.md), then run the stage: it finds the
+finished step checkpoint and writes the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from brainlm_data import BrainLMError
+from brainlm_model.training.interrupt import Interrupt
+from brainlm_model.training.loop import Trainer
+from brainlm_model.training.recipe import Config
+from brainlm_model.training.world import World
+
+STOPPED = 3  # exit status of a worker that says itself why it stopped
+
+
+def make_trainer(store: Path, config: Config, version: int, world: World | None = None) -> Trainer:
+    """The trainer of a store, and of the further ones that the recipe names."""
+    import numpy as np
+
+    from brainlm_data import open_store
+    from brainlm_model.data import WindowDataset
+    from brainlm_model.mixture import Mixture
+
+    def windows(path: Path, split: str) -> WindowDataset:
+        opened = open_store(path)
+        return WindowDataset(
+            opened, split, config.window, config.seed, config.short, config.max_invalid, fill=float(np.nan)
+        )
+
+    parts = [windows(path, "train") for path in (store, *(more.path for more in config.stores))]
+    train = Mixture(parts, [1.0, *(more.weight for more in config.stores)]) if config.stores else parts[0]
+    splits = open_store(store).recordings["split"]
+    validation = windows(store, "validation") if bool((splits == "validation").any()) else None
+    return Trainer(config, train, validation, version, world)
+
+
+def launch(store: Path, config: Config, version: int, workdir: Path | None) -> None:
+    """Train with `config.processes` processes on this machine, to the last step.
+
+    Raises
+    ------
+    BrainLMError: a process failed, or they were asked to stop (they write a step checkpoint first).
+    """
+    if workdir is None:
+        raise BrainLMError("train.processes: several processes need a work folder", "train.processes: 1")
+    workdir.mkdir(parents=True, exist_ok=True)
+    job = workdir / "job.json"
+    content = {"store": str(Path(store).resolve()), "version": version, "config": config.model_dump(mode="json")}
+    job.write_text(json.dumps(content, indent=2) + "\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes), "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(config.threads)}
+    with Interrupt() as asked:
+        process = subprocess.Popen([*command, "-m", "brainlm_model.training.worker", str(job)], env=environment)
+        while process.poll() is None:
+            if asked.by:
+                process.send_signal(signal.SIGTERM)  # torchrun passes it on, and waits
+                process.wait()
+                raise BrainLMError(f"stopped by {asked.by}; its checkpoint is written", "run the same command again")
+            time.sleep(0.2)
+    if process.returncode:
+        raise BrainLMError(f"one of {config.processes} training processes failed", "its error is above, or in the log")
+
+
+def main(argv: list[str]) -> int:
+    """A worker: `job.json`, which `launch` wrote, is its argument."""
+    import torch
+
+    job = Path(argv[0])
+    content = json.loads(job.read_text())
+    config = Config.model_validate(content["config"])
+    torch.set_num_threads(config.threads)
+    try:
+        world = World.join(config.device)
+        make_trainer(Path(content["store"]), config, content["version"], world).fit(job.parent)
+    except BrainLMError as error:
+        print(f"error: train: {error}", file=sys.stderr)
+        return STOPPED
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

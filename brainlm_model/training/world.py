@@ -1,0 +1,55 @@
+"""The processes that train together: one, or those that torchrun started, each with its share of every batch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from brainlm_data import ConfigError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of them. `rank` 0 writes and validates."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0  # rank on this machine: which GPU
+
+    @classmethod
+    def join(cls, device: str) -> World:
+        """Meet the other processes: gloo on CPUs, nccl on GPUs. Outside of torchrun: alone."""
+        if "RANK" not in os.environ:
+            return cls()
+        world = cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+        dist.init_process_group("nccl" if world.device(device).type == "cuda" else "gloo")
+        return world
+
+    def device(self, wanted: str) -> torch.device:
+        """Where this process computes. Raises ConfigError for a GPU that is not there."""
+        if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+            return torch.device("cpu")
+        if self.local >= torch.cuda.device_count():
+            raise ConfigError(
+                f"train: process {self.local} of this machine has no GPU ({torch.cuda.device_count()} there)",
+                "train.processes: at most the number of GPUs; or train.device: cpu",
+            )
+        return torch.device("cuda", self.local)
+
+    def share(self, batch: list[int]) -> list[int]:
+        """Places in a batch that are this process's."""
+        return list(range(self.rank, len(batch), self.size))
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def any(self, flag: object, device: torch.device) -> bool:
+        """Whether any process says so."""
+        return bool(flag) if self.size == 1 else bool(self.sum(torch.tensor(float(bool(flag)), device=device)) > 0)
