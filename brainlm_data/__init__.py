@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
+    from brainlm_data.splits import SPLITS
     from brainlm_data.store import open_store
 
 __all__ = [
-    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
+    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
     "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "SPLITS": ("splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),

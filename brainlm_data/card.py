@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,9 +86,13 @@ def describe_tables(table: pd.DataFrame, config: Mapping[str, Any]) -> str:
     """The tables beside the store: splits, scaler, what was left out and why. `table`: recordings.parquet."""
     done = table[table["status"] == "done"]
     lines = ["", "## Splits and scaler", ""]
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         part = done[done["split"] == split]
-        lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
+        if split != "external" or config["external"]:
+            lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
+    if config["external"]:
+        groups = "; ".join(f"{column} {', '.join(values)}" for column, values in config["external"].items())
+        lines.append(f"- External is a test on whole groups that are in no other split: {groups}.")
     lines += [
         f"- Splits are by subject (seed {config['seed']}): all recordings of a person are on one side.",
         "- scaler.npz: median and interquartile range of each parcel over the valid steps of training subjects only,"

@@ -41,7 +41,9 @@ class Config(StageConfig):
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    split: Literal["test", "validation"] = Field("test", description="whose recordings: subjects not trained on")
+    split: Literal["test", "validation", "external"] = Field(
+        "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
+    )
     windows_per_recording: int = Field(2, ge=1, description="windows of each recording, spread evenly over it")
     max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated (censored) steps in a window")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
