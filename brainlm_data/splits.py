@@ -14,7 +14,7 @@ from typing import Any
 from brainlm_data.errors import InputError
 
 SPLITS = ("train", "validation", "test", "external")
-SHOWN = 12  # columns or values that a message lists
+SHOWN = 30  # columns or values that a message lists
 
 
 def split_subjects(

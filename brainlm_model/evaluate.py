@@ -155,10 +155,10 @@ def label(name: str, facts: Facts) -> str:
 
 
 def band_text(bands: Sequence[Sequence[float | None]]) -> str:
-    """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"."""
+    """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"; a lower edge may be unknown."""
     if len(bands) > 3:
         return f"{len(bands)} different bands"
-    low = ["0" if low is None else f"{low:.3g}" for low, _ in bands]
+    low = ["unknown" if low is None else f"{low:.3g}" for low, _ in bands]
     high = ["no low-pass" if high is None else f"{high:.3g} Hz" for _, high in bands]
     return " or ".join(f"{a} to {b}" for a, b in zip(low, high, strict=True))
 

@@ -27,7 +27,7 @@ class Series:
     load: its values (time, parcel) and the names of the columns (empty: unknown). Raises Refused.
     tr_s: s; None where nothing says so. volumes: how many there should be, where a table says so.
     start_s: time of the first volume, s (BIDS StartTime). mean_fd_mm: NaN where it was not measured.
-    phenotypes: columns of the participants' table.
+    file: its name, for messages. phenotypes: columns of the participants' table.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Series:
     volumes: int | None = None
     start_s: float = np.nan
     mean_fd_mm: float = np.nan
+    file: str = ""
     phenotypes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,10 +65,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller adds: one TR for all (s), a table of the participants."""
+    """What the caller adds: one TR for all (s), a table of the participants, one of the parcels."""
 
     tr_s: float | None = None
     participants: Path | None = None
+    labels: Path | None = None
 
 
 KINDS = {

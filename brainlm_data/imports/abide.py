@@ -47,7 +47,9 @@ def read(path: Path, options: Options) -> Source:
         rows = data[int(offset[number]) : int(offset[number + 1])]
         row = people.find(name)
         load = partial(_load, rows, scale[number], bool(row), table.name)
-        series.append(Series(id=name, subject=name, load=load, task="rest", **described(row, options.tr_s)))
+        series.append(
+            Series(id=name, subject=name, load=load, task="rest", file=file.name, **described(row, options.tr_s))
+        )
     known = [
         "The TR of each person is the table's." if options.tr_s is None else "One TR was given for all.",
         f"Values were kept as {data.dtype} times one number a person: they are rounded to that step.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.imports import KINDS, Options
 
 EPILOG = "kinds:\n" + "\n".join(f"  {kind:<8}{text}" for kind, text in KINDS.items())
+SHOWN = 20  # refusals that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,12 +59,16 @@ def _import(arguments: argparse.Namespace) -> None:
     told = {key: value.name if isinstance(value, Path) else value for key, value in words.items() if key != "outdir"}
     name = arguments.name or arguments.path.resolve().name
     request = Request(arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told)
-    source = read(arguments.kind, arguments.path, Options(arguments.tr, arguments.participants))
+    source = read(arguments.kind, arguments.path, Options(arguments.tr, arguments.participants, arguments.atlas_labels))
     facts = write(source, request, arguments.outdir, config, arguments.force)
     counts = ", ".join(f"{count} {split}" for split, count in facts["Subjects"].items())
     print(f"{arguments.outdir}/store.zarr: {facts['Recordings']} recordings; subjects: {counts}")
+    for text in facts["Warnings"]:
+        print(f"warning: {text}", file=sys.stderr)
     if facts["Refused"]:
-        print(f"{facts['Refused']} refused: recordings.parquet and card.md say why")
+        print(f"{facts['Refused']} refused (all in recordings.parquet):")
+        for refused, reason in list(facts["Reasons"].items())[:SHOWN]:
+            print(f"  {refused}: {reason}")
 
 
 def _external(words: list[str]) -> dict[str, list[str]]:

@@ -22,28 +22,32 @@ YEO7 = (
 )  # by number (Yeo et al., 2011)  # fmt: skip
 
 
-def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: Path | None) -> pd.DataFrame:
+def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a parcel: index, name, hemisphere, network, x, y, z (mm; NaN where unknown), n_voxels where it is known.
 
     Parameters
     ----------
     count: of the series' columns. columns: their names, or empty.
-    labels: a TSV with one row a column of the series, in their order: index (or roi, parcel, label) and any of name,
-        hemisphere, network (or yeo7, by number), x, y, z, n_voxels.
+    labels: of `read_labels`; rows are matched by number where the columns are numbers, else they are in order.
 
     Raises
     ------
-    InputError: the table cannot be read, or has another number of rows.
+    InputError: a column has no row, or the other way round.
     """
     import pandas as pd
 
-    given = _read(labels) if labels is not None else pd.DataFrame(index=range(count))
+    given = pd.DataFrame(index=range(count)) if labels is None else labels
+    if "index" in given and numbered(columns):
+        numbers = [int(name) for name in columns]
+        if absent := sorted(set(numbers) - set(given["index"])):
+            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row a parcel")
+        given = given.set_index("index", drop=False).loc[numbers].reset_index(drop=True)
     if len(given) != count:
         raise InputError(
-            f"{labels}: {len(given)} rows, the series have {count} columns", "one row a column, in their order"
+            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row a column, in their order"
         )
-    numbers = [int(name) if name.isdigit() else place for place, name in enumerate(columns, 1)]
-    index = given["index"] if "index" in given else pd.Series(numbers or range(1, count + 1))
+    plain_index = [int(name) for name in columns] if numbered(columns) else range(1, count + 1)
+    index = given["index"] if "index" in given else pd.Series(plain_index)
     table = pd.DataFrame({"index": index.astype(int)})
     prefix = atlas or "parcel"
     own = columns or [""] * count
@@ -61,11 +65,20 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: Path | No
     if "n_voxels" in given:
         table["n_voxels"] = given["n_voxels"]
     if (again := table["name"][table["name"].duplicated()]).size:
-        raise InputError(f"{labels or 'series'}: two columns are called {again.iloc[0]}", "make the names unique")
+        raise InputError(f"the parcels: two are called {again.iloc[0]}", "make the names unique")
     return table
 
 
-def _read(path: Path) -> pd.DataFrame:
+def numbered(columns: Sequence[str]) -> bool:
+    """True where columns are called by the parcels' numbers."""
+    return bool(columns) and all(name.isdigit() for name in columns)
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """What a TSV says of the parcels: index (or roi, parcel, label) and any of name, hemisphere, network, x, y, z.
+
+    Raises InputError where it cannot be read or has none of these, or an index twice.
+    """
     import pandas as pd
 
     try:
@@ -78,6 +91,8 @@ def _read(path: Path) -> pd.DataFrame:
             out["index"] = out["index"].astype(int)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}", "give a TSV, one row a parcel: index, name, network, x, y, z") from error
+    if "index" in out and out["index"].duplicated().any():
+        raise InputError(f"{path}: more than one row of an index", "one row a parcel")
     if out.empty:
         raise InputError(f"{path}: none of its columns is known", f"name them {', '.join(ALIASES)}")
     return out

@@ -44,10 +44,11 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     if path is None:
         return Participants({})
     try:
-        with path.open() as stream:
-            names = stream.readline().rstrip("\r\n").split(_separator(path))
+        separator = "," if path.suffix.lower() == ".csv" else "\t"
+        names = [str(name) for name in pd.read_csv(path, sep=separator, nrows=0)]
         labels = {name: str for name in names if name.lower() in KEYS}
-        table = pd.read_csv(path, sep=_separator(path), na_values=list(missing), dtype=labels)
+        table = pd.read_csv(path, sep=separator, na_values=list(missing), dtype=labels)
+        table = table[[name for name in names if not name.startswith("Unnamed: ")]]  # the row numbers of pandas
     except (OSError, ValueError) as error:  # ParserError and UnicodeDecodeError are ValueErrors
         raise InputError(f"{path}: not a table ({error})", "give a .tsv or a .csv in UTF-8") from error
     by_lower = {str(name).lower(): str(name) for name in table}
@@ -65,10 +66,6 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
             plain = {str(k): None if v != v else v for k, v in row.items()}
             found.setdefault(str(row[key]).removeprefix("sub-"), plain)
     return Participants(found)
-
-
-def _separator(path: Path) -> str:
-    return "," if path.suffix.lower() == ".csv" else "\t"
 
 
 def take(row: dict[str, Any], names: Sequence[str]) -> Any:

@@ -17,20 +17,27 @@ TR_S = (0.05, 30.0)  # outside of this it is another unit, or not a TR
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """(steps, parcel) float32 at the common rate; the steps without data of their own; parcels that have none."""
+class About:
+    """What was found of a recording.
 
-    values: NDArray[np.float32]
-    invalid: list[int]
-    missing: int
+    Attributes
+    ----------
+    shape: (volumes, parcels) as it was read. columns: their names, or empty. tr_s: s.
+    steps: at the common rate. invalid: those without data of their own. missing: parcels without data.
+    high_hz: highest frequency that TR and rate leave.
+    """
+
     shape: tuple[int, int]
     columns: tuple[str, ...]
     tr_s: float
+    steps: int
+    invalid: list[int]
+    missing: int
     high_hz: float
 
 
-def resampled(series: Series, hz: float) -> Resampled:
-    """Read a recording and bring it to `hz`.
+def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
+    """Read a recording and bring it to `hz`: (steps, parcel), and what was found.
 
     A parcel that is constant, or that has a value that is not finite, becomes NaN. Volumes without any data count as
     dropped (at the start) or censored: they are interpolated and not valid.
@@ -72,7 +79,7 @@ def resampled(series: Series, hz: float) -> Resampled:
         high = min(high, STOP * hz / 2)
     invalid = invalid_steps(len(moved), hz, series.tr_s, dropped, censored)
     missing = int((~covered).sum())
-    return Resampled(out, invalid, missing, (total, values.shape[1]), columns, series.tr_s, high)
+    return out, About((total, values.shape[1]), columns, series.tr_s, len(out), invalid, missing, high)
 
 
 def parcel_count(shapes: Sequence[tuple[int, int]], labels: int | None) -> int:
@@ -80,9 +87,15 @@ def parcel_count(shapes: Sequence[tuple[int, int]], labels: int | None) -> int:
 
     Raises
     ------
-    InputError: they have no number of columns in common; says so where they are (parcel, time).
+    InputError: no series has the labels' number of columns, or they have none in common; says so where they are
+        (parcel, time).
     """
     if labels is not None:
+        if shapes and not any(labels in shape for shape in shapes):
+            seen = _listed(sorted({columns for _, columns in shapes}))
+            raise InputError(
+                f"--atlas-labels: {labels} rows, the series have {seen} columns", "give the table of their parcellation"
+            )
         return labels
     counts = {columns: sum(1 for _, c in shapes if c == columns) for _, columns in shapes}
     best = max(counts, key=lambda c: counts[c])
