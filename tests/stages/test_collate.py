@@ -135,6 +135,25 @@ def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
     assert digest(tmp_path / "a" / "scaler.npz") == digest(tmp_path / "b" / "scaler.npz")
 
 
+def test_an_external_group_is_in_no_other_split_and_not_in_the_scaler(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    facts = run(inputs, tmp_path / "a", external={"age": [21, 25]}, exclude={"mean_fd_mm": 0.5})
+    assert facts["Subjects"]["external"] == 2 and "2 external" in collate.STAGE.describe(facts)
+    table = pd.read_parquet(tmp_path / "a" / "recordings.parquet").set_index("id")
+    assert set(table.loc[table["split"] == "external", "subject"]) == {"01", "05"}
+    card = (tmp_path / "a" / "card.md").read_text()
+    assert "- external: 2 subjects, 4 recordings" in card and "age 21, 25." in card
+    for row in inputs.meta["recordings"]:
+        if row["subject"] in {"01", "05"}:
+            write_table(Path(row["files"]["parcels"]), NAMES, np.full((STEPS, 3), 1e6))
+    run(inputs, tmp_path / "b", external={"age": ["21", "25"]}, exclude={"mean_fd_mm": 0.5})
+    assert digest(tmp_path / "a" / "scaler.npz") == digest(tmp_path / "b" / "scaler.npz")
+    with pytest.raises(InputError, match="no column site"):
+        run(inputs, tmp_path / "c", external={"site": ["X"]})
+    with pytest.raises(InputError, match="nobody's age is 99"):
+        run(inputs, tmp_path / "c", external={"age": ["99"]})
+
+
 def test_what_cannot_be_one_store(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"differ in rate_hz: 1.0, 2.0"):
         run(cohort(tmp_path, (1.0, 2.0)), tmp_path / "out")
