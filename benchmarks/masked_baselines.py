@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from brainlm_data.imports import Options, read
 from brainlm_model.baselines import gaussian, interpolation, mean
 from brainlm_model.eval.masked import Condition, Recording, draw_mask, score, table
 
@@ -27,18 +28,14 @@ WINDOW, PATCH, RATIOS = 200, 20, (0.2, 0.5, 0.75, 0.9)
 
 def read_abide(folder: Path, people: int, rng: np.random.Generator) -> tuple[list[str], list[NDArray[np.float32]]]:
     """Ids and demeaned series (parcel, time) at 1 Hz of the first `people` people of a shuffle."""
-    import pandas as pd
-
-    arrays = np.load(folder / "abide_cc200.npz")
-    rows = pd.read_csv(folder / "abide_cc200.tsv", sep="\t").set_index("participant_id")
-    data, offset, scale = arrays["data"], arrays["offset"], arrays["scale"]
+    source = read("abide", folder / "abide_cc200.npz", Options())
     ids, series = [], []
-    for number in rng.permutation(len(scale))[:people]:
-        name = str(arrays["file_id"][number])
-        x = data[offset[number] : offset[number + 1]].astype(np.float64) * scale[number]
-        seconds = np.arange(len(x)) * rows.loc[name, "repetition_time_s"]
+    for number in rng.permutation(len(source.series))[:people]:
+        one = source.series[number]
+        x, _ = one.load()
+        seconds = np.arange(len(x)) * one.tr_s
         at_1hz = CubicSpline(seconds, x - x.mean(axis=0))(np.arange(int(seconds[-1]) + 1))
-        ids.append(name)
+        ids.append(one.id)
         series.append(at_1hz.T.astype(np.float32))
     return ids, series
 

@@ -9,20 +9,24 @@ from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
-    from brainlm_data.cli import add_run, dispatch
+    from brainlm_data.cli import add_run, dispatch, read_config
     from brainlm_data.cli import summary as stage_summary
     from brainlm_data.config import schema as config_schema
+    from brainlm_data.config import section_from
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
+    from brainlm_data.splits import SPLITS
     from brainlm_data.store import open_store
 
 __all__ = [
-    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
-    "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "stage_summary",
+    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
+    "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
+    "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "SPLITS": ("splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
@@ -31,6 +35,8 @@ _HEAVY = {  # imported only when they are asked for
     "dispatch": ("cli", "dispatch"),
     "open_store": ("store", "open_store"),
     "prepare": ("scaler", "prepare"),
+    "read_config": ("cli", "read_config"),
+    "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),
 }
 

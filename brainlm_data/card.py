@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: S
     lines = [
         "# Data card",
         "",
-        f"Parcel time series of fMRI, made by brainlm-pipeline {importlib.metadata.version('brainlm-pipeline')}.",
+        _made(attributes),
         "",
         FACTS,
         "",
@@ -62,10 +63,7 @@ def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: S
         "",
         "## In words",
         "",
-        "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
-        f"- Scale: {attributes['units']}. {SCALES[str(attributes['units']).startswith('grand mean')]}",
-        f"- Band: {facts['band_low_hz']} to {facts['band_high_hz']} Hz is what the filters left (not what was asked"
-        " for, where that was impossible). Scores of models depend on it: compare within one band only.",
+        *_origin(facts, attributes),
         f"- Rate: {facts['rate_hz']} Hz from an original TR of {facts['tr_s']} s. Resampling adds steps, not"
         " information.",
         *([f"- Space: {facts['space_mismatch']}. {MISMATCH}"] if facts["space_mismatch"] else []),
@@ -81,13 +79,44 @@ def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: S
     return "\n".join(lines) + "\n"
 
 
+def _made(attributes: Mapping[str, Any]) -> str:
+    version = f"brainlm-pipeline {importlib.metadata.version('brainlm-pipeline')}"
+    if imported := attributes.get("imported"):
+        return f"Parcel time series of fMRI, imported by {version}: {imported['name']} (kind {imported['kind']})."
+    return f"Parcel time series of fMRI, made by {version}."
+
+
+def _origin(facts: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
+    """Time, scale and band in words; of imported series what is known of them, and what nobody can say."""
+    depends = "Scores of models depend on it: compare within one band only."
+    band = f"- Band: {facts['band_low_hz']} to {facts['band_high_hz']} Hz"
+    if imported := attributes.get("imported"):
+        return [
+            "- Orientation: (time, parcel). A recording starts at its first volume; nothing is extrapolated.",
+            f"- Scale: {attributes['units']}. Whether recordings are comparable depends on what was done to them.",
+            f"{band}. The upper edge is the highest frequency that TR and rate leave, or the source's filter; the"
+            f" lower one is the source's filter, where it is known. {depends}",
+            *(f"- Known: {sentence}" for sentence in imported["known"]),
+            *(f"- Not known: {sentence}" for sentence in imported["unknown"]),
+        ]
+    return [
+        "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
+        f"- Scale: {attributes['units']}. {SCALES[str(attributes['units']).startswith('grand mean')]}",
+        f"{band} is what the filters left (not what was asked for, where that was impossible). {depends}",
+    ]
+
+
 def describe_tables(table: pd.DataFrame, config: Mapping[str, Any]) -> str:
     """The tables beside the store: splits, scaler, what was left out and why. `table`: recordings.parquet."""
     done = table[table["status"] == "done"]
     lines = ["", "## Splits and scaler", ""]
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         part = done[done["split"] == split]
-        lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
+        if split != "external" or config["external"]:
+            lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
+    if config["external"]:
+        groups = "; ".join(f"{column} {', '.join(values)}" for column, values in config["external"].items())
+        lines.append(f"- External is a test on whole groups that are in no other split: {groups}.")
     lines += [
         f"- Splits are by subject (seed {config['seed']}): all recordings of a person are on one side.",
         "- scaler.npz: median and interquartile range of each parcel over the valid steps of training subjects only,"
@@ -106,7 +135,7 @@ def _range(values: pd.Series) -> str:
     """`2` where all are the same, else `0.735 to 3`; empty where nothing is known."""
     known = values.dropna()
     if known.empty:
-        return "none"
+        return "unknown"
     low, high = f"{known.min():.6g}", f"{known.max():.6g}"
     return low if low == high else f"{low} to {high}"
 

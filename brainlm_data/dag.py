@@ -19,6 +19,7 @@ from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.index import Index, read_index
 from brainlm_data.lock import hold
 from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
+from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
 
@@ -129,6 +130,9 @@ class Dag:
         self._check_engine()
         self.producers = producers_of(list(self.stages.values()))
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
+        if "collate" in self.stages:  # a site that nobody is of would be found after all the work only
+            people = [(r.subject, self.index.phenotypes.get(r.subject, {})) for r in self.index.recordings]
+            external_subjects(people, self.section(self.stages["collate"]).external)
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
         listing.write(self)
 

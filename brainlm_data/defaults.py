@@ -49,7 +49,7 @@ def _section(values: BaseModel, indent: str) -> str:
 
 def _line(name: str, value: Any, field: FieldInfo, indent: str) -> str:
     """`key: value  # comment`, or the comment above where that is too long."""
-    plain = value if isinstance(value, (bool, int, float, str, list, type(None))) else str(value)
+    plain = value if isinstance(value, (bool, int, float, str, list, dict, type(None))) else str(value)
     text = f"{indent}{name}: {yaml.safe_dump(plain, default_flow_style=True, width=1000).splitlines()[0]}"
     comment = field.description or ""
     if len(text) + len(comment) + 4 <= WIDTH:

@@ -69,7 +69,9 @@ def fit_scaler(store: Store, recordings: Sequence[str], memory_mb: int = 1024, t
     import dask
 
     if not recordings:
-        raise InputError("scaler: no training recording", "more subjects, or other collate.validation and collate.test")
+        raise InputError(
+            "scaler: no training recording", "more subjects, or less in collate.validation, test, external"
+        )
     steps = sum(int(store.valid(name).sum()) for name in recordings)
     if not steps:
         raise InputError("scaler: the training recordings have no valid step", "look at the QC pages")

@@ -1,4 +1,4 @@
-"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate."""
+"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, import."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def register(commands: Any) -> None:
     from brainlm_data.simulate import add_arguments
 
     add_arguments(simulate)
+
+    series = commands.add_parser("import", help="parcel series that exist already into a store")
+    from brainlm_data.imports import command
+
+    command.add_arguments(series)
 
 
 def _index(arguments: argparse.Namespace) -> None:

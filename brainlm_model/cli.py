@@ -15,6 +15,7 @@ from brainlm_data import InputError, add_run, config_schema, config_text, dispat
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainlm-model`."""
+    from brainlm_model import alone
     from brainlm_model.stages import ALL_STAGES, STAGES
 
     parser = argparse.ArgumentParser(
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, ALL_STAGES)
+    alone.add_commands(commands)
     embed = commands.add_parser("embed", help="embed recordings with a trained model: one row of a table each")
     embed.add_argument("model", type=Path, help="folder of a trained model: <outdir>/models/<name>")
     embed.add_argument(

@@ -27,7 +27,7 @@ class WindowDataset:
     Parameters
     ----------
     store: path of store.zarr, or what `brainlm_data.open_store` returned.
-    split: "train", "validation" or "test"; None: every recording.
+    split: "train", "validation", "test" or "external"; None: every recording.
     window: steps of a window.
     seed: of the windows' places.
     short: recordings with no such window are left out and listed in `skipped` ("skip"), or are an error ("error"), or,
@@ -76,7 +76,7 @@ class WindowDataset:
             counts = ", ".join(f"{name} {n}" for name, n in table["split"].value_counts().items())
             raise InputError(
                 f"store: no recording in split {split!r} (of {len(table)}: {counts or 'none in any split'})",
-                "more subjects, or other shares: collate.validation, collate.test",
+                "more subjects, or other splits: collate.validation, collate.test, collate.external",
             )
         self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
         spans = np.array([self.cache.places[name] for name in self.ids], np.int64).reshape(-1, 2)

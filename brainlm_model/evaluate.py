@@ -41,7 +41,9 @@ class Config(StageConfig):
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    split: Literal["test", "validation"] = Field("test", description="whose recordings: subjects not trained on")
+    split: Literal["test", "validation", "external"] = Field(
+        "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
+    )
     windows_per_recording: int = Field(2, ge=1, description="windows of each recording, spread evenly over it")
     max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated (censored) steps in a window")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
@@ -153,10 +155,10 @@ def label(name: str, facts: Facts) -> str:
 
 
 def band_text(bands: Sequence[Sequence[float | None]]) -> str:
-    """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"."""
+    """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"; a lower edge may be unknown."""
     if len(bands) > 3:
         return f"{len(bands)} different bands"
-    low = ["0" if low is None else f"{low:.3g}" for low, _ in bands]
+    low = ["unknown" if low is None else f"{low:.3g}" for low, _ in bands]
     high = ["no low-pass" if high is None else f"{high:.3g} Hz" for _, high in bands]
     return " or ".join(f"{a} to {b}" for a, b in zip(low, high, strict=True))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import Facts, Files, Stage, StageConfig
+from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
 from brainlm_model import words
 from brainlm_model.figures import FIGURES
 
@@ -132,7 +132,7 @@ def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),
          "steps": int(rows["n_steps"].sum())}
-        for name in ("train", "validation", "test")
+        for name in SPLITS
         if len(rows := done[done["split"] == name])
     ]  # fmt: skip
 

@@ -18,6 +18,11 @@ def number(value: float | None, low: float | None = None, high: float | None = N
     return f"{text} [{', '.join(ends)}]" if len(ends) == 2 else text
 
 
+def held_out(content: Content) -> str:
+    """Whom the model was tested on."""
+    return "subjects of groups left out as a whole" if content["Split"] == "external" else "held-out subjects"
+
+
 def headline(content: Content) -> list[str]:
     """The answer first: the linear baseline, then what training added. Random masking where there is any."""
     kind = content["Masking"][0] if "random" not in content["Masking"] else "random"
@@ -26,7 +31,7 @@ def headline(content: Content) -> list[str]:
     lines.append(_against_untrained([r for r in rows if r["against"] == "untrained"], content))
     if not rows[0]["firm"]:
         lines.append(
-            f"There are only {rows[0]['n_subjects']} held-out subjects: too few for a statistical test, whatever the "
+            f"There are only {rows[0]['n_subjects']} {held_out(content)}: too few for a statistical test, whatever the "
             "intervals say. Read this as a check that the machinery works, not as a result."
         )
     return lines
@@ -92,7 +97,7 @@ def verdicts(content: Content) -> list[str]:
                 if named:
                     clauses.append(f"{_verb(verdict, rows[0]['firm'])} {_and(named)}")
             lines.append(
-                f"On {rows[0]['n_subjects']} held-out subjects, {kind} masking of {ratio:g}, the trained model "
+                f"On {rows[0]['n_subjects']} {held_out(content)}, {kind} masking of {ratio:g}, the trained model "
                 f"(R² {values['model', kind, ratio]}) {'; '.join(clauses)}."
             )
     return lines

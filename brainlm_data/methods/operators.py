@@ -218,3 +218,12 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
     inside = new >= times[0] - 1e-9
     out[inside] = interpolate.CubicSpline(times, values, axis=0)(np.minimum(new[inside], times[-1]))
     return out
+
+
+def invalid_steps(steps: int, hz: float, tr_s: float, dropped: int, censored: Sequence[int]) -> list[int]:
+    """Steps of R that lie before the first kept volume, or less than one volume away from a censored one."""
+    place = np.arange(steps) / hz / tr_s  # in volumes
+    bad = place < dropped - 1e-9
+    for volume in censored:
+        bad |= np.abs(place - volume) < 1 - 1e-9
+    return [int(i) for i in np.flatnonzero(bad)]

@@ -9,68 +9,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
+from brainlm_data.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
 from brainlm_data.sidecar import sidecar_path
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-ENTITIES = ("id", "subject", "session", "task", "run")
-METRICS = ("mean_fd_mm", "mean_dvars", "median_tsnr", "coverage_min")  # always there; what else QC measured follows
-FIRST = (
-    *ENTITIES, "tr_s", "n_volumes", "n_steps", "start", "split", "band_low_hz", "band_high_hz", *METRICS, "status",
-    "reason",
-)  # fmt: skip
-
-
-class Exclude(StageConfig):
-    """QC thresholds; null excludes nothing. A recording without the metric is excluded, too."""
-
-    mean_fd_mm: float | None = Field(None, gt=0, description="largest mean framewise displacement, mm")
-    fd_over_05: float | None = Field(None, ge=0, le=1, description="largest share of volumes with FD above 0.5 mm")
-    median_tsnr: float | None = Field(None, gt=0, description="smallest median tSNR")
-    coverage_mean: float | None = Field(None, ge=0, le=1, description="smallest mean coverage of the parcels")
-    offset_mm: float | None = Field(None, gt=0, description="largest registration offset, mm (see stage qc)")
-    seconds: float | None = Field(None, gt=0, description="shortest recording, s")
-
-    def reason(self, row: dict[str, Any]) -> str:
-        """Why a recording is excluded; empty where it is not."""
-        offsets = [row.get("epi_offset_mm", np.nan), row.get("t1w_offset_mm", 0.0)]  # not every recording has a T1w
-        values = {**row, "offset_mm": float(np.max(offsets)), "seconds": row["n_volumes"] * row["tr_s"]}
-        found = []
-        for key, limit in self.model_dump().items():
-            sign = -1 if key in {"median_tsnr", "coverage_mean", "seconds"} else 1
-            value = values.get(key, np.nan)
-            if limit is not None and np.isnan(value):
-                found.append(f"{key} was not measured, collate.exclude.{key} is {limit:g}")
-            elif limit is not None and sign * value > sign * limit:
-                found.append(f"{key} {value:.3g} is {'above' if sign > 0 else 'below'} collate.exclude.{key} {limit:g}")
-        return "; ".join(found)
-
-
-class Config(StageConfig):
-    """The store, its splits and its scaler."""
-
-    validation: float = Field(0.1, ge=0, lt=1, description="share of subjects for validation")
-    test: float = Field(0.1, ge=0, lt=1, description="share of subjects for test")
-    seed: int = Field(0, ge=0, description="of the split; splits are by subject, always")
-    exclude: Exclude = Field(default_factory=Exclude, description="QC thresholds")
-    chunk_steps: int = Field(256, ge=16, description="steps of a Zarr chunk; each recording starts a new one")
-    threads: int = Field(1, ge=1, description="processes that write the store, threads that fit the scaler")
-    memory_mb: int = Field(1024, ge=64, description="memory for fitting the scaler, MiB")
-
-    @model_validator(mode="after")
-    def _leaves_training(self) -> Config:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation + test leave no subject for training")
-        return self
+from brainlm_data.splits import SPLITS
+from brainlm_data.stage import Facts, Files, Stage
 
 
 @dataclass(frozen=True)
@@ -95,67 +43,31 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     Raises
     ------
-    InputError: no recording is left; recordings differ in rate or units; no training subject.
+    InputError: no recording is left; recordings differ in rate or units; no training subject; a column or a value of
+        `external` is not there.
     """
     import pandas as pd
 
-    from brainlm_data.card import describe_data, describe_tables
-    from brainlm_data.scaler import fit_scaler
-    from brainlm_data.splits import split_subjects
-    from brainlm_data.store import open_store, write_store
-
     recordings = {recording["id"]: recording for recording in inputs.meta["recordings"]}
     rows = [_row(recording, config.exclude) for recording in recordings.values()]
-    files = {row["id"]: row.pop("_file") for row in rows}
     stored = [row for row in rows if row["status"] != "refused"]
-    done = [row for row in rows if row["status"] == "done"]
-    if not done:
-        reasons = sorted({row["reason"] for row in rows})
-        raise InputError(
-            f"no recording is left for the store, of {len(rows)}: {'; '.join(reasons[:3])}",
-            "mend the data, or relax collate.exclude",
-        )
+    files = [row["_file"] for row in stored]
     parcels = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False, dtype={"name": str})
-    attributes = _attributes(stored, inputs.facts("atlas_table"), len(parcels))
-    in_store = _table(stored)
-    card = describe_data(in_store, attributes, [recordings[row["id"]]["methods"] for row in stored])
-    starts = write_store(
-        outputs["store"],
-        Reader([files[row["id"]] for row in stored], [str(name) for name in parcels["name"]]),
-        in_store.drop(columns=["start", "split", "status", "reason"]),
+    return gather(
+        rows,
+        Reader(files, [str(name) for name in parcels["name"]]),
+        [_facts(file).get("InvalidSteps", []) for file in files],
         parcels,
-        {**attributes, "card": card},
-        [_facts(files[row["id"]]).get("InvalidSteps", []) for row in stored],
-        config.chunk_steps,
-        config.threads,
+        _attributes(inputs.facts("atlas_table")),
+        [recordings[row["id"]]["methods"] for row in stored],
+        outputs,
+        config,
     )
-    splits = split_subjects([row["subject"] for row in done], config.validation, config.test, config.seed)
-    for row, start in zip(stored, starts, strict=True):
-        row["start"] = start
-    for row in done:
-        row["split"] = splits[row["subject"]]
-    table = _table(rows)
-    training = [row["id"] for row in done if row["split"] == "train"]
-    scaler = fit_scaler(open_store(outputs["store"]), training, config.memory_mb, config.threads)
-    scaler.save(outputs["scaler"])
-    table.to_parquet(outputs["recordings"], index=False)
-    outputs["card"].write_text(card + describe_tables(table, config.model_dump()))
-    counts = table[table["status"] == "done"].groupby("split")["subject"].nunique()
-    return {
-        "Recordings": len(done),
-        "Excluded": len(stored) - len(done),
-        "Refused": len(rows) - len(stored),
-        "Subjects": {str(split): int(count) for split, count in counts.items()},
-        "ParcelsWithoutScale": int(np.isnan(scaler.iqr).sum()),
-    }
 
 
-def _row(recording: dict[str, Any], exclude: Exclude) -> dict[str, Any]:
-    """One row of recordings.parquet; phenotypes come last, a name that is taken with `_participants`."""
-    row: dict[str, Any] = {key: recording[key] for key in ENTITIES}
-    row |= {"tr_s": np.nan, "n_volumes": 0, "n_steps": 0, "start": None, "split": None}
-    row |= {"band_low_hz": np.nan, "band_high_hz": np.nan, **dict.fromkeys(METRICS, np.nan)}
-    row |= {"status": recording["status"], "reason": recording["reason"], "_file": None}
+def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
+    """One row of recordings.parquet."""
+    row = empty_row(recording) | {"status": recording["status"], "reason": recording["reason"], "_file": None}
     if recording["status"] == "done":
         file = Path(recording["files"]["parcels"])
         facts, metrics = _facts(file), json.loads(Path(recording["files"]["qc_metrics"]).read_text())
@@ -174,8 +86,7 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> dict[str, Any]:
         }
         reason = exclude.reason(row)
         row |= {"status": "excluded" if reason else "done", "reason": reason}
-    phenotypes = recording.get("phenotypes") or {}
-    return row | {(f"{key}_participants" if key in row else key): value for key, value in phenotypes.items()}
+    return with_phenotypes(row, recording.get("phenotypes") or {})
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -190,44 +101,16 @@ def _steps(path: Path, facts: dict[str, Any]) -> int:
         return sum(1 for _ in stream) - 1
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """recordings.parquet: fixed columns first, one type a column (mixed ones become text)."""
-    import pandas as pd
-
-    table = pd.DataFrame(rows).drop(columns=["rate_hz", "units"], errors="ignore")
-    table = table[[*FIRST, *(name for name in table if name not in FIRST)]]
-    table["start"] = table["start"].astype("Int64")
-    for name in ("session", "task", "run", "split"):
-        table[name] = table[name].astype(object).where(table[name].notna(), None)
-    for name in table.columns[len(FIRST) :]:
-        known = table[name].dropna()
-        if table[name].dtype == object and len({type(value) for value in known}) > 1:
-            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
-    return table
-
-
-def _attributes(rows: list[dict[str, Any]], atlas: Facts, parcels: int) -> dict[str, Any]:
-    """Attributes of the store. Raises InputError where recordings differ in rate or units."""
-    common = {}
-    for key in ("rate_hz", "units"):
-        values = sorted({row[key] for row in rows})
-        if len(values) > 1:
-            raise InputError(
-                f"recordings differ in {key}: {', '.join(map(str, values[:5]))}",
-                "set resample.hz to one rate, or select recordings of one TR",
-            )
-        common[key] = values[0]
+def _attributes(atlas: Facts) -> dict[str, Any]:
+    """Attributes of the store that the atlas decides."""
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
     found = {key: atlas.get(name, "") for key, name in keys.items()}
-    if "SpaceMismatch" in atlas:
-        found["space_mismatch"] = atlas["SpaceMismatch"]
-    return {**common, "n_parcels": parcels, **found}
+    return found | ({"space_mismatch": atlas["SpaceMismatch"]} if "SpaceMismatch" in atlas else {})
 
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    order = ("train", "validation", "test")
-    counts = ", ".join(f"{facts['Subjects'][s]} {s}" for s in order if s in facts["Subjects"])
+    counts = ", ".join(f"{facts['Subjects'][s]} {s}" for s in SPLITS if s in facts["Subjects"])
     return (
         f"{facts['Recordings']} recordings were used ({facts['Excluded']} were excluded by quality thresholds,"
         f" {facts['Refused']} could not be processed); subjects were split ({counts}) before any statistic was"

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data import fieldmaps
-from brainlm_data.methods.operators import STOP, resample
+from brainlm_data.methods.operators import STOP, invalid_steps, resample
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 
@@ -42,7 +42,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "NumberOfSteps": len(values),
         "SliceTimingCorrected": native.get("SliceTimingCorrected", False),
         "StartTime": native.get("StartTime", 0.0),
-        "InvalidSteps": _invalid(len(values), hz, tr, total, native["Dropped"], native["Censored"]),
+        "InvalidSteps": invalid_steps(len(values), hz, tr, native["Dropped"], native["Censored"]),
         "EffectiveBand": [low, float(min(high, edge))],
         "Resampled": config.hz is not None,
         "Units": native["Units"],
@@ -52,15 +52,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         **unused,
         "Warnings": [*native.get("Warnings", []), *atlas.get("Warnings", []), *warnings],
     }
-
-
-def _invalid(steps: int, hz: float, tr: float, total: int, dropped: int, censored: list[int]) -> list[int]:
-    """Steps that lie before the first kept volume, or less than one volume away from a censored one."""
-    place = np.arange(steps) / hz / tr  # in volumes
-    bad = place < dropped - 1e-9
-    for volume in censored:
-        bad |= np.abs(place - volume) < 1 - 1e-9
-    return [int(i) for i in np.flatnonzero(bad)]
 
 
 def describe(facts: Facts) -> str:

@@ -23,7 +23,9 @@ METHODS = {
     "mean": ("#009E73", "^"),
     "interpolation": ("#7F7F7F", "v"),
 }
-SPLITS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "excluded": "#D55E00"}
+SPLITS = {
+    "train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "external": "#CC79A7", "excluded": "#D55E00",
+}  # fmt: skip
 INK, GRID = "#222222", "#E3E3E3"
 SETTINGS: dict[str, Any] = {
     "figure.constrained_layout.use": True,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from brainlm_data.config import validate
-from brainlm_data.errors import ConfigError
+from brainlm_data.dag import Dag
+from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.pipeline import STAGES as PIPELINE
 from tests.core.toy import STAGES
 
@@ -77,3 +79,17 @@ def test_key_order_does_not_change_the_signature() -> None:
     first: Any = validate({"motion": {"gain": 2, "refuse": "x"}}, STAGES)
     second: Any = validate({"motion": {"refuse": "x", "gain": 2.0}}, STAGES)
     assert STAGES[1].signature(first.motion) == STAGES[1].signature(second.motion)
+
+
+def test_groups_to_leave_out_are_looked_up_before_any_job(bids: Path, tmp_path: Path) -> None:
+    def dag(external: dict[str, Any]) -> Dag:
+        raw = {"bids_dir": str(bids), "outdir": str(tmp_path), "collate": {"external": external}}
+        return Dag(raw, PIPELINE)
+
+    assert dag({"age": [21]}).config.collate.external == {"age": ["21"]}  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="no column site"):
+        dag({"site": ["X"]})
+    with pytest.raises(InputError, match=r"nobody's age is 99 .* there are: 20, 21"):
+        dag({"age": [99]})
+    with pytest.raises(ConfigError, match=r"collate\.external"):
+        dag({"age": "21"})

@@ -16,7 +16,6 @@ from brainlm_data import open_store, prepare
 from brainlm_data.errors import InputError
 from brainlm_data.scaler import Scaler, fit_scaler
 from brainlm_data.sidecar import digest
-from brainlm_data.splits import split_subjects
 from brainlm_data.store import layout, write_store
 
 PARCELS = pd.DataFrame(
@@ -81,16 +80,6 @@ def test_recordings_never_share_a_chunk(lengths: list[int], chunk: int) -> None:
     ends = [*starts[1:], total]
     assert all(s % chunk == 0 for s in ends)
     assert all(e - s >= n > e - s - chunk for s, e, n in zip(starts, ends, lengths, strict=True))
-
-
-@given(st.sets(st.text("abc123", min_size=1), min_size=3, max_size=60), st.integers(0, 5))
-def test_splits(subjects: set[str], seed: int) -> None:
-    splits = split_subjects([*subjects, *subjects], 0.1, 0.1, seed)
-    assert set(splits) == subjects
-    assert set(splits.values()) == {"train", "validation", "test"}
-    assert split_subjects(sorted(subjects), 0.1, 0.1, seed) == splits
-    more = split_subjects([*subjects, "another"], 0.1, 0.1, seed)
-    assert sum(more[s] != splits[s] for s in subjects) <= 3
 
 
 def test_scaler_is_the_median_and_iqr_of_valid_demeaned_training_steps(tmp_path: Path) -> None:

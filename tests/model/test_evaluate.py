@@ -160,7 +160,7 @@ def test_few_subjects_and_an_untuned_ridge_are_warned_of():
 
 def test_bands_in_words():
     assert band_text([(0.01, 0.45)]) == "0.01 to 0.45 Hz"
-    assert band_text([(None, None), (0.008, 0.1)]) == "0 to no low-pass or 0.008 to 0.1 Hz"
+    assert band_text([(None, None), (0.008, 0.1)]) == "unknown to no low-pass or 0.008 to 0.1 Hz"
 
 
 def test_the_example_has_what_its_figure_needs(finished):

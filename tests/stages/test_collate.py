@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from brainlm_data import open_store, prepare
 from brainlm_data.card import merge_methods, read_facts
 from brainlm_data.errors import InputError
+from brainlm_data.gather import FIRST, Config, Exclude
 from brainlm_data.sidecar import digest, sidecar_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import collate
-from brainlm_data.stages.collate import Config
 from brainlm_data.tables import write_table
 
 NAMES = ["p1", "p2", "p3"]
@@ -113,15 +113,15 @@ def test_every_threshold_excludes() -> None:
     row = {"mean_fd_mm": 0.3, "fd_over_05": 0.2, "median_tsnr": 40.0, "coverage_mean": 0.9, "epi_offset_mm": 1.0,
            "t1w_offset_mm": 3.0, "n_volumes": 100, "tr_s": 2.0}  # fmt: skip
     loose = {"mean_fd_mm": 0.3, "fd_over_05": 0.2, "median_tsnr": 40.0, "coverage_mean": 0.9, "offset_mm": 3.0}
-    assert collate.Exclude().reason(row) == "" == collate.Exclude(**loose, seconds=200.0).reason(row)
+    assert Exclude().reason(row) == "" == Exclude(**loose, seconds=200.0).reason(row)
     strict = {"mean_fd_mm": 0.2, "fd_over_05": 0.1, "median_tsnr": 50.0, "coverage_mean": 0.95, "offset_mm": 2.0}
     for key, limit in {**strict, "seconds": 300.0}.items():
-        reason = collate.Exclude.model_validate({key: limit}).reason(row)
+        reason = Exclude.model_validate({key: limit}).reason(row)
         assert reason.startswith(key) and f"collate.exclude.{key} {limit:g}" in reason
     no_epi = {key: value for key, value in row.items() if key != "epi_offset_mm"}
-    assert "offset_mm was not measured" in collate.Exclude(offset_mm=9.0).reason(no_epi)
+    assert "offset_mm was not measured" in Exclude(offset_mm=9.0).reason(no_epi)
     no_t1w = {key: value for key, value in row.items() if key != "t1w_offset_mm"}
-    assert collate.Exclude(offset_mm=2.0).reason(no_t1w) == ""
+    assert Exclude(offset_mm=2.0).reason(no_t1w) == ""
 
 
 def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
@@ -133,6 +133,25 @@ def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
             write_table(Path(row["files"]["parcels"]), NAMES, np.full((STEPS, 3), 1e6))
     run(inputs, tmp_path / "b")
     assert digest(tmp_path / "a" / "scaler.npz") == digest(tmp_path / "b" / "scaler.npz")
+
+
+def test_an_external_group_is_in_no_other_split_and_not_in_the_scaler(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    facts = run(inputs, tmp_path / "a", external={"age": [21, 25]}, exclude={"mean_fd_mm": 0.5})
+    assert facts["Subjects"]["external"] == 2 and "2 external" in collate.STAGE.describe(facts)
+    table = pd.read_parquet(tmp_path / "a" / "recordings.parquet").set_index("id")
+    assert set(table.loc[table["split"] == "external", "subject"]) == {"01", "05"}
+    card = (tmp_path / "a" / "card.md").read_text()
+    assert "- external: 2 subjects, 4 recordings" in card and "age 21, 25." in card
+    for row in inputs.meta["recordings"]:
+        if row["subject"] in {"01", "05"}:
+            write_table(Path(row["files"]["parcels"]), NAMES, np.full((STEPS, 3), 1e6))
+    run(inputs, tmp_path / "b", external={"age": ["21", "25"]}, exclude={"mean_fd_mm": 0.5})
+    assert digest(tmp_path / "a" / "scaler.npz") == digest(tmp_path / "b" / "scaler.npz")
+    with pytest.raises(InputError, match="no column site"):
+        run(inputs, tmp_path / "c", external={"site": ["X"]})
+    with pytest.raises(InputError, match="nobody's age is 99"):
+        run(inputs, tmp_path / "c", external={"age": ["99"]})
 
 
 def test_what_cannot_be_one_store(tmp_path: Path) -> None:
@@ -208,4 +227,4 @@ def test_golden(tmp_path: Path) -> None:
     np.testing.assert_allclose(store.scaler.iqr, [1.266, 2.724, 3.802], atol=1e-3)
     table = store.recordings
     assert set(table.loc[table["split"] == "test", "subject"]) == {"05"}
-    assert list(table.columns[: len(collate.FIRST)]) == list(collate.FIRST)
+    assert list(table.columns[: len(FIRST)]) == list(FIRST)

@@ -1,0 +1,121 @@
+"""Kind `arrays`: one `.npy` or `.tsv` a recording, (time, parcel). A folder is searched with the folders below it.
+
+The header of a `.tsv` is optional; `n/a` is a missing value. Names with BIDS entities say who and which run it is; a
+name without is one subject.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainlm_data import sidecar
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.imports import Options, Series, Source, Values
+from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
+
+ENDINGS = (".npy", ".tsv")
+TABLE = "participants.tsv"
+OF_DERIVATIVES = ("space", "seg", "atlas", "stat", "desc", "res", "den", "cohort")  # they name no recording
+PAIR = re.compile(r"[A-Za-z]+-[A-Za-z0-9]+")
+
+
+def read(path: Path, options: Options) -> Source:
+    """The recordings of a folder, or of one file.
+
+    Raises
+    ------
+    InputError: there are none, or two files of one recording.
+    """
+    table = options.participants
+    if table is None and path.is_dir() and (path / TABLE).is_file():
+        table = path / TABLE
+    other = {file.resolve() for file in (table, options.labels) if file is not None}
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [f for f in found if f.suffix in ENDINGS and f.is_file() and f.resolve() not in other]
+    if not files:
+        raise InputError(f"{path}: no .npy or .tsv file in it", "one file a recording, (time, parcel)")
+    people = read_participants(table)
+    series: dict[str, Series] = {}
+    for file in files:
+        one = _series(file, people.find, options)
+        if one.id in series:
+            raise InputError(
+                f"{path}: {series[one.id].file} and {file.name} are both recording {one.id}",
+                "import a folder with one file a recording",
+            )
+        series[one.id] = one
+    known = ["One TR was given for all."] if options.tr_s is not None else []
+    if any("sub-" not in file.stem for file in files):
+        known.append("A file whose name has no sub- is one subject: nothing says whether two are of one person.")
+    unknown = [
+        "Which filters and which noise regressors were applied, and whether slice timing was corrected.",
+        "Whether recordings were scaled to one grand mean, and the units.",
+        "How much of each parcel lay inside the field of view.",
+    ]
+    beside = [b for file in files if (b := sidecar.sidecar_path(file)).is_file()]
+    return Source(
+        list(series.values()), [*files, *beside, *([table] if table else [])], atlas_of(files[0].stem), known, unknown
+    )
+
+
+def _series(file: Path, find: Any, options: Options) -> Series:
+    who = entities(file.stem)
+    if "sub-" in file.stem:
+        parts = [p for p in file.stem.split("_") if PAIR.fullmatch(p) and p.split("-")[0] not in OF_DERIVATIVES]
+        name = "_".join(parts)
+    else:
+        name = file.stem
+    facts = sidecar.read_json(sidecar.sidecar_path(file))
+    row = find(name, str(who["subject"]))
+    if "sub-" not in file.stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
+        who["subject"] = str(person).removeprefix("sub-")
+    start = number(facts.get("StartTime"))
+    more = described(row, options.tr_s if options.tr_s is not None else _step(facts))
+    load = partial(_load_npy if file.suffix == ".npy" else _load_tsv, file)
+    start_s = np.nan if start is None else start
+    return Series(
+        name, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"], start_s=start_s,
+        file=file.name, **more,
+    )  # fmt: skip
+
+
+def _step(facts: dict[str, Any]) -> float | None:
+    """Seconds between rows: a series that was resampled says so with SamplingFrequency, which then decides."""
+    rate = number(facts.get("SamplingFrequency"))
+    return 1 / rate if rate else number(facts.get("RepetitionTime"))
+
+
+def _load_npy(file: Path) -> Values:
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise Refused(f"not an array of numbers ({error})", "write it again with numpy.save") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise Refused("not an array of real numbers", "write it again with numpy.save, as float32")
+    return values, ()
+
+
+def _load_tsv(file: Path) -> Values:
+    try:
+        lines = file.read_text().splitlines()
+        first = lines[0].split("\t") if lines else []
+        header = tuple(first) if _is_header(first) else ()
+        body = [line.split("\t") for line in lines[1 if header else 0 :] if line]
+        values = np.array([[np.nan if cell in ("n/a", "") else float(cell) for cell in row] for row in body])
+    except (OSError, ValueError) as error:
+        raise Refused(f"not a table of numbers ({error})", "tab-separated, one row a volume") from error
+    return values, header
+
+
+def _is_header(cells: list[str]) -> bool:
+    """True where a line names columns: something that is no number, or parcels' numbers in order."""
+    if any(number(cell) is None and cell not in ("n/a", "") for cell in cells):
+        return True
+    whole = all(cell.isdigit() for cell in cells)
+    return len(cells) > 1 and whole and all(int(a) < int(b) for a, b in pairwise(cells))

@@ -1,0 +1,107 @@
+"""The table of the parcels: what is known of them, from a TSV or from the columns' own names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brainlm_data.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALIASES = {
+    "index": ("index", "roi", "parcel", "label"), "name": ("name",), "hemisphere": ("hemisphere", "hemi"),
+    "network": ("network", "yeo7", "yeo-7"), "x": ("x",), "y": ("y",), "z": ("z",), "n_voxels": ("n_voxels", "nvox"),
+}  # fmt: skip
+YEO7 = (
+    "Unassigned", "Visual", "Somatomotor", "DorsalAttention", "VentralAttention", "Limbic", "Frontoparietal", "Default",
+)  # by number (Yeo et al., 2011)  # fmt: skip
+
+
+def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row a parcel: index, name, hemisphere, network, x, y, z (mm; NaN where unknown), n_voxels where it is known.
+
+    Parameters
+    ----------
+    count: of the series' columns. columns: their names, or empty.
+    labels: of `read_labels`; rows are matched by number where the columns are numbers, else they are in order.
+
+    Raises
+    ------
+    InputError: a column has no row, or the other way round.
+    """
+    import pandas as pd
+
+    given = pd.DataFrame(index=range(count)) if labels is None else labels
+    if "index" in given and numbered(columns):
+        numbers = [int(name) for name in columns]
+        if absent := sorted(set(numbers) - set(given["index"])):
+            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row a parcel")
+        given = given.set_index("index", drop=False).loc[numbers].reset_index(drop=True)
+    if len(given) != count:
+        raise InputError(
+            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row a column, in their order"
+        )
+    plain_index = [int(name) for name in columns] if numbered(columns) else range(1, count + 1)
+    index = given["index"] if "index" in given else pd.Series(plain_index)
+    table = pd.DataFrame({"index": index.astype(int)})
+    prefix = atlas or "parcel"
+    own = columns or [""] * count
+    plain = [
+        name if name and not name.isdigit() else f"{prefix}_{i:03d}"
+        for i, name in zip(table["index"].tolist(), own, strict=True)
+    ]
+    table["name"] = given["name"].astype(str) if "name" in given else plain
+    x = given["x"] if "x" in given else pd.Series(np.nan, index=table.index)
+    side = np.where(x < 0, "L", np.where(x > 0, "R", "n/a"))
+    table["hemisphere"] = given["hemisphere"].astype(str) if "hemisphere" in given else side
+    table["network"] = _networks(given["network"]) if "network" in given else "Unassigned"
+    for axis in ("x", "y", "z"):
+        table[axis] = given[axis].astype(float) if axis in given else np.nan
+    if "n_voxels" in given:
+        table["n_voxels"] = given["n_voxels"]
+    if (again := table["name"][table["name"].duplicated()]).size:
+        raise InputError(f"the parcels: two are called {again.iloc[0]}", "make the names unique")
+    return table
+
+
+def numbered(columns: Sequence[str]) -> bool:
+    """True where columns are called by the parcels' numbers."""
+    return bool(columns) and all(name.isdigit() for name in columns)
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """What a TSV says of the parcels: index (or roi, parcel, label) and any of name, hemisphere, network, x, y, z.
+
+    Raises InputError where it cannot be read or has none of these, or an index twice.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a", ""])
+        found = {str(name).lower(): name for name in table}
+        chosen = {key: next((found[n] for n in names if n in found), None) for key, names in ALIASES.items()}
+        out = pd.DataFrame({key: table[name] for key, name in chosen.items() if name is not None})
+        out = out.astype({key: float for key in ("x", "y", "z") if key in out})
+        if "index" in out:
+            out["index"] = out["index"].astype(int)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}", "give a TSV, one row a parcel: index, name, network, x, y, z") from error
+    if "index" in out and out["index"].duplicated().any():
+        raise InputError(f"{path}: more than one row of an index", "one row a parcel")
+    if out.empty:
+        raise InputError(f"{path}: none of its columns is known", f"name them {', '.join(ALIASES)}")
+    return out
+
+
+def _networks(values: pd.Series) -> list[str]:
+    """Names; numbers are Yeo's seven, what is missing is Unassigned."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values):
+        return [YEO7[int(v)] if v == v and 0 <= v < len(YEO7) else "Unassigned" for v in values]
+    return ["Unassigned" if v != v or v is None else str(v) for v in values]

@@ -1,0 +1,128 @@
+"""One imported series at the common rate: what is missing in it, and whether it can be used at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.imports import Series
+from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
+
+FEWEST = 4  # volumes with data: what a cubic spline needs
+TR_S = (0.05, 30.0)  # outside of this it is another unit, or not a TR
+
+
+@dataclass(frozen=True)
+class About:
+    """What was found of a recording.
+
+    Attributes
+    ----------
+    shape: (volumes, parcels) as it was read. columns: their names, or empty. tr_s: s.
+    steps: at the common rate. invalid: those without data of their own. missing: parcels without data.
+    high_hz: highest frequency that TR and rate leave.
+    """
+
+    shape: tuple[int, int]
+    columns: tuple[str, ...]
+    tr_s: float
+    steps: int
+    invalid: list[int]
+    missing: int
+    high_hz: float
+
+
+def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
+    """Read a recording and bring it to `hz`: (steps, parcel), and what was found.
+
+    A parcel that is constant, or that has a value that is not finite, becomes NaN. Volumes without any data count as
+    dropped (at the start) or censored: they are interpolated and not valid.
+
+    Raises
+    ------
+    Refused: no TR, or an impossible one; not (time, parcel); too short; other volumes than the table says; no data.
+    """
+    raw, columns = series.load()
+    values = np.asarray(raw, dtype=np.float64)
+    if values.ndim != 2:
+        raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array a recording")
+    if series.tr_s is None:
+        raise Refused("no TR", "give --tr, a sidecar's RepetitionTime, or a column repetition_time_s of --participants")
+    if not TR_S[0] <= series.tr_s <= TR_S[1]:
+        raise Refused(f"a TR of {series.tr_s:g} s", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
+    total = len(values)
+    if series.volumes is not None and series.volumes != total:
+        raise Refused(f"{total} volumes, its table says {series.volumes}", "mend the table or the series")
+    finite = np.isfinite(values)
+    empty = ~finite.any(axis=1)
+    if total - empty.sum() < FEWEST:
+        raise Refused(f"{total - empty.sum()} volumes with data, fewer than {FEWEST}", "longer recordings")
+    known = values[~empty]
+    covered: NDArray[np.bool_] = np.asarray(finite[~empty].all(axis=0))
+    covered[covered] = np.ptp(known[:, covered], axis=0) > 0
+    if not covered.any():
+        raise Refused("no parcel has data that vary", "look at how the series were written")
+    dropped = int(np.argmin(empty))
+    censored = tuple(int(v) for v in np.flatnonzero(empty) if v >= dropped)
+    recipe = Recipe(series.tr_s, total, dropped, censored)
+    whole = np.full((total, int(covered.sum())), np.nan)
+    whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
+    moved = resample(whole, series.tr_s, hz)
+    out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
+    out[:, covered] = moved
+    high = 0.5 / series.tr_s
+    if hz < 1 / series.tr_s * (1 - 1e-9):
+        high = min(high, STOP * hz / 2)
+    invalid = invalid_steps(len(moved), hz, series.tr_s, dropped, censored)
+    missing = int((~covered).sum())
+    return out, About((total, values.shape[1]), columns, series.tr_s, len(out), invalid, missing, high)
+
+
+def parcel_count(shapes: Sequence[tuple[int, int]], labels: int | None) -> int:
+    """The number of parcels of a cohort: the labels', else what most recordings have as columns.
+
+    Raises
+    ------
+    InputError: no series has the labels' number of columns, or they have none in common; says so where they are
+        (parcel, time).
+    """
+    if labels is not None:
+        if shapes and not any(labels in shape for shape in shapes):
+            seen = _listed(sorted({columns for _, columns in shapes}))
+            raise InputError(
+                f"--atlas-labels: {labels} rows, the series have {seen} columns", "give the table of their parcellation"
+            )
+        return labels
+    counts = {columns: sum(1 for _, c in shapes if c == columns) for _, columns in shapes}
+    best = max(counts, key=lambda c: counts[c])
+    if len(counts) > 1 and len({rows for rows, _ in shapes}) == 1:
+        raise InputError(
+            f"every series has {shapes[0][0]} rows, and they differ in columns ({_listed(sorted(counts))}):"
+            " they are (parcel, time)",
+            "transpose them: one row a volume, one column a parcel",
+        )
+    if 2 * counts[best] <= len(shapes) and len(counts) > 1:
+        raise InputError(
+            f"the series have no number of columns in common: {_listed(sorted(counts))}",
+            "import recordings of one parcellation",
+        )
+    return best
+
+
+def check_shape(shape: tuple[int, int], parcels: int) -> None:
+    """Raises Refused where a series has other columns than the cohort, and says whether it looks transposed."""
+    rows, columns = shape
+    if columns == parcels:
+        return
+    said = f"{rows} rows x {columns} columns, {parcels} parcels expected"
+    if rows == parcels or columns > rows:
+        raise Refused(f"{said}: it looks like (parcel, time)", "transpose it: one row a volume, one column a parcel")
+    raise Refused(said, "import recordings of one parcellation")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")

@@ -1,0 +1,215 @@
+"""From a source to a folder with a store: every recording at one rate, then what stage collate does, too."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import sidecar
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
+from brainlm_data.imports import Series, Source
+from brainlm_data.imports.labels import numbered, parcels_of, read_labels
+from brainlm_data.imports.series import About, check_shape, parcel_count, resampled
+from brainlm_data.lock import hold
+from brainlm_data.splits import external_subjects
+from brainlm_data.stage import Facts
+
+FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
+STORE = "store.zarr"
+UNITS = "as in the source"
+AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: kind, path, name of the data set, rate, table of the parcels, and the words of the call."""
+
+    kind: str
+    path: Path
+    name: str
+    hz: float
+    labels: Path | None
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Series of a row of the store, from a temporary file."""
+
+    files: Sequence[Path]
+
+    def __call__(self, row: int) -> NDArray[np.float32]:
+        """(time, parcel)."""
+        values: NDArray[np.float32] = np.load(self.files[row])
+        return values
+
+
+def write(source: Source, request: Request, outdir: Path, config: Config, force: bool = False) -> Facts:
+    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.md, import.json}; returns the last one's content.
+
+    Everything is written to a folder beside OUTDIR and moved at the end, the store last: where a store is, all is.
+
+    Raises
+    ------
+    InputError: there is a store already (and not `force`), no recording can be used, or what `gather` raises.
+    """
+    if (outdir / STORE).exists() and not force:
+        raise InputError(f"{outdir}: there is a store in it already", "give another folder, or --force to replace it")
+    if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
+        raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
+    external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
+    with _beside(outdir) as temporary:
+        places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
+        facts = _write(source, request, places, temporary / "series", config)
+        outdir.mkdir(parents=True, exist_ok=True)
+        if (outdir / STORE).exists():
+            os.replace(outdir / STORE, temporary / "old")
+        for name in (*FILES, "store"):
+            os.replace(places[name], outdir / places[name].name)
+    return facts
+
+
+def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
+    labels = None if request.labels is None else read_labels(request.labels)
+    rows, done = _spooled(source, request.hz, spool)
+    names = Counter(found.columns for found in done.values() if found.columns)
+    by_number = any(numbered(columns) for columns in names)  # then the labels may have more rows
+    shapes = [found.shape for found in done.values()]
+    parcels = parcel_count(shapes, None if labels is None or by_number else len(labels)) if done else 0
+    columns = next((name for name, _ in names.most_common() if len(name) == parcels), ())
+    for row, series in zip(rows, source.series, strict=True):
+        if (found := done.get(row["id"])) is not None:
+            try:
+                _fits(found, parcels, columns)
+            except Refused as refusal:
+                row |= {"status": "refused", "reason": f"{series.file}: {refusal}"}
+    stored = [row for row in rows if row["status"] != "refused"]
+    if not stored:
+        reasons = "; ".join(row["reason"] for row in rows[:3])
+        raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
+    table = parcels_of(parcels, columns, source.atlas, labels)
+    networks = labels is not None and "network" in labels
+    attributes: dict[str, Any] = {
+        "atlas": source.atlas or "unknown", "atlas_sha256": "", "space": "",
+        "network_source": request.labels.name if request.labels and networks else "none",
+        "imported": {"kind": request.kind, "name": request.name, "known": list(source.known),
+                     "unknown": list(source.unknown)},
+    }  # fmt: skip
+    sentence = f"Parcel series were imported as they were (kind {request.kind}), and resampled"
+    methods = [{"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz."} for row in stored]
+    invalid = [done[row["id"]].invalid for row in stored]
+    warnings = [AMBIGUOUS.format(*shapes[0])] if len(set(shapes)) == 1 and _wide(shapes[0]) and labels is None else []
+    attributes["imported"]["unknown"] += warnings
+    facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
+    paths = [*source.files, *([request.labels] if request.labels else [])]
+    content = {
+        "GeneratedBy": {"Name": "brainlm-data import", "Version": importlib.metadata.version("brainlm-pipeline")},
+        "Arguments": dict(request.arguments),
+        "Inputs": {_short(path, request.path): sidecar.digest(path) for path in paths},
+        "Known": list(source.known),
+        "Unknown": list(source.unknown),
+        "Reasons": {row["id"]: row["reason"] for row in rows if row["status"] == "refused"},
+        "Warnings": warnings,
+        **facts,
+    }
+    sidecar.write_json(places["facts"], content)
+    return content
+
+
+def _spooled(source: Source, hz: float, spool: Path) -> tuple[list[Row], dict[str, About]]:
+    """Every recording's row, and what is known of those that could be read; their series go into files."""
+    spool.mkdir()
+    rows: list[Row] = []
+    found: dict[str, About] = {}
+    progress = Progress(len(source.series))
+    for number, series in enumerate(source.series):
+        file = spool / f"{number}.npy"
+        try:
+            values, found[series.id] = resampled(series, hz)
+            np.save(file, values)
+            row = _row(series, source, hz, found[series.id]) | {"status": "done", "reason": "", "_file": file}
+        except Refused as refusal:
+            row = _row(series, source, hz, None) | {
+                "status": "refused",
+                "reason": f"{series.file}: {refusal}",
+                "_file": None,
+            }
+        rows.append(with_phenotypes(row, series.phenotypes))
+        progress.step()
+    return rows, found
+
+
+def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
+    """One row of recordings.parquet; what nobody measured is NaN."""
+    row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": UNITS}
+    if series.start_s == series.start_s:
+        row["start_time_s"] = series.start_s
+    if found is None:
+        return row
+    low, high = source.band or (np.nan, np.inf)
+    return row | {
+        "tr_s": found.tr_s, "n_volumes": found.shape[0], "n_steps": found.steps,
+        "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": min(high, found.high_hz),
+        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan,
+    }  # fmt: skip
+
+
+def _fits(found: About, parcels: int, columns: tuple[str, ...]) -> None:
+    check_shape(found.shape, parcels)
+    if found.columns and found.columns != columns:
+        raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
+
+
+def _wide(shape: tuple[int, int]) -> bool:
+    return shape[1] > shape[0]
+
+
+def _short(path: Path, root: Path) -> str:
+    """A file as it is named in import.json: below what was imported, else its name."""
+    return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
+
+
+@contextmanager
+def _beside(outdir: Path) -> Iterator[Path]:
+    """A locked, empty folder beside `outdir`, removed at the end; what a killed import left there goes, too."""
+    folder = outdir.absolute().parent / f".{outdir.absolute().name}.importing"
+    with hold(folder):
+        for old in folder.iterdir():
+            if old.name != "work":  # the lock
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Progress:
+    """A line on stderr every few seconds: how far, and how long it will take."""
+
+    EVERY_S = 5.0
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._start = total, 0, time.monotonic()
+        self._last = self._start
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last >= self.EVERY_S:
+            self._last = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            print(f"import: {self._done}/{self._total}, about {left:.0f} s left", file=sys.stderr, flush=True)

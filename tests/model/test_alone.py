@@ -1,0 +1,74 @@
+"""From series that exist to a model and its scores, without a BIDS dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from brainlm_data import open_store
+from brainlm_data.cli import main as data
+from brainlm_model import load
+from brainlm_model.cli import main
+from tests.imports.made import abide
+
+SMALL = ["window=40", "patch=10", "width=16", "heads=2", "hidden=32", "depth=1", "decoder_depth=1", "steps=2",
+         "eval_every=1", "batch_size=4", "threads=1", "device=cpu"]  # fmt: skip
+TRAIN = ["--set", *(f"train.{word}" for word in SMALL)]
+EVALUATE = ["--set", "evaluate.threads=1", "evaluate.device=cpu", "evaluate.bootstrap=100"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    assert data(["import", "abide", str(abide(folder / "in")), str(folder / "data"), "--external", "site=C"]) == 0
+    assert main(["train", str(folder / "data" / "store.zarr"), "--out", str(folder / "mine"), *TRAIN]) == 0
+    return folder
+
+
+def test_a_model_that_can_be_used(home: Path) -> None:
+    store = open_store(home / "data" / "store.zarr")
+    assert load(home / "mine").embed(store.series("C_2000")).shape == (16,)
+    card = (home / "mine" / "card.md").read_text()
+    assert card.startswith("# Model mine") and "external: 5 subjects" in card
+    assert sorted(p.name for p in home.iterdir()) == ["data", "in", "mine"]  # no step checkpoints are left
+
+
+def test_it_is_scored_on_the_site_that_was_left_out(home: Path) -> None:
+    store = str(home / "data" / "store.zarr")
+    assert main(["evaluate", store, str(home / "mine"), *EVALUATE, "evaluate.split=external"]) == 0
+    assert main(["evaluate", store, str(home / "mine"), *EVALUATE, "--out", str(home / "mine" / "other")]) == 0
+    external = json.loads((home / "mine" / "metrics" / "external" / "masked.json").read_text())
+    assert external["Split"] == "external" and external["Subjects"] == 5 == external["Recordings"]
+    test = json.loads((home / "mine" / "other" / "masked.json").read_text())
+    assert test["Split"] == "test" and test["Subjects"] == 1
+    assert sorted(p.name for p in (home / "mine" / "other").iterdir()) == [
+        "masked.csv", "masked.json", "masked_example.npz",
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_is_said(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(home / "data" / "store.zarr")
+    cases = [
+        (["train", store, "--out", str(home / "mine"), *TRAIN], "there is a model in it already"),
+        (["train", str(tmp_path / "none.zarr"), "--out", str(tmp_path / "m")], "no such file"),
+        (["train", store, "--out", str(tmp_path / "m"), "--set", "evaluate.seed=1"], "keys of section train only"),
+        (["train", store, "--out", str(tmp_path / "m"), "--set", "train.stepz=1"], "unknown key train.stepz"),
+        (["evaluate", store, str(tmp_path)], "no model.safetensors"),
+        (["evaluate", store, str(home / "mine"), "--set", "evaluate.split=train"], "evaluate.split"),
+    ]
+    for words, said in cases:
+        assert main(words) == 2
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_another_store_is_replaced_with_its_scores(home: Path) -> None:
+    store = str(home / "data" / "store.zarr")
+    again = [*TRAIN, "train.seed=1", "--force"]
+    (home / "mine" / "metrics" / "test").mkdir(parents=True, exist_ok=True)
+    before = (home / "mine" / "model.safetensors").read_bytes()
+    assert main(["train", store, "--out", str(home / "mine"), *again]) == 0
+    assert (home / "mine" / "model.safetensors").read_bytes() != before
+    assert not (home / "mine" / "metrics").exists()
