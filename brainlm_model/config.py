@@ -72,7 +72,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2, "spatial": "learned"},
     # ours: start from a conditional Gaussian (docs/model.md); tiny learns in minutes on two cores
     "small": {
-        "width": 128, "heads": 4, "hidden": 256, "depth": 3, "decoder_depth": 1,
+        "width": 128, "heads": 4, "hidden": 256, "depth": 2, "decoder_depth": 1,
         "attention": "axial", "prior": "gaussian",
     },
     "tiny": {

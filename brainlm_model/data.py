@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +36,8 @@ class WindowDataset:
     max_invalid: share of interpolated steps that a window may have.
     fill: value of what is not known (a parcel outside the field of view); 0 is the recording's mean. The trainer asks
         for NaN, which the model hides and never scores.
+    share: of the split's subjects, at least one: in an order that follows from the seed, so that a smaller share lies
+        within a larger one.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class WindowDataset:
         short: Literal["skip", "error", "pad"] = "skip",
         max_invalid: float = 0.2,
         fill: float = 0.0,
+        share: float = 1.0,
     ) -> None:
         self.store = open_store(store) if isinstance(store, (str, Path)) else store
         self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
@@ -59,6 +63,8 @@ class WindowDataset:
         table = self.store.recordings
         chosen = table[table["id"].isin(list(self.cache.places))]
         chosen = chosen if split is None else chosen[chosen["split"] == split]
+        if share < 1:
+            chosen = chosen[chosen["subject"].isin(_first(chosen["subject"], share, seed))]
         self.ids: list[str] = []
         self.subjects: list[str] = []
         self.skipped: dict[str, str] = {}
@@ -172,6 +178,12 @@ class WindowDataset:
         length = min(steps, self.window)
         gaps, bad = (_sums(flags, length) for flags in (empty, invalid))
         return np.flatnonzero((gaps == 0) & (bad <= max_invalid * length))
+
+
+def _first(subjects: Iterable[str], share: float, seed: int) -> list[str]:
+    """A share of the subjects, the first in the order of their digests."""
+    ordered = sorted(set(subjects), key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest())
+    return ordered[: max(round(share * len(ordered)), 1)]
 
 
 def _hashed(keys: np.ndarray, *seeds: int) -> np.ndarray:

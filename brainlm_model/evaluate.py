@@ -27,6 +27,8 @@ LABELS = {
     "model": "BrainLM, trained",
     "untrained": "BrainLM, untrained",
     "gaussian": "conditional Gaussian",
+    "lagged": "conditional Gaussian over three steps",
+    "pca": "principal components (PCA)",
     "mean": "mean of visible parcels",
     "interpolation": "linear interpolation in time",
 }
@@ -40,6 +42,10 @@ class Config(StageConfig):
     mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="shares of masked tokens")
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
+    )
+    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+        ["pca", "mean", "interpolation"],
+        description="beside the conditional Gaussian; lagged: with time, some 80 times slower",
     )
     split: Literal["test", "validation", "external"] = Field(
         "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
@@ -85,7 +91,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     train, held_out = windows("train"), windows(config.split)
     tuning = windows("validation") if (store.recordings["split"] == "validation").any() else None
-    baselines, ridge = masked.fit_baselines(train, tuning, patch, config.mask_ratios, config.seed + 1)
+    baselines = masked.fit_baselines(
+        ["gaussian", *config.baselines], train, tuning, patch, config.mask_ratios, config.seed + 1
+    )
     methods = {"model": masked.ModelPredictor(model.network), "untrained": masked.untrained(model), **baselines}
     conditions = [masked.Condition(kind, ratio) for kind in config.masking for ratio in config.mask_ratios]
     recordings = masked.recordings(held_out, config.windows_per_recording)
@@ -107,8 +115,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Seed": config.seed,
         "SamplingFrequency": float(store.rate_hz) if store.rate_hz else None,
         "EffectiveBands": _bands(table),
-        "Ridge": ridge,
+        "Ridge": getattr(baselines["gaussian"], "ridge", None),
         "RidgeChosenOn": "validation subjects" if tuning is not None else "default: there are no validation subjects",
+        "Baselines": list(config.baselines),
         "Prior": model.config.prior,
     }  # fmt: skip
     shared = {"band": band_text(facts["EffectiveBands"])}
@@ -226,19 +235,19 @@ def _without_nan(value: Any) -> Any:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     ratios = ", ".join(f"{ratio:g}" for ratio in facts["MaskRatios"])
+    others = ", ".join(LABELS[name] for name in facts["Baselines"])
     return (
         f"Masked reconstruction was scored on {facts['WindowsPerRecording']} windows of each of {facts['Recordings']} "
         f"recordings of {facts['Subjects']} {facts['Split']} subjects with {' and '.join(facts['Masking'])} masking of "
         f"{ratios} of the tokens, as unclipped R2 with 95% intervals from {facts['Bootstrap']} bootstrap draws of "
-        "subjects (Efron & Tibshirani, 1993), beside the same network untrained, the mean of the visible parcels, "
-        "linear interpolation in time and a conditional Gaussian with the covariance of training subjects (ridge "
-        f"{facts['Ridge']:g}, {facts['RidgeChosenOn']})."
+        f"subjects (Efron & Tibshirani, 1993), beside the same network untrained, {others} and a conditional "
+        f"Gaussian with the covariance of training subjects (ridge {facts['Ridge']:g}, {facts['RidgeChosenOn']})."
     )
 
 
 STAGE = Stage(
     name="evaluate",
-    version=1,
+    version=2,
     level="cohort",
     summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
     Config=Config,

@@ -122,6 +122,7 @@ class BrainLM(nn.Module):
         if self.prior is not None:  # the residual starts at zero, the model at the Gaussian
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+            self.gain = nn.Parameter(torch.ones(()))
         given = torch.zeros(config.parcels, 3) if coordinates_P3 is None else coordinates_P3.float()
         self.register_buffer("coordinates", given / 100)  # about unit size
 
@@ -170,6 +171,7 @@ class BrainLM(nn.Module):
         if self.prior is None:
             return x_BPNS, hidden_BPN, x_BPNS
         filled, innovation, spread = self.prior(x_BPNS, hidden_BPN)
+        filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
         around = F.pad(innovation, (0, 0, 1, 1)).unfold(2, 3, 1).transpose(-1, -2).flatten(3)  # before, own, after
         return filled, hidden_BPN, torch.cat([filled, around, spread[..., None]], dim=-1)
 

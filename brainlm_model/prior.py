@@ -15,7 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+FEW_PAIRS = 1000  # pairs of steps that a lag's correlation is worth against zero
+FLOOR = 1e-3  # smallest eigenvalue of the autocorrelation
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
 
 
@@ -26,7 +29,8 @@ class Expected(NamedTuple):
     ----------
     filled: patches (B, P, N, S): the expectation where hidden, the value where visible.
     innovation: patches (B, P, N, S): of a visible value, what the other visible parcels of its step do not predict of
-        it; zero where hidden. It is the part that a parcel has to itself, and it is smooth in time.
+        it: the part that a parcel has to itself. Of a hidden one, how that part goes on from the patches before and
+        after (`continued`).
     spread: (B, P, N) standard deviation that is left, given the (other) visible parcels; 1 is the parcel's own.
     """
 
@@ -95,8 +99,49 @@ class GaussianPrior(nn.Module):
                 precision = torch.cholesky_inverse(factor)
                 variance[visible, patch] = alone = 1 / precision.diagonal()
                 innovation[visible, patch] = precision @ x_PS[visible] * alone[:, None]
+        innovation = continued(innovation, hidden_PN)
         spread = (variance.clamp(min=0) / covariance.diagonal()[:, None]).sqrt()
         return Expected(filled, innovation, spread)
+
+
+def continued(innovation_PNS: Tensor, hidden_PN: Tensor) -> Tensor:
+    """Innovations with those of hidden patches predicted from the patch before and the one after, where visible.
+
+    A stationary Gaussian process in time with the autocorrelation of this window's innovations, pooled over parcels: so
+    it fits any TR and filter without having been trained on them. Zero where neither neighbour is visible.
+    """
+    steps = innovation_PNS.shape[2]
+    visible_PN = ~hidden_PN
+    kernel = _autocorrelation(innovation_PNS, visible_PN)
+    before = F.pad(visible_PN, (1, 0))[:, :-1]
+    after = F.pad(visible_PN, (0, 1))[:, 1:]
+    own = torch.arange(steps, 2 * steps, device=kernel.device)
+    found = innovation_PNS.clone()
+    around = F.pad(innovation_PNS, (0, 0, 1, 1)).unfold(1, 3, 1).transpose(-1, -2).flatten(2)  # (P, N, 3 S)
+    for pattern in ((True, True), (True, False), (False, True)):
+        known = torch.tensor([pattern[0], False, pattern[1]], device=kernel.device).repeat_interleave(steps)
+        weights = torch.linalg.solve(kernel[known][:, known], kernel[known][:, own])
+        chosen = hidden_PN & (before == pattern[0]) & (after == pattern[1])
+        found[chosen] = around[chosen][:, known] @ weights
+    return found
+
+
+def _autocorrelation(innovation_PNS: Tensor, visible_PN: Tensor) -> Tensor:
+    """Correlation (3 S, 3 S) of the steps of three patches one after another; lags of few pairs are shrunk to zero."""
+    patches, steps = innovation_PNS.shape[1:]
+    seen = visible_PN.repeat_interleave(steps, 1).float()
+    values = innovation_PNS.flatten(1)
+    scale = (values.square().sum(1) / seen.sum(1).clamp(min=1)).sqrt()
+    values = values / torch.where(scale > 0, scale, 1)[:, None]
+    size = 2 * max(patches, 3) * steps  # no wrapping around
+    power, count = (torch.fft.rfft(x, size).abs().square().sum(0) for x in (values, seen))
+    products, pairs = (torch.fft.irfft(x, size)[: 3 * steps] for x in (power, count))
+    correlation = products / (pairs + FEW_PAIRS).clamp(min=1)
+    correlation[2 * steps :] = 0
+    correlation = correlation / correlation[0].clamp(min=1e-6)
+    place = torch.arange(3 * steps, device=values.device)
+    eigenvalues, vectors = torch.linalg.eigh(correlation[(place[:, None] - place).abs()])
+    return (vectors * (eigenvalues.clamp(min=0) + FLOOR)) @ vectors.T  # gaps can make it indefinite
 
 
 def _patterns(hidden_PN: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:

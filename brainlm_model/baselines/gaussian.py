@@ -7,13 +7,14 @@ one at the same step. A network that does not beat it on unseen people has learn
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from brainlm_model import metrics
-from brainlm_model.baselines import Mask, Windows, visible
+from brainlm_model.baselines import Mask, Predictor, Windows, visible
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 DEFAULT_RIDGE = 0.1  # where there is no validation subject to choose it on
@@ -85,11 +86,18 @@ def fit_tuned(train: Iterable[Windows], validation: Sequence[tuple[Windows, Mask
     validation: pairs of windows (batch, parcel, time) and masks; at least one.
     """
     moments = second_moments(train)
-    candidates = [ConditionalGaussian(moments, ridge) for ridge in RIDGES]
+    return best_of([ConditionalGaussian(moments, ridge) for ridge in RIDGES], validation)
+
+
+P = TypeVar("P", bound=Predictor)
+
+
+def best_of(candidates: Sequence[P], validation: Sequence[tuple[Windows, Mask]]) -> P:
+    """The candidate with the highest flat R2 over masked windows, the mean over the windows."""
     scores = [np.nanmean([_score(candidate, x, mask) for x, mask in validation]) for candidate in candidates]
     return candidates[int(np.argmax(scores))]
 
 
-def _score(candidate: ConditionalGaussian, x_BPT: Windows, mask_BPT: Mask) -> float:
+def _score(candidate: Predictor, x_BPT: Windows, mask_BPT: Mask) -> float:
     total = metrics.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
     return float(metrics.r2(total.sum(axis=0)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_model import metrics
-from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, mean
+from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
 from brainlm_model.masking import Masking, generator, make_mask
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from brainlm_model.model import BrainLM
     from brainlm_model.official.network import OfficialNetwork
 
-VALIDATION_WINDOWS = 8  # on which the ridge of the conditional Gaussian is chosen
+BASELINES: dict[str, Any] = {
+    "gaussian": gaussian, "lagged": lagged, "pca": pca, "mean": mean, "interpolation": interpolation
+}  # fmt: skip
+VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,16 @@ def untrained(model: TrainedModel) -> ModelPredictor:
 
 
 def fit_baselines(
-    train: WindowDataset, validation: WindowDataset | None, patch: int, ratios: Sequence[float], seed: int
-) -> tuple[dict[str, Predictor], float]:
-    """Mean, interpolation and conditional Gaussian, fitted on training subjects; and the Gaussian's ridge.
+    names: Sequence[str],
+    train: WindowDataset,
+    validation: WindowDataset | None,
+    patch: int,
+    ratios: Sequence[float],
+    seed: int,
+) -> dict[str, Predictor]:
+    """Baselines by name (`BASELINES`), fitted on training subjects.
 
-    The ridge is chosen on validation subjects; where there are none, it is `gaussian.DEFAULT_RIDGE`.
+    What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
     series = [train.series(i).T for i in range(len(train))]
     held = []
@@ -113,8 +121,11 @@ def fit_baselines(
             held.append((recording.x_BPT, mask_BPT))
         if len(held) >= VALIDATION_WINDOWS * len(ratios):
             break
-    fitted = gaussian.fit_tuned(series, held) if held else gaussian.fit(series)
-    return {"gaussian": fitted, "mean": mean.fit(series), "interpolation": interpolation.fit(series)}, fitted.ridge
+    return {
+        name: module.fit_tuned(series, held) if held and hasattr(module, "fit_tuned") else module.fit(series)
+        for name, module in BASELINES.items()
+        if name in names
+    }
 
 
 def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:

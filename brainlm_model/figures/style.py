@@ -20,6 +20,8 @@ METHODS = {
     "model": ("#0072B2", "o"),
     "untrained": ("#56B4E9", "s"),
     "gaussian": ("#D55E00", "D"),
+    "lagged": ("#E69F00", "d"),
+    "pca": ("#CC79A7", "p"),
     "mean": ("#009E73", "^"),
     "interpolation": ("#7F7F7F", "v"),
 }

@@ -69,6 +69,7 @@ class Config(StageConfig):
         description="random: any tokens; future: the last patches; parcel: whole parcels; tube: neighbouring parcels;"
         " mixed: random or future",
     )
+    share: float = Field(1.0, gt=0, le=1, description="of the training subjects: how much do more data help?")
     stores: list[FurtherStore] = Field([], description="further stores of the same atlas: path, weight")
     short: Literal["skip", "pad"] = Field("skip", description="recordings shorter than a window: left out, or padded")
     max_invalid: float = Field(

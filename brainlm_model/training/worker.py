@@ -36,8 +36,9 @@ def make_trainer(store: Path, config: Config, version: int, world: World | None 
     def windows(path: Path, split: str) -> WindowDataset:
         opened = open_store(path)
         return WindowDataset(
-            opened, split, config.window, config.seed, config.short, config.max_invalid, fill=float(np.nan)
-        )
+            opened, split, config.window, config.seed, config.short, config.max_invalid, float(np.nan),
+            config.share if split == "train" else 1.0,
+        )  # fmt: skip
 
     parts = [windows(path, "train") for path in (store, *(more.path for more in config.stores))]
     train = Mixture(parts, [1.0, *(more.weight for more in config.stores)]) if config.stores else parts[0]

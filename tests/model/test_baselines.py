@@ -3,10 +3,10 @@ import pytest
 
 from benchmarks import masked_baselines
 from brainlm_model import metrics
-from brainlm_model.baselines import gaussian, interpolation, mean
+from brainlm_model.baselines import gaussian, interpolation, lagged, mean, pca
 from tests.conftest import SHARED
 
-MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian}
+MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian, "pca": pca, "lagged": lagged}
 PARCELS, STEPS, PATCH = 12, 40, 10
 
 
@@ -83,6 +83,33 @@ def test_gaussian_reaches_what_theory_allows(people):
     found = gaussian.fit(series, ridge=1e-6).predict(x, mask)
     reached = metrics.r2(metrics.sums(x, found, mask).sum(axis=0))
     assert reached == pytest.approx(1 - np.trace(left) / np.trace(truth[:6, :6]), abs=0.02)
+
+
+def test_pca_is_the_gaussian_where_its_rank_is_that_of_the_data(people):
+    rng = np.random.default_rng(3)
+    series, truth = people
+    x = rng.multivariate_normal(np.zeros(PARCELS), truth, 500).T[None]
+    mask = np.zeros_like(x, dtype=bool)
+    mask[:, :4] = True
+    full = gaussian.fit(series, ridge=1e-6).predict(x, mask)
+    np.testing.assert_allclose(pca.fit(series, rank=3).predict(x, mask), full, atol=0.15)
+    reached = [metrics.r2(metrics.sums(x, pca.fit(series, r).predict(x, mask), mask).sum(axis=0)) for r in (1, 3)]
+    assert reached[1] > reached[0] + 0.1
+    assert pca.fit_tuned(series, [(x, mask)]).rank == 5  # of the ranks that it tries, the nearest to three
+
+
+def test_lags_help_where_series_are_smooth_and_cost_nothing_where_they_are_not(people):
+    rng = np.random.default_rng(5)
+    noise = [rng.normal(size=(PARCELS, 600)) for _ in range(6)]
+    smooth = [np.apply_along_axis(np.convolve, 1, s, np.ones(6) / 6, "same") for s in noise]
+    mask = np.repeat(rng.random((1, PARCELS, 40)) < 0.3, PATCH, axis=2)
+
+    def r2(kind, series):
+        held = series[-1][None, :, : mask.shape[2]]
+        return metrics.r2(metrics.sums(held, kind.fit(series[:-1]).predict(held, mask), mask).sum(axis=0))
+
+    assert r2(lagged, smooth) > r2(gaussian, smooth) + 0.05
+    assert r2(lagged, people[0]) == pytest.approx(r2(gaussian, people[0]), abs=0.01)
 
 
 def test_second_moments_leave_gaps_out(people):

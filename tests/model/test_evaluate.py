@@ -16,7 +16,7 @@ from brainlm_model.baselines import mean
 from brainlm_model.data import WindowDataset
 from brainlm_model.eval import masked
 from brainlm_model.evaluate import STAGE, Config, band_text
-from brainlm_model.loop import Trainer
+from brainlm_model.training.loop import Trainer
 from tests.model.results import artifact, files, simulate
 
 KEYS = {"threads": 1, "device": "cpu", "bootstrap": 100, "windows_per_recording": 1}
@@ -34,8 +34,8 @@ def content(finished):
 
 def test_every_method_is_scored_on_the_same_values(finished, content):
     table = rows(finished)
-    assert {r["method"] for r in table} == {"model", "untrained", "gaussian", "mean", "interpolation"}
-    assert len(table) == 5 * 2 * 4 * 4  # methods, maskings, ratios, metrics
+    assert {r["method"] for r in table} == {"model", "untrained", "gaussian", "pca", "mean", "interpolation"}
+    assert len(table) == 6 * 2 * 4 * 4  # methods, maskings, ratios, metrics
     for kind in ("random", "future"):
         for ratio in ("0.2", "0.5", "0.75", "0.9"):
             counts = {r["n_values"] for r in table if (r["masking"], r["mask_ratio"]) == (kind, ratio)}
@@ -43,7 +43,7 @@ def test_every_method_is_scored_on_the_same_values(finished, content):
     assert {(r["n_subjects"], r["n_recordings"], r["band"]) for r in table} == {("6", "6", "0.01 to 0.45 Hz")}
     assert len(content["Results"]) == len(table)
     assert content["Split"] == "test" and content["EffectiveBands"] == [[0.01, 0.45]]
-    assert len(content["Comparisons"]) == 4 * 2 * 4
+    assert len(content["Comparisons"]) == 5 * 2 * 4
 
 
 def test_a_number_of_the_table_can_be_made_again_by_hand(finished):
@@ -110,7 +110,7 @@ def test_the_order_of_recordings_changes_nothing(finished):
 def test_the_untrained_model_is_the_trainer_before_its_first_step(tmp_path, prior):
     simulate(tmp_path)
     small = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "decoder_depth": 1, "steps": 2, "batch_size": 4}
-    config = train.Config(**small, prior=prior, seed=3, threads=1, device="cpu")
+    config = train.Config(**small, prior=prior, seed=3, threads=1, device="cpu", select="last")
     train.STAGE.run(files(tmp_path, train.STAGE.inputs), files(tmp_path, train.STAGE.outputs), config)
     model = load(artifact(tmp_path, "model").parent)
     start = Trainer(config, WindowDataset(artifact(tmp_path, "store"), "train", fill=np.nan), None, 1).network
@@ -185,7 +185,7 @@ def test_golden(finished):
         f"{r['method']} {r['masking']} {r['mask_ratio']} {float(r['value']):.2f}" for r in rows(finished)
         if r["method"] in ("gaussian", "mean", "interpolation") and r["metric"] == "r2_flat"
     ]  # fmt: skip
-    assert (STAGE.version, hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]) == (1, "e6b6ee91f421")
+    assert (STAGE.version, hashlib.sha256("\n".join(kept).encode()).hexdigest()[:12]) == (2, "e6b6ee91f421")
 
 
 def test_same_seed_same_bytes(finished, tmp_path):

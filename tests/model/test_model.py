@@ -90,7 +90,9 @@ def test_untrained_gaussian_model_is_the_gaussian():
     torch.manual_seed(0)
     network = BrainLM(build("tiny", 7, window=20, patch=5))
     x, mask = windows(), random_mask(3, 7, 4, 0.5, generator(1))
-    assert torch.equal(network(x, mask), network.prior(x.unflatten(2, (4, 5)), mask).filled.flatten(2))
+    filled, innovation, _ = network.prior(x.unflatten(2, (4, 5)), mask)
+    expected = torch.where(mask[..., None], filled + innovation, filled)
+    assert torch.equal(network(x, mask), expected.flatten(2))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from brainlm_model.masking import generator, random_mask
-from brainlm_model.prior import GaussianPrior, population_covariance
+from brainlm_model.prior import GaussianPrior, continued, population_covariance
 
 
 def covariance(parcels: int = 12, seed: int = 0) -> np.ndarray:
@@ -84,3 +84,39 @@ def test_population_covariance_counts_known_values_only_and_is_invertible():
     np.testing.assert_allclose(found, covariance(), atol=0.35)
     recordings[1][:, 4] = recordings[2][:, 4] = np.nan  # never seen
     assert np.linalg.eigvalsh(population_covariance(recordings, ridge=0.05)).min() > 0.01
+
+
+def smooth(parcels: int, steps: int, memory: float) -> np.ndarray:
+    """Independent first-order autoregressions (parcel, time) of unit variance."""
+    rng, x = np.random.default_rng(0), np.zeros((parcels, steps))
+    for step in range(1, steps):
+        x[:, step] = memory * x[:, step - 1] + np.sqrt(1 - memory**2) * rng.standard_normal(parcels)
+    return x.astype(np.float32)
+
+
+def test_innovations_go_on_into_hidden_patches_as_their_own_autocorrelation_says():
+    x = torch.from_numpy(smooth(60, 200, 0.9)).view(60, 10, 20)
+    hidden = torch.zeros(60, 10, dtype=torch.bool)
+    hidden[::2, 4] = True  # both neighbours visible
+    hidden[1::2, 9] = True  # the last: only the one before
+    found = continued(torch.where(hidden[..., None], 0, x), hidden)
+    assert torch.equal(found[~hidden], x[~hidden])
+    steps = torch.arange(1, 21)
+    ahead = 0.9**steps * x[1::2, 8, -1:]  # what the process itself predicts
+    assert float((found[1::2, 9] - ahead).square().mean()) < 0.05
+    back = 0.9 ** (21 - steps)
+    both = (0.9**steps - back * 0.9**21) / (1 - 0.9**42) * x[::2, 3, -1:] + (back - 0.9**steps * 0.9**21) / (
+        1 - 0.9**42
+    ) * x[::2, 5, :1]
+    assert float((found[::2, 4] - both).square().mean()) < 0.05
+    # noise has nothing that goes on
+    noise = torch.randn(60, 10, 20, generator=generator(0))
+    assert float(continued(torch.where(hidden[..., None], 0, noise), hidden)[hidden].square().mean()) < 0.02
+
+
+def test_without_a_visible_neighbour_nothing_goes_on():
+    x = torch.from_numpy(smooth(12, 60, 0.9)).view(12, 3, 20)
+    hidden = torch.tensor([[False, True, True]]).repeat(12, 1)
+    found = continued(torch.where(hidden[..., None], 0, x), hidden)
+    assert found[:, 1].abs().sum() > 0 and not found[:, 2].any()
+    assert not continued(torch.zeros(12, 3, 20), torch.ones(12, 3, dtype=torch.bool)).any()

@@ -127,8 +127,8 @@ def content(verdicts: dict[str, list[str]], firm: bool = True, prior: str = "zer
         for q in ratios
     ]  # fmt: skip
     names = {"gaussian": "conditional Gaussian", "untrained": "BrainLM, untrained", "model": "BrainLM, trained"}
-    return {"Masking": ["random"], "MaskRatios": ratios, "Prior": prior, "Comparisons": rows, "Results": results,
-            "Methods": names}  # fmt: skip
+    return {"Split": "test", "Masking": ["random"], "MaskRatios": ratios, "Prior": prior, "Comparisons": rows,
+            "Results": results, "Methods": names}  # fmt: skip
 
 
 def test_it_says_plainly_when_the_linear_baseline_wins():
