@@ -130,9 +130,7 @@ class Dag:
         self._check_engine()
         self.producers = producers_of(list(self.stages.values()))
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
-        if "collate" in self.stages:  # a site that nobody is of would be found after all the work only
-            people = [(r.subject, self.index.phenotypes.get(r.subject, {})) for r in self.index.recordings]
-            external_subjects(people, self.section(self.stages["collate"]).external)
+        self._check_external()
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
         listing.write(self)
 
@@ -145,6 +143,12 @@ class Dag:
                     f"config: {name} needs preprocess.engine: native, it is {engine}",
                     f"take {name} out; {engine} writes its own 4-D images below derivatives/fmriprep",
                 )
+
+    def _check_external(self) -> None:
+        """A site that nobody is of would else be found when all the work is done."""
+        groups = getattr(getattr(self.config, "collate", None), "external", {})
+        people = [(r.subject, self.index.phenotypes.get(r.subject, {})) for r in self.index.recordings]
+        external_subjects(people, groups)
 
     def __getitem__(self, name: str) -> Node:
         return Node(self, self.all_stages[name])

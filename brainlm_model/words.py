@@ -20,7 +20,7 @@ def number(value: float | None, low: float | None = None, high: float | None = N
 
 def held_out(content: Content) -> str:
     """Whom the model was tested on."""
-    return "subjects of groups left out as a whole" if content["Split"] == "external" else "held-out subjects"
+    return "subjects of groups left out as a whole" if content.get("Split") == "external" else "held-out subjects"
 
 
 def headline(content: Content) -> list[str]:

@@ -52,7 +52,8 @@ class Source:
     ----------
     series: the recordings, in order. files: every file that was or will be read.
     atlas: name of the parcellation, "" where it is not known. band: of the source's filters, Hz; None: not known.
-    known, unknown: sentences of the card.
+    known, unknown: sentences of the card. oriented: False where nothing but the shapes shows that series are
+        (time, parcel).
     """
 
     series: Sequence[Series]
@@ -61,6 +62,7 @@ class Source:
     known: Sequence[str]
     unknown: Sequence[str]
     band: tuple[float, float] | None = None
+    oriented: bool = True
 
 
 @dataclass(frozen=True)

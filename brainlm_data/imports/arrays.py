@@ -59,9 +59,8 @@ def read(path: Path, options: Options) -> Source:
         "How much of each parcel lay inside the field of view.",
     ]
     beside = [b for file in files if (b := sidecar.sidecar_path(file)).is_file()]
-    return Source(
-        list(series.values()), [*files, *beside, *([table] if table else [])], atlas_of(files[0].stem), known, unknown
-    )
+    used = [*files, *beside, *([table] if table else [])]
+    return Source(list(series.values()), used, atlas_of(files[0].stem), known, unknown, oriented=False)
 
 
 def _series(file: Path, find: Any, options: Options) -> Series:

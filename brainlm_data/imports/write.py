@@ -111,7 +111,8 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     sentence = f"Parcel series were imported as they were (kind {request.kind}), and resampled"
     methods = [{"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz."} for row in stored]
     invalid = [done[row["id"]].invalid for row in stored]
-    warnings = [AMBIGUOUS.format(*shapes[0])] if len(set(shapes)) == 1 and _wide(shapes[0]) and labels is None else []
+    doubtful = not source.oriented and not columns and labels is None and len(set(shapes)) == 1
+    warnings = [AMBIGUOUS.format(*shapes[0])] if doubtful and parcels > shapes[0][0] else []
     attributes["imported"]["unknown"] += warnings
     facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
     paths = [*source.files, *([request.labels] if request.labels else [])]
@@ -173,10 +174,6 @@ def _fits(found: About, parcels: int, columns: tuple[str, ...]) -> None:
         raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
 
 
-def _wide(shape: tuple[int, int]) -> bool:
-    return shape[1] > shape[0]
-
-
 def _short(path: Path, root: Path) -> str:
     """A file as it is named in import.json: below what was imported, else its name."""
     return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
@@ -185,7 +182,8 @@ def _short(path: Path, root: Path) -> str:
 @contextmanager
 def _beside(outdir: Path) -> Iterator[Path]:
     """A locked, empty folder beside `outdir`, removed at the end; what a killed import left there goes, too."""
-    folder = outdir.absolute().parent / f".{outdir.absolute().name}.importing"
+    place = outdir.resolve()  # where it really is: a move must not cross file systems
+    folder = place.parent / f".{place.name}.importing"
     with hold(folder):
         for old in folder.iterdir():
             if old.name != "work":  # the lock

@@ -9,7 +9,7 @@ import pytest
 
 from brainlm_data import open_store
 from brainlm_data.cli import main as data
-from brainlm_model import load
+from brainlm_model import load, words
 from brainlm_model.cli import main
 from tests.imports.made import abide
 
@@ -41,6 +41,7 @@ def test_it_is_scored_on_the_site_that_was_left_out(home: Path) -> None:
     assert main(["evaluate", store, str(home / "mine"), *EVALUATE, "--out", str(home / "mine" / "other")]) == 0
     external = json.loads((home / "mine" / "metrics" / "external" / "masked.json").read_text())
     assert external["Split"] == "external" and external["Subjects"] == 5 == external["Recordings"]
+    assert words.verdicts(external)[0].startswith("On 5 subjects of groups left out as a whole, random masking")
     test = json.loads((home / "mine" / "other" / "masked.json").read_text())
     assert test["Split"] == "test" and test["Subjects"] == 1
     assert sorted(p.name for p in (home / "mine" / "other").iterdir()) == [
@@ -58,8 +59,8 @@ def test_what_is_wrong_is_said(home: Path, tmp_path: Path, capsys: pytest.Captur
         (["evaluate", store, str(tmp_path)], "no model.safetensors"),
         (["evaluate", store, str(home / "mine"), "--set", "evaluate.split=train"], "evaluate.split"),
     ]
-    for words, said in cases:
-        assert main(words) == 2
+    for call, said in cases:
+        assert main(call) == 2
         assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
