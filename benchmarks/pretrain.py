@@ -1,4 +1,4 @@
-"""Do more data and a larger model help, and does either beat what a covariance knows? (The paper's Table 1, on a store.)
+"""Do more data and a larger model help, and does either beat a covariance? (The paper's Table 1, on a store.)
 
     brainlm-data import abide abide_cc200.npz results/abide --external site=KKI,PITT,SBL
     python -m benchmarks.pretrain results/abide/store.zarr --out results/pretrain --json
@@ -56,7 +56,6 @@ def recipe(model: str, share: float, seed: int, changes: dict[str, Any]) -> Conf
             "threads": 1,
             "device": "cpu",
             "eval_every": 50,
-            **keys,
             **changes,
         }
     )
