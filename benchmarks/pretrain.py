@@ -72,7 +72,8 @@ def one_cell(path: Path, models: list[str], share: float, seed: int, changes: di
     for model in models:
         config = recipe(model, share, seed, changes)
         trainer = make_trainer(path, config, 0)
-        methods[f"{model} untrained"] = masked.ModelPredictor(copy.deepcopy(trainer.network))
+        if model == models[0]:  # the Gaussian that both start from
+            methods["untrained"] = masked.ModelPredictor(copy.deepcopy(trainer.network))
         begin = time.process_time()
         log = trainer.fit(None)
         methods[model] = masked.ModelPredictor(trainer.network)

@@ -100,8 +100,8 @@ class BrainLM(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        # with a prior a token also gets the innovations of its patch and both neighbours, and its spread
-        self.project = nn.Linear(config.patch if config.prior == "zero" else 4 * config.patch + 1, width)
+        # with a prior a token also sees its innovation and its spread
+        self.project = nn.Linear(config.patch if config.prior == "zero" else 2 * config.patch + 1, width)
         self.spatial = (
             nn.Parameter(torch.randn(config.parcels, width) * 0.02) if config.spatial != "coordinates" else None
         )
@@ -162,8 +162,7 @@ class BrainLM(nn.Module):
     def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.
 
-        With a prior a token sees (B, P, N, 4 S + 1) its value or expectation, the innovations of the patch before, its
-        own and the one after, and its spread.
+        With a prior a token sees (B, P, N, 2 S + 1) its value or expectation, its innovation, and its spread.
         """
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
@@ -172,8 +171,7 @@ class BrainLM(nn.Module):
             return x_BPNS, hidden_BPN, x_BPNS
         filled, innovation, spread = self.prior(x_BPNS, hidden_BPN)
         filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
-        around = F.pad(innovation, (0, 0, 1, 1)).unfold(2, 3, 1).transpose(-1, -2).flatten(3)  # before, own, after
-        return filled, hidden_BPN, torch.cat([filled, around, spread[..., None]], dim=-1)
+        return filled, hidden_BPN, torch.cat([filled, innovation, spread[..., None]], dim=-1)
 
     def _position(self) -> Tensor:
         """Embedding (P, N, D) of where and when a token is."""

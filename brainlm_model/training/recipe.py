@@ -76,7 +76,9 @@ class Config(StageConfig):
         0.2, ge=0, le=1, description="share of interpolated (censored) steps that a window may have"
     )
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: no weight decay")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="of the optimiser's moving averages")
+    betas: list[float] = Field(
+        [0.9, 0.95], min_length=2, max_length=2, description="of the optimiser's moving averages"
+    )
     batch_size: int = Field(8, ge=1, description="windows a step, over all processes")
     micro_batch: int | None = Field(
         None, ge=1, description="windows at once; gradients are added up to batch_size; null: all"

@@ -147,7 +147,7 @@ def test_adam_decays_nothing_and_adamw_matrices_alone():
     assert all(p.ndim > 1 for p in decayed["params"])
     names = {id(p): name for name, p in network.named_parameters()}
     assert {"spatial", "temporal", "cls", "mask_token"} <= {names[id(p)] for p in rest["params"]}
-    adam = make_optimizer(network, Config(**SMALL, optimizer="adam", betas=(0.9, 0.999)))
+    adam = make_optimizer(network, Config(**SMALL, optimizer="adam", betas=[0.9, 0.999]))
     assert type(adam) is torch.optim.Adam and adam.param_groups[0]["weight_decay"] == 0
 
 
