@@ -98,12 +98,18 @@ def to_hf(source: Path, target: Path) -> list[str]:
     weights = read_tensors(source / "model.safetensors")
     card = source / "card.md"
     _claim(target)
-    readme = "---\nlicense: cc-by-nc-nd-4.0\n---\n\n" + (
-        card.read_text() if card.is_file() else f"**Licence.** {NOTICE}\n"
-    )
+    theirs = from_authors(read_json(source / "config.json"))
+    text = card.read_text() if card.is_file() else f"**Licence.** {NOTICE}\n" if theirs else "# Model\n"
+    readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + text
     tensors = {key.removeprefix("network."): value for key, value in weights.items() if key != "coordinates"}
     write(target, content, tensors, readme)
-    return [f"{content['model_type']}, {len(tensors)} tensors: {target}", f"licence: {NOTICE}"]
+    said = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
+    return [*said, f"licence: {NOTICE}"] if theirs else said
+
+
+def from_authors(content: dict[str, Any]) -> bool:
+    """Whether a model's config.json says that its weights were converted, and not trained here from random ones."""
+    return "Source" in content.get("training", {"Source": "not said"})
 
 
 def load_converted(folder: Path) -> OfficialNetwork:

@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from brainlm_data import BrainLMError, ConfigError, InputError
+from brainlm_model.checkpoint import load
 from brainlm_model.data import WindowDataset
 from brainlm_model.masking import generator, random_mask
 from brainlm_model.mixture import Mixture
@@ -174,23 +175,45 @@ def test_every_model_is_built_by_name_for_any_atlas(model, parcels):
     assert network.config.parcels == parcels and network.config.window == 200
 
 
-@pytest.mark.parametrize("model", ["official-5m", "vitmae-111m"])
-def test_published_models_train(store, model, monkeypatch):
-    """With fewer layers: the published sizes would take minutes."""
+@pytest.fixture
+def fewer_layers(monkeypatch):
+    """The published models with one narrow layer: the whole ones would take minutes."""
     from dataclasses import replace
 
     from brainlm_model.official import config as official
 
-    few = replace(official.PRESETS[model], num_hidden_layers=1, decoder_num_hidden_layers=1, hidden_size=48,
-                  decoder_hidden_size=48, intermediate_size=32, decoder_intermediate_size=32)  # fmt: skip
-    if hasattr(few, "image_size"):
-        few = replace(few, num_attention_heads=4, decoder_num_attention_heads=4)
-    monkeypatch.setitem(official.PRESETS, model, few)
+    for model in ("official-5m", "vitmae-111m"):
+        few = replace(official.PRESETS[model], num_hidden_layers=1, decoder_num_hidden_layers=1, hidden_size=48,
+                      decoder_hidden_size=48, intermediate_size=32, decoder_intermediate_size=32,
+                      num_attention_heads=4, decoder_num_attention_heads=4)  # fmt: skip
+        monkeypatch.setitem(official.PRESETS, model, few)
+
+
+@pytest.mark.parametrize(("model", "least"), [("official-5m", 0.05), ("vitmae-111m", 0.02)])
+def test_published_models_train(store, model, least, fewer_layers):
     keys = {"model": model, "steps": 80, "lr": 3e-3, "eval_every": 80, "mask_ratio": 0.5, "window": 80}
     one = make_trainer(store.path, Config(batch_size=5, device="cpu", threads=1, **keys), STAGE.version)
     log = one.fit(None)
-    assert np.mean(losses(log)[-10:]) < 0.8 * np.mean(losses(log)[:3])
-    assert log[-1]["validation_r2"] > log[0]["validation_r2"]
+    assert log[-1]["validation_r2"] > max(log[0]["validation_r2"], 0) + least
+
+
+def test_a_published_model_trained_here_is_loaded_and_exported_without_the_authors_licence(
+    store, tmp_path, fewer_layers
+):
+    from brainlm_model.official import read_network, to_hf
+    from tests.model.test_train import run
+
+    keys = {"model": "official-5m", "width": None, "heads": None, "hidden": None, "depth": None, "steps": 2}
+    _, written = run(store, tmp_path / "ours", **keys)
+    model = load(tmp_path / "ours")
+    assert model.embed(store.series("sub-00_task-rest")).shape == (48,)
+    said = to_hf(tmp_path / "ours", tmp_path / "hf")
+    assert not any("CC BY-NC-ND" in line for line in said)
+    assert "cc-by-nc" not in (tmp_path / "hf" / "README.md").read_text().lower()
+    exported = read_network(tmp_path / "hf").state_dict()
+    for name, value in model.network.network.state_dict().items():
+        assert torch.equal(value, exported[name]), name
+    assert written["model_card"].read_text().count("official-5m") >= 1
 
 
 def test_a_square_of_a_vitmae_hides_the_parcels_that_lie_in_it():
