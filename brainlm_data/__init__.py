@@ -15,22 +15,29 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
+    from brainlm_data.sidecar import atomic
+    from brainlm_data.sources import ParcelSeries, compare_store, read_series
     from brainlm_data.store import open_store
 
 __all__ = [
-    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
-    "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "stage_summary",
+    "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused", "Scaler",
+    "Stage", "StageConfig", "add_run", "atomic", "compare_store", "config_schema", "config_text", "dispatch",
+    "open_store", "prepare", "read_series", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "ParcelSeries": ("sources", "ParcelSeries"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
+    "atomic": ("sidecar", "atomic"),
+    "compare_store": ("sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
     "open_store": ("store", "open_store"),
     "prepare": ("scaler", "prepare"),
+    "read_series": ("sources", "read_series"),
     "stage_summary": ("cli", "summary"),
 }
 
