@@ -165,7 +165,6 @@ class _Reader:
         series[:, missing] = np.nan
         mask = _brain_mask(path, self.run)
         if mask is None:
-            stated.append("no brain mask beside it: its mean is that of the atlas's voxels")
             return series, total / (len(series) - len(empty))
         return series, float(mean[mask & usable].mean(dtype=np.float64))
 
@@ -187,14 +186,19 @@ class _Reader:
         return usable & varied, total / (self.run.n_volumes - len(empty)), empty
 
 
+def _mask_file(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
+
+
 def _brain_mask(path: Path, run: Run) -> NDArray[np.bool_] | None:
-    """The brain mask that fMRIPrep writes beside an image, where it is there and on the same grid."""
-    stem, desc, _ = path.name.partition("_desc-")
-    beside = path.with_name(f"{stem}_desc-brain_mask.nii.gz")
-    if not desc or not beside.is_file():
+    """The brain mask that fMRIPrep writes beside an image, where it is there. Raises InputError on another grid."""
+    beside = _mask_file(path)
+    if not beside.is_file():
         return None
     mask = Run(beside)
-    return next(iter(mask)) > 0.5 if mask.shape == run.shape and np.allclose(mask.affine, run.affine) else None
+    if mask.shape != run.shape or not np.allclose(mask.affine, run.affine):
+        raise InputError(f"{beside}: is not on the grid of {path.name}", "remove it, or give the mask of this image")
+    return next(iter(mask)) > 0.5
 
 
 def _leading(series: NDArray[np.float64]) -> tuple[int, list[int]]:
@@ -235,7 +239,8 @@ def _scale(facts: Mapping[str, str], series: NDArray[np.float64], brain: float, 
             f" scaled to {facts['units']}",
             "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
         )
-    stated.append(f"scaled from a mean of {brain:.4g} to {facts['units']}")
+    over = "of the brain mask beside it" if _mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
+    stated.append(f"scaled from a mean of {brain:.4g} {over} to {facts['units']}")
     return _target(facts["units"]) / brain
 
 

@@ -98,7 +98,8 @@ class TrainedModel:
 
 
 def load(path: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a trained model from its folder `<outdir>/models/<name>`, or an official one that was converted.
+    """Load a trained model from its folder `<outdir>/models/<name>`, an official one that was converted, or a
+    fine-tuned one (`finetune.FineTuned`, which has `predict`).
 
     Raises
     ------
@@ -126,7 +127,12 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
         )
     card = folder / "card.md"
     network.eval().to(device)
-    return TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+    model = TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+    if "finetune" not in content:
+        return model
+    from brainlm_model.finetune.model import load_finetuned
+
+    return load_finetuned(folder, model, content["finetune"])
 
 
 def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork:
@@ -149,7 +155,7 @@ def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork
     return network
 
 
-def save_weights(network: BrainLM, path: Path) -> None:
+def save_weights(network: BrainLM | OfficialNetwork, path: Path) -> None:
     """Weights and buffers as safetensors, on the CPU."""
     from safetensors.torch import save_file
 

@@ -1,4 +1,4 @@
-"""`brainlm-model`: train and evaluate as stages, embed recordings, convert official checkpoints."""
+"""`brainlm-model`: train and evaluate as stages, embed recordings, fine-tune, convert official checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, stage_summary
 from brainlm_model import embed_command
+from brainlm_model.finetune import command as finetune_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, ALL_STAGES)
     embed_command.add(commands)
+    finetune_command.add(commands)
     convert = commands.add_parser("convert", help="an official BrainLM checkpoint into a model of ours, and back")
     convert.add_argument("source", type=Path, help="folder with config.json and weights; with --to hf a converted one")
     convert.add_argument("target", type=Path, help="new folder")

@@ -144,8 +144,6 @@ def windows_of(series: Any, scaler: Scaler, config: ModelConfig) -> Tensor:
     InputError: another number of parcels than the model's, fewer steps than a window, an infinite value, or nothing
         known.
     """
-    import torch
-
     values = np.asarray(series, dtype=np.float32)
     window, parcels = config.window, config.parcels
     if values.ndim != 2 or values.shape[1] != parcels:
@@ -156,17 +154,24 @@ def windows_of(series: Any, scaler: Scaler, config: ModelConfig) -> Tensor:
         raise InputError(f"embed: {len(values)} steps, fewer than the model's window of {window}", "a longer recording")
     if np.isinf(values).any():
         raise InputError(f"embed: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
-    scaled = np.asarray(prepare(values, scaler), dtype=np.float32)
-    starts = sorted({*range(0, len(values) - window + 1, window), len(values) - window})
-    windows = torch.from_numpy(np.stack([scaled[start : start + window].T for start in starts]))
-    known = (~windows.isnan().unflatten(2, (-1, config.patch)).any(-1)).flatten(1).any(1)
-    windows = windows[known]
+    windows = cut(np.asarray(prepare(values, scaler), dtype=np.float32), config)
     if not len(windows):
         raise InputError(
             f"embed: no parcel has {config.patch} known steps in a row where a token lies",
             "look at the recording's quality page; a parcel that the scaler does not know counts as unknown",
         )
     return windows
+
+
+def cut(scaled: np.ndarray, config: ModelConfig) -> Tensor:
+    """Windows (B, P, T) of a scaled recording (time, parcel) of at least a window; B is 0 where nothing is known."""
+    import torch
+
+    window = config.window
+    starts = sorted({*range(0, len(scaled) - window + 1, window), len(scaled) - window})
+    windows = torch.from_numpy(np.stack([scaled[start : start + window].T for start in starts]))
+    known = (~windows.isnan().unflatten(2, (-1, config.patch)).any(-1)).flatten(1).any(1)
+    return windows[known]
 
 
 def embeddings(

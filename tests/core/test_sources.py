@@ -88,7 +88,7 @@ def test_an_image_becomes_what_the_card_says(tmp_path: Path, atlas: Path) -> Non
     assert found.values.shape == (int((VOLUMES - 1) * TR) + 1, PARCELS)
     text = "; ".join(found.stated)
     for said in ("high-pass 0.01 Hz (butterworth), no low-pass", "resampled from TR 0.8 s to 1 Hz",
-                 "mean of 500 to grand mean 10000", "denoised already", "no brain mask"):  # fmt: skip
+                 "scaled from a mean of 500 of the atlas's voxels", "denoised already"):  # fmt: skip
         assert said in text
 
 
