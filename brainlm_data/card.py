@@ -220,6 +220,9 @@ def compare(wanted: Mapping[str, str], found: Mapping[str, Any], source: str) ->
                 _differs(source, key, str(value), wanted[key])
         elif key in wanted and str(value) != wanted[key]:
             _differs(source, key, str(value), wanted[key])
+    shas = found.get("atlas_sha256"), wanted.get("atlas_sha256")
+    if all(shas) and shas[0] != shas[1]:  # two atlases of one name
+        _differs(source, "atlas_sha256", str(shas[0]), str(shas[1]))
     mismatch, trained = found.get("space_mismatch"), wanted.get("space_mismatch", "none")
     if mismatch is not None and (mismatch or "none") != trained:
         _differs(source, "space_mismatch", str(mismatch or "none"), trained)

@@ -20,6 +20,7 @@ from brainlm_model.progress import Progress
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST = 20  # lines of what was stated
 ROWS = 64  # recordings that are written to a .zarr at once: one chunk
 FORMATS = {  # kinds that a file can hold; the first is the default
     ".tsv": ("cls", "mean"),
@@ -94,8 +95,10 @@ def run(arguments: argparse.Namespace) -> None:
     finally:
         writer.clean()
     print(f"{len(writer.rows)} recordings, {kind}, width {model.config.width}: {out}")
-    for text, count in stated.items():
-        print(f"taken for granted ({count} recordings): {text}")
+    for text, count in stated.most_common(MOST):
+        print(f"stated ({count} recordings): {text}")
+    if len(stated) > MOST:
+        print(f"... and {len(stated) - MOST} more such lines: model.embed(source).stated has those of a recording")
     for text in left_out:
         print(f"left out: {text}")
 

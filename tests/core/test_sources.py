@@ -261,9 +261,10 @@ def test_a_store_is_compared_by_its_own_card() -> None:
         {"atlas": "other"},
         {"band_high_hz": "0.1 to 0.45"},
         {"space_mismatch": "atlas in X"},
+        {"atlas_sha256": "1"},
     ):
         with pytest.raises(InputError, match=next(iter(facts))):
-            compare_store({"card": card(**facts)}, card(), "store")
+            compare_store({"card": card(**facts)}, card(atlas_sha256="0"), "store")
     assert "units" in compare_store({"rate_hz": 1.0}, card(), "store")[0]
 
 

@@ -71,7 +71,7 @@ def test_every_format_holds_the_same(home, tmp_path, capsys):
     values = rows.filter(like="parcel_").to_numpy(dtype=float).reshape(9, PARCELS, 16)
     np.testing.assert_allclose(found["parcels"], values, atol=1e-5)
     assert not list(tmp_path.glob(".*"))  # nothing is left behind
-    assert "taken for granted (9 recordings)" in capsys.readouterr().out
+    assert "stated (9 recordings)" in capsys.readouterr().out
 
 
 def test_impossible_output_is_refused_before_anything_is_computed(home, tmp_path, capsys):
