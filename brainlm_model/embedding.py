@@ -115,7 +115,8 @@ def _stored(source: Any, card: str, split: str | None) -> list[Recording]:
     if split is not None:
         table = table[table["split"] == split]
     if table.empty:
-        raise InputError(f"{store.path}: no recording in split {split!r}", "see recordings.parquet beside the store")
+        where = "" if split is None else f" in split {split!r}"
+        raise InputError(f"{store.path}: no recording with status done{where}", "see recordings.parquet beside it")
     known = [name for name in ENTITIES if name in table]
 
     def read(name: str) -> ParcelSeries:

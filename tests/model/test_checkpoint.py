@@ -123,7 +123,7 @@ def test_files_and_their_names(folder, store, tmp_path):
         model.embed((store.path, "sub-77"))
     with pytest.raises(InputError, match="150 steps"):
         model.embed((store, "sub-05_task-rest"))
-    with pytest.raises(InputError, match="no recording in split 'other'"):
+    with pytest.raises(InputError, match="no recording with status done in split 'other'"):
         model.embed(store, split="other")
 
 
