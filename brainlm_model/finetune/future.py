@@ -24,9 +24,10 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
     """Learn the next steps. Raises InputError for a number of steps that is no whole number of patches."""
     config = model.config
     if settings.future % config.patch or not settings.future < config.window:
+        remedy = f"a multiple of {config.patch} below {config.window}"
         raise InputError(
             f"--future {settings.future}: the model's patch is {config.patch}, its window {config.window}",
-            f"a multiple of {config.patch} below {config.window}",
+            remedy if config.patch < config.window else "another architecture: this one has no patches in time",
         )
     windows = windows_of_splits(model, store, settings)
     task = FutureTask(model.network, windows, settings)
