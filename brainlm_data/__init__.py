@@ -16,26 +16,32 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.pipeline import STAGES
     from brainlm_data.scaler import Scaler, prepare
+    from brainlm_data.sidecar import atomic
+    from brainlm_data.sources import ParcelSeries, compare_store, read_series
     from brainlm_data.splits import SPLITS
     from brainlm_data.store import open_store
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Refused", "Scaler", "Stage",
-    "StageConfig", "add_run", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
-    "section_from", "stage_summary",
+    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
+    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "compare_store", "config_schema", "config_text", "dispatch",
+    "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "ParcelSeries": ("sources", "ParcelSeries"),
     "SPLITS": ("splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
+    "atomic": ("sidecar", "atomic"),
+    "compare_store": ("sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
     "open_store": ("store", "open_store"),
     "prepare": ("scaler", "prepare"),
     "read_config": ("cli", "read_config"),
+    "read_series": ("sources", "read_series"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),
 }

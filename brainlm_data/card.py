@@ -26,6 +26,8 @@ SCALES = {
     False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
 }
 MISMATCH = "Parcels lie some millimetres off; compare with data made in the same way only."
+NUMERIC = ("rate_hz", "band_low_hz", "band_high_hz")
+COMPARED = (*NUMERIC, "atlas", "space", "units")
 NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w]|\.\d)")
 
 
@@ -166,6 +168,13 @@ def _span(numbers: Sequence[str]) -> str:
     return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
 
 
+def facts_in(text: str) -> dict[str, str]:
+    """The facts in a card's text; none where it has no such section, as the card of an official checkpoint."""
+    section = text.partition(FACTS)[2].split("\n## ", 1)[0]
+    pairs = (line[2:].partition(": ") for line in section.splitlines() if line.startswith("- "))
+    return {key: value for key, _, value in pairs}
+
+
 def read_facts(card: Path) -> dict[str, str]:
     """The facts of a card (of a store or a model) as text. Raises InputError where it has none."""
     try:
@@ -174,9 +183,7 @@ def read_facts(card: Path) -> dict[str, str]:
         raise InputError(f"{card}: {error}", "the card lies beside scaler.npz") from error
     if FACTS not in text:
         raise InputError(f"{card}: no section {FACTS!r}", "give a card that stage collate or train wrote")
-    section = text.split(FACTS, 1)[1].split("\n## ", 1)[0]
-    pairs = (line[2:].partition(": ") for line in section.splitlines() if line.startswith("- "))
-    return {key: value for key, _, value in pairs}
+    return facts_in(text)
 
 
 def check_against(card: Path, series: Path) -> None:
@@ -194,21 +201,65 @@ def check_against(card: Path, series: Path) -> None:
         raise InputError(
             f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
         )
-    facts = json.loads(path.read_text())
+    compare(wanted, of_sidecar(json.loads(path.read_text())), str(series))
+
+
+def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sidecar says, by the names of a card's facts; None where it does not."""
     low, high = facts.get("EffectiveBand") or (None, None)
-    numbers = {"rate_hz": facts.get("SamplingFrequency"), "band_low_hz": low, "band_high_hz": high}
-    texts = {"atlas": facts.get("AtlasName"), "space": facts.get("Space"), "units": facts.get("Units")}
-    for key, value in numbers.items():
-        bounds = [float(v) for v in NUMBER.findall(wanted.get(key, ""))]
-        if value is not None and bounds and not 0.99 * min(bounds) <= float(value) <= 1.01 * max(bounds):
-            _differs(series, key, f"{value:g}", wanted[key])
-    for key, text in texts.items():
-        if text and key in wanted and str(text) != wanted[key]:
-            _differs(series, key, str(text), wanted[key])
-    found, trained = facts.get("SpaceMismatch", "none"), wanted.get("space_mismatch", "none")
-    if "Space" in facts and found != trained:
-        _differs(series, "space_mismatch", found, trained)
+    return {
+        "rate_hz": facts.get("SamplingFrequency"),
+        "band_low_hz": low,
+        "band_high_hz": high,
+        "atlas": facts.get("AtlasName"),
+        "space": facts.get("Space"),
+        "units": facts.get("Units"),
+        "space_mismatch": facts.get("SpaceMismatch", "none") if "Space" in facts else None,
+    }
 
 
-def _differs(series: Path, key: str, found: str, wanted: str) -> None:
-    raise InputError(f"{series}: {key} is {found}, the card says {wanted}", "process it as the training data were")
+def compare(wanted: Mapping[str, str], found: Mapping[str, Any], source: str) -> list[str]:
+    """Compare what is known of data with a card's facts.
+
+    Parameters
+    ----------
+    wanted: facts of the card. found: values by the same names (numbers, texts, or ranges such as "0.1 to 0.45").
+    source: the data's name, for the messages.
+
+    Returns
+    -------
+    Sentences on what could not be compared, because one of the two does not say it.
+
+    Raises
+    ------
+    InputError: another rate, band, atlas, space or unit than the card's.
+    """
+    if not wanted:
+        return ["the model's card does not say how its data were made: nothing could be compared with it"]
+    silent = []
+    for key in COMPARED:
+        value = found.get(key)
+        value = f"{value:.6g}" if isinstance(value, float) else value
+        if value is None or value == "":
+            silent += [key] if key in wanted else []
+        elif key in NUMERIC:
+            bounds = [float(v) for v in NUMBER.findall(wanted.get(key, ""))]
+            given = [float(v) for v in NUMBER.findall(str(value))]
+            if bounds and not all(0.99 * min(bounds) <= v <= 1.01 * max(bounds) for v in given):
+                _differs(source, key, str(value), wanted[key])
+        elif key in wanted and str(value) != wanted[key]:
+            _differs(source, key, str(value), wanted[key])
+    shas = found.get("atlas_sha256"), wanted.get("atlas_sha256")
+    if all(shas) and shas[0] != shas[1]:  # two atlases of one name
+        _differs(source, "atlas_sha256", str(shas[0]), str(shas[1]))
+    mismatch, trained = found.get("space_mismatch"), wanted.get("space_mismatch", "none")
+    if mismatch is not None and (mismatch or "none") != trained:
+        _differs(source, "space_mismatch", str(mismatch or "none"), trained)
+    if not silent:
+        return []
+    listed = ", ".join(f"{key} {wanted[key]}" for key in silent)
+    return [f"nothing beside it says {', '.join(silent)}: taken to be the card's ({listed})"]
+
+
+def _differs(source: str, key: str, found: str, wanted: str) -> None:
+    raise InputError(f"{source}: {key} is {found}, the card says {wanted}", "process it as the training data were")

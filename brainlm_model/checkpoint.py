@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from brainlm_data import InputError, Scaler, prepare
+from brainlm_data import BrainLMError, InputError, Scaler
 from brainlm_model.config import ModelConfig, from_json
+from brainlm_model.embedding import BATCH, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,46 +39,54 @@ class TrainedModel:
     training: dict[str, Any]
     card: str
 
-    def embed(self, series: Any) -> np.ndarray:
-        """CLS embedding of a recording, float32 (width,): the same recording always gives the same one.
+    def embed(
+        self,
+        source: Any,
+        kind: Kind | None = None,
+        *,
+        split: str | None = None,
+        atlas: str | Path | None = None,
+        tr: float | None = None,
+        batch: int = BATCH,
+    ) -> Any:
+        """Embed a recording, or all of a store: the same recording always gives the same embedding.
+
+        A recording is prepared (demeaned, robust-scaled with the model's scaler) and cut into windows, one after
+        another, the last aligned to its end; nothing is masked, and the windows that hold something known are averaged.
 
         Parameters
         ----------
-        series: (time, parcel), unscaled, as in the store; NaN where a value is not known. It is prepared (demeaned,
-            robust-scaled with the model's scaler) and cut into windows, the last one aligned to its end; nothing is
-            masked, and the embeddings of windows that hold something known are averaged.
+        source: array (time, parcel), unscaled, as in the store, NaN where a value is not known; path of a `.tsv`,
+            `.npy`, `.ptseries.nii` or preprocessed 4-D NIfTI, compared with the model's card; (store, id); or a store.
+        kind: "cls" (width,), "mean" (width,) or "parcels" (parcel, width) as float32 array, or "all": an `Embedding`.
+            By default the CLS vector of an array, and an `Embedding` of anything else.
+        split: of a store, only this split. atlas, tr: of a 4-D NIfTI: see `brainlm_data.read_series`.
+        batch: windows a forward pass.
+
+        Returns
+        -------
+        That of one recording; of a store a dictionary by id, with a warning for each recording that is left out.
 
         Raises
         ------
-        InputError: another number of parcels than the model's, fewer steps than a window, an infinite value, or nothing
-            known (a token is known where all of its steps are).
+        InputError: another number of parcels than the model's, fewer steps than a window, an infinite value, nothing
+            known (a token is known where all of its steps are), or a source that contradicts the card.
         """
-        import torch
+        import warnings
 
-        values = np.asarray(series, dtype=np.float32)
-        window, parcels = self.config.window, self.config.parcels
-        if values.ndim != 2 or values.shape[1] != parcels:
-            raise InputError(
-                f"embed: a series of shape {values.shape}, not (time, {parcels})", "orientation: (time, parcel)"
-            )
-        if len(values) < window:
-            raise InputError(
-                f"embed: {len(values)} steps, fewer than the model's window of {window}", "a longer recording"
-            )
-        if np.isinf(values).any():
-            raise InputError(f"embed: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
-        scaled = np.asarray(prepare(values, self.scaler), dtype=np.float32)
-        starts = sorted({*range(0, len(values) - window + 1, window), len(values) - window})
-        windows = torch.from_numpy(np.stack([scaled[start : start + window].T for start in starts]))
-        known = (~windows.isnan().unflatten(2, (-1, self.config.patch)).any(-1)).flatten(1).any(1)
-        windows = windows[known]
-        if not len(windows):
-            raise InputError(
-                f"embed: no parcel has {self.config.patch} known steps in a row where a token lies",
-                "look at the recording's quality page; a parcel that the scaler does not know counts as unknown",
-            )
-        with torch.inference_mode():
-            return self.network.embed(windows.to(self.network.cls.device)).mean(0).float().cpu().numpy()
+        from brainlm_model.embedding import embeddings, is_store, recordings_of
+
+        chosen = recordings_of(source, self.card, split, atlas, tr)
+        kind = kind or ("all" if chosen[0].id else "cls")  # an array has no name
+        found = {}
+        for recording, result in embeddings(self, chosen, batch):
+            if not isinstance(result, BrainLMError):
+                found[recording.id] = result if kind == "all" else getattr(result, kind)
+            elif not is_store(source):
+                raise result
+            else:
+                warnings.warn(f"{recording.id} left out: {result}", stacklevel=2)
+        return found if is_store(source) else found[chosen[0].id]
 
     def reconstruct(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
         """Scaled windows (B, P, T) with masked tokens replaced by predictions; `mask_BPN` is true where masked."""
@@ -91,7 +98,8 @@ class TrainedModel:
 
 
 def load(path: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a trained model from its folder `<outdir>/models/<name>`, or an official one that was converted.
+    """Load a trained model from its folder `<outdir>/models/<name>`, an official one that was converted, or a
+    fine-tuned one (`finetune.FineTuned`, which has `predict`).
 
     Raises
     ------
@@ -119,7 +127,12 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
         )
     card = folder / "card.md"
     network.eval().to(device)
-    return TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+    model = TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+    if "finetune" not in content:
+        return model
+    from brainlm_model.finetune.model import load_finetuned
+
+    return load_finetuned(folder, model, content["finetune"])
 
 
 def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork:

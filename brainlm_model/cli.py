@@ -1,16 +1,15 @@
-"""`brainlm-model`: train and evaluate as stages, embed recordings, convert official checkpoints."""
+"""`brainlm-model`: train and evaluate as stages, embed recordings, fine-tune, convert official checkpoints."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, open_store, stage_summary
+from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, stage_summary
+from brainlm_model import embed_command
+from brainlm_model.finetune import command as finetune_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,14 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, ALL_STAGES)
     alone.add_commands(commands)
-    embed = commands.add_parser("embed", help="embed recordings with a trained model: one row of a table each")
-    embed.add_argument("model", type=Path, help="folder of a trained model: <outdir>/models/<name>")
-    embed.add_argument(
-        "recordings", nargs="+", type=Path, help="store.zarr, or parcel series (.tsv, .npy: time x parcel)"
-    )
-    embed.add_argument("--out", type=Path, required=True, help="table to write (.tsv): id, then one column a dimension")
-    embed.add_argument("--split", help="of a store: only this split")
-    embed.set_defaults(call=_embed)
+    embed_command.add(commands)
+    finetune_command.add(commands)
     convert = commands.add_parser("convert", help="an official BrainLM checkpoint into a model of ours, and back")
     convert.add_argument("source", type=Path, help="folder with config.json and weights; with --to hf a converted one")
     convert.add_argument("target", type=Path, help="new folder")
@@ -62,54 +55,6 @@ def _convert(arguments: argparse.Namespace) -> None:
     else:
         said = official.to_hf(arguments.source, arguments.target)
     print("\n".join(said))
-
-
-def _embed(arguments: argparse.Namespace) -> None:
-    import pandas as pd
-
-    from brainlm_model.checkpoint import load
-
-    model = load(arguments.model)
-    rows, skipped = {}, []
-    for path in arguments.recordings:
-        for name, series in _series(path, arguments.split):
-            if len(series) < model.config.window:
-                skipped.append(f"{name} ({len(series)} steps)")
-                continue
-            rows[name] = model.embed(series)
-    if not rows:
-        raise InputError(f"no recording has {model.config.window} steps: {', '.join(skipped[:5])}", "longer recordings")
-    columns = [f"cls_{i:03d}" for i in range(model.config.width)]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(arguments.out, sep="\t", index_label="id", float_format="%.9g")
-    print(f"{len(table)} recordings x {table.shape[1]} dimensions: {arguments.out}")
-    if skipped:
-        print(f"left out, shorter than the model's window: {', '.join(skipped)}")
-
-
-def _series(path: Path, split: str | None) -> Iterator[tuple[str, np.ndarray]]:
-    """(id, series (time, parcel)) of a store or of one file."""
-    import pandas as pd
-
-    if path.is_dir():
-        store = open_store(path)
-        table = store.recordings[store.recordings["status"] == "done"]
-        if split is not None:
-            table = table[table["split"] == split]
-        for name in table["id"]:
-            yield name, store.series(name)
-        return
-    try:
-        if path.suffix == ".npy":
-            series: Any = np.load(path, allow_pickle=False)
-        else:
-            series = pd.read_csv(path, sep="\t", na_values=["n/a"]).to_numpy(dtype=np.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: {error}", "give a .tsv with one column a parcel, or a .npy (time, parcel)"
-        ) from error
-    yield path.name.removesuffix(path.suffix), series
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_model.config import ModelConfig
+from brainlm_model.embedding import Encoded, pool
 from brainlm_model.prior import GaussianPrior
 
 
@@ -150,14 +151,22 @@ class BrainLM(nn.Module):
 
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows: nothing masked, nothing drawn, so it is always the same."""
+        return self.encode(x_BPT).cls_BD
+
+    def encode(self, x_BPT: Tensor) -> Encoded:
+        """CLS state and means of the tokens that are known, of whole windows: nothing masked, nothing drawn."""
         nothing = torch.zeros(
             len(x_BPT), self.config.parcels, self.config.patches, dtype=torch.bool, device=x_BPT.device
         )
         _, hidden_BPN, seen_BPNF = self._look(x_BPT, nothing)
         tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
-            return self._encode_grid(tokens_BPND)[:, 0].mean(1)
-        return self._encode(tokens_BPND, hidden_BPN)[0][:, 0]
+            grid_BPND = self._encode_grid(tokens_BPND)
+            return pool(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
+        x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN)
+        empty = torch.zeros_like(tokens_BPND, dtype=x_BLD.dtype).flatten(1, 2)
+        found = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
+        return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
 
     def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.

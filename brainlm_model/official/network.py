@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from brainlm_data import InputError
+from brainlm_model.embedding import Encoded, pool
 from brainlm_model.official.brainlm import OfficialBrainLM
 from brainlm_model.official.config import as_model_config
 from brainlm_model.official.files import Network, build
+from brainlm_model.official.parts import unshuffle
 from brainlm_model.official.vitmae import OfficialViTMAE
 
 VITMAE_DIVISOR = 5.6430855  # the official image models divide robust-scaled values by it
@@ -89,19 +91,52 @@ class OfficialNetwork(nn.Module):
 
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows with nothing masked."""
-        if isinstance(self.network, OfficialBrainLM):
-            x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
-            hidden_BPN = x_BPNS.isnan().any(-1)
-            x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
-            each = [
-                self._encode(self.network, x[None], hidden[None], int((~hidden).sum()))[0][:, 0]
-                for x, hidden in zip(x_BPNS, hidden_BPN, strict=True)
-            ]
-            return torch.cat(each)
-        image = self._image(self.network, x_BPT)
-        tokens = (self.network.config.side // self.network.config.patch_size) ** 2
-        noise_BL = torch.arange(tokens, device=image.device).expand(len(image), -1)  # positions are in the tokens
-        return self.network.forward_encoder(image, noise_BL, tokens)[0][:, 0]
+        return self.encode(x_BPT).cls_BD
+
+    def encode(self, x_BPT: Tensor) -> Encoded:
+        """CLS state and means of the known tokens, each parcel's in its own place, of whole windows.
+
+        Of a ViTMAE a parcel's tokens are the patches that its row of the image lies in, and the others there share.
+        """
+        if isinstance(self.network, OfficialViTMAE):
+            return self._encode_image(self.network, x_BPT)
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = x_BPNS.isnan().any(-1)
+        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        found = []
+        for rows in self._together(hidden_BPN):
+            hidden = hidden_BPN[rows]
+            latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden, int((~hidden[0]).sum()))
+            tokens_BLD = unshuffle(latent[:, 1:], latent.new_zeros(1, 1, latent.shape[2]), ids_restore)
+            found.append(torch.cat([latent[:, :1], tokens_BLD], dim=1))
+        order_B = torch.cat(self._together(hidden_BPN)).argsort()
+        latent = torch.cat(found)[order_B]
+        return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
+
+    def _together(self, hidden_BPN: Tensor) -> list[Tensor]:
+        """Rows of a batch that go through the encoder together: it has no padding, so as many tokens must be visible.
+
+        With Nystrom's approximation a window's result depends on the others in its batch: one at a time.
+        """
+        visible_B = (~hidden_BPN).flatten(1).sum(1)
+        if any(layer.landmarks != layer.segment for layer in self.network.vit["encoder"]["layer"]):
+            return list(torch.arange(len(visible_B), device=visible_B.device)[:, None])
+        return [(visible_B == keep).nonzero()[:, 0] for keep in visible_B.unique().tolist()]
+
+    def _encode_image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Encoded:
+        order_P = self.coordinates[:, 1].argsort(stable=True)
+        image = self._image(network, x_BPT)
+        patch = network.config.patch_size
+        side = network.config.side // patch
+        noise_BL = torch.arange(side**2, device=image.device).expand(len(image), -1)  # positions are in the tokens
+        latent = network.forward_encoder(image, noise_BL, side**2)[0]
+        top, left = ((network.config.side - size) // 2 for size in x_BPT.shape[1:])
+        columns = slice(left // patch, (left + x_BPT.shape[2] - 1) // patch + 1)  # that the window touches
+        rows_P = (top + order_P.argsort()) // patch
+        tokens_BGGD = latent[:, 1:].unflatten(1, (side, side))[:, :, columns]
+        tokens_BPND = tokens_BGGD[:, rows_P]
+        known_BP1 = ~x_BPT.isnan().all(2, keepdim=True)
+        return pool(latent[:, 0], tokens_BPND, known_BP1.expand(-1, -1, tokens_BPND.shape[2]))
 
     def _image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Tensor:
         """Padded image of windows whose parcels are sorted by Y."""

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import brainlm_model
-from brainlm_data import InputError
+from brainlm_data import InputError, open_store
+from brainlm_model.config import ModelConfig
 from brainlm_model.masking import generator, random_mask
+from brainlm_model.model import BrainLM
 from tests.model.cohort import PARCELS, make, series
 from tests.model.test_train import run
 
@@ -17,6 +19,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("trained")
     run(make(home / "cohort"), home / "model", steps=3)
     return home / "model"
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    return open_store(folder.parent / "cohort" / "store.zarr")
 
 
 def test_embedding_is_the_same_every_time_and_differs_between_recordings(folder):
@@ -44,6 +51,80 @@ def test_embedding_does_not_depend_on_level(folder):
     model = brainlm_model.load(folder)
     one = series(np.random.default_rng(3), 200)
     np.testing.assert_allclose(model.embed(one), model.embed(one + 500), atol=2e-3)
+
+
+def test_all_kinds_of_an_array(folder):
+    model = brainlm_model.load(folder)
+    one = series(np.random.default_rng(3), 450)
+    one[:, 5] = np.nan
+    one[230:240, 6] = np.nan  # of the windows at 0, 200 and 250 the second lacks two patches
+    found = model.embed(one, kind="all")
+    np.testing.assert_array_equal(found.cls, model.embed(one))
+    np.testing.assert_array_equal(found.mean, model.embed(one, kind="mean"))
+    np.testing.assert_array_equal(found.parcels, model.embed(one, "parcels"))
+    assert found.windows == 3 and found.parcels.shape == (PARCELS, 16) and found.stated == []
+    assert np.isnan(found.parcels[5]).all() and np.isfinite(np.delete(found.parcels, 5, 0)).all()
+    full = series(np.random.default_rng(3), 200)
+    found = model.embed(full, kind="all")
+    np.testing.assert_allclose(found.parcels.mean(0), found.mean, atol=1e-5)  # as many tokens in every parcel
+
+
+@pytest.mark.parametrize("attention", ["axial", "full"])
+def test_unknown_tokens_are_left_out_of_the_means(attention):
+    torch.manual_seed(0)
+    config = ModelConfig(parcels=4, window=12, patch=3, width=8, heads=2, hidden=8, depth=2, attention=attention)
+    network, x = BrainLM(config).eval(), torch.randn(2, 4, 12)
+    x[0, 1, 4] = x[0, 3] = x[1, 2, 11] = torch.nan
+    with torch.inference_mode():
+        found = network.encode(x)
+        # the tokens themselves, one window after another
+        hidden = x.unflatten(2, (-1, 3)).isnan().any(-1)
+        for row in range(2):
+            inside, hide = network._hide(x[row : row + 1], hidden[row : row + 1])
+            tokens = network._tokens(inside, hide)
+            if attention == "axial":
+                states = network._encode_grid(tokens)[0, 1:][~hidden[row]]
+            else:
+                states = network._encode(tokens, hide)[0][0, 1:]
+            owner = torch.arange(4)[:, None].expand(4, 4)[~hidden[row]]
+            torch.testing.assert_close(found.mean_BD[row], states.mean(0))
+            for parcel in range(4):
+                expected = states[owner == parcel].mean(0)  # NaN of nothing
+                torch.testing.assert_close(found.parcels_BPD[row, parcel], expected, equal_nan=True)
+    torch.testing.assert_close(found.cls_BD, network.embed(x))
+
+
+def test_a_batch_gives_what_one_by_one_gives(folder, store):
+    model = brainlm_model.load(folder)
+    with pytest.warns(UserWarning, match="sub-05_task-rest left out: embed: 150 steps"):
+        together = model.embed(store, batch=5)
+    assert len(together) == 9
+    for name, found in together.items():
+        alone = model.embed((store, name), batch=1)
+        assert alone.windows == found.windows == 2
+        for kind in ("cls", "mean", "parcels"):
+            np.testing.assert_allclose(getattr(found, kind), getattr(alone, kind), atol=1e-5)
+        np.testing.assert_array_equal(model.embed(store.series(name), batch=1), alone.cls)
+    assert np.isnan(together["sub-03_task-rest"].parcels[7]).all()
+    assert "does not say how its data were made" in found.stated[0]  # the test cohort's card has no facts
+    paths = model.embed(store.path, "cls", split="test")
+    assert list(paths) == ["sub-08_task-rest", "sub-09_task-rest"]
+    np.testing.assert_allclose(paths["sub-08_task-rest"], together["sub-08_task-rest"].cls, atol=1e-5)
+
+
+def test_files_and_their_names(folder, store, tmp_path):
+    model = brainlm_model.load(folder)
+    values = store.series("sub-00_task-rest")
+    np.save(tmp_path / "x.npy", values)
+    found = model.embed(str(tmp_path / "x.npy"))
+    np.testing.assert_array_equal(found.cls, model.embed(values))
+    assert found.stated
+    with pytest.raises(InputError, match="no recording sub-77"):
+        model.embed((store.path, "sub-77"))
+    with pytest.raises(InputError, match="150 steps"):
+        model.embed((store, "sub-05_task-rest"))
+    with pytest.raises(InputError, match="no recording with status done in split 'other'"):
+        model.embed(store, split="other")
 
 
 def test_reconstruct_keeps_what_is_visible(folder):

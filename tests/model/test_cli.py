@@ -1,11 +1,13 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from brainlm_model.cli import main
-from tests.model.cohort import make, series
+from tests.model.cohort import PARCELS, make, series
 from tests.model.test_train import run
 
 
@@ -21,7 +23,7 @@ def test_embeds_a_store(home, tmp_path, capsys):
     assert main(["embed", str(home / "model"), str(home / "cohort" / "store.zarr"), "--out", str(out)]) == 0
     table = pd.read_csv(out, sep="\t", index_col="id")
     assert table.shape == (9, 16) and np.isfinite(table).all(axis=None)
-    assert "sub-05_task-rest (150 steps)" in capsys.readouterr().out
+    assert "left out: sub-05_task-rest: embed: 150 steps" in capsys.readouterr().out
     assert (
         main(["embed", str(home / "model"), str(home / "cohort" / "store.zarr"), "--split", "test", "--out", str(out)])
         == 0
@@ -39,6 +41,50 @@ def test_embeds_files(home, tmp_path):
     assert main(["embed", str(home / "model"), *files, "--out", str(tmp_path / "out.tsv")]) == 0
     table = pd.read_csv(tmp_path / "out.tsv", sep="\t", index_col="id")
     np.testing.assert_array_equal(table.loc["a"], table.loc["b"])
+
+
+def embed(home: Path, out: Path, *arguments: str) -> int:
+    return main(["embed", str(home / "model"), str(home / "cohort" / "store.zarr"), "--out", str(out), *arguments])
+
+
+def test_every_format_holds_the_same(home, tmp_path, capsys):
+    for name, kind in (("c.tsv", "cls"), ("m.tsv", "mean"), ("m.parquet", "mean"), ("p.parquet", "parcels")):
+        assert embed(home, tmp_path / name, "--kind", kind, "--batch", "3") == 0
+    assert embed(home, tmp_path / "all.zarr") == 0
+    assert embed(home, tmp_path / "all.zarr", "--batch", "3") == 0  # in place of the first
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = xr.open_zarr(tmp_path / "all.zarr").load()
+    assert found["parcels"].shape == (9, PARCELS, 16) and found["parcels"].dims == ("recording", "parcel", "dim")
+    assert list(found["subject"].values) == [f"{n:02d}" for n in range(10) if n != 5]
+    assert str(found["id"][0].item()) == "sub-00_task-rest" and str(found["parcel"][3].item()) == "p3"
+    cls = pd.read_csv(tmp_path / "c.tsv", sep="\t", index_col="id").to_numpy()
+    np.testing.assert_allclose(found["cls"], cls, atol=1e-5)
+    table = pd.read_parquet(tmp_path / "m.parquet")
+    assert list(table.columns[:6]) == ["id", "subject", "session", "task", "run", "mean_000"]
+    np.testing.assert_allclose(found["mean"], table.iloc[:, 5:].to_numpy(dtype=float), atol=1e-5)
+    np.testing.assert_allclose(
+        found["mean"], pd.read_csv(tmp_path / "m.tsv", sep="\t", index_col="id").to_numpy(), atol=1e-5
+    )
+    rows = pd.read_parquet(tmp_path / "p.parquet")
+    assert len(rows) == 9 * PARCELS and list(rows["parcel"][:2]) == ["p0", "p1"]
+    values = rows.filter(like="parcel_").to_numpy(dtype=float).reshape(9, PARCELS, 16)
+    np.testing.assert_allclose(found["parcels"], values, atol=1e-5)
+    assert not list(tmp_path.glob(".*"))  # nothing is left behind
+    assert "stated (9 recordings)" in capsys.readouterr().out
+
+
+def test_impossible_output_is_refused_before_anything_is_computed(home, tmp_path, capsys):
+    assert embed(home, tmp_path / "x.csv") == embed(home, tmp_path / "x.tsv", "--kind", "all") == 2
+    (tmp_path / "taken.zarr").mkdir()
+    assert embed(home, tmp_path / "taken.zarr") == 2
+    np.save(tmp_path / "a.npy", series(np.random.default_rng(1)))
+    twice = [str(tmp_path / "a.npy")] * 2
+    assert main(["embed", str(home / "model"), *twice, "--out", str(tmp_path / "y.tsv")]) == 2
+    text = capsys.readouterr().err
+    for said in ("not .tsv, .parquet, .zarr", "cannot hold kind all", "no Zarr group", "two recordings are named a"):
+        assert said in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "taken.zarr"]
 
 
 def test_errors_are_one_line_with_a_remedy(home, tmp_path, capsys):

@@ -73,6 +73,19 @@ def test_the_public_interface(simulated: Run) -> None:
     np.testing.assert_array_equal(first, again)
 
 
+def test_an_image_that_was_kept_gives_the_series_of_the_store(simulated: Run) -> None:
+    """From the 4-D image by way of the card what the pipeline's operators gave on parcels."""
+    store = brainlm_data.open_store(simulated.outdir / "store.zarr")
+    model = brainlm_model.load(simulated.outdir / "models/tiny")
+    for name in ("sub-01_task-rest", "sub-04_task-rest"):
+        images = simulated.outdir.glob(f"derivatives/*/func/{name}_*desc-denoised_bold.nii.gz")
+        found = brainlm_data.read_series(next(images), model.card)
+        expected = store.series(name)
+        np.testing.assert_array_equal(np.isnan(found.values), np.isnan(expected))
+        assert np.nanmax(np.abs(np.subtract(found.values, expected))) < 1e-3 * np.nanstd(expected)
+        assert "neither was done again" in "; ".join(found.stated)
+
+
 def test_no_test_subject_in_the_scaler(simulated: Run) -> None:
     store = brainlm_data.open_store(simulated.outdir / "store.zarr")
     train = store.recordings[store.recordings.split == "train"].id

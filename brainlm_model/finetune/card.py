@@ -1,0 +1,60 @@
+"""The card of a fine-tuned model: how it was made, then the card of the model that it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from brainlm_model.official.convert import NOTICE
+
+if TYPE_CHECKING:
+    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.finetune.learn import Learnt
+    from brainlm_model.finetune.settings import Settings
+
+TRANSFORMS = {
+    "z": "z-scored", "minmax": "scaled to 0 to 1", "logminmax": "scaled to 0 to 1 after log(1 + x)",
+    "none": "left in their units",
+}  # fmt: skip
+
+
+def card(
+    name: str, source: str, model: TrainedModel, settings: Settings, made: Learnt, stated: Sequence[str],
+    official: bool,
+) -> str:  # fmt: skip
+    """Markdown. The base model's card stays whole: facts of its data are found in it again."""
+    lines = [f"# Model {name}: {source}, fine-tuned", "", describe(settings, made)]
+    if official:
+        lines += ["", f"**Licence.** {NOTICE}"]
+    lines += ["", *(f"- {key}: {value}" for key, value in asdict(settings).items())]
+    lines += [f"- {split}: {subjects} subjects, {n} recordings" for split, (subjects, n) in made.counts.items()]
+    lines += [f"- best epoch: {max(row['epoch'] for row in made.log if row['best'])} of {len(made.log) - 1}"]
+    lines += [f"- taken for granted: {text}" for text in stated]
+    return "\n".join(lines) + f"\n\n# The model that it started from\n\n{model.card}"
+
+
+def describe(settings: Settings, made: Learnt) -> str:
+    """How it was made, in two sentences."""
+    epochs = len(made.log) - 1
+    how = (
+        f"by AdamW (Loshchilov & Hutter, 2019; highest learning rate {settings.lr:g}, cosine with warm-up, factor"
+        f" {settings.layer_decay:g} from a layer to the one below), stopped after {epochs} epochs by the loss on"
+        " validation subjects"
+    )
+    if settings.task == "future":
+        goal = f"the last {settings.future} steps of every parcel in a window"
+        return f"The whole network was fine-tuned to predict {goal}, {how}."
+    what = "a linear layer" if settings.head == "linear" else "a network of three layers"
+    seen = "CLS embedding" if settings.features == "cls" else "mean of the known tokens"
+    part = (
+        "alone was trained, the encoder left as it was,"
+        if settings.train == "frozen"
+        else "and the encoder were trained"
+    )
+    if settings.task == "classification":
+        goal = f"the class in column {settings.column} ({', '.join(made.facts['classes'])})"
+    else:
+        kind = TRANSFORMS[settings.transform]
+        goal = f"column {settings.column}, {kind} by the labels of training subjects"
+    return f"To predict {goal}, {what} on the {seen} {part} {how}."

@@ -1,0 +1,121 @@
+"""A column of recordings.parquet as labels: which recordings have one, classes, and transforms of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import InputError
+from brainlm_model.finetune.settings import TransformKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Numbers in the label's units -> what is learnt, (f(x) - shift) / scale; f is log(1 + x) for `logminmax`."""
+
+    kind: TransformKind
+    shift: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def fit(cls, kind: TransformKind, training: Array) -> Transform:
+        """From the labels of training subjects, and of nobody else.
+
+        Raises
+        ------
+        InputError: one value only, or negative ones for a logarithm.
+        """
+        if not np.ptp(training) > 0:
+            raise InputError(
+                f"all {len(training)} training recordings have the label {training[0]:g}", "another column"
+            )
+        if kind == "none":
+            return cls(kind)
+        if kind == "logminmax" and training.min() < 0:
+            raise InputError(
+                f"transform logminmax: a label is {training.min():g}", "labels of 0 and more; or --transform z"
+            )
+        values = np.log1p(training) if kind == "logminmax" else training
+        if kind == "z":
+            return cls(kind, float(values.mean()), float(values.std()))
+        return cls(kind, float(values.min()), float(np.ptp(values)))
+
+    def apply(self, values: Array) -> Array:
+        """Label's units -> what is learnt. A held-out label below 0 counts as 0 where there is a logarithm."""
+        moved = np.log1p(np.maximum(values, 0)) if self.kind == "logminmax" else values
+        return (moved - self.shift) / self.scale
+
+    def invert(self, values: Array) -> Array:
+        """What is learnt -> the label's units."""
+        moved = np.asarray(values, dtype=np.float64) * self.scale + self.shift
+        return np.expm1(moved) if self.kind == "logminmax" else moved
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of recordings by id: numbers in their own units, or places in `classes`.
+
+    Attributes
+    ----------
+    values: by id of a recording. classes: empty for numbers. left_out: ids whose class no training subject has.
+    """
+
+    values: dict[str, float]
+    classes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def read_labels(store: Any, column: str, classify: bool) -> Labels:
+    """The labels of all recordings with status done that have one.
+
+    Raises
+    ------
+    InputError: no such column, text where numbers are wanted, numbers where classes are; no training or no validation
+        subject with a label; or one class only.
+    """
+    table: pd.DataFrame = store.recordings[store.recordings["status"] == "done"]
+    if column not in table:
+        raise InputError(f"{store.path}: no column {column}", f"one of {', '.join(map(str, table.columns))}")
+    known = table[table[column].notna() & table["split"].isin(SPLITS)]
+    for split in ("train", "validation"):
+        if not (known["split"] == split).any():
+            raise InputError(
+                f"{store.path}: no {split} subject with a known {column}",
+                "larger shares (collate.validation), or another column",
+            )
+    return _classes(known, column) if classify else _numbers(known, column)
+
+
+def _numbers(known: pd.DataFrame, column: str) -> Labels:
+    import pandas as pd
+
+    values = pd.to_numeric(known[column], errors="coerce").astype(float)
+    wrong = known.loc[~np.isfinite(values), column]
+    if len(wrong):
+        raise InputError(f"column {column}: {wrong.iloc[0]!r} is no number", "--task classification, or another column")
+    return Labels(dict(zip(known["id"], values.tolist(), strict=True)))
+
+
+def _classes(known: pd.DataFrame, column: str) -> Labels:
+    text = known[column].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+    training = text[known["split"] == "train"]
+    classes = sorted(set(training))
+    if len(classes) < 2:
+        raise InputError(f"column {column}: all training subjects are of class {classes[0]}", "another column")
+    if len(classes) > max(2, len(training) // 2):
+        raise InputError(
+            f"column {column}: {len(classes)} classes in {len(training)} training recordings", "--task regression"
+        )
+    place = {name: float(number) for number, name in enumerate(classes)}
+    pairs = list(zip(known["id"], text, strict=True))
+    values = {name: place[value] for name, value in pairs if value in place}
+    return Labels(values, classes, [name for name, value in pairs if value not in place])

@@ -1,0 +1,136 @@
+"""A fine-tuned model on disk and in use: what `brainlm_model.load` gives for a folder that `finetune` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_data import BrainLMError, InputError
+from brainlm_model.checkpoint import TrainedModel
+from brainlm_model.embedding import is_store, recordings_of, windows_of
+from brainlm_model.finetune.labels import Transform
+
+if TYPE_CHECKING:
+    from brainlm_model.finetune.heads import Head
+
+HEAD_FILE = "head.safetensors"
+
+
+@dataclass(frozen=True)
+class FineTuned(TrainedModel):
+    """A `TrainedModel` that predicts: a label in its own units, a class, or the next steps.
+
+    Attributes
+    ----------
+    head: after the encoder; None where the next steps are predicted.
+    finetuning: section `finetune` of config.json: settings, transform, classes.
+    """
+
+    head: Head | None = None
+    finetuning: dict[str, Any] = field(default_factory=dict)
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        probabilities: bool = False,
+        split: str | None = None,
+        atlas: str | Path | None = None,
+        tr: float | None = None,
+    ) -> Any:
+        """Predict for a recording, or for all of a store.
+
+        Parameters
+        ----------
+        source, split, atlas, tr: as of `embed`. For the future: the recording up to now, at least a window less the
+            steps to be predicted.
+        probabilities: of classes: a dictionary class -> probability instead of the likeliest class.
+
+        Returns
+        -------
+        A number in the label's units; the name of a class; or the next steps (future, parcel) in the recording's own
+        units, NaN where a parcel is not known. Of a store a dictionary by id.
+
+        Raises
+        ------
+        InputError: as of `embed`.
+        """
+        import warnings
+
+        chosen = recordings_of(source, self.card, split, atlas, tr)
+        found = {}
+        for recording in chosen:
+            try:
+                series = recording.read().values
+                found[recording.id] = self._future(series) if self.head is None else self._label(series, probabilities)
+            except BrainLMError as error:
+                if not is_store(source):
+                    raise
+                warnings.warn(f"{recording.id} left out: {error}", stacklevel=2)
+        return found if is_store(source) else found[chosen[0].id]
+
+    def _label(self, series: Any, probabilities: bool) -> Any:
+        from brainlm_model.finetune.tasks import of_recording
+
+        assert self.head is not None
+        classes: list[str] = self.finetuning["classes"]
+        windows = windows_of(series, self.scaler, self.config)
+        features = self.finetuning["settings"]["features"]
+        found = of_recording(self.network, self.head, windows, features, bool(classes))
+        if not classes:
+            return float(Transform(**self.finetuning["transform"]).invert(found[0]))
+        if probabilities:
+            return {name: float(value) for name, value in zip(classes, found, strict=True)}
+        return classes[int(found.argmax())]
+
+    def _future(self, series: Any) -> np.ndarray:
+        """The next steps: the last ones are taken, prepared as a recording, and hidden steps appended."""
+        import torch
+
+        from brainlm_data import prepare
+        from brainlm_model.finetune.tasks import forecast
+
+        future = int(self.finetuning["settings"]["future"])
+        values = np.asarray(series, dtype=np.float32)
+        history = self.config.window - future
+        if values.ndim != 2 or values.shape[1] != self.config.parcels or len(values) < history:
+            raise InputError(
+                f"predict: a series of shape {values.shape}",
+                f"at least {history} steps of {self.config.parcels} parcels",
+            )
+        if np.isinf(values).any():
+            raise InputError(f"predict: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
+        scaled = np.asarray(prepare(values, self.scaler), dtype=np.float32)[-history:]
+        window = np.concatenate([scaled, np.full((future, scaled.shape[1]), np.nan, np.float32)])
+        found = forecast(self.network, torch.from_numpy(window.T[None].copy()), future)[0].T
+        known = np.isfinite(values)
+        level = np.where(known, values, 0).sum(0, dtype=np.float64) / np.maximum(known.sum(0), 1)
+        found = found * self.scaler.iqr + self.scaler.median + level
+        return np.where(known.any(0), found, np.nan).astype(np.float32)
+
+
+def load_finetuned(folder: Path, base: TrainedModel, finetuning: dict[str, Any]) -> FineTuned:
+    """The model of a folder with its head.
+
+    Raises
+    ------
+    InputError: a head that does not fit config.json.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from brainlm_model.finetune.heads import Head
+
+    head = None
+    if finetuning["settings"]["task"] != "future":
+        head = Head(finetuning["settings"]["head"], base.config.width, max(len(finetuning["classes"]), 1))
+        try:
+            head.load_state_dict(load_file(folder / HEAD_FILE))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{folder}/{HEAD_FILE}: {reason}", "take the whole folder that finetune wrote") from error
+        head.eval().to(base.network.cls.device)
+    return FineTuned(base.network, base.config, base.scaler, base.training, base.card, head=head, finetuning=finetuning)

@@ -1,0 +1,102 @@
+"""A fine-tuning from a model's folder and a store to a folder of its own: train, score, write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import InputError, compare_store, open_store
+from brainlm_model.checkpoint import TrainedModel, load, save_weights
+from brainlm_model.finetune.card import card
+from brainlm_model.finetune.future import learn_future
+from brainlm_model.finetune.label import learn_label
+from brainlm_model.finetune.learn import Learnt
+from brainlm_model.finetune.model import HEAD_FILE
+from brainlm_model.finetune.settings import Settings
+from brainlm_model.official.convert import NOTICE
+from brainlm_model.official.network import OfficialNetwork
+
+
+def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
+    """Fine-tune the model in `source` on a store; returns what is said on the terminal. `out` appears whole or not.
+
+    Raises
+    ------
+    InputError: `out` has files in it; a store that is not as the model's card says; labels that cannot be learnt.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: has files in it", "give a new folder")
+    model, store = load(source, device), open_store(store_path)
+    if len(store.parcels) != model.config.parcels:
+        raise InputError(
+            f"{store_path}: {len(store.parcels)} parcels, the model has {model.config.parcels}", "a store of its atlas"
+        )
+    stated = compare_store(store.attrs, model.card, str(store_path))
+    made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
+    temporary = out.with_name(f".{os.getpid()}.{out.name}")
+    temporary.mkdir(parents=True)
+    try:
+        _write(temporary, source, model, settings, made, stated, out.name)
+        if out.exists():
+            out.rmdir()  # it is empty
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    said = [*(f"taken for granted: {text}" for text in stated), *made.notes, *_summary(made.scores), f"{out}"]
+    return [*said, f"licence: {NOTICE}"] if isinstance(model.network, OfficialNetwork) else said
+
+
+def _write(
+    folder: Path, source: Path, model: TrainedModel, settings: Settings, made: Learnt, stated: Sequence[str],
+    name: str,
+) -> None:  # fmt: skip
+    """The files of a fine-tuned model."""
+    from safetensors.torch import save_file
+
+    if settings.train == "frozen":
+        shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")  # not one bit is other
+    else:
+        save_weights(model.network, folder / "model.safetensors")
+    if made.head is not None:
+        state = made.head.state_dict()
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / HEAD_FILE)
+    content = json.loads((source / "config.json").read_text())
+    content["finetune"] = {"settings": asdict(settings), **made.facts}
+    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
+    official = "official" in content
+    (folder / "card.md").write_text(card(name, source.resolve().name, model, settings, made, stated, official))
+    (folder / "scores.json").write_text(json.dumps(made.scores, indent=2) + "\n")
+    for file, rows, delimiter in (("log.csv", made.log, ","), ("predictions.tsv", made.predictions, "\t")):
+        with (folder / file).open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]) if rows else ["id"], delimiter=delimiter, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _summary(found: dict[str, Any]) -> list[str]:
+    """The scores in a few lines."""
+    if "note" in found:
+        return [found["note"]]
+    lines = [f"test: {found['n_subjects']} subjects, {found['n_recordings']} recordings"]
+    for method, values in found["methods"].items():
+        each = [f"{key} {_text(value)}" for key, value in values.items()]
+        lines.append(f"  {method}: {', '.join(each)}")
+    for other, value in found["model_against"].items():
+        few = "" if found["enough_subjects"] else " (too few subjects to say so)"
+        lines.append(f"  the model against {other}: {value['verdict']}{few}")
+    return lines
+
+
+def _text(value: dict[str, float | None]) -> str:
+    if value["value"] is None:
+        return "not defined"
+    if value["low"] is None:
+        return f"{value['value']:.3g}"
+    return f"{value['value']:.3g} ({value['low']:.3g} to {value['high']:.3g})"

@@ -1,0 +1,170 @@
+"""What can be learnt: a label (`LabelTask`), or the next steps (`FutureTask`); see `loop.Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainlm_model.embedding import BATCH
+from brainlm_model.finetune.heads import Head, parameter_groups
+from brainlm_model.finetune.loop import DRAW
+from brainlm_model.finetune.settings import Settings
+from brainlm_model.finetune.windows import Windows
+from brainlm_model.masking import generator
+from brainlm_model.model import masked_mse
+
+
+def outputs(network: Any, head: Head, x_BPT: Tensor, features: str) -> Tensor:
+    """Outputs (B, outputs) of windows: encoder, then head."""
+    encoded = network.encode(x_BPT.to(network.cls.device))
+    return head(encoded.mean_BD if features == "mean" else encoded.cls_BD)
+
+
+def of_recording(network: Any, head: Head, x_BPT: Tensor, features: str, classify: bool) -> np.ndarray:
+    """(outputs,) of a recording: the mean over its windows of the output, or of the classes' probabilities."""
+    with torch.inference_mode():
+        found = torch.cat([outputs(network, head, part, features) for part in x_BPT.split(BATCH)])
+        return (found.softmax(1) if classify else found).mean(0).double().cpu().numpy()
+
+
+@dataclass
+class LabelTask:
+    """A column of the table from a recording.
+
+    Attributes
+    ----------
+    targets: of each split's recordings: transformed numbers, or places of classes. classes: 0 for numbers.
+    """
+
+    network: Any
+    head: Head
+    windows: dict[str, Windows]
+    targets: dict[str, np.ndarray]
+    classes: int
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        self.frozen = self.settings.train == "frozen"
+        self._held: list[Tensor] | None = None
+        if self.frozen:  # the encoder gives the same for the same window: once is enough
+            self.network.eval()
+            self._held = [self._features(i) for i in range(len(self))]
+
+    def _features(self, recording: int) -> Tensor:
+        """Features (windows, width) of all windows of a training recording."""
+        with torch.no_grad():
+            parts = self.windows["train"].every(recording).split(BATCH)
+            encoded = [self.network.encode(part.to(self.network.cls.device)) for part in parts]
+        return torch.cat([e.mean_BD if self.settings.features == "mean" else e.cls_BD for e in encoded])
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        """The head and, unless it is frozen, the network."""
+        return nn.ModuleDict({"head": self.head, **({} if self.frozen else {"network": self.network})})
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """See `heads.parameter_groups`."""
+        network = None if self.frozen else self.network
+        return parameter_groups(network, self.head, self.settings.layer_decay, self.settings.weight_decay)
+
+    def __len__(self) -> int:
+        return len(self.windows["train"])
+
+    def train(self, on: bool) -> None:
+        """A frozen network stays in evaluation mode."""
+        self.head.train(on)
+        self.network.train(on and not self.frozen)
+
+    def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
+        """Squared error, or cross-entropy."""
+        if self._held is not None:
+            draws = torch.rand(len(self), generator=generator(self.settings.seed, DRAW, epoch)).tolist()
+            found = self.head(torch.stack([self._held[i][int(draws[i] * len(self._held[i]))] for i in chosen]))
+        else:
+            x_BPT = self.windows["train"].draw(chosen, epoch)
+            found = outputs(self.network, self.head, x_BPT, self.settings.features)
+        target = torch.from_numpy(self.targets["train"][list(chosen)]).to(found.device)
+        return F.cross_entropy(found, target.long()) if self.classes else F.mse_loss(found[:, 0], target.float())
+
+    def validate(self) -> float:
+        """The same loss, of whole recordings."""
+        found, target = self.predict("validation"), self.targets["validation"]
+        if self.classes:
+            return float(-np.log(np.maximum(found[np.arange(len(found)), target.astype(int)], 1e-12)).mean())
+        return float(((found[:, 0] - target) ** 2).mean())
+
+    def predict(self, split: str) -> np.ndarray:
+        """(recording, outputs) of a split: transformed numbers, or the classes' probabilities."""
+        data = self.windows[split]
+        rows = [
+            of_recording(self.network, self.head, data.every(i), self.settings.features, bool(self.classes))
+            for i in range(len(data))
+        ]
+        return np.stack(rows)
+
+
+def future_mask(x_BPT: Tensor, patch: int, future: int) -> Tensor:
+    """Mask (B, P, N) of the last `future` steps of every parcel."""
+    mask = torch.zeros(*x_BPT.shape[:2], x_BPT.shape[2] // patch, dtype=torch.bool)
+    mask[:, :, -(future // patch) :] = True
+    return mask
+
+
+def forecast(network: Any, x_BPT: Tensor, future: int) -> np.ndarray:
+    """The last steps (B, P, future) of windows, from those before them: what is there is not looked at."""
+    hidden = x_BPT.clone()
+    hidden[:, :, -future:] = torch.nan
+    mask_BPN = future_mask(hidden, network.config.patch, future)
+    with torch.inference_mode():
+        found = network(hidden.to(network.cls.device), mask_BPN.to(network.cls.device))
+    return found[:, :, -future:].double().cpu().numpy()
+
+
+@dataclass
+class FutureTask:
+    """The last steps of a window from those before them, in every parcel; the whole network learns."""
+
+    network: Any
+    windows: dict[str, Windows]
+    settings: Settings
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        """The network."""
+        return nn.ModuleDict({"network": self.network})
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """See `heads.parameter_groups`."""
+        return parameter_groups(self.network, None, self.settings.layer_decay, self.settings.weight_decay)
+
+    def __len__(self) -> int:
+        return len(self.windows["train"])
+
+    def train(self, on: bool) -> None:
+        """Training or evaluation mode."""
+        self.network.train(on)
+
+    def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
+        """Squared error of the hidden steps that are known."""
+        return self._loss(self.windows["train"].draw(chosen, epoch))
+
+    def _loss(self, x_BPT: Tensor) -> Tensor:
+        device = self.network.cls.device
+        x_BPT = x_BPT.to(device)
+        mask_BPN = future_mask(x_BPT, self.network.config.patch, self.settings.future).to(device)
+        return masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)
+
+    def validate(self) -> float:
+        """The same loss on windows spread over each validation recording."""
+        data = self.windows["validation"]
+        with torch.inference_mode():
+            losses = [float(self._loss(data.spread(i, self.settings.windows))) for i in range(len(data))]
+        return float(np.mean(losses))

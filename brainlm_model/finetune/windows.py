@@ -1,0 +1,93 @@
+"""Windows of one split, scaled as the model wants them: drawn for training, all of them for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_model.data import WindowDataset
+from brainlm_model.embedding import cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.finetune.settings import Settings
+
+
+class Windows:
+    """Recordings of a split; a store that was scaled by another scaler than the model's is scaled anew.
+
+    Attributes
+    ----------
+    ids, subjects: of the recordings that have a window and, where labels are given, a label.
+    labels: (recording,) float64, or None.
+    """
+
+    def __init__(
+        self, store: Any, split: str, model: TrainedModel, settings: Settings, labels: dict[str, float] | None = None
+    ) -> None:
+        config = model.config
+        self._data = WindowDataset(
+            store, split, config.window, settings.seed, max_invalid=settings.max_invalid, fill=np.nan
+        )
+        self.config = config
+        kept = [i for i, name in enumerate(self._data.ids) if labels is None or name in labels]
+        self._index = np.array(kept, dtype=int)
+        self.ids = [self._data.ids[i] for i in kept]
+        self.subjects = [self._data.subjects[i] for i in kept]
+        self.labels = None if labels is None else np.array([labels[name] for name in self.ids])
+        # (x scale + median - mine) / my scale, where the store's values are (value - median) / scale
+        own, theirs = model.scaler, self._data.store.scaler
+        assert theirs is not None  # WindowDataset refuses a store without one
+        self._rescale: tuple[np.ndarray, np.ndarray] | None = None
+        if not all(np.array_equal(getattr(own, k), getattr(theirs, k), equal_nan=True) for k in ("median", "iqr")):
+            self._rescale = theirs.iqr / own.iqr, (theirs.median - own.median) / own.iqr
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def draw(self, chosen: Sequence[int], epoch: int) -> Tensor:
+        """One window (batch, parcel, step) of each chosen recording, another one every epoch."""
+        self._data.set_epoch(epoch)
+        return self._scaled(self._data.windows(self._index[list(chosen)].tolist()))
+
+    def every(self, recording: int) -> Tensor:
+        """All windows (B, P, T) of a recording, as `embed` cuts them."""
+        series = np.array(self._data.series(int(self._index[recording])))
+        windows = self._scaled(cut(series, self.config))
+        return windows if len(windows) else self.spread(recording, 1)  # gaps where the cuts are
+
+    def spread(self, recording: int, count: int) -> Tensor:
+        """`count` windows spread evenly over a recording's possible places, or as many as there are."""
+        import torch
+
+        index = int(self._index[recording])
+        starts = self._data.starts(index)
+        chosen = np.unique(starts[np.linspace(0, len(starts) - 1, count).round().astype(int)])
+        return self._scaled(torch.stack([self._data.at(index, int(start)) for start in chosen]))
+
+    def correlations(self, recording: int) -> np.ndarray:
+        """Upper triangle of the correlations between parcels, 0 where one of them is not known."""
+        series = np.array(self._data.series(int(self._index[recording])))
+        series = series[~np.isnan(series).all(axis=1)].astype(np.float64)
+        known = np.isfinite(series).all(axis=0) & (np.nanstd(series, axis=0) > 0)
+        found = np.zeros((series.shape[1],) * 2)
+        found[np.ix_(known, known)] = np.corrcoef(series[:, known], rowvar=False)
+        return found[np.triu_indices(len(found), 1)]
+
+    def _scaled(self, x_BPT: Tensor) -> Tensor:
+        import torch
+
+        if self._rescale is None:
+            return x_BPT
+        factor, offset = (torch.from_numpy(v.astype(np.float32))[:, None] for v in self._rescale)
+        return x_BPT * factor + offset
+
+
+def has_split(store: Any, split: str) -> bool:
+    """True where a recording of the store that counts is in this split."""
+    table = store.recordings[store.recordings["status"] == "done"]
+    return bool((table["split"] == split).any())
