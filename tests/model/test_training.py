@@ -3,16 +3,12 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from brainlm_data import BrainLMError, ConfigError, InputError
-from brainlm_model.checkpoint import load
-from brainlm_model.data import WindowDataset
+from brainlm_data import BrainLMError, ConfigError
 from brainlm_model.masking import generator, random_mask
-from brainlm_model.mixture import Mixture
 from brainlm_model.model import masked_mse
 from brainlm_model.networks import build_network
 from brainlm_model.train import STAGE, Config
@@ -164,73 +160,6 @@ def test_epochs_instead_of_steps(store):
     assert one.per_epoch == 2 and len(one.fit(None)) == 3 * 2 + 1
 
 
-MODELS = ["paper", "small", "tiny", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"]
-
-
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("parcels", [200, 424])
-def test_every_model_is_built_by_name_for_any_atlas(model, parcels):
-    with torch.device("meta"):
-        network = build_network(Config(model=model).architecture(parcels), torch.zeros(parcels, 3))
-    assert network.config.parcels == parcels and network.config.window == 200
-
-
-@pytest.fixture
-def fewer_layers(monkeypatch):
-    """The published models with one narrow layer: the whole ones would take minutes."""
-    from dataclasses import replace
-
-    from brainlm_model.official import config as official
-
-    for model in ("official-5m", "vitmae-111m"):
-        few = replace(official.PRESETS[model], num_hidden_layers=1, decoder_num_hidden_layers=1, hidden_size=48,
-                      decoder_hidden_size=48, intermediate_size=32, decoder_intermediate_size=32,
-                      num_attention_heads=4, decoder_num_attention_heads=4)  # fmt: skip
-        monkeypatch.setitem(official.PRESETS, model, few)
-
-
-@pytest.mark.parametrize(("model", "least"), [("official-5m", 0.05), ("vitmae-111m", 0.02)])
-def test_published_models_train(store, model, least, fewer_layers):
-    keys = {"model": model, "steps": 80, "lr": 3e-3, "eval_every": 80, "mask_ratio": 0.5, "window": 80}
-    one = make_trainer(store.path, Config(batch_size=5, device="cpu", threads=1, **keys), STAGE.version)
-    log = one.fit(None)
-    assert log[-1]["validation_r2"] > max(log[0]["validation_r2"], 0) + least
-
-
-def test_a_published_model_trained_here_is_loaded_and_exported_without_the_authors_licence(
-    store, tmp_path, fewer_layers
-):
-    from brainlm_model.official import read_network, to_hf
-    from tests.model.test_train import run
-
-    keys = {"model": "official-5m", "width": None, "heads": None, "hidden": None, "depth": None, "steps": 2}
-    _, written = run(store, tmp_path / "ours", **keys)
-    model = load(tmp_path / "ours")
-    assert model.embed(store.series("sub-00_task-rest")).shape == (48,)
-    said = to_hf(tmp_path / "ours", tmp_path / "hf")
-    assert not any("CC BY-NC-ND" in line for line in said)
-    assert "cc-by-nc" not in (tmp_path / "hf" / "README.md").read_text().lower()
-    exported = read_network(tmp_path / "hf").state_dict()
-    for name, value in model.network.network.state_dict().items():
-        assert torch.equal(value, exported[name]), name
-    assert written["model_card"].read_text().count("official-5m") >= 1
-
-
-def test_a_square_of_a_vitmae_hides_the_parcels_that_lie_in_it():
-    place = torch.zeros(24, 3)
-    place[:, 1] = torch.arange(24).flip(0)  # the last parcel comes first in the image
-    with torch.no_grad():
-        network = build_network(Config(model="vitmae-111m", window=24).architecture(24), place).eval()
-        mask = torch.zeros(1, *network.mask_shape, dtype=torch.bool)
-        mask[0, 0, 0] = True  # of 32 x 32 pixels with a margin of 4: parcels 23..12, steps 0..11
-        steps = network.steps(mask)
-        assert network.mask_shape == (2, 2) and steps[0, 12:, :12].all() and int(steps.sum()) == 144
-        x = torch.randn(1, 24, 24, generator=generator(0))
-        found = network(x, mask)
-        torch.testing.assert_close(network(torch.where(steps, 9.0, x), mask)[steps], found[steps])
-    assert torch.equal(found[~steps], x[~steps]) and (found[steps] != x[steps]).all()
-
-
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -256,62 +185,6 @@ def test_embeddings_of_place_and_time(spatial, temporal):
     assert ("temporal" in names) == (temporal == "learned")
     assert (network._position()[0, 0] != network._position()[0, 1]).any()
     assert (network._position()[0, 0] != network._position()[1, 0]).any()
-
-
-def test_short_recordings_are_padded_with_what_is_not_known(store):
-    skip, pad = (WindowDataset(store, "train", 200, short=kind, fill=np.nan) for kind in ("skip", "pad"))
-    assert "sub-05_task-rest" in skip.skipped and "sub-05_task-rest" in pad.ids and not pad.skipped
-    window = pad[pad.ids.index("sub-05_task-rest")]
-    assert window.shape == (PARCELS, 200) and window[:, :150].isfinite().all() and window[:, 150:].isnan().all()
-    common = skip.ids[0]
-    torch.testing.assert_close(pad[pad.ids.index(common)], skip[0], equal_nan=True)
-    assert not WindowDataset(store, "train", 260, short="pad").skipped.keys() - {"sub-02_task-rest"}
-    log = trainer(store, steps=3, short="pad").fit(None)
-    assert all(np.isfinite(losses(log)))
-
-
-def test_several_stores_are_mixed_by_weight(store, tmp_path):
-    other = make(tmp_path, change=("train",))
-    parts = [WindowDataset(s, "train", 200, fill=np.nan) for s in (store, other)]
-    mixed = Mixture(parts, [1, 3])
-    order = [index for epoch in range(400) for index in mixed.order(generator(epoch))]
-    share = np.mean([index >= len(parts[0]) for index in order])
-    assert share == pytest.approx(0.75, abs=0.03) and len(order) == 400 * len(mixed)
-    counts = np.bincount(order, minlength=len(mixed))
-    assert counts[: len(parts[0])].std() < 0.1 * counts[0]  # every recording of a store as often as any other
-    mixed.set_epoch(3)
-    parts[1].set_epoch(3)
-    chosen = [7, 0, 9, 1, 7]
-    for index, window in zip(chosen, mixed.windows(chosen), strict=True):
-        part = parts[index >= len(parts[0])]
-        expected = part.windows([index - len(parts[0]) * (index >= len(parts[0]))])[0]
-        torch.testing.assert_close(window, expected, equal_nan=True)
-    np.testing.assert_array_equal(mixed.series(len(parts[0])), parts[1].series(0))
-    one = trainer(store, steps=3, stores=[{"path": str(other.path), "weight": 3}])
-    assert len(one.train) == 2 * len(parts[0]) and np.isfinite(losses(one.fit(None))).all()
-
-
-def test_stores_of_other_atlases_are_not_mixed(store, tmp_path):
-    from brainlm_data import open_store
-
-    folder = tmp_path / "other"
-    shutil.copytree(store.path.parent, folder)
-    metadata = json.loads((folder / "store.zarr" / "zarr.json").read_text())
-    metadata["attributes"]["atlas_sha256"] = "b" * 64
-    (folder / "store.zarr" / "zarr.json").write_text(json.dumps(metadata))
-    one = WindowDataset(store, "train")
-    other = WindowDataset(open_store(folder / "store.zarr"), "train")
-    one.store.attrs["atlas_sha256"] = "a" * 64
-    try:
-        with pytest.raises(InputError, match="same atlas"):
-            Mixture([one, other], [1, 1])
-    finally:
-        del one.store.attrs["atlas_sha256"]
-
-
-def test_a_missing_further_store_is_one_line(store, tmp_path):
-    with pytest.raises(InputError, match=r"nowhere.zarr"):
-        trainer(store, stores=[{"path": str(tmp_path / "nowhere.zarr")}])
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
