@@ -19,8 +19,7 @@ from brainlm_model.finetune.label import learn_label
 from brainlm_model.finetune.learn import Learnt
 from brainlm_model.finetune.model import HEAD_FILE
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.official.convert import NOTICE
-from brainlm_model.official.network import OfficialNetwork
+from brainlm_model.official.convert import NOTICE, from_authors
 
 
 def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
@@ -49,7 +48,7 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     said = [*(f"taken for granted: {text}" for text in stated), *made.notes, *_summary(made.scores), f"{out}"]
-    return [*said, f"licence: {NOTICE}"] if isinstance(model.network, OfficialNetwork) else said
+    return [*said, f"licence: {NOTICE}"] if from_authors({"training": model.training}) else said
 
 
 def _write(
@@ -70,7 +69,7 @@ def _write(
     content["finetune"] = {"settings": asdict(settings), **made.facts}
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
-    official = "official" in content
+    official = "official" in content and from_authors(content)
     (folder / "card.md").write_text(card(name, source.resolve().name, model, settings, made, stated, official))
     (folder / "scores.json").write_text(json.dumps(made.scores, indent=2) + "\n")
     for file, rows, delimiter in (("log.csv", made.log, ","), ("predictions.tsv", made.predictions, "\t")):
