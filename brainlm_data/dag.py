@@ -58,8 +58,10 @@ class Node:
 
     @property
     def threads(self) -> int:
-        """Threads of the job: the section's own key where it has one."""
-        return getattr(self.dag.section(self.stage), "threads", None) or self.dag.config.threads
+        """Threads of the job: the section's own key where it has one, times its processes."""
+        section = self.dag.section(self.stage)
+        each = getattr(section, "threads", None) or self.dag.config.threads
+        return int(each * getattr(section, "processes", 1))
 
     def files(self, ending: str) -> list[str]:
         """Paths of all cohort-level outputs with this ending."""

@@ -52,6 +52,8 @@ def _train(arguments: argparse.Namespace) -> None:
     state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
     with _written(out, MODEL) as outputs:
         STAGE.run(inputs, Files(outputs, {"workdir": str(state)}), config)
+    if (state / "tensorboard").is_dir():
+        shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
     shutil.rmtree(state, ignore_errors=True)
     shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
     print(f"{out}: model.safetensors, config.json, scaler.npz, card.md, log.csv")

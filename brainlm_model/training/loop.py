@@ -79,7 +79,7 @@ class Trainer:
         self._order: tuple[int, list[int]] = (-1, [])
         self.model: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
         if self.world.size > 1:
-            self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self.model = DistributedDataParallel(self.model, forward_sync_buffers=False)
 
     def fit(self, workdir: Path | None) -> list[Row]:
         """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.
@@ -273,6 +273,6 @@ class Trainer:
     def _resume(self, workdir: Path) -> list[Row]:
         """Load the step checkpoint of this run; the rows of its log, none where there is no such checkpoint."""
         self.best, log = state.load(workdir, self._key(), self.network, self.optimizer)
-        if log and self.world.rank == 0:
+        if log and log[-1]["loss"] != "" and self.world.rank == 0:
             print(f"train: goes on from step {len(log)}", file=sys.stderr, flush=True)
         return log
