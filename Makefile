@@ -5,6 +5,9 @@ BIN := .venv/bin
 # Cores for Snakemake: all of this machine, unless CORES is given.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 
+# Tests at once.
+TESTS ?= 2
+
 # The demo's cohort; config/demo.yaml says how it is processed.
 DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7
 
@@ -30,7 +33,7 @@ demo: env
 	@echo "open results/demo/report.html"
 
 test: env
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TESTS) --dist loadgroup
 
 lint: env
 	$(BIN)/ruff check .
