@@ -9,7 +9,7 @@ turn; medians of CPU seconds, and the largest peak of memory above that before t
   attention matrices are materialised, as the official layer does it;
 * `same`: `brainlm_model.official`, the same maths;
 * `cross`: encoder on visible tokens, masked tokens as queries of cross-attention (`decoder: cross`), same sizes;
-* `fast`: our `small` at the same width: axial attention, and the conditional Gaussian that it starts from.
+* `fast`: our model of that name at the same width: two blocks of axial attention on a conditional Gaussian.
 
 Keys: `ratio_same_maths` and `ratio_fast_variant`: seconds of `plain` over those of `same` and of `fast`; `peak_ratio`:
 memory of `same` over that of `plain`; `model_flops_utilisation`: floating-point operations of `same`'s matrix products
@@ -52,7 +52,7 @@ def network(side: str, parcels: int, width: int) -> nn.Module:
         return OfficialNetwork(PlainBrainLM(config) if side == "plain" else build_official(config), place)
     if side == "cross":
         return BrainLM(ModelConfig(parcels, width=width, heads=4, hidden=1024, decoder="cross"), place)
-    return BrainLM(build("small", parcels, width=width, hidden=2 * width), place)
+    return BrainLM(build("fast", parcels, width=width, hidden=width), place)
 
 
 def inputs(parcels: int, mask: float, batch: int) -> tuple[torch.Tensor, torch.Tensor]:

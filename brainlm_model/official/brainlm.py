@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_data import InputError
-from brainlm_model.model import sinusoid
+from brainlm_model.model import sinusoid, take
 from brainlm_model.official.config import BrainLMConfig
 from brainlm_model.official.parts import (
     Output,
@@ -71,17 +71,23 @@ class Layer(nn.Module):
         self.output = _output(hidden, width, config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x_BLD: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
-        """The layer's output (B, L, D); its attention weights are appended to `attentions`."""
+    def forward(self, x_BLD: Tensor, attentions: list[Tensor] | None = None, wanted_BM: Tensor | None = None) -> Tensor:
+        """The layer's output (B, L, D); its attention weights are appended to `attentions`.
+
+        `wanted_BM`: places of the tokens whose output is needed, in order (B, M, D); the others are keys alone.
+        """
         own = self.attention["self"]
+        asking = x_BLD if wanted_BM is None else take(x_BLD, wanted_BM)
         query, key, value = (
-            own[name](x_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
+            own[name](x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for name, x in (("query", asking), ("key", x_BLD), ("value", x_BLD))
         )
         scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there
-        mixed = self.attend(query / scale, key / scale, value, attentions)
+        mixed = self.attend(query / scale, key / scale, value, attentions).transpose(1, 2).flatten(2)
         if self.kernel is not None:
-            mixed = mixed + self.convolve(value)
-        x_BLD = self._residual(self.attention["output"], mixed.transpose(1, 2).flatten(2), x_BLD)
+            near = self.convolve(value).transpose(1, 2).flatten(2)
+            mixed = mixed + (near if wanted_BM is None else take(near, wanted_BM))
+        x_BLD = self._residual(self.attention["output"], mixed, asking)
         return self._residual(self.output, self.activation(self.intermediate["dense"](x_BLD)), x_BLD)
 
     def convolve(self, value: Tensor) -> Tensor:
@@ -173,18 +179,25 @@ class Decoder(nn.Module):
         # Dead weight: the official files carry the head of an image model, which nothing uses.
         self.decoder_pred = nn.Linear(width, config.patch_size**2 * config.num_channels).requires_grad_(False)
 
-    def forward(self, latent: Tensor, xyz_BP3: Tensor, ids_restore: Tensor) -> Tensor:
-        """Predictions (B, P, N, S)."""
+    def forward(self, latent: Tensor, xyz_BP3: Tensor, ids_restore: Tensor, wanted_BM: Tensor | None = None) -> Tensor:
+        """Predictions (B, P, N, S), or (B, M, S) of the tokens at `wanted_BM`: only what the loss needs costs time."""
         x = self.decoder_embed(latent)
         parcels = xyz_BP3.shape[1]
         tokens_BPND = unshuffle(x[:, 1:], self.mask_token, ids_restore).unflatten(1, (parcels, -1))
         tokens_BPND = self.pos_embedding(tokens_BPND + self.decoder_xyz_projection(xyz_BP3)[:, :, None])
         x = torch.cat([x[:, :1], tokens_BPND.flatten(1, 2)], dim=1)
-        for layer in self.decoder_layers:
+        for layer in self.decoder_layers[:-1]:
             x = layer(x)
-        x = F.leaky_relu(self.decoder_pred1(self.decoder_norm(x)[:, 1:]), 0.1)
+        last: Any = self.decoder_layers[-1]
+        if wanted_BM is None or last.landmarks != last.segment:  # Nystrom's landmarks are made from all queries
+            x = last(x)[:, 1:]
+            x = x if wanted_BM is None else take(x, wanted_BM)
+        else:
+            x = last(x, wanted_BM=wanted_BM + 1)  # behind CLS
+        x = F.leaky_relu(self.decoder_pred1(self.decoder_norm(x)), 0.1)
         x = self.decoder_pred2(x)
-        return (x.tanh() if self.tanh else x).unflatten(1, (parcels, -1))
+        x = x.tanh() if self.tanh else x
+        return x.unflatten(1, (parcels, -1)) if wanted_BM is None else x
 
 
 class OfficialBrainLM(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from brainlm_data import InputError
 from brainlm_model.embedding import Encoded, pool
+from brainlm_model.model import gather_order
 from brainlm_model.official.brainlm import OfficialBrainLM
 from brainlm_model.official.config import as_model_config
 from brainlm_model.official.files import Network, build
@@ -86,8 +87,12 @@ class OfficialNetwork(nn.Module):
         for keep in visible_B.unique().tolist():
             rows = visible_B == keep
             latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
-            found[rows] = self.network.decoder(latent, self._places(len(latent)), ids_restore).to(found.dtype)
-        return torch.where(hidden_BPN[..., None], found, x_BPNS).flatten(2)
+            masked_BM = gather_order(hidden_BPN[rows].flatten(1))[0]
+            predicted = self.network.decoder(latent, self._places(len(latent)), ids_restore, masked_BM)
+            places = masked_BM[..., None].expand(-1, -1, self.config.patch)
+            part = x_BPNS[rows].flatten(1, 2).scatter(1, places, predicted.to(x_BPNS.dtype))
+            found[rows] = part.unflatten(1, hidden_BPN.shape[1:])
+        return found.flatten(2)
 
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows with nothing masked."""

@@ -33,8 +33,8 @@ class Config(StageConfig):
     """Section `train` of config.yaml."""
 
     name: str = Field("tiny", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the model below models/")
-    model: Literal["tiny", "small", "paper", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"] = Field(
-        "tiny", description="architecture by name (docs/model.md); the next keys change it"
+    model: Literal["tiny", "fast", "small", "paper", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"] = (
+        Field("tiny", description="architecture by name (docs/model.md); the next keys change it")
     )
     width: int | None = Field(None, ge=8, description="width of a token; null: the model's own, as below")
     heads: int | None = Field(None, ge=1, description="attention heads")

@@ -224,6 +224,27 @@ def test_reconstruction_is_the_official_one_where_masked_and_the_input_elsewhere
     assert again.isfinite().all()
 
 
+def test_decoding_masked_tokens_alone_has_the_gradients_of_the_whole(converted):
+    network = brainlm_model.load(converted).network
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1, PARCELS, 200, generator=random)
+    mask = torch.rand(1, PARCELS, 10, generator=random) < 0.5
+    gradients = []
+    for whole in (True, False):
+        network.zero_grad()
+        if whole:
+            order = torch.rand(240, generator=torch.Generator().manual_seed(0))
+            ratio = (mask.sum().item() - 0.5) / 240
+            loss = network.network(x, network.coordinates[None], (order + mask.flatten())[None], ratio).loss
+        else:
+            loss = masked_mse(network(x, mask), x, mask)
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-6, msg=name)
+
+
 def test_evaluate_scores_a_converted_model(tmp_path):
     results.simulate(tmp_path)  # one parcel of one subject is not known
     config = replace(CONFIG, num_brain_voxels=results.PARCELS)

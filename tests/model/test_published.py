@@ -16,7 +16,7 @@ def store(tmp_path_factory: pytest.TempPathFactory):
     return make(tmp_path_factory.mktemp("cohort"))
 
 
-MODELS = ["paper", "small", "tiny", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"]
+MODELS = ["paper", "small", "fast", "tiny", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"]
 
 
 @pytest.mark.parametrize("model", MODELS)
