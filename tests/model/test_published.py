@@ -5,6 +5,7 @@ import torch
 
 from brainlm_model.checkpoint import load
 from brainlm_model.masking import generator
+from brainlm_model.model import masked_mse
 from brainlm_model.networks import build_network
 from brainlm_model.train import STAGE, Config
 from brainlm_model.training.worker import make_trainer
@@ -82,3 +83,21 @@ def test_a_square_of_a_vitmae_hides_the_parcels_that_lie_in_it():
         found = network(x, mask)
         torch.testing.assert_close(network(torch.where(steps, 9.0, x), mask)[steps], found[steps])
     assert torch.equal(found[~steps], x[~steps]) and (found[steps] != x[steps]).all()
+
+
+def test_decoding_masked_tokens_alone_has_the_gradients_of_the_whole(fewer_layers):
+    random = torch.Generator().manual_seed(0)
+    network = build_network(Config(model="official-5m", window=80).architecture(12), torch.randn(12, 3) * 50).eval()
+    x = torch.randn(1, 12, 80, generator=random)
+    mask = torch.rand(1, 12, 4, generator=random) < 0.5
+    order = torch.rand(48, generator=torch.Generator().manual_seed(0))
+    ratio = (mask.sum().item() - 0.5) / 48  # int() in the official code rounds down
+    whole = network.network(x, network.coordinates[None], (order + mask.flatten())[None], ratio).loss
+    gradients = []
+    for loss in (whole, masked_mse(network(x, mask), x, mask)):
+        network.zero_grad()
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
