@@ -19,6 +19,7 @@ from brainlm_data import InputError, open_store
 from brainlm_model import evaluate
 from brainlm_model.checkpoint import save_weights
 from brainlm_model.cli import main
+from brainlm_model.model import masked_mse
 from brainlm_model.official import build, read_network, to_hf, to_model
 from brainlm_model.official.config import to_hf as hf_fields
 from brainlm_model.official.files import DEAD
