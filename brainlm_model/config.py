@@ -23,7 +23,7 @@ class ModelConfig:
     ----------
     parcels, window, patch: columns of the atlas, steps of a window, steps of a token; nothing assumes 424.
     width, heads, hidden: token width, attention heads, width of the feed-forward layers.
-    depth, decoder_depth: transformer blocks of encoder and decoder.
+    depth, decoder_depth: transformer blocks of encoder and decoder; an axial model needs no decoder.
     attention: `full` lets every token see every token, as BrainLM does; `axial` alternates attention across the
         parcels of one time patch with attention across the time patches of one parcel (Ho et al., 2019), which costs
         N + P instead of N x P keys a token.
@@ -56,6 +56,11 @@ class ModelConfig:
                 f"train: window {self.window} is not a multiple of patch {self.patch}",
                 "for example window 200, patch 20",
             )
+        if self.decoder_depth == 0 and self.attention != "axial":
+            raise ConfigError(
+                "train: decoder_depth 0 with full attention: masked tokens would never see a visible one",
+                "decoder_depth: 1 or more, or attention: axial",
+            )
         if self.width % self.heads:
             raise ConfigError(
                 f"train: width {self.width} is not a multiple of heads {self.heads}", "for example width 64, heads 4"
@@ -72,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2, "spatial": "learned"},
     # ours: start from a conditional Gaussian (docs/model.md); tiny learns in minutes on two cores
     "fast": {
-        "width": 128, "heads": 4, "hidden": 128, "depth": 1, "decoder_depth": 1,
+        "width": 128, "heads": 4, "hidden": 128, "depth": 1, "decoder_depth": 0,
         "attention": "axial", "prior": "gaussian",
     },
     "small": {

@@ -40,7 +40,7 @@ class Config(StageConfig):
     heads: int | None = Field(None, ge=1, description="attention heads")
     hidden: int | None = Field(None, ge=8, description="width of the feed-forward layers")
     depth: int | None = Field(None, ge=1, description="encoder blocks")
-    decoder_depth: int | None = Field(None, ge=1, description="decoder blocks")
+    decoder_depth: int | None = Field(None, ge=0, description="decoder blocks; 0: axial attention only")
     attention: Attention | None = Field(None, description="full: over all tokens; axial: over parcels, then over time")
     decoder: Decoder | None = Field(None, description="full: over all tokens; cross: from masked to visible ones")
     spatial: Spatial | None = Field(

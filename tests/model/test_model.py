@@ -11,6 +11,7 @@ VARIANTS = {
     "cross": {"attention": "full", "decoder": "cross"},
     "axial": {"attention": "axial"},
     "gaussian": {"attention": "axial", "prior": "gaussian"},
+    "one block": {"attention": "axial", "prior": "gaussian", "decoder_depth": 0},
 }
 
 
@@ -114,7 +115,7 @@ def test_paper_has_the_published_sizes():
     assert config.attention == config.decoder == "full" and config.prior == "zero"
 
 
-@pytest.mark.parametrize("keys", [{"patch": 30}, {"width": 65}])
+@pytest.mark.parametrize("keys", [{"patch": 30}, {"width": 65}, {"decoder_depth": 0, "attention": "full"}])
 def test_impossible_sizes_are_refused(keys):
-    with pytest.raises(ConfigError, match="multiple"):
+    with pytest.raises(ConfigError, match="multiple|decoder_depth 0 with full"):
         build("tiny", 10, **keys)
