@@ -117,5 +117,5 @@ def test_paper_has_the_published_sizes():
 
 @pytest.mark.parametrize("keys", [{"patch": 30}, {"width": 65}, {"decoder_depth": 0, "attention": "full"}])
 def test_impossible_sizes_are_refused(keys):
-    with pytest.raises(ConfigError, match="multiple|decoder_depth 0 with full"):
+    with pytest.raises(ConfigError, match=r"multiple|decoder_depth 0 with full"):
         build("tiny", 10, **keys)
