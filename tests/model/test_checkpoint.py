@@ -80,7 +80,7 @@ def test_unknown_tokens_are_left_out_of_the_means(attention):
         # the tokens themselves, one window after another
         hidden = x.unflatten(2, (-1, 3)).isnan().any(-1)
         for row in range(2):
-            inside, hide = network._hide(x[row : row + 1], hidden[row : row + 1])
+            _, hide, inside = network._look(x[row : row + 1], hidden[row : row + 1])
             tokens = network._tokens(inside, hide)
             if attention == "axial":
                 states = network._encode_grid(tokens)[0, 1:][~hidden[row]]
