@@ -5,16 +5,13 @@ BIN := .venv/bin
 # Cores for Snakemake: all of this machine, unless CORES is given.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 
-# Tests at once.
-TESTS ?= 2
-
 # The demo's cohort; config/demo.yaml says how it is processed.
 DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7
 
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test test-whole test-parts lint clean
 
 env: .venv/done
 
@@ -32,8 +29,15 @@ demo: env
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo "open results/demo/report.html"
 
+# Two at once: the whole pipeline, and everything else.
 test: env
-	$(BIN)/pytest --numprocesses $(TESTS) --dist loadgroup
+	$(MAKE) --jobs 2 --output-sync=target test-whole test-parts
+
+test-whole: env
+	$(BIN)/pytest tests/whole
+
+test-parts: env
+	$(BIN)/pytest --ignore tests/whole
 
 lint: env
 	$(BIN)/ruff check .

@@ -18,17 +18,6 @@ settings.register_profile("search", max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers read the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`make test`) a file stays on one, where its fixtures are made once; the longest first."""
-    items.sort(key=lambda item: "tests/whole" not in item.nodeid)
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        item.add_marker(
-            pytest.mark.xdist_group("whole" if "test_studyforrest" not in file and "whole" in file else file)
-        )
-
-
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
