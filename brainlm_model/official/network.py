@@ -123,7 +123,7 @@ class OfficialNetwork(nn.Module):
         return attention(self, x_BPT)
 
     def visible(self, x_1PT: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent of CLS and the known tokens of one window, as the encoder orders them, and their ids_restore (1, L)."""
+        """Latent of CLS and the known tokens of one window, in the encoder's order, and their ids_restore (1, L)."""
         assert isinstance(self.network, OfficialBrainLM)
         x_1PNS = x_1PT.unflatten(2, (-1, self.config.patch))
         hidden_1PN = x_1PNS.isnan().any(-1)

@@ -71,9 +71,7 @@ def test_the_order_of_the_official_encoder_is_undone():
         found = made.attention(x)[0]
         order = torch.rand(20, generator=torch.Generator().manual_seed(0))
         every: list[torch.Tensor] = []
-        made.network.forward_encoder(
-            x.unflatten(2, (4, 3)), made.coordinates[None], order[None], 20, attentions=every
-        )
+        made.network.forward_encoder(x.unflatten(2, (4, 3)), made.coordinates[None], order[None], 20, attentions=every)
     owner = F.pad(order.argsort() // 4 + 1, (1, 0))
     last = every[-1][0].mean(0)
     for a in range(6):
