@@ -115,7 +115,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Warnings": _warnings(facts),
         "Published": PUBLISHED,
     }
-    paper.write_tables(outputs, "attention", COLUMNS, [{c: r.get(c) for c in COLUMNS} for r in rows], content)
+    rows = [{column: row.get(column) for column in COLUMNS} for row in rows]
+    few = [row for row in rows if not row["part"].endswith("_parcel")]  # single parcels are in the table
+    paper.write_tables(outputs, "attention", COLUMNS, rows, {**content, "Results": few})
     matrices: dict[str, Any] = {f"attention_{name}": m.astype(np.float32) for name, m in found.mean.items()}
     np.savez_compressed(
         outputs["attention_arrays"],

@@ -147,8 +147,8 @@ def source_key(inputs: Files, name: str, version: int, config: Any) -> list[Any]
 def write_tables(
     outputs: Files, task: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
 ) -> None:
-    """`T_csv`, one row an entry of `rows`, empty where a value is NaN; and `T_json` with the same as `Results`."""
-    outputs[f"{task}_json"].write_text(json.dumps(plain({**content, "Results": list(rows)}), indent=2) + "\n")
+    """`T_csv`, one row an entry of `rows`, empty where a value is NaN; and `T_json`: `Results`, unless given."""
+    outputs[f"{task}_json"].write_text(json.dumps(plain({"Results": list(rows), **content}), indent=2) + "\n")
     with outputs[f"{task}_csv"].open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()

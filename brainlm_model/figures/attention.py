@@ -28,7 +28,8 @@ def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
     compared = (table["part"] == "difference_parcel").any()
     # nilearn places its brains itself, which no automatic layout knows of: places are in inches from the top
     height = 9.6 if compared else 6.5
-    figure = plt.figure(figsize=(10.2, height), layout="none")
+    figure = plt.figure(figsize=(10.2, height))
+    figure.set_layout_engine("none")
 
     def panel(left: float, top: float, wide: float, high: float) -> Axes:
         return figure.add_axes((left / 10.2, 1 - (top + high) / height, wide / 10.2, high / height))
@@ -44,9 +45,9 @@ def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
     order, groups = by_network(arrays["network"].tolist())
     attention = arrays["attention_model"][1:, 1:] * len(arrays["attention_model"])
     _matrix(panel(1.1, 3.5, 2.6, 2.6), attention[np.ix_(order, order)], groups, "Attention, times uniform", "viridis")
-    _matrix(panel(4.9, 3.5, 2.6, 2.6), arrays["connectivity"][np.ix_(order, order)], groups, "Connectivity (r)",
+    _matrix(panel(4.6, 3.5, 2.6, 2.6), arrays["connectivity"][np.ix_(order, order)], groups, "Connectivity (r)",
             "RdBu_r", names=False)  # fmt: skip
-    _coupling(panel(8.3, 3.5, 1.8, 2.6), table[table["part"] == "coupling"])
+    _coupling(panel(8.5, 3.6, 1.5, 2.2), table[table["part"] == "coupling"])
     if compared:
         rows = _rows(table, "difference_parcel", "model")
         significant = rows["significant"].astype(str).eq("True").to_numpy()
@@ -111,6 +112,7 @@ def _matrix(axes: Axes, matrix: Any, groups: Any, title: str, colours: str, name
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     mark_networks(axes, groups, names=names)
+    axes.set_xticks([])
     axes.set_title(title)
     axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, extend="both")
 
@@ -128,5 +130,4 @@ def _coupling(axes: Axes, table: pd.DataFrame) -> None:
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xticks([0.1, 1.1], ["all pairs", "distance\nremoved"])
     axes.set_xlim(-0.4, 1.6)
-    axes.set_title("Attention ~ connectivity")
-    axes.set_ylabel("correlation over pairs")
+    axes.set_title("Attention with\nconnectivity, r")
