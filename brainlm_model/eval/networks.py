@@ -23,8 +23,8 @@ COLUMNS = (
 PROTOCOLS = ("within", "across")
 REFERENCES = ["attention", "embedding"]  # what is compared with every other method
 REASON = (
-    "1,000 recordings of UK Biobank, 424 parcels (A424) of which 359 have a network, BrainLM trained on 61,038 "
-    "recordings; k and distance of the k-NN are not stated; {ours}"
+    "1,000 recordings of UK Biobank, 424 parcels (A424) of which 359 have a network, BrainLM "
+    "trained on that cohort; k and distance of the k-NN are not stated; {ours}"
 )
 PUBLISHED = {"attention": 0.588, "vae": 0.494, "raw": 0.392, "gcn": 0.259}
 Method = Literal[
