@@ -191,6 +191,19 @@ FIGURES = {
     "connectivity": "mean functional connectivity of the cohort, ordered by network",
     "cohort": "motion, tSNR and coverage of every recording",
 }
+# tasks of the paper, one stage each: what their table is about
+PAPER = {
+    "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
+    "networks": "functional network of each parcel from attention, series, connectivity and latents",
+}
+for _task, _what in PAPER.items():
+    ARTIFACTS |= {
+        f"{_task}_json": _all(f"metrics/{_task}.json", f"{_what}: results, comparisons, warnings"),
+        f"{_task}_csv": _all(f"metrics/{_task}.csv", f"{_what}: the results as a table"),
+        f"{_task}_arrays": _all(f"metrics/{_task}.npz", f"{_what}: what its figure needs beside the table"),
+        f"{_task}_svg": _all(f"figures/{_task}.svg", _what),
+        f"{_task}_png": _all(f"figures/{_task}.png", _what),
+    }
 for _figure, _caption in FIGURES.items():
     for _ext in ("svg", "png"):
         ARTIFACTS[f"{_figure}_{_ext}"] = _all(f"figures/{_figure}.{_ext}", _caption)

@@ -1,4 +1,4 @@
-"""`brainlm-model train STORE` and `evaluate STORE MODEL`: the two stages on a store alone, without a BIDS dataset.
+"""`brainlm-model train STORE`, `evaluate STORE MODEL`, `paper STORE MODEL`: stages on a store alone, without BIDS.
 
 They call the stages' own `run`, which is what the DAG does, with files that the caller names.
 """
@@ -20,11 +20,14 @@ MODEL = {
     "model_config": "config.json", "model_scaler": "scaler.npz", "model_card": "card.md", "train_log": "log.csv",
     "model": "model.safetensors",
 }  # fmt: skip
+ENDINGS = {"arrays": "npz"}  # of a task's outputs, where it is not the output's own name
 METRICS = {"masked_csv": "masked.csv", "masked_example": "masked_example.npz", "masked_json": "masked.json"}
 
 
 def add_commands(commands: Any) -> None:
-    """Add `train` and `evaluate` to the parser."""
+    """Add `train`, `evaluate` and `paper` to the parser."""
+    from brainlm_model.stages import PAPER_TASKS
+
     train = commands.add_parser("train", help="train on a store alone (`run train` is the same within the DAG)")
     train.add_argument("store", type=Path, help="store.zarr with its tables beside it")
     train.add_argument("--out", type=Path, required=True, metavar="MODELDIR", help="new folder of the model")
@@ -39,6 +42,14 @@ def add_commands(commands: Any) -> None:
         parser.add_argument("--configfile", type=Path, help=f"a config.yaml; its section {name} is used")
         parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"{name}.seed=1 ...")
         parser.set_defaults(bids_dir=None, outdir=None)
+    paper = commands.add_parser("paper", help="the paper's tasks on a store alone")
+    paper.add_argument("store", type=Path, help="store.zarr with its tables beside it")
+    paper.add_argument("model", type=Path, metavar="MODELDIR", help="folder of a trained model")
+    paper.add_argument("--tasks", nargs="+", choices=list(PAPER_TASKS), default=list(PAPER_TASKS), help="(all)")
+    paper.add_argument("--out", type=Path, metavar="FOLDER", help="of tables and figures (MODELDIR/paper)")
+    paper.add_argument("--configfile", type=Path, help="a config.yaml; the sections of the tasks are used")
+    paper.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="TASK.seed=1 ...")
+    paper.set_defaults(call=_paper, bids_dir=None, outdir=None)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -70,6 +81,27 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     with _written(out, METRICS) as outputs:
         facts = STAGE.run(inputs, Files(outputs), config)
     print(f"{out}: masked.json, masked.csv of {facts['Recordings']} recordings ({facts['Split']})")
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    from brainlm_model.stages import PAPER_TASKS
+
+    if not (arguments.model / MODEL["model"]).is_file():
+        raise InputError(f"{arguments.model}: no {MODEL['model']} in it", "give the folder of a trained model")
+    out = arguments.out or arguments.model / "paper"
+    if other := [word for word in arguments.set if word.split(".")[0] not in arguments.tasks]:
+        raise ConfigError(f"--set {other[0]}", f"keys of sections {', '.join(arguments.tasks)} only")
+    inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
+    raw = read_config(arguments)
+    sections = {task: section_from(raw.get(task) or {}, PAPER_TASKS[task]) for task in arguments.tasks}
+    for task, config in sections.items():
+        files = {name: name.removeprefix(f"{task}_") for name in PAPER_TASKS[task].outputs}
+        files = {name: f"{task}.{ENDINGS.get(kind, kind)}" for name, kind in files.items()}
+        state = out.absolute().parent / f".{out.absolute().name}.{task}"  # a killed run goes on from there
+        with _written(out, files) as outputs:
+            PAPER_TASKS[task].run(inputs, Files(outputs, {"workdir": str(state)}), config)
+        shutil.rmtree(state, ignore_errors=True)
+        print(f"{out}: {', '.join(files.values())}")
 
 
 def _section(arguments: argparse.Namespace, stage: Stage, given: dict[str, Any]) -> Any:

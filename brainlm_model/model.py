@@ -168,6 +168,12 @@ class BrainLM(nn.Module):
         found = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
         return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
 
+    def attention(self, x_BPT: Tensor) -> Tensor:
+        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder block: `attention.py`."""
+        from brainlm_model.attention import attention
+
+        return attention(self, x_BPT)
+
     def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.
 

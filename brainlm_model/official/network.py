@@ -118,6 +118,23 @@ class OfficialNetwork(nn.Module):
         latent = torch.cat(found)[order_B]
         return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
 
+    def attention(self, x_BPT: Tensor) -> Tensor:
+        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder layer: `brainlm_model/attention.py`.
+
+        Raises InputError for a ViTMAE.
+        """
+        from brainlm_model.attention import attention
+
+        return attention(self, x_BPT)
+
+    def visible(self, x_1PT: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent of CLS and the known tokens of one window, in the encoder's order, and their ids_restore (1, L)."""
+        assert isinstance(self.network, OfficialBrainLM)
+        x_1PNS = x_1PT.unflatten(2, (-1, self.config.patch))
+        hidden_1PN = x_1PNS.isnan().any(-1)
+        x_1PNS = torch.where(hidden_1PN[..., None], 0, x_1PNS)
+        return self._encode(self.network, x_1PNS, hidden_1PN, int((~hidden_1PN).sum()))
+
     def _together(self, hidden_BPN: Tensor) -> list[Tensor]:
         """Rows of a batch that go through the encoder together: it has no padding, so as many tokens must be visible.
 

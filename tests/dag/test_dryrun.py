@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from brainlm_model.stages import PAPER_TASKS
 from tests.conftest import write_bids
 from tests.dag.snake import PER_RECORDING, planned, snakemake
 
@@ -43,6 +44,17 @@ def test_single_targets_and_selection(tmp_path: Path) -> None:
         jobs = planned(tmp_path, config, target)
         followers = COHORT[COHORT.index(last) + 1 :]
         assert last in jobs and not set(followers) & set(jobs)
+
+
+def test_the_papers_tasks_are_made_only_when_asked_for(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out")}
+    assert not set(PAPER_TASKS) & set(planned(tmp_path, config))
+    for task in PAPER_TASKS:
+        jobs = planned(tmp_path, config, task)
+        assert jobs[task] == jobs["train"] == 1 and set(jobs) & set(PAPER_TASKS) == {task}
+    jobs = planned(tmp_path, config, "paper")
+    assert set(PAPER_TASKS) < set(jobs) and "evaluate" not in jobs
 
 
 def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:

@@ -73,3 +73,25 @@ def test_a_model_of_another_store_is_replaced_with_its_scores(home: Path) -> Non
     assert main(["train", store, "--out", str(home / "mine"), *again]) == 0
     assert (home / "mine" / "model.safetensors").read_bytes() != before
     assert not (home / "mine" / "metrics").exists()
+
+
+def test_the_papers_tasks_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["paper", str(home / "data" / "store.zarr"), str(home / "mine"), "--tasks", "attention", "--out"]
+    small = ["--set", "attention.threads=1", "attention.splits=[external]", "attention.bootstrap=100"]
+    assert main([*call, str(tmp_path / "out"), *small]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # no work folder is left
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"attention.{ending}" for ending in ("csv", "json", "npz", "png", "svg")
+    ]
+    assert json.loads((tmp_path / "out" / "attention.json").read_text())["Subjects"] == 5
+    capsys.readouterr()
+    cases = [
+        ([*small, "networks.seed=1"], "keys of sections attention only"),
+        ([*small, "attention.group=colour"], "no column 'colour'"),
+        (["--set", "attention.seeds=1"], "unknown key attention.seeds"),
+        (["--set", "attention.levels=[a]"], "none, or two different values"),
+    ]
+    for given, said in cases:
+        assert main([*call, str(tmp_path / "none"), *given]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error and "left" not in error  # told before any work

@@ -56,6 +56,8 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "collate.seed": (9, COLLATE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
+    "attention.seed": (9, set()),  # not part of the default target
+    "networks.seed": (9, set()),
     "figures.dpi": (99, FIGURES),
     "report.title": ("another", REPORT),
     "threads": (2, set()),

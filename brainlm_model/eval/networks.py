@@ -1,0 +1,224 @@
+"""Which functional network is a parcel in? Attention, embeddings, series, connectivity and latents, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.eval import networks_classify as classify
+from brainlm_model.eval import networks_scores as scores
+from brainlm_model.eval import paper
+from brainlm_model.eval.networks_features import FEATURES, LABELS, Sources, possible, read_windows
+from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.progress import Progress
+
+COLUMNS = (
+    "protocol", "classifier", "method", "labels", "metric", "network", "value", "low", "high", "n_subjects",
+    "n_recordings", "n_parcels", "label",
+)  # fmt: skip
+PROTOCOLS = ("within", "across")
+REFERENCES = ["attention", "embedding"]  # what is compared with every other method
+REASON = (
+    "1,000 recordings of UK Biobank, 424 parcels (A424) of which 359 have a network, BrainLM "
+    "trained on that cohort; k and distance of the k-NN are not stated; {ours}"
+)
+PUBLISHED = {"attention": 0.588, "vae": 0.494, "raw": 0.392, "gcn": 0.259}
+Method = Literal[
+    "attention", "embedding", "attention_untrained", "embedding_untrained", "connectivity", "raw", "series", "vae",
+    "gcn", "position",
+]  # fmt: skip
+
+
+class Config(StageConfig):
+    """Section `networks` of config.yaml. All methods see one window of the model's length a recording."""
+
+    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    recordings: int = Field(200, ge=1, description="at most so many, drawn by the seed")
+    train_recordings: int = Field(40, ge=2, description="of training subjects: VAE, GCN, and classifiers across people")
+    methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="features of a parcel")
+    classifiers: list[Literal["knn", "logistic"]] = Field(
+        ["knn", "logistic"], min_length=1, description="k and penalty are chosen inside, on training parcels"
+    )
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of recordings, held-out parcels, VAE, GCN and bootstrap")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Classify the parcels from every method's features, in both protocols.
+
+    Raises
+    ------
+    InputError: the atlas names fewer than two networks; no recording.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval import masked
+    from brainlm_model.eval.attention_maps import coordinates
+    from brainlm_model.figures.networks import draw
+    from brainlm_model.figures.style import save, style
+
+    torch.set_num_threads(config.threads)
+    store = open_store(inputs["store"])
+    names, labels_P, few = networks_of(store)
+    test = paper.chosen(store, config.splits, config.recordings, config.seed)
+    train = paper.chosen(store, ["train"], config.train_recordings, config.seed)
+    model = load(inputs["model"].parent, paper.on_device(config.device))
+    sources = Sources(
+        model.network, masked.untrained(model).network, read_windows(store, train, model),
+        read_windows(store, test, model), coordinates(store), config.seed,
+    )  # fmt: skip
+    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "networks", STAGE.version, config))
+    methods = possible(store, config.methods)
+    found = _classify(sources, methods, config, labels_P, pieces)
+
+    held = sources.test
+    weights = subject_draws(held.subjects, config.bootstrap, config.seed)
+    rows = []
+    for (protocol, classifier, method, how), confusion in found.items():
+        shared = {"protocol": protocol, "classifier": classifier, "method": method, "labels": how,
+                  "n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids),
+                  "label": LABELS.get(method, "largest network")}  # fmt: skip
+        rows += scores.table(confusion, weights, names, shared)
+    true = {key[:3]: value for key, value in found.items() if key[3] == "true" and key[1] != "majority"}
+    references = [name for name in REFERENCES if name in methods]
+    compared = scores.comparisons(true, references, held.subjects, weights, config.seed)
+    facts: Facts = {
+        "Splits": config.splits,
+        "Subjects": len(set(held.subjects)),
+        "Recordings": len(held.ids),
+        "TrainingRecordings": len(sources.train.ids),
+        "Skipped": list(held.skipped.values()),
+        "Networks": {name: int((labels_P == c).sum()) for c, name in enumerate(names)},
+        "ParcelsWithoutNetwork": int((labels_P < 0).sum()),
+        "NetworksOfFewParcels": few,
+        "UnknownParcels": int((~held.known[:, labels_P >= 0]).sum()),
+        "Window": model.config.window,
+        "Methods": {name: LABELS[name] for name in methods},
+        "Classifiers": config.classifiers,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+    }
+    content = {
+        **facts,
+        "Summary": scores.summary(rows, compared),
+        "Comparisons": compared,
+        "Warnings": _warnings(facts, [n for n in config.methods if n not in methods]),
+        "Published": _published(facts),
+    }
+    paper.write_tables(outputs, "networks", COLUMNS, rows, content)
+    np.savez_compressed(
+        outputs["networks_arrays"], networks=np.array(names, dtype=str),
+        **{"/".join(key): value.sum(0) for key, value in found.items()},
+    )  # fmt: skip
+    with style():
+        save(draw(outputs["networks_csv"], outputs["networks_arrays"]), outputs["networks_svg"],
+             outputs["networks_png"], 150)  # fmt: skip
+    pieces.clear()
+    return facts
+
+
+def networks_of(store: Any) -> tuple[list[str], classify.Ints, list[str]]:
+    """Names of the networks, each parcel's number (-1: none), and the networks too small to be held out in each fold.
+
+    Raises InputError where fewer than two are named.
+    """
+    from brainlm_model.figures.style import network_name
+
+    table = store.parcels
+    of = np.array([network_name(n) for n in table["network"]] if "network" in table else ["unassigned"] * len(table))
+    names = sorted(set(of.tolist()) - {"unassigned"})
+    if len(names) < 2:
+        raise InputError(
+            f"networks: the store's parcels name {len(names)} networks",
+            "an atlas table with a column network: atlas.labels, or `brainlm-data import --atlas-labels`",
+        )
+    labels = np.array([names.index(n) if n in names else -1 for n in of.tolist()])
+    return names, labels, [n for c, n in enumerate(names) if (labels == c).sum() < classify.FOLDS]
+
+
+def _classify(
+    sources: Sources, methods: Sequence[str], config: Config, labels_P: classify.Ints, pieces: paper.Pieces
+) -> dict[tuple[str, str, str, str], classify.Ints]:
+    """(protocol, classifier, method, labels) -> confusion; `labels`: true, or shuffled over the parcels (k-NN)."""
+    train, test = sources.train, sources.test
+    found: dict[tuple[str, str, str, str], classify.Ints] = {}
+
+    def outcomes(x: tuple[Any, Any], kinds: Sequence[tuple[str, bool]]) -> dict[str, classify.Ints]:
+        done = {}
+        for classifier, shuffle in kinds:
+            how = "shuffled" if shuffle else "true"
+            given = (labels_P, classifier, config.seed, shuffle)
+            done[f"within/{classifier}/{how}"] = classify.within(x[1], test.known, test.ids, *given).confusion
+            done[f"across/{classifier}/{how}"] = classify.across(
+                (x[0], train.known), (x[1], test.known), *given
+            ).confusion  # fmt: skip
+        return done
+
+    kinds = [(name, False) for name in config.classifiers] + [(name, True) for name in config.classifiers[:1]]
+    progress = Progress("networks", len(methods))
+    for number, method in enumerate(methods):
+        done = pieces.get(method, lambda method=method: outcomes(FEATURES[method](sources), kinds))  # type: ignore[misc]
+        for key, confusion in done.items():
+            protocol, classifier, how = key.split("/")
+            found[protocol, classifier, method, how] = confusion
+        progress.step(number + 1, method)
+    nothing = tuple(np.zeros((*w.known.shape, 1), np.float32) for w in (train, test))
+    for key, confusion in outcomes((nothing[0], nothing[1]), [("majority", False)]).items():
+        found[key.split("/")[0], "majority", "majority", "true"] = confusion
+    return found
+
+
+def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
+    found = [f"not classified: {reason}" for reason in facts["Skipped"]]
+    if facts["Subjects"] < ENOUGH_SUBJECTS:
+        found.append(f"only {facts['Subjects']} subjects: intervals are too narrow, and no test can reach p < .05")
+    if facts["ParcelsWithoutNetwork"]:
+        found.append(f"{facts['ParcelsWithoutNetwork']} parcels have no network and are left out")
+    if facts["NetworksOfFewParcels"]:
+        found.append(f"networks of fewer than {classify.FOLDS} parcels: {', '.join(facts['NetworksOfFewParcels'])}")
+    if facts["UnknownParcels"]:
+        found.append(f"{facts['UnknownParcels']} parcels are unknown in single recordings and left out there")
+    if left_out:
+        found.append("the atlas has no coordinates: no method position")
+    return found
+
+
+def _published(facts: Facts) -> list[dict[str, Any]]:
+    ours = f"here {facts['Recordings']} recordings, {sum(facts['Networks'].values())} parcels with a network"
+    return [
+        {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "protocol": "within", "classifier": "knn",
+         "method": method, "value": value, "comparable": False, "reason": REASON.format(ours=ours)}
+        for method, value in PUBLISHED.items()
+    ]  # fmt: skip
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    return (
+        f"The functional network (Yeo et al., 2011) of each parcel was predicted from {', '.join(facts['Methods'])} "
+        f"by {' and '.join(facts['Classifiers'])} in {facts['Recordings']} recordings of {facts['Subjects']} subjects: "
+        "with 80 % of the parcels of a recording for training and 20 % for testing (Ortega Caro et al., 2024), and "
+        f"with parcels held out in all recordings and classifiers fitted on {facts['TrainingRecordings']} recordings "
+        "of other subjects."
+    )
+
+
+STAGE = Stage(
+    name="networks",
+    version=1,
+    level="cohort",
+    summary="Tell the functional network of each parcel from attention, series, connectivity, latents.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("networks_json", "networks_csv", "networks_arrays", "networks_svg", "networks_png"),
+    run=run,
+    describe=describe,
+)

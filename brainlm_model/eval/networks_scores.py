@@ -1,0 +1,105 @@
+"""Accuracy from confusion counts, with intervals over subjects, and paired comparisons of methods.
+
+Shapes: R recordings, C networks, B bootstrap draws. A confusion is (R, C, C): true network by predicted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.eval import paper
+from brainlm_model.eval.paper import Array
+
+Counts = NDArray[np.int64]
+
+
+def accuracy(confusion: Counts) -> Array:
+    """(R,) share of each recording's held-out parcels that is right; NaN where there is none."""
+    right = np.trace(confusion, axis1=1, axis2=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return right / confusion.sum((1, 2))
+
+
+def recall(confusion: Counts, weights_BR: Array) -> Array:
+    """(B, C) share of each network's parcels that is right, pooled over the recordings of a draw."""
+    drawn = np.tensordot(weights_BR, confusion.astype(float), axes=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.diagonal(drawn, axis1=1, axis2=2) / drawn.sum(2)
+
+
+def table(
+    confusion: Counts, weights_BR: Array, networks: Sequence[str], shared: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows of one method under one condition: accuracy, balanced accuracy (mean over networks), each network's."""
+    everyone = np.ones((1, len(confusion)))
+    value, low, high = paper.bootstrap(accuracy(confusion)[:, None], weights_BR)
+    rows = [{**shared, "metric": "accuracy", "network": "", "value": value[0], "low": low[0], "high": high[0],
+             "n_parcels": int(confusion.sum())}]  # fmt: skip
+    each, drawn = recall(confusion, everyone), recall(confusion, weights_BR)
+    columns = [("balanced_accuracy", "", np.nanmean(each, axis=1), np.nanmean(drawn, axis=1), int(confusion.sum()))]
+    columns += [
+        ("recall", name, each[:, c], drawn[:, c], int(confusion[:, c].sum())) for c, name in enumerate(networks)
+    ]
+    for metric, name, value, draws, count in columns:
+        low, high = paper.interval(draws[:, None])
+        rows.append({**shared, "metric": metric, "network": name, "value": value[0], "low": low[0], "high": high[0],
+                     "n_parcels": count})  # fmt: skip
+    return rows
+
+
+def comparisons(
+    found: Mapping[tuple[str, str, str], Counts],
+    references: Sequence[str],
+    subjects: Sequence[str],
+    weights_BR: Array,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Each reference against every other method: difference of accuracy, paired; all p corrected together (Holm).
+
+    `found`: (protocol, classifier, method) -> confusion.
+    """
+    rows = []
+    for (protocol, classifier, method), confusion in found.items():
+        if method not in references:
+            continue
+        for (other_protocol, other_classifier, other), against in found.items():
+            seen = method in references[: references.index(other)] if other in references else False
+            if (other_protocol, other_classifier) != (protocol, classifier) or other == method or seen:
+                continue
+            change_R = accuracy(confusion) - accuracy(against)
+            value, low, high = paper.bootstrap(change_R[:, None], weights_BR)
+            rows.append(
+                {"protocol": protocol, "classifier": classifier, "method": method, "against": other,
+                 "difference": value[0], "low": low[0], "high": high[0],
+                 "p": paper.sign_flip(change_R, subjects, seed), "n_subjects": len(set(subjects))}
+            )  # fmt: skip
+    for row, corrected in zip(rows, paper.holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"], row["verdict"] = corrected, paper.verdict(row["difference"], corrected)
+    return rows
+
+
+def summary(rows: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Who wins, in words: one sentence a protocol and classifier."""
+    lines = []
+    scored = [r for r in rows if r["metric"] == "accuracy" and r["labels"] == "true" and r["classifier"] != "majority"]
+    for protocol, classifier in dict.fromkeys((r["protocol"], r["classifier"]) for r in scored):
+        these = sorted(
+            (r for r in scored if (r["protocol"], r["classifier"]) == (protocol, classifier)),
+            key=lambda r: -r["value"],
+        )
+        best = these[0]
+        text = f"{protocol} recordings, {classifier}: best is {best['label']} ({best['value']:.3f})"
+        ours = next((r for r in these if r["method"] == "attention"), None)
+        if ours is not None and ours is not best:
+            text += f"; BrainLM's attention reaches {ours['value']:.3f}"
+        for verdict, words in (("worse", "is beaten by"), ("better", "beats")):
+            names = [r["against"] for r in compared if r["verdict"] == verdict and r["method"] == "attention"
+                     and (r["protocol"], r["classifier"]) == (protocol, classifier)]  # fmt: skip
+            if names:
+                text += f"; BrainLM's attention {words} {', '.join(names)}"
+        lines.append(text + ".")
+    return lines

@@ -1,0 +1,133 @@
+"""Attention of the model: CLS on the brain, by network, against connectivity, and the difference of two groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BRAIN = 30  # size of a parcel's marker
+
+
+def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
+    """Two rows of panels, and a third where two groups were compared."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    table = pd.read_csv(attention_csv, keep_default_na=False, na_values=[""])
+    with np.load(attention_arrays, allow_pickle=False) as file:
+        arrays = dict(file)
+    compared = (table["part"] == "difference_parcel").any()
+    # nilearn places its brains itself, which no automatic layout knows of: places are in inches from the top
+    height = 9.6 if compared else 6.5
+    figure = plt.figure(figsize=(10.2, height))
+    figure.set_layout_engine("none")
+
+    def panel(left: float, top: float, wide: float, high: float) -> Axes:
+        return figure.add_axes((left / 10.2, 1 - (top + high) / height, wide / 10.2, high / height))
+
+    def title(top: float, text: str) -> None:
+        figure.text(0.1 / 10.2, 1 - top / height, text, fontsize=10, weight="bold", va="top")
+
+    cls = _rows(table, "cls_parcel", "model")
+    title(0.1, f"What CLS attends to: {cls['n_recordings'].iloc[0]} recordings (1: uniform attention)")
+    _brain(panel(0, 0.4, 6.6, 2.4), arrays["coordinates"], cls["value"].to_numpy(dtype=float), "viridis", None)
+    _dots(panel(8.0, 0.3, 2.1, 2.0), table, "cls_network", "CLS attention, times uniform", 1.0)
+
+    order, groups = by_network(arrays["network"].tolist())
+    attention = arrays["attention_model"][1:, 1:] * len(arrays["attention_model"])
+    _matrix(panel(1.1, 3.5, 2.6, 2.6), attention[np.ix_(order, order)], groups, "Attention, times uniform", "viridis")
+    _matrix(panel(4.6, 3.5, 2.6, 2.6), arrays["connectivity"][np.ix_(order, order)], groups, "Connectivity (r)",
+            "RdBu_r", names=False)  # fmt: skip
+    _coupling(panel(8.5, 3.6, 1.5, 2.2), table[table["part"] == "coupling"])
+    if compared:
+        rows = _rows(table, "difference_parcel", "model")
+        significant = rows["significant"].astype(str).eq("True").to_numpy()
+        first, second = arrays["levels"]
+        title(6.7, f"CLS attention, {second} minus {first}: t; {significant.sum()} of {len(rows)} parcels with p < .05")
+        t = rows["t"].to_numpy(dtype=float)
+        _brain(panel(0, 7.0, 6.6, 2.4), arrays["coordinates"], t, "RdBu_r", significant)
+        _dots(panel(8.0, 6.9, 2.1, 1.9), table, "difference_network", "difference, times uniform", 0.0)
+    return figure
+
+
+def _rows(table: pd.DataFrame, part: str, method: str) -> pd.DataFrame:
+    return table[(table["part"] == part) & (table["method"] == method)]
+
+
+def _brain(axes: Axes, place: Any, values: Any, colours: str, significant: Any) -> None:
+    """Parcels as markers in a glass brain; a ring around what is significant."""
+    from nilearn.plotting import plot_markers
+
+    axes.set_axis_off()
+    known = np.isfinite(place).all(1) & np.isfinite(values)
+    if not known.any():
+        axes.text(0.5, 0.5, "the atlas has no coordinates", ha="center", va="center", transform=axes.transAxes)
+        return
+    shown = values[known]
+    low, high = np.percentile(shown, [2, 98])
+    if colours == "RdBu_r":
+        low, high = -max(np.abs(shown).max(), 1e-9), max(np.abs(shown).max(), 1e-9)
+    display = plot_markers(
+        shown, place[known], node_size=BRAIN, node_cmap=colours, node_vmin=low, node_vmax=max(high, low + 1e-9),
+        alpha=0.9, axes=axes, display_mode="lyrz", colorbar=True,
+    )  # fmt: skip
+    if significant is not None and significant[known].any():
+        display.add_markers(place[known][significant[known]], marker_color="none", edgecolor=INK, marker_size=2 * BRAIN)
+
+
+def _dots(axes: Axes, table: pd.DataFrame, part: str, label: str, line: float) -> None:
+    """One row a network, trained and untrained beside one another, with 95 % intervals."""
+    names = list(_rows(table, part, "model")["name"])
+    for number, method in enumerate(m for m in ("model", "untrained") if m in set(table["method"])):
+        rows = _rows(table, part, method).set_index("name").loc[names]
+        value = rows["value"].to_numpy(dtype=float)
+        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        colour, marker = METHODS[method]
+        axes.errorbar(
+            value, np.arange(len(names)) + 0.22 * number, xerr=ends, fmt=marker, color=colour, markersize=4.5,
+            elinewidth=1.2, capsize=2, label=rows["label"].iloc[0],
+        )  # fmt: skip
+    axes.axvline(line, color=INK, linewidth=0.8)
+    axes.set_yticks(np.arange(len(names)) + 0.11, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.2, -0.24))
+
+
+def _matrix(axes: Axes, matrix: Any, groups: Any, title: str, colours: str, names: bool = True) -> None:
+    axes.set_facecolor("#D9D9D9")
+    off = matrix[~np.eye(len(matrix), dtype=bool)]
+    known = off[np.isfinite(off)]
+    low, high = np.percentile(known, [1, 99]) if known.size else (0, 1)
+    if colours == "RdBu_r":
+        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    mark_networks(axes, groups, names=names)
+    axes.set_xticks([])
+    axes.set_title(title)
+    axes.figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, extend="both")
+
+
+def _coupling(axes: Axes, table: pd.DataFrame) -> None:
+    for number, method in enumerate(("model", "untrained")):
+        rows = table[table["method"] == method]
+        value = rows["value"].to_numpy(dtype=float)
+        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        colour, marker = METHODS[method]
+        axes.errorbar(
+            np.arange(len(rows)) + 0.2 * number, value, ends, fmt=marker, color=colour, markersize=5, capsize=2.5,
+            label=rows["label"].iloc[0],
+        )  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xticks([0.1, 1.1], ["all pairs", "distance\nremoved"])
+    axes.set_xlim(-0.4, 1.6)
+    axes.set_title("Attention with\nconnectivity, r")
