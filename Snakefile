@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 
 from brainlm_data.dag import Dag
 from brainlm_data.errors import BrainLMError
-from brainlm_model.stages import ALL_STAGES
+from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 
 min_version("9.27")
 # Jobs call brainlm-data and brainlm-model of this very environment, activated or not.
@@ -30,6 +30,6 @@ rule all:
     localrule: True
 
 
-for group in ("run", "targets", "space", "anatomy", "bold", "series", "model"):
+for group in ("run", "targets", "space", "anatomy", "bold", "series", "model", "paper"):
 
     include: f"workflow/rules/{group}.smk"

@@ -182,6 +182,10 @@ ARTIFACTS: dict[str, Artifact] = {
         "metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"
     ),
     "masked_example": _all("metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"),
+    "phenotype_json": _all("metrics/phenotype.json", "prediction of phenotypes: results, comparisons, folds, settings"),
+    "phenotype_csv": _all("metrics/phenotype.csv", "the same as a table: column, method, metric, value, low, high"),
+    "phenotype_svg": _all("figures/phenotype.svg", "prediction of phenotypes: every method, one panel a column"),
+    "phenotype_png": _all("figures/phenotype.png", "prediction of phenotypes: every method, one panel a column"),
     "report": _all("report.html", "the report: methods, data, tables, figures; one self-contained file"),
 }
 FIGURES = {
