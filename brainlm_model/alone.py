@@ -1,4 +1,4 @@
-"""`brainlm-model train STORE`, `evaluate STORE MODEL`, `paper STORE MODEL`: stages on a store alone, without a BIDS dataset.
+"""`brainlm-model train STORE`, `evaluate STORE MODEL`, `paper STORE MODEL`: stages on a store alone, without BIDS data.
 
 They call the stages' own `run`, which is what the DAG does, with files that the caller names.
 """

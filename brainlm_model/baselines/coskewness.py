@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 APART = 10  # steps
 SHARES = (0.25, 0.5)  # of the number of parcels: the sizes of subspace that are tried
 
@@ -37,9 +37,7 @@ def subspace(mean_PP: Array, size: int) -> Array:
     return vectors[:, ::-1][:, :size]
 
 
-def features(
-    correlations_NPP: Array, moments_NPP: Array, train: NDArray[np.intp], share: float
-) -> NDArray[np.float32]:
+def features(correlations_NPP: Array, moments_NPP: Array, train: NDArray[np.intp], share: float) -> NDArray[np.float32]:
     """(N, k (k + 1) / 2) second moments in the subspace of people `train`; k is `share` of the parcels."""
     parcels = correlations_NPP.shape[1]
     basis = subspace(moments_NPP[train].mean(0, dtype=np.float64), max(round(share * parcels), 1))

@@ -130,8 +130,8 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimizer.step()
-        found = torch.from_numpy(predict(network, source, task.stop))
-        value = float(_loss(found, task.target[task.stop], balanced(task.target[task.stop], task.classes), task.classes))
+        found, known = torch.from_numpy(predict(network, source, task.stop)), task.target[task.stop]
+        value = float(_loss(found, known, balanced(known, task.classes), task.classes))
         best, waited, better = (value, 0, True) if value < best else (best, waited + 1, False)
         if better:
             kept = copy.deepcopy(network.state_dict())

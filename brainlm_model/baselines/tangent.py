@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 REFERENCE = 60  # training people, evenly spread, of whom the geometric mean is taken: its cost grows with them
 FLOOR = 1e-3  # least eigenvalue of a matrix whose missing values were filled in
 BATCH = 32

@@ -1,4 +1,4 @@
-"""Predict columns of the cohort's table from recordings: the stage, its section and its files (docs/stages/phenotype.md)."""
+"""Predict columns of the cohort's table from recordings: the stage, its section and its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = Literal[
 ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
 REFERENCE = "correlations_ridge"
 BEST = "ours_best"
-ELSEWHERE = "UK Biobank with its own labels, ages 40 to 69, parcels A424; not the people, labels and folds of this table"
+ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
 PUBLISHED = [
     {"label": label, "metric": "mse_transformed", "method": method, "value": value, "plus_minus": deviation,
      "source": "Ortega Caro et al., BrainLM, ICLR 2024", "comparable": False, "reason": ELSEWHERE}
@@ -190,6 +190,8 @@ def warnings(facts: Facts) -> list[str]:
         found.append(f"{', '.join(ON_RECORDINGS)} are left out: confounds cannot be regressed out of a recording")
     else:
         found.append("no confounds were regressed out: motion, site or age may carry a prediction")
+    if 2 * (len(facts["Methods"]) + 1) / (1 + facts["Bootstrap"]) >= 0.05:
+        found.append(f"{facts['Bootstrap']} bootstrap draws are too few for any corrected p value below .05")
     return found
 
 

@@ -76,9 +76,15 @@ class Cohort:
         for number, fold in enumerate(folds):
             transform = learn.transform_of(target, fold)
             transforms.append(transform)
-            learnt[number] = transform.apply(target.values)
+            learnt[number] = transform.apply(target.labels)
             task = learn.Task(
-                target, fold, learnt[number], config.seed, config.epochs, self._of_fold(recorded, target, fold), recorded
+                target,
+                fold,
+                learnt[number],
+                config.seed,
+                config.epochs,
+                self._of_fold(recorded, target, fold),
+                recorded,
             )
             found = {}
             for place, name in enumerate(self.methods):
@@ -93,9 +99,7 @@ class Cohort:
                 best = max(ours, key=lambda name: found[name].inner)
                 outputs[BEST].append(found[best].outputs)
                 chosen[BEST].append(best)
-        held = {
-            name: self._held(parts, target, folds, learnt, transforms) for name, parts in outputs.items() if parts
-        }
+        held = {name: self._held(parts, target, folds, learnt, transforms) for name, parts in outputs.items() if parts}
         references = [name for name in (BEST, REFERENCE) if name in held]
         rows, compared = report(held, target.task, references, config.bootstrap, config.permutations, config.seed)
         validation = f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds"
@@ -103,7 +107,7 @@ class Cohort:
         more = {"n_folds": len(folds)}
         facts = {
             "Column": target.name, "Task": target.task, "Transform": target.transform, "Subjects": len(target.rows),
-            "Classes": {c: int((target.values == i).sum()) for i, c in enumerate(target.classes)} or None,
+            "Classes": {c: int((target.labels == i).sum()) for i, c in enumerate(target.classes)} or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
         return Found(
@@ -151,12 +155,12 @@ class Cohort:
         return found
 
     def _run(self, name: str, task: learn.Task) -> learn.Outcome:
-        return finetuned(self.model, self.store, task, self.people) if name == "finetuned" else learn.learner_of(name, task)
+        if name == "finetuned":
+            return finetuned(self.model, self.store, task, self.people)
+        return learn.learner_of(name, task)
 
     @staticmethod
-    def _held(
-        parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]
-    ) -> Held:
+    def _held(parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]) -> Held:
         """Predictions of all folds in the order of the target's rows. Subjects that no fold tests do not occur."""
         people = np.concatenate([fold.test for fold in folds])
         order = np.argsort(people)
@@ -167,4 +171,4 @@ class Cohort:
         else:
             own = np.concatenate([t.invert(part) for t, part in zip(transforms, parts, strict=True)])[order]
         people = people[order]
-        return Held(own, after, target.values[people], learnt[number, people], number)
+        return Held(own, after, target.labels[people], learnt[number, people], number)

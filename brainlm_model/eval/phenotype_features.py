@@ -61,8 +61,10 @@ class Recorded:
         return Recorded(**arrays, series=[self.series[i] for i in rows])
 
 
-def embed(model: TrainedModel, store: Any, workdir: Path | None, key: str) -> tuple[dict[str, dict[str, Array]], list[str]]:
-    """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why. Kept in `workdir` under `key`."""
+def embed(
+    model: TrainedModel, store: Any, workdir: Path | None, key: str
+) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why; kept in `workdir`."""
     from brainlm_model.embedding import embeddings, recordings_of
 
     file = workdir / f"embeddings-{key}.npz" if workdir else None
@@ -81,7 +83,7 @@ def embed(model: TrainedModel, store: Any, workdir: Path | None, key: str) -> tu
         progress.step(done)
     if file is not None and found:
         file.parent.mkdir(parents=True, exist_ok=True)
-        stacked = {k: np.stack([one[k] for one in found.values()]) for k in ("cls", "mean", "parcels")}
+        stacked: dict[str, Any] = {k: np.stack([one[k] for one in found.values()]) for k in ("cls", "mean", "parcels")}
         part = file.with_suffix(".part.npz")
         np.savez(part, ids=np.array(list(found)), left_out=np.array(left_out, dtype=str), **stacked)
         part.replace(file)
@@ -90,7 +92,8 @@ def embed(model: TrainedModel, store: Any, workdir: Path | None, key: str) -> tu
 
 def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]) -> Recorded:
     """Measure the recordings (ids by person)."""
-    steps = min(STEPS, *(int(n) for n in store.recordings.set_index("id").loc[sum(recordings, []), "n_steps"]))
+    used = [name for ids in recordings for name in ids]
+    steps = min(STEPS, int(store.recordings.set_index("id").loc[used, "n_steps"].min()))
     columns: dict[str, list[Array]] = {k: [] for k in Recorded.__annotations__ if k != "series"}
     series, progress = [], Progress("phenotype: recordings", len(recordings))
     for done, ids in enumerate(recordings, 1):
@@ -202,7 +205,7 @@ SPACES: dict[str, tuple[Callable[[Recorded, Places], list[Array]], int | None]] 
 }
 
 
-def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> list[Array]:
+def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> list[NDArray[np.float64]]:
     """Variants (N, k) of the features `name`, fitted on people `train`.
 
     Confounds are regressed out, then features are turned to the principal axes of training people. All axes are kept

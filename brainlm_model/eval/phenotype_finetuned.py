@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from brainlm_model.checkpoint import TrainedModel
 
 # as many as every other method has (`traits.CANDIDATES`)
-SETTINGS: tuple[dict[str, Any], ...] = tuple({"train": t, "lr": lr} for t in ("frozen", "full") for lr in (3e-4, 1e-3, 3e-3))
+RATES = (3e-4, 1e-3, 3e-3)
+SETTINGS: tuple[dict[str, Any], ...] = tuple({"train": t, "lr": r} for t in ("frozen", "full") for r in RATES)
 
 
 class FoldStore:

@@ -96,7 +96,7 @@ def transform_of(target: Target, fold: Fold) -> Transform:
     """The label's transform, of the training people's labels."""
     if target.classes:
         return Transform("none")
-    return Transform.fit(target.transform, target.values[fold.train])  # type: ignore[arg-type]
+    return Transform.fit(target.transform, target.labels[fold.train])  # type: ignore[arg-type]
 
 
 def learner_of(name: str, task: Task) -> Outcome:

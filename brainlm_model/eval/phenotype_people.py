@@ -66,10 +66,10 @@ def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", 
     rows: dict[str, Any] = {}
     conflicting = {}
     for column in chosen:
-        several = groups[column].nunique(dropna=True) > 1
+        own = pd.to_numeric(chosen[column]) if numeric[column] else chosen[column]
+        grouped = own.groupby(chosen["subject"], sort=True)
+        several = grouped.agg(lambda values: len(set(values.dropna()))) > 1
         conflicting[str(column)] = set(several.index[several])
-        values = chosen.assign(_v=pd.to_numeric(chosen[column])) if numeric[column] else chosen.assign(_v=chosen[column])
-        grouped = values.groupby("subject", sort=True)["_v"]
         rows[str(column)] = grouped.mean() if numeric[column] else grouped.first()
     seen = groups["split"].agg(lambda s: bool((~s.isin(UNSEEN)).any())).to_numpy(dtype=bool)
     recordings = [list(group["id"]) for _, group in groups]
@@ -82,7 +82,7 @@ class Target:
 
     Attributes
     ----------
-    rows: places in `People` of those with a label. values: of these, numbers or places in `classes`.
+    rows: places in `People` of those with a label. labels: of these, numbers or places in `classes`.
     confounds: (row, k) of these, or None. groups: of these, the group that is left out together; or None.
     left_out: reason -> number of subjects.
     """
@@ -91,7 +91,7 @@ class Target:
     task: Literal["regression", "classification"]
     transform: str
     rows: Places
-    values: Array
+    labels: Array
     classes: list[str]
     confounds: Array | None
     groups: NDArray[np.str_] | None
@@ -100,8 +100,8 @@ class Target:
 
 def default_columns(table: pd.DataFrame) -> list[str]:
     """Age and sex, however the columns are called: `age`, `sex`, `gender`, `sex_1m_2f`."""
-    found = [str(c) for c in table if re.match(r"(?i)^(age|sex|gender)($|_)", str(c)) and table[c].nunique() > 1]
-    return [c for c in found if table[c].notna().any()]
+    named = [str(c) for c in table if re.match(r"(?i)^(age|sex|gender)($|_)", str(c))]
+    return [c for c in named if len(set(table[c].dropna())) > 1]
 
 
 def target_of(
@@ -122,8 +122,8 @@ def target_of(
     table = people.table
     for name in (column, *confounds, *([leave_out] if leave_out else [])):
         if name not in table:
-            known = ", ".join(str(c) for c in table.columns)
-            raise InputError(f"phenotype: no column {name} in recordings.parquet", f"one of {known}")
+            named = ", ".join(str(c) for c in table.columns)
+            raise InputError(f"phenotype: no column {name} in recordings.parquet", f"one of {named}")
     if column in confounds or column == leave_out:
         raise InputError(f"phenotype: {column} is to be predicted and to be removed", "take it out of one of the two")
     labels = table[column]
@@ -133,14 +133,14 @@ def target_of(
     if task == "regression" and not numeric:
         raise InputError(f"phenotype: column {column} is text", "task: classification, or another column")
     left_out = {}
-    known = labels.notna().to_numpy()
+    known: NDArray[np.bool_] = labels.notna().to_numpy(dtype=bool)
     left_out["no label"] = int((~known).sum())
     if task == "classification":
-        clear = ~table.index.isin(list(people.conflicting[column]))
+        clear = np.array([name not in people.conflicting[column] for name in table.index])
         left_out["recordings with different labels"] = int((known & ~clear).sum())
         known = known & clear
     for name in (*confounds, *([leave_out] if leave_out else [])):
-        there = table[name].notna().to_numpy()
+        there = table[name].notna().to_numpy(dtype=bool)
         left_out[f"no {name}"] = int((known & ~there).sum())
         known = known & there
     classes: list[str] = []
@@ -230,7 +230,7 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
     found = []
     for name, test in parts.items():
         train = np.setdiff1d(np.arange(len(target.rows)), test)
-        if target.classes and len(np.unique(target.values[train])) < len(target.classes):
+        if target.classes and len(np.unique(target.labels[train])) < len(target.classes):
             raise InputError(
                 f"phenotype: column {target.name}: without fold {name} a class is not there", "another leave_out"
             )
@@ -251,7 +251,7 @@ def _inner(target: Target, train: Places, count: int, seed: int) -> tuple[Places
     else:
         order = random.permutation(len(train))
         if target.classes:
-            order = order[np.argsort(target.values[train][order], kind="stable")]
+            order = order[np.argsort(target.labels[train][order], kind="stable")]
         number = np.empty(len(train), dtype=int)
         number[order] = np.arange(len(train)) % count
     return tuple(train[number == k] for k in range(count))

@@ -156,7 +156,7 @@ def report(
     key = KEY[task]
     compared: list[dict[str, Any]] = []
     for reference in references:
-        block = []
+        block: list[dict[str, Any]] = []
         for name in methods:
             if name == reference:
                 continue

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainlm_data import ConfigError, Files, InputError, open_store, section_from
+from brainlm_data import ConfigError, Files, InputError, section_from
 from brainlm_model.cli import main
-from brainlm_model.eval import phenotype
+from brainlm_model.eval import phenotype, phenotype_finetuned
 from brainlm_model.eval.phenotype import STAGE, Config
 from tests.model import traits
 from tests.model.people import trained
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every method on the columns that are found without being named."""
-    return predict(home, tmp_path_factory.mktemp("whole"))
+    return predict(home, tmp_path_factory.mktemp("whole"), bootstrap=1000)
 
 
 def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
@@ -106,9 +106,7 @@ def test_unseen_subjects_groups_and_confounds(home: Path, tmp_path: Path) -> Non
     assert unseen["SubjectsSeenByModel"] == 0 and unseen["Subjects"] == 16
 
 
-def test_a_killed_run_goes_on_and_gives_the_same(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_and_gives_the_same(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from brainlm_model.eval import phenotype_learn
 
     keys = {"columns": ["sex"], "methods": ["cls_ridge", "correlations_mlp"], "folds": 2}
@@ -130,7 +128,8 @@ def test_a_killed_run_goes_on_and_gives_the_same(
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_fine_tuning_in_a_fold(home: Path, tmp_path: Path) -> None:
+def test_fine_tuning_in_a_fold(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phenotype_finetuned, "SETTINGS", phenotype_finetuned.SETTINGS[2:4])  # one frozen, one full
     before = (home / "model" / "model.safetensors").read_bytes(), sorted(p.name for p in home.iterdir())
     content = predict(home, tmp_path / "f", columns=["sex"], finetune=True, methods=["cls_ridge"], folds=2, epochs=2)
     row = value(content, "sex", "finetuned", "auroc")
@@ -168,7 +167,15 @@ def test_a_bad_section(keys: dict[str, Any]) -> None:
 
 
 def test_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call = ["paper", str(home / "store.zarr"), str(home / "model"), "--out", str(tmp_path / "out"), "--tasks", "phenotype"]
+    call = [
+        "paper",
+        str(home / "store.zarr"),
+        str(home / "model"),
+        "--out",
+        str(tmp_path / "out"),
+        "--tasks",
+        "phenotype",
+    ]
     keys = [f"phenotype.{k}={v}" for k, v in QUICK.items()]
     keys += ["phenotype.columns=[sex]", "phenotype.methods=[correlations_ridge]"]
     assert main([*call, "--set", *keys]) == 0
@@ -183,6 +190,5 @@ def test_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_defaults_are_valid() -> None:
-    assert Config().columns == [] and Config(columns=["a"]).columns[0].task == "auto"  # type: ignore[list-item]
+    assert Config().columns == [] and not Config().finetune and Config(columns=["a"]).columns[0].task == "auto"  # type: ignore[list-item]
     assert np.isfinite([r["value"] for r in phenotype.PUBLISHED]).all() and len(phenotype.PUBLISHED) == 12
-    assert open_store

@@ -99,7 +99,7 @@ def test_no_subject_is_on_both_sides(cohort: tuple) -> None:
     for fold in folds:
         assert not set(fold.train) & set(fold.test)
         assert sorted(np.concatenate(fold.inner)) == sorted(fold.train)
-        shares = [target.values[part].mean() for part in fold.inner]
+        shares = [target.labels[part].mean() for part in fold.inner]
         assert np.ptp(shares) < 0.1
         train, validation = fold.within(1)
         assert not set(train) & set(validation) and not set(train) & set(fold.test)
@@ -168,8 +168,8 @@ def test_networks_learn_what_is_there_and_stop(tmp_path: Path) -> None:
     y = x[:, 0] - x[:, 1]
     task = small_networks.Fit(y, 0, np.arange(60), np.arange(60, 75), 60, 10, 0)
     source = features.Rows(x, task.train)
-    made = [small_networks.fit(lambda: small_networks.Perceptron(6, 1, 16), source, task, small_networks.SETTINGS["mlp"][1])
-            for _ in range(2)]  # fmt: skip
+    setting = small_networks.SETTINGS["mlp"][1]
+    made = [small_networks.fit(lambda: small_networks.Perceptron(6, 1, 16), source, task, setting) for _ in range(2)]
     found = [small_networks.predict(network, source, np.arange(75, 90)) for network in made]
     np.testing.assert_array_equal(*found)
     assert np.corrcoef(found[0][:, 0], y[75:])[0, 1] > 0.9

@@ -40,7 +40,7 @@ def make(folder: Path, planted: bool = True, seed: int = 0) -> Any:
     for n in range(PEOPLE):
         own = np.eye(PARCELS) + 0.15 * rng.standard_normal((PARCELS, PARCELS))  # a signature that labels do not follow
         for run in range(2 if n % 4 == 3 else 1):
-            data.append(course(rng, shown[0][n], 0.15 + 0.5 * shown[1][n], own))
+            data.append(course(rng, shown[0][n], 0.35 + 0.2 * shown[1][n], own))
             rows.append({"id": f"sub-{n:02d}_task-rest_run-{run}", "subject": f"{n:02d}", "age": 20 + 60 * first[n],
                          "sex": "FM"[second[n]], "site": "ABCD"[n % 4], "split": ("train", "train", "validation",
                          "test")[n // 4 % 4]})  # fmt: skip
