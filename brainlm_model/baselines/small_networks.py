@@ -74,9 +74,8 @@ class Gcn(nn.Module):
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, outputs)
 
-    def forward(self, x_BTP: Tensor, correlations_BPP: Tensor) -> Tensor:
-        """Outputs (B, outputs)."""
-        graph_BPP = graph(correlations_BPP)
+    def forward(self, x_BTP: Tensor, correlations_BPP: Tensor, graph_BPP: Tensor) -> Tensor:
+        """Outputs (B, outputs); `graph_BPP`: see `graph`."""
         nodes = x_BTP.transpose(1, 2) if self.nodes == "series" else correlations_BPP
         hidden = F.relu(graph_BPP @ self.first(nodes))
         return self.last(F.relu(graph_BPP @ self.second(hidden)).mean(1))

@@ -109,7 +109,7 @@ class Learner:
 
 
 LEARNERS: dict[str, Learner] = {
-    "ridge": Learner(ridge, tuple({"strength": s} for s in (1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0))),
+    "ridge": Learner(ridge, tuple({"strength": s} for s in (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0))),
     "svm": Learner(svm, tuple({"kernel": k, "penalty": c} for k in ("linear", "rbf") for c in (0.1, 1.0, 10.0))),
     "knn": Learner(knn, tuple({"neighbours": k} for k in (3, 5, 10, 20, 40, 80))),
 }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 Places = NDArray[np.intp]
 STEPS = 200  # of the start of a recording, as "raw" features
-WINDOW, WINDOWS = 100, 4  # steps that a network on recordings sees at once; of how many its outputs are averaged
+WINDOW, WINDOWS = 100, 3  # steps that a network on recordings sees at once; of how many its outputs are averaged
 COMPONENTS = 64  # principal components of raw recordings and of parcels' embeddings
 EDGE = 0.999999  # largest correlation of which Fisher's z is taken
 
@@ -234,13 +234,23 @@ def residual(values: Array, confounds: Array, train: Places) -> Array:
 class Courses:
     """Windows of people's recordings for networks: scaled by training people, 0 where nothing is known.
 
-    A `small_networks.Source`. With `graphs` each input is (windows (B, T, P), correlations (B, P, P)).
+    A `small_networks.Source`. With `graphs` correlations (B, P, P) and their graphs come with them.
     """
 
     def __init__(self, of: Recorded, train: Places, graphs: bool) -> None:
         self._series, self._scale = of.series, scale_of(of, train)
-        self._graphs = correlations(of, train) if graphs else None
+        self._graphs = self._joined(correlations(of, train)) if graphs else ()
         self.steps = min(WINDOW, min(len(x) for courses in of.series for x in courses))
+
+    @staticmethod
+    def _joined(matrices_NPP: Array) -> tuple[Tensor, Tensor]:
+        """Correlations of all people, and their graphs."""
+        import torch
+
+        from brainlm_model.baselines.small_networks import graph
+
+        every = torch.from_numpy(matrices_NPP)
+        return every, torch.cat([graph(part) for part in every.split(32)])
 
     def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
         """A window at random of a recording at random of each person."""
@@ -261,7 +271,7 @@ class Courses:
         import torch
 
         x_BTP = torch.from_numpy(np.nan_to_num(np.stack(windows) / self._scale))
-        return (x_BTP,) if self._graphs is None else (x_BTP, torch.from_numpy(self._graphs[people]))
+        return (x_BTP, *(matrices[torch.from_numpy(people)] for matrices in self._graphs))
 
 
 class Rows:
