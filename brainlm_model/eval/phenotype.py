@@ -79,6 +79,9 @@ class Config(StageConfig):
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
     seed: int = Field(0, ge=0, description="of folds, networks, draws and permutations")
     threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="of the model; auto: a GPU where there is one; baselines run on the CPU"
+    )
 
     @field_validator("columns")
     @classmethod
@@ -108,7 +111,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
-    store, model = open_store(inputs["store"]), load(inputs["model"].parent)
+    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    store, model = open_store(inputs["store"]), load(inputs["model"].parent, "cuda" if cuda else "cpu")
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]

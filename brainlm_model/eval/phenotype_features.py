@@ -70,8 +70,8 @@ def embed(
     file = workdir / f"embeddings-{key}.npz" if workdir else None
     if file is not None and file.is_file():
         with np.load(file, allow_pickle=False) as kept:
-            ids = kept["ids"].tolist()
-            found = {name: {k: kept[k][i] for k in ("cls", "mean", "parcels")} for i, name in enumerate(ids)}
+            arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
+            found = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
             return found, kept["left_out"].tolist()
     chosen = recordings_of(store, model.card)
     found, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))

@@ -162,7 +162,7 @@ def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
 
 
 def _options(settings: Sequence[Mapping[str, Any]], variants: int) -> list[tuple[int, Mapping[str, Any]]]:
-    """`CANDIDATES` pairs (variant, setting): all settings, or, of several variants, every so manieth."""
+    """`CANDIDATES` pairs (variant, setting): of v variants of the features every v-th setting."""
     kept = settings[:: max(variants, 1)]
     options = [(variant, setting) for variant in range(variants) for setting in kept]
     assert len(options) == CANDIDATES

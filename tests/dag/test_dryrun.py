@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from brainlm_model.stages import PAPER_TASKS
 from tests.conftest import write_bids
 from tests.dag.snake import PER_RECORDING, planned, snakemake
 
@@ -43,6 +44,14 @@ def test_single_targets_and_selection(tmp_path: Path) -> None:
         jobs = planned(tmp_path, config, target)
         followers = COHORT[COHORT.index(last) + 1 :]
         assert last in jobs and not set(followers) & set(jobs)
+
+
+@pytest.mark.parametrize("target", [*PAPER_TASKS, "paper"])
+def test_tasks_of_the_paper_are_made_where_they_are_asked_for(tmp_path: Path, target: str) -> None:
+    bids = write_bids(tmp_path / "bids")
+    jobs = planned(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out")}, target)
+    assert set(jobs) & set(PAPER_TASKS) == (set(PAPER_TASKS) if target == "paper" else {target})
+    assert "train" in jobs and not {"evaluate", "figures", "report"} & set(jobs)
 
 
 def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:

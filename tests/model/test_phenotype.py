@@ -18,7 +18,7 @@ from tests.model import traits
 from tests.model.people import trained
 
 NAMES = {"phenotype_csv": "t.csv", "phenotype_json": "t.json", "phenotype_svg": "t.svg", "phenotype_png": "t.png"}
-QUICK = {"threads": 1, "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3}
+QUICK = {"threads": 1, "device": "cpu", "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3}
 
 
 def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_fine_tuning_in_a_fold(home: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_what_cannot_be_predicted_is_said_at_once(
     home: Path, tmp_path: Path, keys: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brainlm_model.eval.phenotype_features.embeddings", None, raising=False)
+    monkeypatch.setattr("brainlm_model.eval.phenotype_cohort.embed", None)  # nothing long may start
     with pytest.raises(InputError, match=said) as caught:
         predict(home, tmp_path / "x", **keys)
     assert caught.value.remedy
