@@ -55,7 +55,7 @@ METHODS: dict[str, Method] = {
     "lstm": Method("recordings, LSTM", "baseline", "recordings", "lstm"),
     "gcn": Method("recordings, graph network", "baseline", "recordings", "gcn"),
 }
-TRIVIAL = {"regression": "mean of training people", "classification": "class frequencies of training people"}
+TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,19 @@ def learner_of(name: str, task: Task) -> Outcome:
 
 
 def trivial(task: Task) -> Array:
-    """(test people, outputs): the mean label, or the frequencies of the classes."""
-    known = task.learnt[task.fold.train]
-    base = np.bincount(known.astype(int), minlength=task.classes) / len(known) if task.classes else [known.mean()]
+    """(test people, outputs): the mean label; or the same for every class, as frequencies are when balanced."""
+    base = np.ones(task.classes) / task.classes if task.classes else [task.learnt[task.fold.train].mean()]
     return np.tile(np.asarray(base, dtype=np.float64), (len(task.fold.test), 1))
+
+
+def _level(outputs: Array, labels: Array, classes: int) -> Array:
+    """(outputs,) to subtract so that no class is favoured: the mean of each score where all classes count the same.
+
+    `outputs`, `labels`: of inner validation people. 0 for numbers.
+    """
+    if not classes:
+        return np.zeros(1)
+    return np.mean([outputs[labels == k].mean(0) for k in np.unique(labels)], axis=0)
 
 
 def inner_score(outputs: Array, learnt: Array, part: NDArray[np.intp], classes: int) -> float:
@@ -154,8 +163,9 @@ def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
     scores = [inner_score(np.concatenate(column), task.learnt[people], part, task.classes) for column in held]
     best = int(np.argmax(scores))
     variant, setting = options[best]
+    level = _level(np.concatenate(held[best]), task.learnt[people], task.classes)
     return Outcome(
-        outputs(fold.train, fold.test, [options[best]])[0],
+        outputs(fold.train, fold.test, [options[best]])[0] - level,
         scores[best],
         {**setting, **({"variant": variant} if len(variants) > 1 else {})},
     )
@@ -194,10 +204,10 @@ def _network(method: Method, task: Task) -> Outcome:
     for setting in nets.SETTINGS[method.learner]:
         shape = {k: v for k, v in setting.items() if k not in ("lr", "weight_decay")}
         network = nets.fit(partial(build, **shape), source, fit, setting)
-        held = nets.predict(network, source, stop) * spread + mean
-        score = inner_score(held.astype(np.float64), task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
+        held: Array = nets.predict(network, source, stop).astype(np.float64) * spread + mean
+        score = inner_score(held, task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
         if best is None or score > best.inner:
-            found = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
-            best = Outcome(found, score, dict(setting))
+            found: Array = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
+            best = Outcome(found - _level(held, task.learnt[stop], task.classes), score, dict(setting))
     assert best is not None
     return best

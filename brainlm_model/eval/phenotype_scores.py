@@ -1,7 +1,7 @@
 """Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
 
-One row a subject. Areas under the ROC curve compare people of the same fold only: outputs of two fits have no common
-scale. Shapes: n subjects, B draws, C classes.
+One row a subject. Areas under the ROC curve, and `r_within`, compare people of the same fold only: outputs of two fits
+have no common scale, and means of folds (sites) differ. Shapes: n subjects, B draws, C classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brainlm_model.metrics import subject_draws
 
 Array = NDArray[np.float64]
 KEY = {"regression": "r2", "classification": "auroc"}
-PERMUTED = {"regression": "r", "classification": "auroc"}  # R2 of permuted labels would follow the spread of outputs
+PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permuted labels follows the spread of outputs
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,26 @@ def measure(held: Held, weights_BN: Array) -> dict[str, Array]:
     if held.classes:
         return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
-    found = of_numbers(weights_BN @ moments((held.truth - centre)[:, None], held.outputs - centre))
+    sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
+    found = of_numbers(weights_BN @ sums_N6)
+    found["r_within"] = _r_within(sums_N6, held, weights_BN)
     error = (held.learnt[:, 0] - held.learnt_truth) ** 2
     found["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
     if _constant(held):
         found["r"] = np.full(len(weights_BN), np.nan)
     return found
+
+
+def _r_within(sums_N6: Array, held: Held, weights_BN: Array) -> Array:
+    """Pearson's r of labels and predictions, both without the mean of their fold; NaN where one does not vary."""
+    products = np.zeros((3, len(weights_BN)))  # of truth and prediction, truth, prediction
+    for k in np.unique(held.folds):
+        n, y, yy, error, p, pp = (weights_BN[:, held.folds == k] @ sums_N6[held.folds == k]).T
+        n = np.maximum(n, 1)
+        products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
+    both, truth, found = products
+    varies = (truth > 1e-9) & (found > 1e-9 * truth)
+    return np.where(varies, both / np.sqrt(np.where(varies, truth * found, 1)), np.nan)
 
 
 def _constant(held: Held) -> bool:
@@ -87,8 +101,12 @@ def _area(wins: Array, folds: NDArray[np.intp], positive: NDArray[np.bool_], wei
 
 
 def balanced_accuracy(held: Held, weights_BN: Array) -> Array:
-    """Mean over the classes that are there of the share of their people whose highest score is their class's."""
-    right = held.outputs.argmax(1) == held.truth
+    """Mean over the classes that are there of the share of their people whose highest score is their class's.
+
+    Equal highest scores share the one person.
+    """
+    highest = held.outputs == held.outputs.max(1, keepdims=True)
+    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)
     recalls = []
     for number in range(held.classes):
         of = weights_BN * (held.truth == number)
@@ -105,7 +123,7 @@ def interval(value: float, drawn: Array) -> dict[str, float]:
 
 
 def p_of_permutations(held: Held, task: str, count: int, seed: int) -> float:
-    """Share of permutations of the labels within folds that reach the observed r (or AUROC); NaN where undefined."""
+    """Share of permutations of labels within folds that reach the observed `r_within` or area; NaN where undefined."""
     key, everyone = PERMUTED[task], np.ones((1, len(held.truth)))
     observed = float(measure(held, everyone)[key][0])
     if not np.isfinite(observed):

@@ -13,9 +13,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from brainlm_model.baselines import coskewness, small_networks, tangent
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval import phenotype_features as features
+from brainlm_model.eval import phenotype_learn as learn
 from brainlm_model.eval import phenotype_scores as scores
 from brainlm_model.eval.phenotype_finetuned import SETTINGS
-from brainlm_model.eval.phenotype_people import default_columns, folds_of, people_of, target_of
+from brainlm_model.eval.phenotype_people import Fold, Target, default_columns, folds_of, people_of, target_of
 from tests.model import traits
 
 
@@ -35,7 +36,11 @@ def test_areas_and_accuracies_are_those_of_their_definitions() -> None:
     found = scores.measure(held(outputs, truth), np.ones((1, 60)))
     one_against_rest = [roc_auc_score(truth == k, outputs[:, k]) for k in range(3)]
     assert found["auroc"][0] == pytest.approx(np.mean(one_against_rest))
-    assert found["balanced_accuracy"][0] == pytest.approx(balanced_accuracy_score(truth, outputs.argmax(1)))
+    untied = outputs + 1e-3 * rng.standard_normal((60, 3))
+    accuracy = scores.measure(held(untied, truth), np.ones((1, 60)))["balanced_accuracy"][0]
+    assert accuracy == pytest.approx(balanced_accuracy_score(truth, untied.argmax(1)))
+    alike = scores.measure(held(np.ones((60, 3)), truth), np.ones((1, 60)))
+    assert alike["balanced_accuracy"][0] == pytest.approx(1 / 3) and alike["auroc"][0] == 0.5
     two, weights = (truth > 0).astype(float), rng.integers(0, 3, (1, 60)).astype(float)
     weighted = scores.measure(held(outputs[:, :2], two), weights)["auroc"][0]
     assert weighted == pytest.approx(roc_auc_score(two, outputs[:, 1], sample_weight=weights[0]))
@@ -46,8 +51,26 @@ def test_folds_are_not_compared_with_each_other() -> None:
     folds = np.array([0, 0, 1, 1])
     outputs = np.array([[0, 0.1], [0, 0.2], [0, 5.1], [0, 5.2]])  # another level in each fold
     assert scores.measure(held(outputs, truth, folds), np.ones((1, 4)))["auroc"][0] == 1
+    numbers = np.array([3.0, 4.0, 15.0, 16.0])
+    found = scores.measure(held(np.array([[9.0], [10.0], [2.0], [3.0]]), numbers, folds), np.ones((1, 4)))
+    assert found["r_within"][0] == pytest.approx(1) and found["r"][0] < 0
     constant = np.array([[1.0], [1.0], [2.0], [2.0]])
     assert np.isnan(scores.measure(held(constant, np.array([3, 4, 5, 6.0]), folds), np.ones((1, 4)))["r"][0])
+
+
+def test_a_rare_class_is_not_forgotten() -> None:
+    """Features that outnumber people are fitted exactly, whatever the weights; a level makes up for it."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(240) % 6 == 0).astype(float)
+    x = rng.standard_normal((240, 400))
+    x[:, :40] += 0.45 * labels[:, None]
+    target = Target("rare", "classification", "none", np.arange(240), labels, ["no", "yes"], None, None, {})
+    parts = tuple(np.arange(0, 160)[k::3] for k in range(3))
+    fold = Fold("1", np.arange(160), np.arange(160, 240), parts)
+    task = learn.Task(target, fold, labels, 0, 1, lambda name: [x], None)  # type: ignore[arg-type]
+    outputs = learn.learner_of("cls_ridge", task).outputs
+    found = scores.measure(held(outputs, labels[160:]), np.ones((1, 80)))
+    assert found["auroc"][0] > 0.75 and found["balanced_accuracy"][0] > 0.65
 
 
 def test_holm_and_permutations() -> None:
