@@ -249,8 +249,9 @@ class Dag:
         return "\n".join(lines) if entries else "no series yet"
 
     def command(self, stage: str, program: str = "brainlm-data") -> str:
-        """The shell command of a rule."""
-        bundle = COHORT if self.all_stages[stage].level == "cohort" else "{wildcards.bundle}"
+        """The shell command of a rule; `{params.task}` is one of cohort level, which the rule names."""
+        cohort = stage == "{params.task}" or self.all_stages[stage].level == "cohort"
+        bundle = COHORT if cohort else "{wildcards.bundle}"
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
         return COMMAND.format(
             program=program, stage=stage, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir

@@ -11,8 +11,8 @@ import pytest
 
 from brainlm_data import ConfigError, InputError
 from brainlm_model.eval import paper
-from brainlm_model.eval.attention_groups import contrast, design
-from brainlm_model.eval.attention_maps import connectivity, coupling
+from brainlm_model.eval.attention.groups import contrast, design
+from brainlm_model.eval.attention.maps import connectivity, coupling
 from brainlm_model.stages import PAPER_TASKS
 from tests.model.parcel_people import cohort, run
 
@@ -70,10 +70,10 @@ def test_maps_and_coupling(planted, tmp_path):
 
 
 def test_the_same_again_and_after_an_interruption(planted, tmp_path, monkeypatch):
-    from brainlm_model.eval import attention_maps
+    from brainlm_model.eval.attention import maps
 
     run("attention", planted, tmp_path / "a")
-    whole, calls = attention_maps._part, []
+    whole, calls = maps._part, []
 
     def stops(store, ids, *rest):
         calls.append(ids[0])
@@ -81,7 +81,7 @@ def test_the_same_again_and_after_an_interruption(planted, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return whole(store, ids, *rest)
 
-    monkeypatch.setattr(attention_maps, "_part", stops)
+    monkeypatch.setattr(maps, "_part", stops)
     with pytest.raises(KeyboardInterrupt):
         run("attention", planted, tmp_path / "b", tmp_path / "work")
     run("attention", planted, tmp_path / "b", tmp_path / "work")

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from brainlm_data import InputError
-from brainlm_model.eval import networks_classify as classify
-from brainlm_model.eval.networks import networks_of
+from brainlm_model.eval.networks import classify
+from brainlm_model.eval.networks.stage import networks_of
 from tests.model.parcel_people import cohort, make, run
 
 LABELS = np.repeat(np.arange(4), 10)
@@ -86,7 +86,7 @@ def test_where_nothing_is_planted_nothing_is_found(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_table_and_finished_methods_are_kept(planted, tmp_path, monkeypatch):
-    from brainlm_model.eval import networks
+    from brainlm_model.eval.networks import stage as networks
 
     keys = {"methods": ["vae", "gcn", "raw"], "classifiers": ["knn"]}
     run("networks", planted, tmp_path / "a", **keys)

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import ConfigError, Facts, Files, Stage, StageConfig
-from brainlm_model.eval import attention_groups as groups
 from brainlm_model.eval import paper
+from brainlm_model.eval.attention import groups
 from brainlm_model.eval.paper import Array
 from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
 
@@ -68,7 +68,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.checkpoint import load
     from brainlm_model.eval import masked
-    from brainlm_model.eval.attention_maps import collect
+    from brainlm_model.eval.attention.maps import collect
     from brainlm_model.figures.attention import draw
     from brainlm_model.figures.style import save, style
 

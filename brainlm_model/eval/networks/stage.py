@@ -9,10 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
-from brainlm_model.eval import networks_classify as classify
-from brainlm_model.eval import networks_scores as scores
 from brainlm_model.eval import paper
-from brainlm_model.eval.networks_features import FEATURES, LABELS, Sources, possible, read_windows
+from brainlm_model.eval.networks import classify, scores
+from brainlm_model.eval.networks.features import FEATURES, LABELS, Sources, possible, read_windows
 from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.progress import Progress
 
@@ -61,7 +60,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.checkpoint import load
     from brainlm_model.eval import masked
-    from brainlm_model.eval.attention_maps import coordinates
+    from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.figures.networks import draw
     from brainlm_model.figures.style import save, style
 

@@ -1,0 +1,1 @@
+"""What CLS attends to, attention beside functional connectivity, and differences of groups."""

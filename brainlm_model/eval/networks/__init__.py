@@ -1,0 +1,1 @@
+"""Functional network of each parcel, from attention and from baselines."""

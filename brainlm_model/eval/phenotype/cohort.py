@@ -1,0 +1,182 @@
+"""Predict the columns of a cohort: every method in every fold, finished folds kept, then scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.baselines.traits import CANDIDATES
+from brainlm_model.eval.phenotype import learn
+from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
+from brainlm_model.eval.phenotype.finetuned import finetuned
+from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
+from brainlm_model.eval.phenotype.scores import Held, report
+from brainlm_model.eval.phenotype.stage import BEST, ON_RECORDINGS, REFERENCE, Config
+from brainlm_model.progress import Progress
+
+if TYPE_CHECKING:
+    from brainlm_model.checkpoint import TrainedModel
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of the table, comparisons and facts of a column; and who was predicted, what is true, and what was said.
+
+    `held`: method -> outputs (subject, 1 or class), with "subject", "truth" and "fold" beside them.
+    """
+
+    rows: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+    facts: dict[str, Any]
+    held: dict[str, NDArray[Any]]
+
+
+class Cohort:
+    """Features of a cohort, and every method's predictions of a column.
+
+    Attributes
+    ----------
+    people: subjects with a recording that the model can embed. left_out: recordings that it cannot, and why.
+    """
+
+    candidates = CANDIDATES
+
+    def __init__(
+        self, store: Any, model: TrainedModel, config: Config, people: People, workdir: Path | None, key: str
+    ) -> None:
+        self.store, self.model, self.config, self.workdir, self.key = store, model, config, workdir, key
+        embedded, self.left_out = embed(model, store, workdir, key[:16])
+        wanted = [name for ids in people.recordings for name in ids if name in embedded]
+        self.people = people_of(store.recordings, wanted, config.subjects)
+        self.recorded = record(store, self.people.recordings, embedded)
+        names = [*(config.methods or learn.METHODS)]
+        names = [name for name in names if name != "finetuned"] + (["finetuned"] if config.finetune else [])
+        self.methods = [n for n in learn.METHODS if n in names and not (config.confounds and n in ON_RECORDINGS)]
+        self._spaces: dict[str, list[Array]] = {}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Methods as figures and tables call them."""
+        return {name: learn.METHODS[name].label for name in self.methods}
+
+    def column(self, target: Target) -> Found:
+        """Predict a column by every method, and score it."""
+        config = self.config
+        folds = folds_of(target, self.people, config.folds, config.inner, config.seed)
+        recorded = self.recorded.take(target.rows)
+        progress = Progress(f"phenotype: {target.name}", len(folds) * len(self.methods))
+        outputs: dict[str, list[Array]] = {name: [] for name in [*self.methods, BEST, "trivial"]}
+        chosen: dict[str, list[Any]] = {name: [] for name in [*self.methods, BEST]}
+        learnt, transforms = np.full((len(folds), len(target.rows)), np.nan), []
+        for number, fold in enumerate(folds):
+            transform = learn.transform_of(target, fold)
+            transforms.append(transform)
+            learnt[number] = transform.apply(target.labels)
+            task = learn.Task(
+                target,
+                fold,
+                learnt[number],
+                config.seed,
+                config.epochs,
+                self._of_fold(recorded, target, fold),
+                recorded,
+            )
+            found = {}
+            for place, name in enumerate(self.methods):
+                found[name] = self._piece(name, task)
+                outputs[name].append(found[name].outputs)
+                chosen[name].append(found[name].chosen)
+                progress.step(number * len(self.methods) + place + 1)
+            outputs["trivial"].append(learn.trivial(task))
+            # a fine-tuned model is judged on one inner split, the others on all: only these can be ranked
+            ours = [n for n in self.methods if learn.METHODS[n].group == "ours" and n != "finetuned"]
+            if ours:
+                best = max(ours, key=lambda name: found[name].inner)
+                outputs[BEST].append(found[best].outputs)
+                chosen[BEST].append(best)
+        held = {name: self._held(parts, target, folds, learnt, transforms) for name, parts in outputs.items() if parts}
+        references = [name for name in (BEST, REFERENCE) if name in held]
+        rows, compared = report(held, target.task, references, config.bootstrap, config.permutations, config.seed)
+        validation = f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds"
+        shared = {"column": target.name, "task": target.task, "validation": validation}
+        more = {"n_folds": len(folds)}
+        facts = {
+            "Column": target.name, "Task": target.task, "Transform": target.transform, "Subjects": len(target.rows),
+            "Classes": {c: int((target.labels == i).sum()) for i, c in enumerate(target.classes)} or None,
+            "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
+        }  # fmt: skip
+        tested = np.sort(np.concatenate([fold.test for fold in folds]))
+        first = next(iter(held.values()))
+        subjects = np.array([self.people.names[i] for i in target.rows[tested]])
+        return Found(
+            [{**shared, **row, **self._words(row["method"], target.task), **more} for row in rows],
+            [{**shared, **row} for row in compared],
+            facts,
+            {"subject": subjects, "truth": first.truth, "fold": first.folds, **{n: h.outputs for n, h in held.items()}},
+        )
+
+    def _words(self, name: str, task: str) -> dict[str, str]:
+        if name == BEST:
+            return {"label": "best of ours in inner folds", "group": "ours"}
+        if name == "trivial":
+            return {"label": learn.TRIVIAL[task], "group": "trivial"}
+        return {"label": learn.METHODS[name].label, "group": learn.METHODS[name].group}
+
+    def _of_fold(self, recorded: Recorded, target: Target, fold: Fold) -> Callable[[str], list[Array]]:
+        """Features by name, fitted when they are first asked for, and kept for columns of the same people and fold."""
+        confounds = b"" if target.confounds is None else target.confounds.tobytes()
+        key = hashlib.sha256(target.rows.tobytes() + b"/" + fold.train.tobytes() + b"/" + confounds).hexdigest()
+
+        def get(name: str) -> list[Array]:
+            if f"{name}/{key}" not in self._spaces:
+                self._spaces[f"{name}/{key}"] = space(name, recorded, fold.train, target.confounds)
+            return self._spaces[f"{name}/{key}"]
+
+        return get
+
+    def _piece(self, name: str, task: learn.Task) -> learn.Outcome:
+        """A method in a fold, from the work folder where it is finished."""
+        if self.workdir is None:
+            return self._run(name, task)
+        target, fold = task.target, task.fold
+        names = [self.people.names[i] for i in target.rows]
+        asked = [self.key, name, names, task.learnt.tolist(), target.classes, self.config.epochs, task.seed,
+                 fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds]  # fmt: skip
+        file = self.workdir / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]}.json"
+        if file.is_file():
+            kept = json.loads(file.read_text())
+            return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
+        found = self._run(name, task)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps({"outputs": found.outputs.tolist(), "inner": found.inner, "chosen": found.chosen}))
+        part.replace(file)
+        return found
+
+    def _run(self, name: str, task: learn.Task) -> learn.Outcome:
+        if name == "finetuned":
+            return finetuned(self.model, self.store, task, self.people)
+        return learn.learner_of(name, task)
+
+    @staticmethod
+    def _held(parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]) -> Held:
+        """Predictions of all folds in the order of the target's rows. Subjects that no fold tests do not occur."""
+        people = np.concatenate([fold.test for fold in folds])
+        order = np.argsort(people)
+        number = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])[order]
+        after = np.concatenate(parts)[order]
+        if target.classes:
+            own = after
+        else:
+            own = np.concatenate([t.invert(part) for t, part in zip(transforms, parts, strict=True)])[order]
+        people = people[order]
+        return Held(own, after, target.labels[people], learnt[number, people], number)

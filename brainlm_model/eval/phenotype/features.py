@@ -1,0 +1,291 @@
+"""Features of people: what is measured once a recording, and what is fitted in a training fold.
+
+Shapes: N people, P parcels, T steps, D width of the model, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import BrainLMError
+from brainlm_model.baselines import coskewness, tangent
+from brainlm_model.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainlm_model.checkpoint import TrainedModel
+
+Array = NDArray[np.floating]
+Places = NDArray[np.intp]
+STEPS = 200  # of the start of a recording, as "raw" features
+WINDOW, WINDOWS = 100, 3  # steps that a network on recordings sees at once; of how many its outputs are averaged
+COMPONENTS = 64  # principal components of raw recordings and of parcels' embeddings
+EDGE = 0.999999  # largest correlation of which Fisher's z is taken
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was measured of recordings, averaged over those of a person; float32, NaN where nothing is known.
+
+    Attributes
+    ----------
+    z: (N, P (P - 1) / 2) Fisher z of the correlations. shrinkage: (N,) Ledoit & Wolf's, of correlations.
+    third: (N, P, P), see `coskewness.third_moments`. variance: (N, P) of a parcel's course.
+    raw: (N, STEPS, P) demeaned start of the recording (shorter where all people have less).
+    cls, mean: (N, D). parcels: (N, P, D).
+    series: courses (T, P) of every recording, demeaned; a list a person.
+    """
+
+    z: Array
+    shrinkage: Array
+    third: Array
+    variance: Array
+    raw: Array
+    cls: Array
+    mean: Array
+    parcels: Array
+    series: list[list[Array]]
+
+    def take(self, rows: Places) -> Recorded:
+        """The same of some people."""
+        if np.array_equal(rows, np.arange(len(self.z))):
+            return self
+        arrays = {k: v[rows] for k, v in vars(self).items() if k != "series"}
+        return Recorded(**arrays, series=[self.series[i] for i in rows])
+
+
+def embed(
+    model: TrainedModel, store: Any, workdir: Path | None, key: str
+) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why; kept in `workdir`."""
+    from brainlm_model.embedding import embeddings, recordings_of
+
+    file = workdir / f"embeddings-{key}.npz" if workdir else None
+    if file is not None and file.is_file():
+        with np.load(file, allow_pickle=False) as kept:
+            arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
+            found = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
+            return found, kept["left_out"].tolist()
+    chosen = recordings_of(store, model.card)
+    found, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
+    for done, (recording, result) in enumerate(embeddings(model, chosen), 1):
+        if isinstance(result, BrainLMError):
+            left_out.append(f"{recording.id}: {result.message}")
+        else:
+            found[recording.id] = {"cls": result.cls, "mean": result.mean, "parcels": result.parcels}
+        progress.step(done)
+    if file is not None and found:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stacked: dict[str, Any] = {k: np.stack([one[k] for one in found.values()]) for k in ("cls", "mean", "parcels")}
+        part = file.with_suffix(".part.npz")
+        np.savez(part, ids=np.array(list(found)), left_out=np.array(left_out, dtype=str), **stacked)
+        part.replace(file)
+    return found, left_out
+
+
+def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]) -> Recorded:
+    """Measure the recordings (ids by person)."""
+    used = [name for ids in recordings for name in ids]
+    steps = min(STEPS, int(store.recordings.set_index("id").loc[used, "n_steps"].min()))
+    columns: dict[str, list[Array]] = {k: [] for k in Recorded.__annotations__ if k != "series"}
+    series, progress = [], Progress("phenotype: recordings", len(recordings))
+    for done, ids in enumerate(recordings, 1):
+        courses = [_demeaned(store.series(name)) for name in ids]
+        of_each = [{**_measured(x, steps), **embedded[name]} for x, name in zip(courses, ids, strict=True)]
+        for k, column in columns.items():
+            column.append(_mean(np.stack([one[k] for one in of_each])))
+        series.append(courses)
+        progress.step(done)
+    return Recorded(**{k: np.stack(column) for k, column in columns.items()}, series=series)
+
+
+def _mean(values: Array) -> Array:
+    """Mean over the first axis of what is known, float32."""
+    known = np.isfinite(values)
+    count = known.sum(0)
+    total = np.where(known, values, 0).sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _demeaned(series: Array) -> Array:
+    """Steps that have data, each parcel without its mean; NaN for a parcel that lacks any of them or does not vary."""
+    values = np.asarray(series, dtype=np.float64)
+    values = values[~np.isnan(values).all(axis=1)]
+    spread = values.std(axis=0)
+    values = np.where(spread > 0, values - values.mean(axis=0), np.nan)
+    return values.astype(np.float32)
+
+
+def _measured(x_TP: Array, steps: int) -> dict[str, Array]:
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    parcels = x_TP.shape[1]
+    known = np.isfinite(x_TP).all(axis=0)
+    scaled = x_TP[:, known].astype(np.float64)
+    scaled = scaled / scaled.std(axis=0)
+    correlations, third = np.full((2, parcels, parcels), np.nan)
+    correlations[np.ix_(known, known)] = scaled.T @ scaled / len(scaled)
+    third[np.ix_(known, known)] = coskewness.third_moments(scaled)
+    raw = np.full((steps, parcels), np.nan, np.float32)
+    raw[: len(x_TP)] = x_TP[:steps]
+    return {
+        "z": np.arctanh(np.clip(correlations[np.triu_indices(parcels, 1)], -EDGE, EDGE)),
+        "shrinkage": np.array(ledoit_wolf_shrinkage(scaled, assume_centered=True)),
+        "third": third,
+        "variance": x_TP.var(axis=0),
+        "raw": raw,
+    }
+
+
+def filled(values: Array, train: Places) -> Array:
+    """Unknown values replaced by the mean of training people who have them; 0 where none has. float32 copy."""
+    if np.isfinite(values).all():
+        return values.astype(np.float32)
+    return np.where(np.isfinite(values), values, np.nan_to_num(_mean(values[train]))).astype(np.float32)
+
+
+def correlations(of: Recorded, train: Places) -> Array:
+    """(N, P, P) correlations, unknown ones filled in."""
+    r = np.tanh(filled(of.z, train))
+    parcels = of.variance.shape[1]
+    matrices = np.zeros((len(r), parcels, parcels), np.float32)
+    rows, columns = np.triu_indices(parcels, 1)
+    matrices[:, rows, columns] = matrices[:, columns, rows] = r
+    matrices[:, np.arange(parcels), np.arange(parcels)] = 1
+    return matrices
+
+
+def _tangent(of: Recorded, train: Places) -> list[Array]:
+    """Tangent vectors of shrunk correlations (1 - s) R + s I."""
+    shrunk = correlations(of, train) * (1 - of.shrinkage[:, None, None])
+    shrunk[:, np.arange(shrunk.shape[1]), np.arange(shrunk.shape[1])] = 1
+    return [tangent.features(shrunk, train)]
+
+
+def _coskewness(of: Recorded, train: Places) -> list[Array]:
+    matrices, moments = correlations(of, train), filled(of.third, train)
+    return [coskewness.features(matrices, moments, train, share) for share in coskewness.SHARES]
+
+
+def scale_of(of: Recorded, train: Places) -> Array:
+    """(P,) standard deviation of a parcel's course over training people; 1 where nobody has it."""
+    variance = _mean(of.variance[train])
+    return np.sqrt(np.where(variance > 0, variance, 1)).astype(np.float32)
+
+
+def _raw(of: Recorded, train: Places) -> list[Array]:
+    return [np.nan_to_num(of.raw / scale_of(of, train)).reshape(len(of.raw), -1)]
+
+
+def _embedding(name: str) -> Callable[[Recorded, Places], list[Array]]:
+    def columns(of: Recorded, train: Places) -> list[Array]:
+        values = filled(getattr(of, name).reshape(len(of.cls), -1), train)
+        mean, spread = values[train].mean(0), values[train].std(0)
+        return [(values - mean) / np.where(spread > 1e-8, spread, 1)]
+
+    return columns
+
+
+# features by name: (people, training people) -> variants (N, F) of which one is chosen; components kept, or None: all
+SPACES: dict[str, tuple[Callable[[Recorded, Places], list[Array]], int | None]] = {
+    "cls": (_embedding("cls"), None),
+    "mean": (_embedding("mean"), None),
+    "parcels": (_embedding("parcels"), COMPONENTS),
+    "correlations": (lambda of, train: [filled(of.z, train)], None),
+    "tangent": (_tangent, None),
+    "coskewness": (_coskewness, None),
+    "raw": (_raw, COMPONENTS),
+}
+
+
+def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> list[NDArray[np.float64]]:
+    """Variants (N, k) of the features `name`, fitted on people `train`.
+
+    Confounds are regressed out, then features are turned to the principal axes of training people. All axes are kept
+    (which changes no distance between training people, and makes learning fast), or the first `COMPONENTS`.
+    """
+    make, components = SPACES[name]
+    found = []
+    for values in make(of, train):
+        x = values if confounds is None else residual(values, confounds, train)
+        x = x - x[train].mean(0)
+        gram = (x[train] @ x[train].T).astype(np.float64)
+        size, axes = np.linalg.eigh(gram)
+        kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1][:components]
+        found.append((x @ x[train].T).astype(np.float64) @ (axes[:, kept] / np.sqrt(size[kept])))
+    return found
+
+
+def residual(values: Array, confounds: Array, train: Places) -> Array:
+    """Features without what a linear regression on confounds, fitted on training people, explains."""
+    mean, spread = confounds[train].mean(0), confounds[train].std(0)
+    design = np.column_stack([(confounds - mean) / np.where(spread > 1e-8, spread, 1), np.ones(len(confounds))])
+    weights = np.linalg.pinv(design[train]).astype(np.float32) @ values[train]
+    return values - design.astype(np.float32) @ weights
+
+
+class Courses:
+    """Windows of people's recordings for networks: scaled by training people, 0 where nothing is known.
+
+    A `small_networks.Source`. With `graphs` correlations (B, P, P) and their graphs come with them.
+    """
+
+    def __init__(self, of: Recorded, train: Places, graphs: bool) -> None:
+        self._series, self._scale = of.series, scale_of(of, train)
+        self._graphs = self._joined(correlations(of, train)) if graphs else ()
+        self.steps = min(WINDOW, min(len(x) for courses in of.series for x in courses))
+
+    @staticmethod
+    def _joined(matrices_NPP: Array) -> tuple[Tensor, Tensor]:
+        """Correlations of all people, and their graphs."""
+        import torch
+
+        from brainlm_model.baselines.small_networks import graph
+
+        every = torch.from_numpy(matrices_NPP)
+        return every, torch.cat([graph(part) for part in every.split(32)])
+
+    def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
+        """A window at random of a recording at random of each person."""
+        return self._inputs(people, [self._cut(i, random.random(), random.random()) for i in people])
+
+    def every(self, people: Places) -> Iterator[tuple[Tensor, ...]]:
+        """Windows spread evenly over each person's recordings."""
+        for share in (np.arange(WINDOWS) + 0.5) / WINDOWS:
+            yield self._inputs(people, [self._cut(i, share, share * len(self._series[i]) % 1) for i in people])
+
+    def _cut(self, person: int, which: float, where: float) -> Array:
+        courses = self._series[person]
+        course = courses[int(which * len(courses))]
+        first = int(where * (len(course) - self.steps + 1))
+        return course[first : first + self.steps]
+
+    def _inputs(self, people: Places, windows: list[Array]) -> tuple[Tensor, ...]:
+        import torch
+
+        x_BTP = torch.from_numpy(np.nan_to_num(np.stack(windows) / self._scale))
+        return (x_BTP, *(matrices[torch.from_numpy(people)] for matrices in self._graphs))
+
+
+class Rows:
+    """Rows of features as inputs of a network: a `small_networks.Source`."""
+
+    def __init__(self, values: Array, train: Places) -> None:
+        self._values = (values / max(float(values[train].std()), 1e-12)).astype(np.float32)
+
+    def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
+        """The rows."""
+        import torch
+
+        return (torch.from_numpy(self._values[people]),)
+
+    def every(self, people: Places) -> list[tuple[Tensor, ...]]:
+        """The rows."""
+        return [self.draw(people, np.random.default_rng(0))]

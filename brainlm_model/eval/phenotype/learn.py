@@ -1,0 +1,213 @@
+"""Every method of predicting a label, with nested cross-validation: what there is, and how one is run in a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
+from brainlm_model.eval.phenotype.features import Courses, Recorded, Rows
+from brainlm_model.eval.phenotype.people import Fold, Target
+from brainlm_model.eval.phenotype.scores import Held, measure
+from brainlm_model.finetune.labels import Transform
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = NDArray[np.float64]
+Group = Literal["ours", "baseline", "trivial"]
+MLP_COMPONENTS = 64  # principal components that the perceptron sees
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of predicting: features (of `features.SPACES`, or "recordings") and a learner."""
+
+    label: str
+    group: Group
+    features: str
+    learner: str
+
+
+METHODS: dict[str, Method] = {
+    "cls_ridge": Method("CLS, ridge", "ours", "cls", "ridge"),
+    "cls_svm": Method("CLS, SVM", "ours", "cls", "svm"),
+    "cls_knn": Method("CLS, k nearest neighbours", "ours", "cls", "knn"),
+    "mean_ridge": Method("mean of tokens, ridge", "ours", "mean", "ridge"),
+    "mean_svm": Method("mean of tokens, SVM", "ours", "mean", "svm"),
+    "mean_knn": Method("mean of tokens, k nearest neighbours", "ours", "mean", "knn"),
+    "parcels_ridge": Method("tokens of each parcel, PCA, ridge", "ours", "parcels", "ridge"),
+    "parcels_svm": Method("tokens of each parcel, PCA, SVM", "ours", "parcels", "svm"),
+    "parcels_knn": Method("tokens of each parcel, PCA, k nearest neighbours", "ours", "parcels", "knn"),
+    "finetuned": Method("fine-tuned", "ours", "recordings", "finetune"),
+    "correlations_ridge": Method("correlations, ridge", "baseline", "correlations", "ridge"),
+    "correlations_svm": Method("correlations, SVM", "baseline", "correlations", "svm"),
+    "correlations_mlp": Method("correlations, PCA, perceptron", "baseline", "correlations", "mlp"),
+    "tangent_ridge": Method("tangent space, ridge", "baseline", "tangent", "ridge"),
+    "coskewness_ridge": Method("co-skewness subspace, ridge", "baseline", "coskewness", "ridge"),
+    "raw_svm": Method("recordings, PCA, SVM", "baseline", "raw", "svm"),
+    "raw_mlp": Method("recordings, PCA, perceptron", "baseline", "raw", "mlp"),
+    "lstm": Method("recordings, LSTM", "baseline", "recordings", "lstm"),
+    "gcn": Method("recordings, graph network", "baseline", "recordings", "gcn"),
+}
+TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method gave in an outer fold.
+
+    Attributes
+    ----------
+    outputs: (test people, outputs), numbers after the label's transform or scores of classes.
+    inner: score on inner validation people, higher is better: minus the squared error, or the area under the curve.
+    chosen: setting that was best there.
+    """
+
+    outputs: Array
+    inner: float
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An outer fold of a column, as every method sees it; `learnt`: labels of all rows after the fold's transform."""
+
+    target: Target
+    fold: Fold
+    learnt: Array
+    seed: int
+    epochs: int
+    spaces: Callable[[str], list[Array]]
+    recorded: Recorded
+
+    @property
+    def classes(self) -> int:
+        """0 for numbers."""
+        return len(self.target.classes)
+
+
+def transform_of(target: Target, fold: Fold) -> Transform:
+    """The label's transform, of the training people's labels."""
+    if target.classes:
+        return Transform("none")
+    return Transform.fit(target.transform, target.labels[fold.train])  # type: ignore[arg-type]
+
+
+def learner_of(name: str, task: Task) -> Outcome:
+    """Run a method of `METHODS` (all but "finetuned") in a fold."""
+    method = METHODS[name]
+    if method.learner in LEARNERS:
+        return _classical(method.learner, task.spaces(method.features), task)
+    return _network(method, task)
+
+
+def trivial(task: Task) -> Array:
+    """(test people, outputs): the mean label; or the same for every class, as frequencies are when balanced."""
+    base = np.ones(task.classes) / task.classes if task.classes else [task.learnt[task.fold.train].mean()]
+    return np.tile(np.asarray(base, dtype=np.float64), (len(task.fold.test), 1))
+
+
+def _level(outputs: Array, labels: Array, classes: int) -> Array:
+    """(outputs,) to subtract so that no class is favoured: the mean of each score where all classes count the same.
+
+    `outputs`, `labels`: of inner validation people. 0 for numbers.
+    """
+    if not classes:
+        return np.zeros(1)
+    return np.mean([outputs[labels == k].mean(0) for k in np.unique(labels)], axis=0)
+
+
+def inner_score(outputs: Array, learnt: Array, part: NDArray[np.intp], classes: int) -> float:
+    """Score of predictions on inner validation people; `part`: number of the inner split."""
+    if not classes:
+        return -float(((outputs[:, 0] - learnt) ** 2).mean())
+    held = Held(outputs, outputs, learnt, learnt, part)
+    return float(np.nan_to_num(measure(held, np.ones((1, len(learnt))))["auroc"][0]))
+
+
+def _standard(task: Task, people: NDArray[np.intp]) -> tuple[float, float]:
+    """Mean and deviation that make numbers standard, as penalties and learning rates expect."""
+    if task.classes:
+        return 0.0, 1.0
+    known = task.learnt[people]
+    return float(known.mean()), float(known.std()) or 1.0
+
+
+def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
+    """Choose among `CANDIDATES` settings, shared by the variants of the features, then fit on all training people."""
+    fold, predict = task.fold, LEARNERS[learner].predict
+    options = _options(LEARNERS[learner].settings, len(variants))
+
+    def outputs(train: NDArray[np.intp], test: NDArray[np.intp], chosen: Sequence[tuple[int, Any]]) -> list[Array]:
+        mean, spread = _standard(task, train)
+        found: list[Array] = []
+        for variant in sorted({v for v, _ in chosen}):
+            values = variants[variant]
+            data = Data(values[train], (task.learnt[train] - mean) / spread, values[test], task.classes)
+            found += [o * spread + mean for o in predict(data, [s for v, s in chosen if v == variant])]
+        return found
+
+    held: list[list[Array]] = [[] for _ in options]
+    for number in range(len(fold.inner)):
+        train, validation = fold.within(number)
+        for column, found in zip(held, outputs(train, validation, options), strict=True):
+            column.append(found)
+    people = np.concatenate(fold.inner)
+    part = np.repeat(np.arange(len(fold.inner)), [len(p) for p in fold.inner])
+    scores = [inner_score(np.concatenate(column), task.learnt[people], part, task.classes) for column in held]
+    best = int(np.argmax(scores))
+    variant, setting = options[best]
+    level = _level(np.concatenate(held[best]), task.learnt[people], task.classes)
+    return Outcome(
+        outputs(fold.train, fold.test, [options[best]])[0] - level,
+        scores[best],
+        {**setting, **({"variant": variant} if len(variants) > 1 else {})},
+    )
+
+
+def _options(settings: Sequence[Mapping[str, Any]], variants: int) -> list[tuple[int, Mapping[str, Any]]]:
+    """`CANDIDATES` pairs (variant, setting): of v variants of the features every v-th setting."""
+    kept = settings[:: max(variants, 1)]
+    options = [(variant, setting) for variant in range(variants) for setting in kept]
+    assert len(options) == CANDIDATES
+    return options
+
+
+def _network(method: Method, task: Task) -> Outcome:
+    """Choose among `CANDIDATES` networks on the first inner split, which also stops them; no fit on all people."""
+    from brainlm_model.baselines import small_networks as nets
+
+    train, stop = task.fold.within(0)
+    mean, spread = _standard(task, train)
+    target = (task.learnt - mean) / spread
+    source: nets.Source
+    if method.learner == "mlp":
+        values = task.spaces(method.features)[0][:, :MLP_COMPONENTS]
+        source = Rows(values, train)
+        build: Callable[..., nn.Module] = partial(nets.Perceptron, values.shape[1], max(task.classes, 1))
+    else:
+        source = courses = Courses(task.recorded, train, graphs=method.learner == "gcn")
+        parcels, outputs = task.recorded.variance.shape[1], max(task.classes, 1)
+        build = (
+            partial(nets.Lstm, parcels, outputs)
+            if method.learner == "lstm"
+            else partial(nets.Gcn, courses.steps, parcels, outputs)
+        )
+    fit = nets.Fit(target, task.classes, train, stop, task.epochs, max(task.epochs // 5, 2), task.seed)
+    best: Outcome | None = None
+    for setting in nets.SETTINGS[method.learner]:
+        shape = {k: v for k, v in setting.items() if k not in ("lr", "weight_decay")}
+        network = nets.fit(partial(build, **shape), source, fit, setting)
+        held: Array = nets.predict(network, source, stop).astype(np.float64) * spread + mean
+        score = inner_score(held, task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
+        if best is None or score > best.inner:
+            found: Array = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
+            best = Outcome(found - _level(held, task.learnt[stop], task.classes), score, dict(setting))
+    assert best is not None
+    return best

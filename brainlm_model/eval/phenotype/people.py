@@ -1,0 +1,257 @@
+"""Who is predicted, what, and in which folds: subjects, labels of a column, confounds, outer and inner splits.
+
+Everything is one row a subject. Folds are of subjects (or of groups of them), and the same for every column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+Places = NDArray[np.intp]
+FEW_VALUES = 5  # a column of numbers with no more different ones is classified by task `auto`
+UNSEEN = ("test", "external")  # splits whose recordings the model was neither trained nor watched on
+
+
+@dataclass(frozen=True)
+class People:
+    """Subjects with a recording that can be used.
+
+    Attributes
+    ----------
+    names: sorted. recordings: ids of each. table: one row each, in order: the columns that can be predicted.
+    conflicting: column -> subjects whose recordings say different things there (a number is then averaged).
+    seen: subjects whose (unlabelled) series the model was trained or watched on.
+    """
+
+    names: list[str]
+    recordings: list[list[str]]
+    table: pd.DataFrame
+    conflicting: dict[str, set[str]]
+    seen: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", "unseen"]) -> People:
+    """Subjects of the recordings `ids` of recordings.parquet.
+
+    Raises
+    ------
+    InputError: nobody.
+    """
+    import pandas as pd
+
+    chosen = table[table["id"].isin(list(ids))]
+    if subjects == "unseen":
+        chosen = chosen[chosen["split"].isin(UNSEEN)]
+    if chosen.empty:
+        raise InputError(
+            f"phenotype: no recording to use ({subjects} subjects)", "phenotype.subjects: all; longer recordings"
+        )
+    groups = chosen.groupby("subject", sort=True)
+    numeric = {c: pd.to_numeric(chosen[c], errors="coerce").notna().equals(chosen[c].notna()) for c in chosen}
+    rows: dict[str, Any] = {}
+    conflicting = {}
+    for column in chosen:
+        own = pd.to_numeric(chosen[column]) if numeric[column] else chosen[column]
+        grouped = own.groupby(chosen["subject"], sort=True)
+        several = grouped.agg(lambda values: len(set(values.dropna()))) > 1
+        conflicting[str(column)] = set(several.index[several])
+        rows[str(column)] = grouped.mean() if numeric[column] else grouped.first()
+    seen = groups["split"].agg(lambda s: bool((~s.isin(UNSEEN)).any())).to_numpy(dtype=bool)
+    recordings = [list(group["id"]) for _, group in groups]
+    return People([str(n) for n in groups.groups], recordings, pd.DataFrame(rows), conflicting, seen)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The labels of a column.
+
+    Attributes
+    ----------
+    rows: places in `People` of those with a label. labels: of these, numbers or places in `classes`.
+    confounds: (row, k) of these, or None. groups: of these, the group that is left out together; or None.
+    left_out: reason -> number of subjects.
+    """
+
+    name: str
+    task: Literal["regression", "classification"]
+    transform: str
+    rows: Places
+    labels: Array
+    classes: list[str]
+    confounds: Array | None
+    groups: NDArray[np.str_] | None
+    left_out: dict[str, int]
+
+
+def default_columns(table: pd.DataFrame) -> list[str]:
+    """Age and sex, however the columns are called: `age`, `sex`, `gender`, `sex_1m_2f`."""
+    named = [str(c) for c in table if re.match(r"(?i)^(age|sex|gender)($|_)", str(c))]
+    return [c for c in named if len(set(table[c].dropna())) > 1]
+
+
+def target_of(
+    people: People, column: str, task: str, transform: str, confounds: Sequence[str], leave_out: str | None, least: int
+) -> Target:
+    """Labels of a column.
+
+    Parameters
+    ----------
+    least: fewest subjects of a class; smaller classes are left out.
+
+    Raises
+    ------
+    InputError: no such column, text for a regression, less than two classes, or too few subjects.
+    """
+    import pandas as pd
+
+    table = people.table
+    for name in (column, *confounds, *([leave_out] if leave_out else [])):
+        if name not in table:
+            named = ", ".join(str(c) for c in table.columns)
+            raise InputError(f"phenotype: no column {name} in recordings.parquet", f"one of {named}")
+    if column in confounds or column == leave_out:
+        raise InputError(f"phenotype: {column} is to be predicted and to be removed", "take it out of one of the two")
+    labels = table[column]
+    numeric = pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels)
+    if task == "auto":
+        task = "regression" if numeric and labels.nunique() > FEW_VALUES else "classification"
+    if task == "regression" and not numeric:
+        raise InputError(f"phenotype: column {column} is text", "task: classification, or another column")
+    left_out = {}
+    known: NDArray[np.bool_] = labels.notna().to_numpy(dtype=bool)
+    left_out["no label"] = int((~known).sum())
+    if task == "classification":
+        clear = np.array([name not in people.conflicting[column] for name in table.index])
+        left_out["recordings with different labels"] = int((known & ~clear).sum())
+        known = known & clear
+    for name in (*confounds, *([leave_out] if leave_out else [])):
+        there = table[name].notna().to_numpy(dtype=bool)
+        left_out[f"no {name}"] = int((known & ~there).sum())
+        known = known & there
+    classes: list[str] = []
+    if task == "classification":
+        text = np.array([f"{v:g}" if isinstance(v, (int, float, np.number)) else str(v) for v in labels])
+        counts = {name: int((text[known] == name).sum()) for name in sorted(set(text[known]))}
+        classes = [name for name, count in counts.items() if count >= least]
+        enough = np.isin(text, classes)
+        left_out[f"of a class of less than {least}"] = int((known & ~enough).sum())
+        known = known & enough
+        if len(classes) < 2:
+            raise InputError(
+                f"phenotype: column {column} has {len(classes)} classes of at least {least} subjects",
+                "task: regression, fewer folds, or another column",
+            )
+        values = np.array([classes.index(t) if t in classes else -1 for t in text], dtype=np.float64)
+    else:
+        values = labels.to_numpy(dtype=np.float64, na_value=np.nan)
+    rows = np.flatnonzero(known)
+    if len(rows) < 2 * least:
+        raise InputError(
+            f"phenotype: column {column}: {len(rows)} subjects with a label, at least {2 * least} are needed",
+            "more subjects, fewer folds, or another column",
+        )
+    return Target(
+        column,
+        task,  # type: ignore[arg-type]  # "auto" was decided above
+        transform if task == "regression" else "none",
+        rows,
+        values[rows],
+        classes,
+        _confounds(table.iloc[rows], confounds),
+        table[leave_out].astype(str).to_numpy(dtype=str)[rows] if leave_out else None,
+        {reason: count for reason, count in left_out.items() if count},
+    )
+
+
+def _confounds(table: pd.DataFrame, names: Sequence[str]) -> Array | None:
+    """(row, k): numbers as they are, text as indicators of all but the first category."""
+    import pandas as pd
+
+    if not names:
+        return None
+    parts = [
+        table[[name]].astype(float) if pd.api.types.is_numeric_dtype(table[name])
+        else pd.get_dummies(table[name].astype(str), drop_first=True).astype(float)
+        for name in names
+    ]  # fmt: skip
+    return np.concatenate([part.to_numpy(dtype=np.float64) for part in parts], axis=1)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """An outer fold: places in a target's rows. `inner` are the validation parts within `train`."""
+
+    name: str
+    train: Places
+    test: Places
+    inner: tuple[Places, ...]
+
+    def within(self, number: int) -> tuple[Places, Places]:
+        """Training and validation part of an inner split."""
+        validation = self.inner[number]
+        return np.setdiff1d(self.train, validation), validation
+
+
+def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) -> list[Fold]:
+    """Outer folds with their inner ones.
+
+    Outer folds are drawn once over all subjects, whatever the column; or they are the groups of `target.groups`, and
+    inner splits then keep groups together, too, where there are enough of them. Inner splits hold each class evenly.
+
+    Raises
+    ------
+    InputError: one group only, or a training fold with one class.
+    """
+    if target.groups is not None:
+        names = np.unique(target.groups)
+        if len(names) < 2:
+            raise InputError(f"phenotype: all subjects are of group {names[0]}", "phenotype.leave_out: null")
+        parts = {str(name): np.flatnonzero(target.groups == name) for name in names}
+    else:
+        order = np.random.default_rng(seed).permutation(len(people))
+        number = np.empty(len(people), dtype=int)
+        number[order] = np.arange(len(people)) % folds
+        parts = {str(k + 1): np.flatnonzero(number[target.rows] == k) for k in range(folds)}
+    found = []
+    for name, test in parts.items():
+        train = np.setdiff1d(np.arange(len(target.rows)), test)
+        if target.classes and len(np.unique(target.labels[train])) < len(target.classes):
+            raise InputError(
+                f"phenotype: column {target.name}: without fold {name} a class is not there", "another leave_out"
+            )
+        if len(test):
+            found.append(Fold(name, train, test, _inner(target, train, inner, seed)))
+    return found
+
+
+def _inner(target: Target, train: Places, count: int, seed: int) -> tuple[Places, ...]:
+    random = np.random.default_rng([seed, len(train)])
+    if target.groups is not None and len(np.unique(target.groups[train])) >= 2 * count:
+        names, sizes = np.unique(target.groups[train], return_counts=True)
+        loads, place = np.zeros(count), {}
+        for i in np.argsort(-sizes, kind="stable"):  # the largest first, each where there is least
+            place[names[i]] = int(loads.argmin())
+            loads[loads.argmin()] += sizes[i]
+        number = np.array([place[g] for g in target.groups[train]])
+    else:
+        order = random.permutation(len(train))
+        if target.classes:
+            order = order[np.argsort(target.labels[train][order], kind="stable")]
+        number = np.empty(len(train), dtype=int)
+        number[order] = np.arange(len(train)) % count
+    return tuple(train[number == k] for k in range(count))

@@ -1,0 +1,179 @@
+"""Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
+
+One row a subject. Areas under the ROC curve, and `r_within`, compare people of the same fold only: outputs of two fits
+have no common scale, and means of folds (sites) differ. Shapes: n subjects, B draws, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.eval.paper import holm, verdict
+from brainlm_model.finetune.scores import moments, of_numbers
+from brainlm_model.metrics import subject_draws
+
+Array = NDArray[np.float64]
+KEY = {"regression": "r2", "classification": "auroc"}
+PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permuted labels follows the spread of outputs
+
+
+@dataclass(frozen=True)
+class Held:
+    """Held-out predictions of a method, and what they are compared with; one row a subject.
+
+    Attributes
+    ----------
+    outputs: (n, 1) in the label's units, or (n, C) scores. learnt: (n, 1), after the label's transform; of classes the
+        same as `outputs`.
+    truth: (n,) in the label's units, or places of classes. learnt_truth: after the transform of its fold.
+    folds: (n,) number of the fold.
+    """
+
+    outputs: Array
+    learnt: Array
+    truth: Array
+    learnt_truth: Array
+    folds: NDArray[np.intp]
+
+    @property
+    def classes(self) -> int:
+        """0 for numbers."""
+        return self.outputs.shape[1] if self.outputs.shape[1] > 1 else 0
+
+
+def measure(held: Held, weights_BN: Array) -> dict[str, Array]:
+    """Every metric under weights of subjects, (B,) each; NaN where it is not defined."""
+    if held.classes:
+        return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
+    centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
+    sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
+    found = of_numbers(weights_BN @ sums_N6)
+    found["r_within"] = _r_within(sums_N6, held, weights_BN)
+    error = (held.learnt[:, 0] - held.learnt_truth) ** 2
+    found["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
+    if _constant(held):
+        found["r"] = np.full(len(weights_BN), np.nan)
+    return found
+
+
+def _r_within(sums_N6: Array, held: Held, weights_BN: Array) -> Array:
+    """Pearson's r of labels and predictions, both without the mean of their fold; NaN where one does not vary."""
+    products = np.zeros((3, len(weights_BN)))  # of truth and prediction, truth, prediction
+    for k in np.unique(held.folds):
+        n, y, yy, error, p, pp = (weights_BN[:, held.folds == k] @ sums_N6[held.folds == k]).T
+        n = np.maximum(n, 1)
+        products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
+    both, truth, found = products
+    varies = (truth > 1e-9) & (found > 1e-9 * truth)
+    return np.where(varies, both / np.sqrt(np.where(varies, truth * found, 1)), np.nan)
+
+
+def _constant(held: Held) -> bool:
+    """True where everybody of a fold has the same prediction: r would compare folds."""
+    return all(np.ptp(held.outputs[held.folds == k, 0]) < 1e-9 for k in np.unique(held.folds))
+
+
+def auroc(held: Held, weights_BN: Array) -> Array:
+    """Area under the ROC curve over pairs of one fold; of more than two classes the mean of one against the rest."""
+    found = []
+    for number in [1] if held.classes == 2 else range(held.classes):
+        wins = _wins(held.outputs[:, number], held.folds)
+        found.append(_area(wins, held.folds, held.truth == number, weights_BN))
+    return np.mean(found, axis=0)
+
+
+def _wins(scores: Array, folds: NDArray[np.intp]) -> Array:
+    """(n, n): 1 where the first of two people of a fold has the higher score, .5 where it is the same."""
+    same = folds[:, None] == folds
+    difference = np.subtract.outer(scores, scores)
+    return np.where(same, (difference > 0) + 0.5 * (difference == 0), 0.0)
+
+
+def _area(wins: Array, folds: NDArray[np.intp], positive: NDArray[np.bool_], weights_BN: Array) -> Array:
+    of, against = weights_BN * positive, weights_BN * ~positive
+    won = ((of @ wins) * against).sum(1)
+    pairs = sum((of[:, folds == k].sum(1) * against[:, folds == k].sum(1) for k in np.unique(folds)), np.zeros(len(of)))
+    return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
+
+
+def balanced_accuracy(held: Held, weights_BN: Array) -> Array:
+    """Mean over the classes that are there of the share of their people whose highest score is their class's.
+
+    Equal highest scores share the one person.
+    """
+    highest = held.outputs == held.outputs.max(1, keepdims=True)
+    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)
+    recalls = []
+    for number in range(held.classes):
+        of = weights_BN * (held.truth == number)
+        total = of.sum(1)
+        recalls.append(np.divide(of @ right, total, out=np.full(len(of), np.nan), where=total > 0))
+    return np.nanmean(recalls, axis=0)
+
+
+def interval(value: float, drawn: Array) -> dict[str, float]:
+    """Value with percentiles 2.5 and 97.5 of its draws; NaN where there are none, or they are all the same."""
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) and np.ptp(known) > 1e-12 else (np.nan, np.nan)
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def p_of_permutations(held: Held, task: str, count: int, seed: int) -> float:
+    """Share of permutations of labels within folds that reach the observed `r_within` or area; NaN where undefined."""
+    key, everyone = PERMUTED[task], np.ones((1, len(held.truth)))
+    observed = float(measure(held, everyone)[key][0])
+    if not np.isfinite(observed):
+        return float("nan")
+    random = np.random.default_rng([seed, 1])
+    reached = 0
+    for _ in range(count):
+        order = np.arange(len(held.truth))
+        for k in np.unique(held.folds):
+            places = np.flatnonzero(held.folds == k)
+            order[places] = random.permutation(places)
+        permuted = Held(held.outputs, held.learnt, held.truth[order], held.learnt_truth[order], held.folds)
+        reached += float(measure(permuted, everyone)[key][0]) >= observed - 1e-12
+    return (1 + reached) / (1 + count)
+
+
+def report(
+    methods: Mapping[str, Held], task: str, references: Sequence[str], draws: int, permutations: int, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the table (method x metric), and comparisons of every method with every reference.
+
+    A comparison is paired: the same draws of subjects for both. p is twice the smaller share of draws on one side of 0,
+    corrected over all methods that are compared with the same reference.
+    """
+    first = next(iter(methods.values()))
+    weights_BN = subject_draws([str(i).zfill(9) for i in range(len(first.truth))], draws, seed)
+    everyone = np.ones((1, len(first.truth)))
+    whole = {name: measure(held, everyone) for name, held in methods.items()}
+    drawn = {name: measure(held, weights_BN) for name, held in methods.items()}
+    rows: list[dict[str, Any]] = []
+    for name, held in methods.items():
+        p = p_of_permutations(held, task, permutations, seed) if permutations else float("nan")
+        for metric, value in whole[name].items():
+            found = interval(value[0], drawn[name][metric])
+            rows.append({"method": name, "metric": metric, **found, "p_permutation": p, "n_subjects": len(held.truth)})
+    key = KEY[task]
+    compared: list[dict[str, Any]] = []
+    for reference in references:
+        block: list[dict[str, Any]] = []
+        for name in methods:
+            if name == reference:
+                continue
+            change = drawn[name][key] - drawn[reference][key]
+            change = change[np.isfinite(change)]
+            found = interval(whole[name][key][0] - whole[reference][key][0], change)
+            sides = min((change <= 0).sum(), (change >= 0).sum())
+            p = min(1.0, 2 * (1 + sides) / (1 + len(change))) if len(change) else float("nan")
+            block.append({"method": name, "against": reference, "metric": key, "difference": found["value"],
+                          "low": found["low"], "high": found["high"], "p": p})  # fmt: skip
+        for row, adjusted in zip(block, holm([row["p"] for row in block]), strict=True):
+            compared.append({**row, "p_holm": adjusted, "verdict": verdict(row["difference"], adjusted)})
+    return rows, compared

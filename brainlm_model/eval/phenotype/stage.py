@@ -1,0 +1,218 @@
+"""Predict columns of the cohort's table from recordings: the stage, its section and its files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.eval import paper
+
+if TYPE_CHECKING:
+    from brainlm_model.eval.phenotype.people import Target
+
+COLUMNS = (
+    "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
+    "n_subjects", "n_folds",
+)  # fmt: skip
+NAMES = Literal[
+    "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
+    "parcels_knn", "correlations_ridge", "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge",
+    "raw_svm", "raw_mlp", "lstm", "gcn",
+]  # fmt: skip
+ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
+REFERENCE = "correlations_ridge"
+BEST = "ours_best"
+ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
+PUBLISHED = [
+    {"label": label, "metric": "mse_transformed", "method": method, "value": value, "plus_minus": deviation,
+     "source": "Ortega Caro et al., BrainLM, ICLR 2024", "comparable": False, "reason": ELSEWHERE}
+    for method, row in {
+        "SVM on raw recordings": ((2.0, 0.22), (0.034, 0.0027), (0.172, 0.0066), (0.160, 0.0137)),
+        "SVM on pretrained embeddings": ((0.857, 0.114), (0.022, 0.0019), (0.094, 0.0079), (0.086, 0.0047)),
+        "fine-tuned": ((0.485, 0.025), (0.018, 0.0008), (0.074, 0.0053), (0.072, 0.0049)),
+    }.items()
+    for label, (value, deviation) in zip(
+        ("age, z", "PCL, log and min-max", "GAD7, log and min-max", "neuroticism, min-max"), row, strict=True
+    )
+]  # fmt: skip
+
+
+class Column(StageConfig):
+    """A column of recordings.parquet; its name alone stands for the defaults."""
+
+    name: str = Field(min_length=1, description="of the column")
+    task: Literal["auto", "regression", "classification"] = Field(
+        "auto", description="auto: text, and numbers with up to five values, are classified"
+    )
+    transform: Literal["z", "minmax", "logminmax", "none"] = Field("z", description="of numbers, fitted in each fold")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+
+class Config(StageConfig):
+    """Section `phenotype` of config.yaml."""
+
+    columns: list[Column] = Field(
+        [], description="names, or {name, task, transform}; empty: age and sex, where there are such columns"
+    )
+    subjects: Literal["all", "unseen"] = Field(
+        "all", description="unseen: only those of splits test and external, whose series the model never saw"
+    )
+    folds: int = Field(5, ge=2, description="outer folds of subjects")
+    leave_out: str | None = Field(None, description="a column, such as site: each of its groups is left out in turn")
+    inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
+    methods: list[NAMES] = Field([], description="names of docs/stages/phenotype.md; empty: all")
+    finetune: bool = Field(False, description="fine-tune the model, too: hours without a GPU")
+    epochs: int = Field(15, ge=1, description="of networks, at most; they stop early")
+    confounds: list[str] = Field([], description="columns that are regressed out of features in each fold")
+    permutations: int = Field(100, ge=0, description="of labels against held-out predictions; 0: none")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of folds, networks, draws and permutations")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="of the model; auto: a GPU where there is one; baselines run on the CPU"
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _once(cls, value: list[Column]) -> list[Column]:
+        if len({c.name for c in value}) < len(value):
+            raise ValueError("a column is named twice")
+        return value
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Predict every column by every method in the same folds; write table, JSON and figure.
+
+    Finished folds are kept in `outputs.meta["workdir"]`, and a run that was killed goes on there.
+
+    Raises
+    ------
+    InputError: a column that cannot be predicted, before anything long starts.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval.phenotype import people as who
+    from brainlm_model.eval.phenotype.cohort import Cohort
+    from brainlm_model.figures import phenotype as figure
+    from brainlm_model.figures.style import save, style
+
+    torch.set_num_threads(config.threads)
+    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    store, model = open_store(inputs["store"]), load(inputs["model"].parent, "cuda" if cuda else "cpu")
+    table = store.recordings[store.recordings["status"] == "done"]
+    everybody = who.people_of(table, table["id"].tolist(), config.subjects)
+    columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
+    if not columns:
+        raise InputError(
+            "phenotype: recordings.parquet has neither age nor sex", "phenotype.columns: the columns to predict"
+        )
+
+    def targets(people: who.People) -> list[Target]:
+        arguments = (config.confounds, config.leave_out, max(config.folds, 2 * config.inner))
+        found = [who.target_of(people, c.name, c.task, c.transform, *arguments) for c in columns]
+        for target in found:
+            who.folds_of(target, people, config.folds, config.inner, config.seed)
+        return found
+
+    targets(everybody)  # whatever is wrong with a column is said before the embeddings are made
+    workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
+    with threadpool_limits(config.threads):
+        cohort = Cohort(store, model, config, everybody, workdir, _digest(inputs))
+        found = [cohort.column(target) for target in targets(cohort.people)]
+    people, rows, compared = cohort.people, [], []
+    for column in found:
+        rows += column.rows
+        compared += column.comparisons
+    facts: Facts = {
+        "Columns": [column.facts for column in found],
+        "Subjects": len(people),
+        "SubjectsSeenByModel": int(people.seen.sum()),
+        "Recordings": sum(map(len, people.recordings)),
+        "SkippedRecordings": cohort.left_out,
+        "Validation": f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds of subjects",
+        "InnerFolds": config.inner,
+        "Candidates": cohort.candidates,
+        "Confounds": config.confounds,
+        "Methods": cohort.labels,
+        "Permutations": config.permutations,
+        "Bootstrap": config.bootstrap,
+        "Epochs": config.epochs,
+        "Seed": config.seed,
+    }
+    content = {
+        **facts,
+        "Comparisons": compared,
+        "Warnings": warnings(facts),
+        "Published": PUBLISHED,
+    }
+    paper.write_tables(outputs, "phenotype", COLUMNS, rows, content)
+    held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
+    np.savez_compressed(outputs["phenotype_arrays"], **held)  # type: ignore[arg-type]
+    with style():
+        save(figure.draw(outputs["phenotype_csv"]), outputs["phenotype_svg"], outputs["phenotype_png"], 150)
+    return facts
+
+
+def _digest(inputs: Files) -> str:
+    """What finished pieces depend on besides the configuration: store, table and model."""
+    hasher = hashlib.sha256(f"{STAGE.version}".encode())
+    for path in (inputs["store"] / "zarr.json", inputs["recordings"], inputs["model"], inputs["model_scaler"]):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+def warnings(facts: Facts) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    found = [f"not used: {reason}" for reason in facts["SkippedRecordings"]]
+    for column in facts["Columns"]:
+        lost = ", ".join(f"{count} {reason}" for reason, count in column["LeftOut"].items())
+        if lost:
+            found.append(f"{column['Column']}: subjects left out: {lost}")
+    if facts["SubjectsSeenByModel"]:
+        found.append(
+            f"the model was trained or watched on the series (not the labels) of {facts['SubjectsSeenByModel']} of "
+            f"{facts['Subjects']} subjects; phenotype.subjects: unseen predicts the others alone"
+        )
+    if facts["Confounds"]:
+        found.append(f"{', '.join(ON_RECORDINGS)} are left out: confounds cannot be regressed out of a recording")
+    else:
+        found.append("no confounds were regressed out: motion, site or age may carry a prediction")
+    if 2 * (len(facts["Methods"]) + 1) / (1 + facts["Bootstrap"]) >= 0.05:
+        found.append(f"{facts['Bootstrap']} bootstrap draws are too few for any corrected p value below .05")
+    return found
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    names = ", ".join(f"{c['Column']} ({c['Task']}, {c['Subjects']} subjects)" for c in facts["Columns"])
+    removed = f", with {', '.join(facts['Confounds'])} regressed out of features" if facts["Confounds"] else ""
+    return (
+        f"{names} were predicted from embeddings and from baselines with {facts['Validation']}{removed}; each method "
+        f"chose among {facts['Candidates']} settings in inner folds. Intervals are from {facts['Bootstrap']} bootstrap "
+        f"draws of subjects (Efron & Tibshirani, 1993), p values of paired comparisons are corrected after Holm (1979)."
+    )
+
+
+STAGE = Stage(
+    name="phenotype",
+    version=1,
+    level="cohort",
+    summary="Predict age, sex or any other column, beside linear and other baselines.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("phenotype_csv", "phenotype_arrays", "phenotype_svg", "phenotype_png", "phenotype_json"),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,199 @@
+"""Scores, folds, features and learners of stage phenotype, each against a definition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from brainlm_model.baselines import coskewness, small_networks, tangent
+from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
+from brainlm_model.eval.phenotype import features, learn, scores
+from brainlm_model.eval.phenotype.finetuned import SETTINGS
+from brainlm_model.eval.phenotype.people import Fold, Target, default_columns, folds_of, people_of, target_of
+from tests.model import traits
+
+
+def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None) -> scores.Held:
+    where = np.zeros(len(truth), np.intp) if folds is None else folds
+    return scores.Held(outputs, outputs, truth, truth, where)
+
+
+def test_everybody_has_as_many_candidates() -> None:
+    assert {len(learner.settings) for learner in LEARNERS.values()} == {CANDIDATES}
+    assert {len(settings) for settings in small_networks.SETTINGS.values()} == {CANDIDATES} == {len(SETTINGS)}
+
+
+def test_areas_and_accuracies_are_those_of_their_definitions() -> None:
+    rng = np.random.default_rng(0)
+    truth, outputs = rng.integers(0, 3, 60).astype(float), rng.standard_normal((60, 3)).round(1)
+    found = scores.measure(held(outputs, truth), np.ones((1, 60)))
+    one_against_rest = [roc_auc_score(truth == k, outputs[:, k]) for k in range(3)]
+    assert found["auroc"][0] == pytest.approx(np.mean(one_against_rest))
+    untied = outputs + 1e-3 * rng.standard_normal((60, 3))
+    accuracy = scores.measure(held(untied, truth), np.ones((1, 60)))["balanced_accuracy"][0]
+    assert accuracy == pytest.approx(balanced_accuracy_score(truth, untied.argmax(1)))
+    alike = scores.measure(held(np.ones((60, 3)), truth), np.ones((1, 60)))
+    assert alike["balanced_accuracy"][0] == pytest.approx(1 / 3) and alike["auroc"][0] == 0.5
+    two, weights = (truth > 0).astype(float), rng.integers(0, 3, (1, 60)).astype(float)
+    weighted = scores.measure(held(outputs[:, :2], two), weights)["auroc"][0]
+    assert weighted == pytest.approx(roc_auc_score(two, outputs[:, 1], sample_weight=weights[0]))
+
+
+def test_folds_are_not_compared_with_each_other() -> None:
+    truth = np.array([0, 1, 0, 1.0])
+    folds = np.array([0, 0, 1, 1])
+    outputs = np.array([[0, 0.1], [0, 0.2], [0, 5.1], [0, 5.2]])  # another level in each fold
+    assert scores.measure(held(outputs, truth, folds), np.ones((1, 4)))["auroc"][0] == 1
+    numbers = np.array([3.0, 4.0, 15.0, 16.0])
+    found = scores.measure(held(np.array([[9.0], [10.0], [2.0], [3.0]]), numbers, folds), np.ones((1, 4)))
+    assert found["r_within"][0] == pytest.approx(1) and found["r"][0] < 0
+    constant = np.array([[1.0], [1.0], [2.0], [2.0]])
+    assert np.isnan(scores.measure(held(constant, np.array([3, 4, 5, 6.0]), folds), np.ones((1, 4)))["r"][0])
+
+
+def test_a_rare_class_is_not_forgotten() -> None:
+    """Features that outnumber people are fitted exactly, whatever the weights; a level makes up for it."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(240) % 6 == 0).astype(float)
+    x = rng.standard_normal((240, 400))
+    x[:, :40] += 0.45 * labels[:, None]
+    target = Target("rare", "classification", "none", np.arange(240), labels, ["no", "yes"], None, None, {})
+    parts = tuple(np.arange(0, 160)[k::3] for k in range(3))
+    fold = Fold("1", np.arange(160), np.arange(160, 240), parts)
+    task = learn.Task(target, fold, labels, 0, 1, lambda name: [x], None)  # type: ignore[arg-type]
+    outputs = learn.learner_of("cls_ridge", task).outputs
+    found = scores.measure(held(outputs, labels[160:]), np.ones((1, 80)))
+    assert found["auroc"][0] > 0.75 and found["balanced_accuracy"][0] > 0.65
+
+
+def test_holm_and_permutations() -> None:
+    assert scores.holm([0.01, 0.04, float("nan"), 0.03]) == pytest.approx([0.03, 0.06, float("nan"), 0.06], nan_ok=True)
+    rng = np.random.default_rng(0)
+    truth = rng.standard_normal(80)
+    assert scores.p_of_permutations(held(truth[:, None] + 1, truth), "regression", 99, 0) == 0.01
+    p = [scores.p_of_permutations(held(rng.standard_normal((80, 1)), truth), "regression", 99, s) for s in range(60)]
+    assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) <= 0.05) < 0.2
+
+
+def test_ridge_is_ridge_and_features_that_name_the_subject_do_not_help() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 50)), rng.standard_normal(30)
+    found = LEARNERS["ridge"].predict(Data(x[:20], y[:20], x[20:], 0), [{"strength": 0.5}])[0][:, 0]
+    singular = np.linalg.svd(x[:20] - x[:20].mean(0), compute_uv=False)
+    expected = Ridge(alpha=0.5 * (singular**2).mean()).fit(x[:20], y[:20]).predict(x[20:])
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    names, labels = np.eye(40), (np.arange(40) % 2).astype(float)
+    for learner in LEARNERS.values():
+        for outputs in learner.predict(Data(names[:30], labels[:30], names[30:], 2), learner.settings):
+            assert np.ptp(outputs, axis=0).max() < 1e-6  # all unknown people are the same
+    apart = np.column_stack([labels, rng.standard_normal(40)])
+    for learner in LEARNERS.values():
+        outputs = learner.predict(Data(apart[:30], labels[:30], apart[30:], 2), learner.settings[1:2])[0]
+        assert (outputs.argmax(1) == labels[30:]).mean() > 0.7
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    store = traits.make(tmp_path_factory.mktemp("traits"))
+    table = store.recordings[store.recordings["status"] == "done"]
+    people = people_of(table, table["id"].tolist(), "all")
+    rng = np.random.default_rng(0)
+    names = [name for ids in people.recordings for name in ids]
+    embedded = {n: {"cls": rng.normal(size=5), "mean": rng.normal(size=5), "parcels": rng.normal(size=(12, 5))}
+                for n in names}  # fmt: skip
+    return people, features.record(store, people.recordings, embedded), table
+
+
+def test_no_subject_is_on_both_sides(cohort: tuple) -> None:
+    people, _, table = cohort
+    assert default_columns(people.table) == ["age", "sex"]
+    assert len(people) == len(set(people.names)) == table["subject"].nunique()
+    target = target_of(people, "sex", "auto", "z", [], None, 4)
+    assert target.classes == ["F", "M"] and target.task == "classification"
+    folds = folds_of(target, people, 5, 3, 0)
+    assert sorted(np.concatenate([f.test for f in folds])) == list(range(len(target.rows)))
+    for fold in folds:
+        assert not set(fold.train) & set(fold.test)
+        assert sorted(np.concatenate(fold.inner)) == sorted(fold.train)
+        shares = [target.labels[part].mean() for part in fold.inner]
+        assert np.ptp(shares) < 0.1
+        train, validation = fold.within(1)
+        assert not set(train) & set(validation) and not set(train) & set(fold.test)
+    sites = folds_of(target_of(people, "sex", "auto", "z", [], "site", 4), people, 5, 2, 0)
+    groups = people.table["site"].to_numpy()[target.rows]
+    for fold in sites:
+        assert set(groups[fold.test]) == {fold.name} and fold.name not in groups[fold.train]
+
+
+@pytest.mark.parametrize("name", features.SPACES)
+def test_what_is_fitted_does_not_see_test_people(cohort: tuple, name: str) -> None:
+    people, recorded, _ = cohort
+    train = np.arange(0, len(people), 2)
+    test = np.setdiff1d(np.arange(len(people)), train)
+    confounds = np.random.default_rng(0).standard_normal((len(people), 2))
+    values = {k: v.copy() for k, v in vars(recorded).items() if k != "series"}
+    values["z"][test], values["third"][test] = 0.9 * values["z"][test], 3.0
+    for key in ("variance", "raw", "cls", "mean", "parcels"):
+        values[key][test] = 7 * values[key][test] + 1
+    changed, moved = features.Recorded(**values, series=recorded.series), confounds.copy()
+    moved[test] += 5
+    for before, after in zip(
+        features.space(name, recorded, train, confounds), features.space(name, changed, train, moved), strict=True
+    ):
+        np.testing.assert_allclose(before[train], after[train], atol=1e-5)
+        assert np.abs(before[test] - after[test]).max() > 1e-3
+        design = np.column_stack([confounds[train], np.ones(len(train))])
+        assert np.abs(design.T @ before[train]).max() < 1e-2 * np.abs(before[train]).max() * len(train)
+
+
+def test_unknown_parcels_are_filled_from_training_people(cohort: tuple) -> None:
+    people, recorded, _ = cohort
+    place = people.names.index("05")
+    assert np.isnan(recorded.z[place]).sum() == 11 and np.isnan(recorded.z).sum() == 11
+    filled = features.filled(recorded.z, np.setdiff1d(np.arange(len(people)), [place]))
+    unknown = np.isnan(recorded.z[place])
+    np.testing.assert_allclose(filled[place, unknown], np.nanmean(recorded.z[:, unknown], axis=0), rtol=1e-5)
+
+
+def test_third_moments_are_those_of_the_tensor() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 5))
+    x[:, 1] += 1.5 * (rng.exponential(size=400) - 1)  # the only skewed direction
+    x = (x - x.mean(0)) / x.std(0)
+    pairs = [(t, u) for t in range(400) for u in range(400) if abs(t - u) >= coskewness.APART]
+    left, right = np.array(pairs).T
+    expected = np.einsum("ni,nj,n->ij", x[left], x[right], (x[left] * x[right]).sum(1) ** 2) / len(pairs)
+    found = coskewness.third_moments(x)
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    assert np.abs(coskewness.subspace(found, 1)[:, 0]).argmax() == 1
+    tensor = np.einsum("ti,tj,tk->ijk", x, x, x).reshape(5, -1) / 400
+    assert np.trace(tensor @ tensor.T) > np.trace(found)  # a step with itself would add noise that is no third moment
+
+
+def test_tangent_vectors_are_zero_at_the_reference() -> None:
+    rng = np.random.default_rng(0)
+    one = np.cov(rng.standard_normal((50, 4)), rowvar=False)
+    other = np.cov(rng.standard_normal((50, 4)), rowvar=False)
+    found = tangent.features(np.stack([one, one, other]), np.array([0, 1]))
+    assert np.abs(found[:2]).max() < 1e-5 < 0.1 < np.abs(found[2]).max()
+
+
+def test_networks_learn_what_is_there_and_stop(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((90, 6))
+    y = x[:, 0] - x[:, 1]
+    task = small_networks.Fit(y, 0, np.arange(60), np.arange(60, 75), 60, 10, 0)
+    source = features.Rows(x, task.train)
+    setting = small_networks.SETTINGS["mlp"][1]
+    made = [small_networks.fit(lambda: small_networks.Perceptron(6, 1, 16), source, task, setting) for _ in range(2)]
+    found = [small_networks.predict(network, source, np.arange(75, 90)) for network in made]
+    np.testing.assert_array_equal(*found)
+    assert np.corrcoef(found[0][:, 0], y[75:])[0, 1] > 0.9
+    graph = small_networks.graph(torch.from_numpy(np.corrcoef(rng.standard_normal((20, 50)))[None]).float())[0]
+    torch.testing.assert_close(graph, graph.T)
+    assert (graph.diagonal() > 0).all() and float(torch.linalg.eigvalsh(graph).max()) == pytest.approx(1, abs=1e-4)
