@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_model.figures.brain import TWO_SIDED, markers
 from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BRAIN = 30  # size of a parcel's marker
 
 
 def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
@@ -39,14 +38,14 @@ def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
 
     cls = _rows(table, "cls_parcel", "model")
     title(0.1, f"What CLS attends to: {cls['n_recordings'].iloc[0]} recordings (1: uniform attention)")
-    _brain(panel(0, 0.4, 6.6, 2.4), arrays["coordinates"], cls["value"].to_numpy(dtype=float), "viridis", None)
+    markers(panel(0, 0.4, 6.6, 2.4), arrays["coordinates"], cls["value"].to_numpy(dtype=float), "viridis")
     _dots(panel(8.0, 0.3, 2.1, 2.0), table, "cls_network", "CLS attention, times uniform", 1.0)
 
     order, groups = by_network(arrays["network"].tolist())
     attention = arrays["attention_model"][1:, 1:] * len(arrays["attention_model"])
     _matrix(panel(1.1, 3.5, 2.6, 2.6), attention[np.ix_(order, order)], groups, "Attention, times uniform", "viridis")
     _matrix(panel(4.6, 3.5, 2.6, 2.6), arrays["connectivity"][np.ix_(order, order)], groups, "Connectivity (r)",
-            "RdBu_r", names=False)  # fmt: skip
+            TWO_SIDED, names=False)  # fmt: skip
     _coupling(panel(8.5, 3.6, 1.5, 2.2), table[table["part"] == "coupling"])
     if compared:
         rows = _rows(table, "difference_parcel", "model")
@@ -54,34 +53,13 @@ def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
         first, second = arrays["levels"]
         title(6.7, f"CLS attention, {second} minus {first}: t; {significant.sum()} of {len(rows)} parcels with p < .05")
         t = rows["t"].to_numpy(dtype=float)
-        _brain(panel(0, 7.0, 6.6, 2.4), arrays["coordinates"], t, "RdBu_r", significant)
+        markers(panel(0, 7.0, 6.6, 2.4), arrays["coordinates"], t, TWO_SIDED, ringed=significant)
         _dots(panel(8.0, 6.9, 2.1, 1.9), table, "difference_network", "difference, times uniform", 0.0)
     return figure
 
 
 def _rows(table: pd.DataFrame, part: str, method: str) -> pd.DataFrame:
     return table[(table["part"] == part) & (table["method"] == method)]
-
-
-def _brain(axes: Axes, place: Any, values: Any, colours: str, significant: Any) -> None:
-    """Parcels as markers in a glass brain; a ring around what is significant."""
-    from nilearn.plotting import plot_markers
-
-    axes.set_axis_off()
-    known = np.isfinite(place).all(1) & np.isfinite(values)
-    if not known.any():
-        axes.text(0.5, 0.5, "the atlas has no coordinates", ha="center", va="center", transform=axes.transAxes)
-        return
-    shown = values[known]
-    low, high = np.percentile(shown, [2, 98])
-    if colours == "RdBu_r":
-        low, high = -max(np.abs(shown).max(), 1e-9), max(np.abs(shown).max(), 1e-9)
-    display = plot_markers(
-        shown, place[known], node_size=BRAIN, node_cmap=colours, node_vmin=low, node_vmax=max(high, low + 1e-9),
-        alpha=0.9, axes=axes, display_mode="lyrz", colorbar=True,
-    )  # fmt: skip
-    if significant is not None and significant[known].any():
-        display.add_markers(place[known][significant[known]], marker_color="none", edgecolor=INK, marker_size=2 * BRAIN)
 
 
 def _dots(axes: Axes, table: pd.DataFrame, part: str, label: str, line: float) -> None:
@@ -108,7 +86,7 @@ def _matrix(axes: Axes, matrix: Any, groups: Any, title: str, colours: str, name
     off = matrix[~np.eye(len(matrix), dtype=bool)]
     known = off[np.isfinite(off)]
     low, high = np.percentile(known, [1, 99]) if known.size else (0, 1)
-    if colours == "RdBu_r":
+    if colours == TWO_SIDED:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     mark_networks(axes, groups, names=names)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from brainlm_model.stages import ALL_STAGES
+from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 from tests.conftest import ROOT
 from tests.dag.snake import PER_RECORDING
 from tests.whole.run import Run
@@ -56,8 +56,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "collate.seed": (9, COLLATE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
-    "attention.seed": (9, set()),  # not part of the default target
-    "networks.seed": (9, set()),
+    **{f"{task}.seed": (9, set()) for task in PAPER_TASKS},  # not part of the default target
     "figures.dpi": (99, FIGURES),
     "report.title": ("another", REPORT),
     "threads": (2, set()),

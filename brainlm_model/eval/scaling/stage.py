@@ -1,0 +1,274 @@
+"""Masked reconstruction by model size, training mask ratio and amount of data, beside every baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model import metrics
+from brainlm_model.eval import masked, paper
+from brainlm_model.eval.scaling.runs import Bench, Run, baseline, grid
+from brainlm_model.progress import Progress
+
+if TYPE_CHECKING:
+    from brainlm_model.eval.masked import Scores
+
+COLUMNS = (
+    "split", "method", "model", "training_ratio", "share", "seed", "training_subjects", "parameters", "steps",
+    "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "label",
+)  # fmt: skip
+MAP_RATIO = 0.75  # of the brain map: the tested ratio next to it
+# Ortega Caro et al., preprint v1, table of masked R2: (cohort, training ratio, share of the data) -> test ratio -> R2
+PUBLISHED = {
+    ("UK Biobank", 0.75, 0.01): {0.2: 0.361, 0.5: 0.349, 0.75: 0.309},
+    ("UK Biobank", 0.75, 1.0): {0.2: 0.402, 0.5: 0.389, 0.75: 0.343},
+    ("UK Biobank", 0.9, 0.01): {0.2: 0.158, 0.5: 0.182, 0.75: 0.186},
+    ("UK Biobank", 0.9, 1.0): {0.2: 0.221, 0.5: 0.245, 0.75: 0.234},
+    ("HCP, not trained on", 0.75, 0.01): {0.2: 0.300},
+    ("HCP, not trained on", 0.75, 1.0): {0.2: 0.316},
+    ("HCP, not trained on", 0.9, 0.01): {0.2: 0.126},
+    ("HCP, not trained on", 0.9, 1.0): {0.2: 0.176},
+}
+REASON = (
+    "other people, scanner, parcels, scaling and frequency band, on all of which masked R2 depends; the paper does not "
+    "say what a covariance reaches on its data"
+)
+
+
+class Config(StageConfig):
+    """Section `scaling` of config.yaml. Window and patch are those of the trained model."""
+
+    models: list[Literal["tiny", "fast", "small", "paper", "official-5m", "official-13m"]] = Field(
+        ["tiny", "small"], min_length=1, description="architectures that are trained for the comparison"
+    )
+    training_ratios: list[float | list[float]] = Field(
+        [0.75, 0.9], min_length=1, description="mask ratios in training; a list within the list: one a step"
+    )
+    shares: list[float] = Field([0.1, 1.0], min_length=1, description="of the training subjects")
+    seeds: list[int] = Field(
+        [0], min_length=1, description="each is a training of its own, and draws the share's people"
+    )
+    steps: int = Field(150, ge=1, description="optimiser steps of each training")
+    batch_size: int = Field(8, ge=1, description="windows a step")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate")
+    splits: list[paper.Split] = Field(
+        ["test", "external"],
+        min_length=1,
+        description="whose recordings; a split that the store does not have is passed over",
+    )
+    mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="tested")
+    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+        ["pca", "mean", "interpolation"], description="beside the conditional Gaussian; lagged: some 80 times slower"
+    )
+    recordings: int = Field(200, ge=2, description="at most so many of a split, drawn by the seed")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of the choice of recordings, masks and bootstrap")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+    @field_validator("mask_ratios", "training_ratios", "shares")
+    @classmethod
+    def _between(cls, value: list[Any]) -> list[Any]:
+        for item in value:
+            if not all(0 < ratio <= 1 for ratio in (item if isinstance(item, list) else [item])) or item == []:
+                raise ValueError("ratios and shares lie between 0 and 1")
+        return value
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Train every model on every share with every training ratio; score all on the same windows and masks.
+
+    Finished trainings are kept in `outputs.meta["workdir"]`; a killed one goes on from its last step checkpoint.
+
+    Raises
+    ------
+    InputError: no recording to test on; a share with no recording.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval.attention.maps import coordinates
+    from brainlm_model.figures.scaling import draw
+    from brainlm_model.figures.style import save, style
+
+    torch.set_num_threads(config.threads)
+    store = open_store(inputs["store"])
+    there = set(store.recordings.loc[store.recordings["status"] == "done", "split"])
+    splits = [name for name in dict.fromkeys(config.splits) if name in there]
+    if not splits:
+        raise InputError(
+            f"scaling: no recording in split {' or '.join(config.splits)}",
+            "more subjects, or collate.test, collate.external",
+        )
+    checkpoint = load(inputs["model"].parent, paper.on_device(config.device))
+    bench = Bench(store, inputs["store"], config, splits, checkpoint)
+    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "scaling", STAGE.version, config))
+    runs = grid(config)
+    shares = [(share, seed) for share, seed in dict.fromkeys((r.share, r.seed) for r in runs) if share < 1]
+    progress = Progress("scaling", 1 + len(shares) + len(runs))
+    done: dict[Any, dict[str, Any]] = {"checkpoint": pieces.get("checkpoint", bench.checkpoint)}
+    progress.step(1, "checkpoint")
+    for share, seed in shares:
+        name = f"baselines_share-{share:g}_seed-{seed}"
+        done[name] = pieces.get(name, lambda share=share, seed=seed: bench.baselines(share, seed))  # type: ignore[misc]
+        progress.step(len(done), name)
+    for one in runs:
+        folder = None if pieces.folder is None else pieces.folder / f"{one.name}.training"
+        done[one] = pieces.get(one.name, lambda one=one, folder=folder: bench.trained(one, folder))  # type: ignore[misc]
+        progress.step(len(done), one.name)
+
+    rows, compared = [], []
+    for split in splits:
+        scores = bench.scores(split, done)
+        rows += [{"split": split, **row} for row in _rows(scores, runs, done, config)]
+        compared += [{"split": split, **row} for row in _comparisons(scores, runs, config)]
+    facts: Facts = {
+        "Splits": splits,
+        "Subjects": {split: len(set(bench.held[split].subjects)) for split in splits},
+        "Recordings": {split: len(bench.held[split]) for split in splits},
+        "Skipped": [reason for split in splits for reason in bench.held[split].skipped.values()],
+        "Models": {name: int(next(done[r] for r in runs if r.model == name)["parameters"]) for name in config.models},
+        "TrainingRatios": config.training_ratios,
+        "TrainingSubjects": {
+            f"{s:g}": int(next(done[r] for r in runs if r.share == s)["subjects"]) for s in config.shares
+        },
+        "Steps": config.steps,
+        "BatchSize": config.batch_size,
+        "LearningRate": config.lr,
+        "Seeds": config.seeds,
+        "MaskRatios": config.mask_ratios,
+        "Window": checkpoint.config.window,
+        "Patch": checkpoint.config.patch,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "CpuMinutes": {r.name: round(float(done[r]["cpu_minutes"]), 2) for r in runs},
+    }
+    content = {**facts, "Comparisons": compared, "Warnings": _warnings(facts), "Published": _published()}
+    paper.write_tables(outputs, "scaling", COLUMNS, rows, content)
+    ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
+    of_parcels = {name: done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"].sum(0) for name in ("model", "gaussian")}
+    np.savez_compressed(
+        outputs["scaling_arrays"],
+        coordinates=coordinates(store),
+        parcel=store.parcels["name"].astype(str).to_numpy(dtype=str),
+        map_ratio=ratio,
+        map_split=splits[0],
+        r2_model=metrics.r2(of_parcels["model"]),
+        r2_gaussian=metrics.r2(of_parcels["gaussian"]),
+    )
+    with style():
+        save(
+            draw(outputs["scaling_csv"], outputs["scaling_arrays"]), outputs["scaling_svg"], outputs["scaling_png"], 150
+        )
+    pieces.clear()
+    return facts
+
+
+def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """The table: what was trained here, the checkpoint, and baselines fitted on the same people as each training."""
+    by_name = {r.name: r for r in runs}
+    everybody = int(done["checkpoint"]["subjects"])
+    found = []
+    for row in masked.table(scores, config.bootstrap, config.seed):
+        name, *part = row["method"].split("@")
+        about: dict[str, Any]
+        if name in by_name:
+            one, facts = by_name[name], done[by_name[name]]
+            about = {"method": "trained", "label": one.label, "model": one.model, "training_ratio": one.ratio_text,
+                     "share": one.share, "seed": one.seed, "training_subjects": int(facts["subjects"]),
+                     "parameters": int(facts["parameters"]), "steps": int(facts["steps"])}  # fmt: skip
+        elif part:
+            share, seed = float(part[0]), int(part[1])
+            count = int(next(done[r]["subjects"] for r in runs if (r.share, r.seed) == (share, seed)))
+            about = {"method": name, "label": LABELS[name], "share": share, "seed": seed, "training_subjects": count}
+        else:
+            about = {"method": name, "label": LABELS[name], "share": 1.0, "training_subjects": everybody}
+        found.append({**dict.fromkeys(COLUMNS), **{k: v for k, v in row.items() if k in COLUMNS}, **about})
+    return found
+
+
+LABELS = {
+    "model": "the run's own checkpoint",
+    "untrained": "the same, untrained",
+    "gaussian": "conditional Gaussian",
+    "lagged": "conditional Gaussian over three steps",
+    "pca": "principal components (PCA)",
+    "mean": "mean of visible parcels",
+    "interpolation": "linear interpolation in time",
+}
+
+
+def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[dict[str, Any]]:
+    """Flat R2, paired over subjects: each training against its baselines, more data, a larger model, another ratio."""
+    weights = metrics.subject_draws(scores.subjects, config.bootstrap, config.seed)
+    pairs: list[tuple[str, str, str]] = []
+    for one in runs:
+        pairs += [
+            ("baseline", one.name, baseline(name, one.share, one.seed)) for name in ("gaussian", *config.baselines)
+        ]
+        for other in runs:
+            if (step := one.step_from(other, config)) is not None:
+                pairs.append((step, one.name, other.name))
+    pairs += [("baseline", "model", name) for name in ("untrained", "gaussian", *config.baselines)]
+    rows = []
+    for kind, first, second in pairs:
+        for ratio in config.mask_ratios:
+            condition = masked.Condition("random", ratio)
+            found = metrics.compare(
+                scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
+            )  # fmt: skip
+            rows.append(
+                {"kind": kind, "method": first, "against": second, "mask_ratio": ratio,
+                 "difference": found.difference.value, "low": found.difference.low, "high": found.difference.high,
+                 "verdict": found.verdict, "n_subjects": found.subjects, "firm": found.firm}
+            )  # fmt: skip
+    return rows
+
+
+def _published() -> list[dict[str, Any]]:
+    return [
+        {"source": "Ortega Caro et al., BrainLM, preprint v1", "cohort": cohort, "training_ratio": ratio,
+         "share": share, "mask_ratio": tested, "metric": "r2_flat", "value": value, "comparable": False,
+         "reason": REASON}
+        for (cohort, ratio, share), cells in PUBLISHED.items() for tested, value in cells.items()
+    ]  # fmt: skip
+
+
+def _warnings(facts: Facts) -> list[str]:
+    found = [f"not scored: {reason}" for reason in facts["Skipped"]]
+    for split, count in facts["Subjects"].items():
+        if count < metrics.ENOUGH_SUBJECTS:
+            found.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
+    if len(facts["Seeds"]) < 3:
+        found.append("fewer than three seeds: differences between trainings may be those of a seed")
+    found.append("intervals and verdicts are of one training each, over subjects, and not corrected for their number")
+    return found
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    ratios = ", ".join(str(ratio) for ratio in facts["TrainingRatios"])
+    return (
+        f"{' and '.join(facts['Models'])} were trained for {facts['Steps']} steps with mask ratios {ratios} on "
+        f"{' and '.join(map(str, facts['TrainingSubjects'].values()))} subjects, and scored by masked R2 (unclipped) "
+        f"at {', '.join(f'{r:g}' for r in facts['MaskRatios'])} beside baselines fitted on the same subjects, with "
+        f"{facts['Bootstrap']} bootstrap draws of subjects (Efron & Tibshirani, 1993)."
+    )
+
+
+STAGE = Stage(
+    name="scaling",
+    version=1,
+    level="cohort",
+    summary="Masked reconstruction by model size, training mask ratio and amount of data.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("scaling_json", "scaling_csv", "scaling_arrays", "scaling_svg", "scaling_png"),
+    run=run,
+    describe=describe,
+)
