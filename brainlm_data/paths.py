@@ -183,6 +183,8 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     "masked_example": _all("metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"),
     "report": _all("report.html", "the report: methods, data, tables, figures; one self-contained file"),
+    "paper_page": _all("paper.html", "every task of the paper on one page: who wins, beside what was published"),
+    "paper_card": _all("models/{model}/README.md", "model card: what it is for, what it reaches, its limits"),
 }
 FIGURES = {
     "masked_r2": "masked R2 on held-out subjects, by mask ratio: model beside every baseline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brainlm_data.paths import PAPER
 from brainlm_data.stage import Stage
 from brainlm_data.stages import (
     anat,
@@ -25,7 +26,7 @@ from brainlm_data.stages import (
 )
 
 # Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
-MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", "scaling", "phenotype", "attention", "networks"})
+MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", *PAPER, "paper"})
 
 STAGES: tuple[Stage, ...] = (
     template.STAGE,

@@ -102,6 +102,21 @@ def _paper(arguments: argparse.Namespace) -> None:
             PAPER_TASKS[task].run(inputs, Files(outputs, {"workdir": str(state)}), config)
         shutil.rmtree(state, ignore_errors=True)
         print(f"{out}: {', '.join(files.values())}")
+    _page(inputs, out)
+
+
+def _page(inputs: Files, out: Path) -> None:
+    """The page and the card of all tasks that are in the folder, also of earlier calls."""
+    from brainlm_model.paper.sections import section
+    from brainlm_model.paper.stage import Config, write
+    from brainlm_model.stages import PAPER_TASKS
+
+    there = [stage for task, stage in PAPER_TASKS.items() if (out / f"{task}.json").exists()]
+    sections = [section(stage, out / f"{stage.name}.json", out / f"{stage.name}.svg") for stage in there]
+    files = {"paper_card": "README.md", "paper_page": "paper.html"}
+    with _written(out, files) as outputs:
+        write(outputs, inputs, Config().title, sections)
+    print(f"{out}: {', '.join(files.values())}: {', '.join(stage.name for stage in there)}")
 
 
 def _section(arguments: argparse.Namespace, stage: Stage, given: dict[str, Any]) -> Any:

@@ -87,11 +87,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         done=int((table["status"] == "done").sum()),
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
         warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
-        figures={name: {"src": _embedded(inputs[f"{name}_svg"]), "caption": CAPTIONS[name]} for name in FIGURES},
+        figures={name: {"src": embedded(inputs[f"{name}_svg"]), "caption": CAPTIONS[name]} for name in FIGURES},
         card=markdown(inputs["card"].read_text()),
         methods=list(_own_methods(cohort)),
         model=json.loads(inputs["model_config"].read_text()),
-        versions={"Python": platform.python_version(), **_versions()},
+        versions=versions(),
     )
     outputs["report"].write_text(page)
     return {"Title": config.title, "Recordings": len(table), "Figures": list(FIGURES)}
@@ -184,12 +184,14 @@ def _band(content: Mapping[str, Any]) -> str:
     return band_text(content["EffectiveBands"])
 
 
-def _embedded(svg: Path) -> str:
+def embedded(svg: Path) -> str:
+    """A figure as a data URL."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Python and packages that matter, with the versions that are installed."""
+    found = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -48,7 +48,7 @@ def _against_gaussian(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
     if len(won) == len(rows):
         return f"The model is better than {linear} at every mask ratio ({kind} masking)."
     parts = [
-        f"{words} at {_listed(ratios)}"
+        f"{words} at {listed(ratios)}"
         for words, ratios in (
             ("the model is better", won), ("the linear baseline wins", lost), ("neither can be told apart", open_),
         )
@@ -71,7 +71,7 @@ def _against_untrained(rows: Sequence[Mapping[str, Any]], content: Content) -> s
     if all(abs(r["difference"]) < NEGLIGIBLE for r in rows):
         rest = " What the model reaches is what the prior reaches." if prior else ""
         return f"Training added next to nothing: {change} from where the network started ({start}).{rest}"
-    where = "at every mask ratio" if len(helped) == len(rows) else f"at mask ratios {_listed(helped)} only"
+    where = "at every mask ratio" if len(helped) == len(rows) else f"at mask ratios {listed(helped)} only"
     return f"Training helped {where}: {change} from where the network started ({start})."
 
 
@@ -128,5 +128,6 @@ def _and(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _listed(ratios: Sequence[float]) -> str:
+def listed(ratios: Sequence[float]) -> str:
+    """`0.2, 0.5 and 0.75`."""
     return _and([f"{ratio:g}" for ratio in ratios])

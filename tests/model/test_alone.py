@@ -81,7 +81,9 @@ def test_the_papers_tasks_on_a_store_alone(home: Path, tmp_path: Path, capsys: p
     assert main([*call, str(tmp_path / "out"), *small]) == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]  # no work folder is left
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        f"attention.{ending}" for ending in ("csv", "json", "npz", "png", "svg")
+        "README.md",
+        *(f"attention.{ending}" for ending in ("csv", "json", "npz", "png", "svg")),
+        "paper.html",
     ]
     assert json.loads((tmp_path / "out" / "attention.json").read_text())["Subjects"] == 5
     capsys.readouterr()

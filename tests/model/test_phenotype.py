@@ -189,7 +189,9 @@ def test_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     keys += ["phenotype.columns=[sex]", "phenotype.methods=[correlations_ridge]"]
     assert main([*call, "--set", *keys]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        f"phenotype.{ending}" for ending in ("csv", "json", "npz", "png", "svg")
+        "README.md",
+        "paper.html",
+        *(f"phenotype.{ending}" for ending in ("csv", "json", "npz", "png", "svg")),
     ]
     with (tmp_path / "out" / "phenotype.csv").open() as stream:
         rows = list(csv.DictReader(stream))

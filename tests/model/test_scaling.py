@@ -44,6 +44,7 @@ def test_shared_networks_are_filled_in_and_more_data_help(planted: Path, tmp_pat
     assert facts["Splits"] == ["test"] and facts["TrainingSubjects"] == {"0.34": 2, "1": 6}
     flat = table[(table["metric"] == "r2_flat") & (table["mask_ratio"] == 0.5)]
     trained = flat[flat["method"] == "trained"]
+    assert set(table["split"]) == {"test"}
     assert len(trained) == 4 and set(trained["training_ratio"]) == {0.5, 0.8} and set(trained["steps"]) == {12}
     assert trained["low"].min() > 0.2  # parcels of a network share its course
     gaussian = flat[flat["method"] == "gaussian"]

@@ -1,10 +1,29 @@
-# The paper's tasks, one rule each, all of one form: none is part of the default target; `snakemake paper` makes all.
+# The paper's tasks, one rule each, all of one form, and the page of all. None is part of the default target.
 
 
 rule paper:
     input:
-        dag.manifests(list(PAPER_TASKS)),
-    localrule: True
+        unpack(dag["paper"].inputs),
+    output:
+        manifest=dag["paper"].manifest,
+        page=report(
+            dag["paper"].file("paper_page"),
+            category="paper",
+            caption="../report/paper.rst",
+        ),
+        card=dag["paper"].file("paper_card"),
+    log:
+        dag["paper"].log,
+    container:
+        dag.config.container
+    threads: dag["paper"].threads
+    resources:
+        mem_mb=2000,
+    params:
+        cfg=dag["paper"].signature,
+        repairs=dag["paper"].repairs,
+    shell:
+        dag.command("paper", "brainlm-model")
 
 
 for task in PAPER_TASKS:

@@ -125,7 +125,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     rows, compared = [], []
     for split in splits:
         scores = bench.scores(split, done)
-        rows += [{"split": split, **row} for row in _rows(scores, runs, done, config)]
+        rows += [{**row, "split": split} for row in _rows(scores, runs, done, config)]
         compared += [{"split": split, **row} for row in _comparisons(scores, runs, config)]
     facts: Facts = {
         "Splits": splits,

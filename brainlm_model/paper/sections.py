@@ -1,0 +1,68 @@
+"""What the paper's tasks found, as a page and a card can show it: one section a task, from its files alone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import Stage
+from brainlm_model.report import embedded
+from brainlm_model.words import number
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper, and ours beside it where there is one."""
+
+    task: str
+    what: str
+    value: str
+    ours: str
+    ours_is: str
+    comparable: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A task: its sentences, its figure (a data URL), its table, and what limits it."""
+
+    name: str
+    title: str
+    headline: Sequence[str]
+    figure: str
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    methods: str
+    warnings: Sequence[str]
+    published: Sequence[Published]
+
+
+def section(stage: Stage, table: Path, figure: Path) -> Section:
+    """The section of a task, from its `T.json` and `T.svg`; its sentences are those of `brainlm_model.eval.T.words`."""
+    content = json.loads(table.read_text())
+    words = importlib.import_module(f"brainlm_model.eval.{stage.name}.words")
+    header, rows = words.table(content)
+    published = [_published(stage.name, words, row, content) for row in content["Published"]]
+    return Section(
+        stage.name, words.TITLE, words.headline(content), embedded(figure), words.CAPTION, header, rows,
+        stage.describe(content), content["Warnings"], published,
+    )  # fmt: skip
+
+
+def _published(task: str, words: Any, row: Mapping[str, Any], content: Mapping[str, Any]) -> Published:
+    found = words.ours(row, content)
+    value = number(row["value"])
+    if row.get("plus_minus") is not None:
+        value += f" ± {number(row['plus_minus'])}"
+    text, label = ("–", "no counterpart here") if found is None else (_value(found[1]), found[0])
+    return Published(task, words.said(row), value, text, label, bool(row["comparable"]), row["reason"])
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    return number(row["value"], row["low"], row["high"])

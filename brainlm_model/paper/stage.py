@@ -1,0 +1,80 @@
+"""One page for a reader who decides: what was run on what, who wins, beside what was published, and the limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from brainlm_data import Facts, Files, Stage, StageConfig
+from brainlm_model.eval.tasks import TASKS
+from brainlm_model.paper import card
+from brainlm_model.paper.sections import Section, section
+from brainlm_model.report import embedded, markdown, split_table, versions
+
+MASKED = {
+    "masked_r2": "Masked R² of the checkpoint on held-out subjects, beside every baseline.",
+    "reconstruction": "One held-out window, the one with the median R²: truth and reconstructions.",
+}
+
+
+class Config(StageConfig):
+    """Section `paper` of config.yaml."""
+
+    title: str = Field("What the model can do, and what simpler methods do", min_length=1, description="of the page")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the page, which embeds everything, and the model's card."""
+    sections = [section(stage, inputs[f"{name}_json"], inputs[f"{name}_svg"]) for name, stage in TASKS.items()]
+    figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": text} for name, text in MASKED.items()]
+    write(outputs, inputs, config.title, sections, figures)
+    return {"Title": config.title, "Tasks": [part.name for part in sections]}
+
+
+def write(
+    outputs: Mapping[str, Path], inputs: Mapping[str, Path], title: str, sections: Sequence[Section],
+    figures: Sequence[Mapping[str, str]] = (),
+) -> None:  # fmt: skip
+    """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`."""
+    import jinja2
+    import pandas as pd
+
+    model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
+    text = inputs["model_card"].read_text()
+    table = pd.read_parquet(inputs["recordings"])
+    here = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    page = environment.get_template("page.html").render(
+        title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),
+        splits=split_table(table), published=[row for part in sections for row in part.published], versions=versions(),
+    )  # fmt: skip
+    outputs["paper_page"].write_text(page)
+    outputs["paper_card"].write_text(card.markdown(model, text, sections))
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    return f"The page '{facts['Title']}' gathers {', '.join(facts['Tasks'])}."
+
+
+STAGE = Stage(
+    name="paper",
+    version=1,
+    level="cohort",
+    summary="Gather every task of the paper into one page and a model card, beside published numbers.",
+    Config=Config,
+    inputs=(
+        "recordings", "model_config", "model_card", *(f"{name}_svg" for name in MASKED),
+        *(f"{task}_{kind}" for task in TASKS for kind in ("json", "svg")),
+    ),
+    outputs=("paper_page", "paper_card"),
+    run=run,
+    describe=describe,
+)  # fmt: skip

@@ -1,0 +1,86 @@
+"""The page and the card of the paper's tasks: every task is there, with who wins and what cannot be compared."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from brainlm_data import Files
+from brainlm_model.cli import main
+from brainlm_model.paper import card
+from brainlm_model.paper.sections import section
+from brainlm_model.paper.stage import STAGE, write
+from brainlm_model.stages import PAPER_TASKS
+from tests.model.parcel_people import cohort
+
+NETWORKS = [
+    "networks.methods=[connectivity, raw, vae, attention]",
+    "networks.classifiers=[knn]",
+    "networks.bootstrap=100",
+]
+SCALING = ["scaling.models=[tiny]", "scaling.training_ratios=[0.75]", "scaling.shares=[1.0]", "scaling.steps=3"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tasks, as two calls of the command leave it."""
+    home = cohort(tmp_path_factory.mktemp("paper"))
+    (home / "model" / "card.md").write_text("# Model toy\n\nmade for a test\n\n# Data\n\nsimulated\n")
+    for task, keys in (("networks", NETWORKS), ("scaling", SCALING)):
+        call = ["paper", str(home / "store.zarr"), str(home / "model"), "--tasks", task, "--out", str(home / "out")]
+        assert main([*call, "--set", *keys, f"{task}.threads=1"]) == 0
+    return home / "out"
+
+
+def test_the_page_has_every_task_with_its_sentences_and_figure(made: Path) -> None:
+    page = (made / "paper.html").read_text()
+    for task in ("networks", "scaling"):
+        words = importlib.import_module(f"brainlm_model.eval.{task}.words")
+        content = json.loads((made / f"{task}.json").read_text())
+        assert f'<h2 id="{task}">{words.TITLE}</h2>' in page
+        sentences = words.headline(content)
+        assert sentences and all(html.escape(sentence, quote=False) in html.unescape(page).replace("&", "&amp;")
+                                 or sentence in html.unescape(page) for sentence in sentences)  # fmt: skip
+    assert page.count("data:image/svg+xml;base64,") == 2 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_published_numbers_stand_beside_ours_and_say_why_they_differ(made: Path) -> None:
+    part = section(PAPER_TASKS["networks"], made / "networks.json", made / "networks.svg")
+    by_what = {row.what: row for row in part.published}
+    vae = by_what["UK Biobank: accuracy of seven networks, k-NN on vae"]
+    rows = json.loads((made / "networks.json").read_text())["Results"]
+    (same,) = [r for r in rows if (r["protocol"], r["method"], r["metric"], r["labels"])
+               == ("within", "vae", "accuracy", "true")]  # fmt: skip
+    assert vae.value == "0.49" and vae.ours.startswith(f"{same['value']:.2f}") and not vae.comparable
+    gcn = by_what["UK Biobank: accuracy of seven networks, k-NN on gcn"]
+    assert gcn.ours == "–" and gcn.ours_is == "no counterpart here"
+    page = (made / "paper.html").read_text()
+    assert all(row.reason.split(",")[0] in page for row in part.published)
+
+
+def test_the_card_says_what_it_reaches_and_its_limits(made: Path) -> None:
+    text = (made / "README.md").read_text()
+    part = section(PAPER_TASKS["scaling"], made / "scaling.json", made / "scaling.svg")
+    assert text.startswith("---\n") and all(f"- {sentence}" in text for sentence in part.headline)
+    assert all(sentence in text for sentence in card.LIMITS) and "only" in text and "made for a test" in text
+    assert text.index("## What it reaches") < text.index("## Limits") < text.index("## Data")
+
+
+def test_the_stage_asks_for_every_task() -> None:
+    assert {f"{task}_{kind}" for task in PAPER_TASKS for kind in ("json", "svg")} < set(STAGE.inputs)
+    assert "phenotype" in STAGE.describe({"Title": "t", "Tasks": list(PAPER_TASKS)})
+
+
+def test_the_same_files_give_the_same_page(made: Path, tmp_path: Path) -> None:
+    home = made.parent
+    inputs = {"model_config": home / "model" / "config.json", "model_card": home / "model" / "card.md"}
+    inputs["recordings"] = home / "recordings.parquet"
+    there = [task for task in PAPER_TASKS if (made / f"{task}.json").exists()]
+    sections = [section(PAPER_TASKS[t], made / f"{t}.json", made / f"{t}.svg") for t in there]
+    outputs = {"paper_page": tmp_path / "page.html", "paper_card": tmp_path / "card.md"}
+    write(outputs, Files(inputs), "What the model can do, and what simpler methods do", sections)
+    assert outputs["paper_page"].read_bytes() == (made / "paper.html").read_bytes()
