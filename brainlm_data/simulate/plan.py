@@ -27,6 +27,7 @@ class Plan:
     motion_mm: typical mean framewise displacement; each subject has its own around it.
     noise: thermal noise, SD in percent of the grey-matter signal.
     physio: factor on all structured noise (physiological, drift, spin history, spikes); 0 is none.
+    control: nothing is planted: no networks, no age, no task, nothing of a subject's own in the neural signal.
     non_steady: first volumes before the steady state. distortion_mm: largest EPI shift along y near the sinuses.
 
     Raises
@@ -50,6 +51,7 @@ class Plan:
     physio: float = 1.0
     non_steady: int = 0
     distortion_mm: float = 0.0
+    control: bool = False
 
     def __post_init__(self) -> None:
         extent = [n * self.voxel_mm for n in self.shape]
@@ -110,7 +112,7 @@ class Plan:
 
     def driven(self, task: str, count: int) -> tuple[int, ...]:
         """The networks (of `count`, by number) that a task drives: none at rest, else two, others for each task."""
-        if task == "rest" or count < 2:
+        if task == "rest" or count < 2 or self.control:
             return ()
         order = [t for t in self.tasks if t != "rest"].index(task)
         return tuple(sorted({(count - 1 - 2 * order) % count, (count - 2 - 2 * order) % count}))

@@ -16,6 +16,7 @@ A parcel's signal, in percent of its baseline, is
 * Time: 1/f noise (power 1/f) through the double-gamma haemodynamic response (Glover, 1999).
 * Task: blocks of 20 s on, 20 s off, through the same response, TASK percent high in the driven networks (the last
   two by name for the first task: VentralAttention and Visual; the next two for the second).
+* Control: w = 0, no gain, no task and no smoothness in space: every parcel of everybody has a course of its own.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def brain(plan: Plan, parcels: Parcels, label: str, age: float) -> Brain:
     """Draw the organisation of subject `label`."""
     rng = plan.rng(label, "brain")
     n, k = len(parcels.labels), len(parcels.networks)
+    if plan.control:
+        return Brain(age, np.zeros(n), np.ones(n), np.eye(k)[parcels.network], np.eye(k))
     share = W0 - W_AGE * (age - 50) + 0.08 * rng.standard_normal(n)
     between = np.full((k, k), R_OTHER)
     between[:2, :2] = R01 + R_AGE * (age - 50)
@@ -121,7 +124,7 @@ def neural(plan: Plan, parcels: Parcels, who: Brain, recording: str, task: str, 
     n, k = len(parcels.labels), len(parcels.networks)
     courses = sampled(slow_courses(rng, k + n, float(times[-1])), times)
     latent = np.linalg.cholesky(who.between) @ courses[:k]
-    local = parcels.local_root @ courses[k:]
+    local = courses[k:] if plan.control else parcels.local_root @ courses[k:]
     share = who.share[:, None]
     signal = SCALE * (np.sqrt(share) * (who.mixing @ latent) + np.sqrt(1 - share) * local)
     driven = plan.driven(task, k)

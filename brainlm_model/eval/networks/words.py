@@ -15,9 +15,14 @@ CAPTION = (
 PROTOCOLS = {"within": "parcels held out within each recording", "across": "parcels held out in everybody"}
 CLASSIFIERS = {"knn": "k nearest neighbours", "logistic": "logistic regression"}
 
+NAMED = {
+    "attention": "attention", "embedding": "embeddings", "connectivity": "rows of the correlation matrix",
+    "position": "MNI coordinates alone, which the model knows, too,",
+}  # fmt: skip
+
 
 def headline(content: Mapping[str, Any]) -> list[str]:
-    """Attention and embeddings against connectivity, and the best; one sentence a protocol (first classifier)."""
+    """Attention and embeddings against connectivity and position, and the best; a sentence a protocol."""
     classifier = content["Classifiers"][0]
     found = []
     for protocol, words in PROTOCOLS.items():
@@ -27,8 +32,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             if (r["protocol"], r["classifier"], r["metric"], r["labels"]) == (protocol, classifier, "accuracy", "true")
         }
         shown = {m: number(r["value"], r["low"], r["high"]) for m, r in rows.items()}
-        named = {"attention": "attention", "embedding": "embeddings", "connectivity": "rows of the correlation matrix"}
-        values = ", ".join(f"{name} {shown[m]}" for m, name in named.items() if m in rows)
+        values = ", ".join(f"{name} {shown[m]}" for m, name in NAMED.items() if m in rows)
         best = max(rows.values(), key=lambda r: r["value"])
         text = f"{words[0].upper()}{words[1:]} ({CLASSIFIERS[classifier]}): {values}."
         text += f" Best is {best['label']} with {shown[best['method']]}."

@@ -36,7 +36,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             text += "; ".join(f"{rows[m]['label']} {shown[m]}" for m in rows if m != "trivial") + "."
         real = [r for m, r in rows.items() if m not in (BEST, "trivial") and r["value"] is not None]
         top = max(real, key=lambda r: r["value"])
-        text += f" Best of all: {top['label']} {shown[top['method']]}."
+        chance = "" if top["p_permutation"] is None else f" (permutation p {top['p_permutation']:.2g})"
+        text += f" Best of {len(real)} methods: {top['label']} {shown[top['method']]}{chance}."
         p = rows.get(BEST, top)["p_permutation"]
         if p is not None and p >= 0.05:
             text += f" Permuted labels do as well as the embeddings (p {p:.2g}): nothing was predicted."
