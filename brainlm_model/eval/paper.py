@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -147,8 +148,12 @@ def source_key(inputs: Files, name: str, version: int, config: Any) -> list[Any]
 def write_tables(
     outputs: Files, task: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
 ) -> None:
-    """`T_csv`, one row an entry of `rows`, empty where a value is NaN; and `T_json`: `Results`, unless given."""
-    outputs[f"{task}_json"].write_text(json.dumps(plain({"Results": list(rows), **content}), indent=2) + "\n")
+    """`T_csv`, one row an entry of `rows`, empty where a value is NaN; and `T_json`: with `Results` unless given, and
+    `Summary`, the sentences of `brainlm_model.eval.T.words`.
+    """
+    known = plain({"Results": list(rows), **content})
+    words = importlib.import_module(f"brainlm_model.eval.{task}.words")
+    outputs[f"{task}_json"].write_text(json.dumps({"Summary": words.headline(known), **known}, indent=2) + "\n")
     with outputs[f"{task}_csv"].open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()

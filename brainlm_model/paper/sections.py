@@ -50,7 +50,7 @@ def section(stage: Stage, table: Path, figure: Path) -> Section:
     header, rows = words.table(content)
     published = [_published(stage.name, words, row, content) for row in content["Published"]]
     return Section(
-        stage.name, words.TITLE, words.headline(content), embedded(figure), words.CAPTION, header, rows,
+        stage.name, words.TITLE, content["Summary"], embedded(figure), words.CAPTION, header, rows,
         stage.describe(content), content["Warnings"], published,
     )  # fmt: skip
 

@@ -67,7 +67,7 @@ def test_the_tables_say_what_was_compared(finished):
     assert content["Networks"] == {"Default": 5, "Limbic": 5, "Somatomotor": 5, "Visual": 5}
     assert content["UnknownParcels"] == 1 and any("sub-99" in line for line in content["Warnings"])
     assert {e["method"]: e["value"] for e in content["Published"]}["raw"] == 0.392
-    assert not any(e["comparable"] for e in content["Published"]) and len(content["Summary"]) == 4
+    assert not any(e["comparable"] for e in content["Published"]) and len(content["Summary"]) == 2
     with np.load(finished / "networks_arrays.npz") as arrays:
         counts = arrays["within/knn/raw/true"]
         assert counts.shape == (4, 4) and np.trace(counts) / counts.sum() > 0.8

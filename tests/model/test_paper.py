@@ -42,7 +42,7 @@ def test_the_page_has_every_task_with_its_sentences_and_figure(made: Path) -> No
         words = importlib.import_module(f"brainlm_model.eval.{task}.words")
         content = json.loads((made / f"{task}.json").read_text())
         assert f'<h2 id="{task}">{words.TITLE}</h2>' in page
-        sentences = words.headline(content)
+        sentences = content["Summary"]
         assert sentences and all(html.escape(sentence, quote=False) in html.unescape(page).replace("&", "&amp;")
                                  or sentence in html.unescape(page) for sentence in sentences)  # fmt: skip
     assert page.count("data:image/svg+xml;base64,") == 2 and "http" not in page.replace("http://www.w3.org", "")

@@ -80,26 +80,3 @@ def comparisons(
     for row, corrected in zip(rows, paper.holm([row["p"] for row in rows]), strict=True):
         row["p_holm"], row["verdict"] = corrected, paper.verdict(row["difference"], corrected)
     return rows
-
-
-def summary(rows: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who wins, in words: one sentence a protocol and classifier."""
-    lines = []
-    scored = [r for r in rows if r["metric"] == "accuracy" and r["labels"] == "true" and r["classifier"] != "majority"]
-    for protocol, classifier in dict.fromkeys((r["protocol"], r["classifier"]) for r in scored):
-        these = sorted(
-            (r for r in scored if (r["protocol"], r["classifier"]) == (protocol, classifier)),
-            key=lambda r: -r["value"],
-        )
-        best = these[0]
-        text = f"{protocol} recordings, {classifier}: best is {best['label']} ({best['value']:.3f})"
-        ours = next((r for r in these if r["method"] == "attention"), None)
-        if ours is not None and ours is not best:
-            text += f"; BrainLM's attention reaches {ours['value']:.3f}"
-        for verdict, words in (("worse", "is beaten by"), ("better", "beats")):
-            names = [r["against"] for r in compared if r["verdict"] == verdict and r["method"] == "attention"
-                     and (r["protocol"], r["classifier"]) == (protocol, classifier)]  # fmt: skip
-            if names:
-                text += f"; BrainLM's attention {words} {', '.join(names)}"
-        lines.append(text + ".")
-    return lines

@@ -107,7 +107,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
     content = {
         **facts,
-        "Summary": scores.summary(rows, compared),
         "Comparisons": compared,
         "Warnings": _warnings(facts, [n for n in config.methods if n not in methods]),
         "Published": _published(facts),
