@@ -32,7 +32,7 @@ def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
     with np.load(scaling_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     splits = list(dict.fromkeys(flat["split"]))
-    height = 8.6
+    height = 8.15
     figure = plt.figure(figsize=(WIDTH, height))
     figure.set_layout_engine("none")  # nilearn places its brains itself: places are in inches from the top
 
@@ -60,7 +60,7 @@ def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
         ((arrays["r2_model"], f"R² of each parcel, the run's checkpoint ({where})", "viridis"),
          (difference, "The same, minus the conditional Gaussian's", TWO_SIDED))
     ):  # fmt: skip
-        top = 5.3 + 1.65 * number
+        top = 4.85 + 1.65 * number
         figure.text(0.1 / WIDTH, 1 - top / height, title, fontsize=10, weight="bold", va="top")
         markers(panel(0.1, top + 0.2, 7.2, 1.4), arrays["coordinates"], values, colours, size=16)
         _histogram(panel(7.9, top + 0.25, 2.1, 0.95), values)

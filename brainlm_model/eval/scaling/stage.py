@@ -194,7 +194,7 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
 
 LABELS = {
     "model": "the run's own checkpoint",
-    "untrained": "the same, untrained",
+    "untrained": "the checkpoint, untrained",
     "gaussian": "conditional Gaussian",
     "lagged": "conditional Gaussian over three steps",
     "pca": "principal components (PCA)",
