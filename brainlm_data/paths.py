@@ -194,6 +194,7 @@ FIGURES = {
 # tasks of the paper, one stage each: what their table is about
 PAPER = {
     "phenotype": "age, sex or other columns of the cohort's table, predicted by the model and by every baseline",
+    "future": "the next steps of every parcel, forecast by the model and by every baseline",
     "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
     "networks": "functional network of each parcel from attention, series, connectivity and latents",
 }

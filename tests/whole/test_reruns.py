@@ -56,6 +56,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "collate.seed": (9, COLLATE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
+    "future.seed": (9, set()),
     "attention.seed": (9, set()),  # not part of the default target
     "networks.seed": (9, set()),
     "figures.dpi": (99, FIGURES),
