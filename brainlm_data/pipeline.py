@@ -25,9 +25,7 @@ from brainlm_data.stages import (
 )
 
 # Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
-MODEL_SECTIONS = frozenset(
-    {"train", "evaluate", "figures", "report", "phenotype", "future", "attention", "networks"}
-)
+MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", "phenotype", "future", "attention", "networks"})
 
 STAGES: tuple[Stage, ...] = (
     template.STAGE,

@@ -1,7 +1,7 @@
 """Ridge regressions of the next steps: each parcel on its own past (`ar`), all on the last steps of all (`var`).
 
-Direct forecasts: each of the next steps has weights of its own, so errors do not add up from step to step (Marcellino et
-al., 2006). Shapes as in `forecast`; L steps of the past that are looked at.
+Direct forecasts: each of the next steps has weights of its own, so errors do not add up from step to step (Marcellino
+et al., 2006). Shapes as in `forecast`; L steps of the past that are looked at.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Forecasts: the next steps of every parcel from the steps before them, and what the linear forecasts are fitted from.
 
-A forecast is a function of the past (B, P, H) and a number of steps F that gives (B, P, F): it is never given the future.
+A forecast is a function of the past (B, P, H) and a number of steps F that gives (B, P, F): it never gets the future.
 Values are scaled (0: the mean of the recording); NaN in the past is not known and counts as 0, no forecast is NaN.
 Shapes: B windows, P parcels, H steps of the past, F steps of the future, T = H + F, K components.
 """

@@ -85,10 +85,10 @@ class NeuralOde(Forecaster):
 
 
 class LatentOde(Forecaster):
-    """Variational: a recurrent network reads the past, the state now is drawn, and a differential equation takes it on.
+    """Variational: a recurrent network reads the past, the state is drawn, and a differential equation takes it on.
 
-    Chen et al. (2018), Rubanova et al. (2019); the encoder is a GRU, as steps are regular. Trained on the evidence lower
-    bound of the future with noise of variance 1; forecasts go from the mean state.
+    Chen et al. (2018), Rubanova et al. (2019); the encoder is a GRU, as steps are regular. Trained on the evidence
+    lower bound of the future with noise of variance 1; forecasts go from the mean state.
     """
 
     def __init__(self, parcels: int, hidden: int) -> None:

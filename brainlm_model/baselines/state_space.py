@@ -1,8 +1,9 @@
 """A linear state-space model of the principal components: subspace identification, then a Kalman filter.
 
-x[t+1] = A x[t] + w, z[t] = C x[t] + v, where z are principal components of the parcels. The states are the directions of
-the past that are most correlated with the future (canonical variates: Larimore, 1990; Van Overschee & De Moor, 1996);
-A, C and the noises are regressions on them. Forecasts: filter the past with the steady Kalman gain, then run A on.
+x[t+1] = A x[t] + w, z[t] = C x[t] + v, where z are principal components of the parcels. The states are the directions
+of the past that are most correlated with the future (canonical variates: Larimore, 1990; Van Overschee & De Moor,
+1996); A, C and the noises are regressions on them. Forecasts: filter the past with the steady Kalman gain, then run A
+on.
 Shapes as in `forecast`; D states, L lags.
 """
 
@@ -78,14 +79,14 @@ def _gain(transition: Array, output: Array, noise: Array, start: Array) -> Array
     """Steady Kalman gain (D, K) of noises that may be correlated, by iterating the Riccati equation."""
     d = len(transition)
     q, s, r = noise[:d, :d], noise[:d, d:], noise[d:, d:]
-    error = start
-    gain = np.zeros((d, len(output)))
+    error: Array = start
+    gain: Array = np.zeros((d, len(output)))
     for _ in range(ITERATIONS):
         cross = transition @ error @ output.T + s
         innovation = output @ error @ output.T + r
-        new = np.linalg.solve(innovation, cross.T).T
-        error = transition @ error @ transition.T + q - new @ cross.T
-        error = (error + error.T) / 2
+        new: Array = np.linalg.solve(innovation, cross.T).T
+        later = transition @ error @ transition.T + q - new @ cross.T
+        error = np.array((later + later.T) / 2, dtype=np.float64)
         done = np.abs(new - gain).max() < 1e-9
         gain = new
         if done:

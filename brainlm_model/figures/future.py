@@ -12,7 +12,8 @@ from brainlm_model.figures.style import INK
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
 
 # Okabe & Ito (2008), and greys; each method also has a marker and a dash of its own
 LOOKS: dict[str, tuple[str, str, str]] = {
@@ -45,27 +46,35 @@ def draw(future_csv: Path, future_arrays: Path) -> Figure:
         arrays = dict(file)
     horizons = list(dict.fromkeys(table["horizon"]))
     figure = plt.figure(figsize=(13, 5.1 * len(horizons)), layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(len(horizons), 1, hspace=0.04))
-    for part, horizon in zip(parts, horizons, strict=True):
-        _row(part, table[table["horizon"] == horizon], arrays, int(horizon))
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(h_pad=0.1)  # type: ignore[call-arg]
+    grid = figure.add_gridspec(len(horizons), 3, width_ratios=[1.2, 0.95, 1])
+    for place, horizon in enumerate(horizons):
+        cells = [grid[place, column] for column in range(3)]
+        _row(figure, cells, table[table["horizon"] == horizon], arrays, int(horizon))
     return figure
 
 
-def _row(part: SubFigure, rows: pd.DataFrame, arrays: dict[str, Any], horizon: int) -> None:
+def _row(
+    figure: Figure, cells: list[SubplotSpec], rows: pd.DataFrame, arrays: dict[str, Any], horizon: int
+) -> None:  # fmt: skip
+    """Panels of one horizon."""
     methods = [m for m in LOOKS if m in set(rows["method"])]
-    left, middle, right = part.subfigures(1, 3, width_ratios=[1.25, 1, 0.95], wspace=0.02)
     tested = [m for m in methods if m != REFERENCE] if REFERENCE in methods else []
     height = [3.2, 0.14 * max(len(tested), 1) + 0.1]
-    above, below = left.subplots(2, 1, height_ratios=height, sharex=True)
+    left = cells[0].subgridspec(2, 1, height_ratios=height)
+    above, middle = figure.add_subplot(left[0]), figure.add_subplot(cells[1])
+    below = figure.add_subplot(left[1], sharex=above)
     steps = rows[(rows["metric"] == "mse") & rows["step"].notna()]
     _steps(above, steps, methods)
     above.set_title(f"Error at each of {horizon} steps")
     _marks(below, steps, tested)
-    _overall(middle.subplots(), rows[(rows["metric"] == "r2_flat") & rows["step"].isna()], methods)
-    best = rows[(rows["metric"] == "r2_flat") & rows["step"].isna() & (rows["method"] != REFERENCE)]
-    best = best.sort_values("value", kind="stable")["method"]
-    shown = [m for m in (REFERENCE if REFERENCE in methods else None, best.iloc[-1] if len(best) else None) if m]
-    _example(right, arrays, horizon, shown, rows)
+    _overall(middle, rows[(rows["metric"] == "r2_flat") & rows["step"].isna()], methods)
+    others = rows[(rows["metric"] == "r2_flat") & rows["step"].isna() & (rows["method"] != REFERENCE)]
+    ranked: list[str] = others.sort_values("value", kind="stable")["method"].tolist()
+    shown = [m for m in methods if m == REFERENCE] + ranked[-1:]
+    _example(figure, cells[2], arrays, horizon, shown, rows)
 
 
 def _steps(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
@@ -93,6 +102,8 @@ def _steps(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
 
 def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """A star where the fine-tuned model's error is significantly lower than the method's, a cross where higher."""
+    from matplotlib.ticker import MaxNLocator
+
     for place, method in enumerate(methods):
         own = rows[rows["method"] == method]
         for word, marker, colour, size in (("lower", "*", LOOKS[REFERENCE][0], 26), ("higher", "x", INK, 13)):
@@ -100,6 +111,7 @@ def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
             axes.scatter(at, np.full(len(at), place), marker=marker, color=colour, s=size, linewidths=0.9)
     axes.set_yticks(range(len(methods)), [rows.loc[rows["method"] == m, "label"].iloc[0] for m in methods], fontsize=7)
     axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step ahead\n* fine-tuned BrainLM's error is lower than this method's,  x higher (p < .05, Holm)")
     axes.grid(visible=False, axis="x")
 
@@ -107,37 +119,38 @@ def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
 def _overall(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """Dots with intervals; what is far below 0 is an arrow with its value."""
     own = rows.set_index("method").loc[methods]
-    low = min(-0.1, *(v for v in own["value"] if v > -0.25)) - 0.04
+    shown = own["value"] > -0.25
+    low = min(-0.05, own.loc[shown, "low"].min()) - 0.03
     for place, method in enumerate(methods):
         colour, marker, _ = LOOKS[method]
-        row = own.loc[method]
-        if row["value"] < low:
-            axes.annotate(f"{row['value']:.2f}", (low, place), xytext=(14, 0), textcoords="offset points", fontsize=7.5,
-                          va="center", color=colour)  # fmt: skip
+        value, *ends = (float(own[key][method]) for key in ("value", "low", "high"))
+        if shown[method]:
+            lengths = np.nan_to_num(np.abs(np.array(ends)[:, None] - value))
+            axes.errorbar(value, place, xerr=lengths, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1.3)
+        else:
             axes.plot(low, place, marker="<", color=colour, clip_on=False, markersize=6)
-            continue
-        ends = np.nan_to_num(np.abs(np.array([[row["low"]], [row["high"]]]) - row["value"]))
-        axes.errorbar(row["value"], place, xerr=ends, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1.3)
-        axes.annotate(f"{row['value']:.3f}", (row["value"], place), xytext=(0, 6), textcoords="offset points",
-                      fontsize=7, ha="center")  # fmt: skip
+        axes.text(1.02, place, f"{value:.3f}".replace("-0.000", "0.000"), transform=axes.get_yaxis_transform(),
+                  va="center", fontsize=8, fontweight="bold" if value == own["value"].max() else None)  # fmt: skip
     axes.axvline(0, color=INK, linewidth=0.9, linestyle="--")
     axes.set_yticks(range(len(methods)), own["label"].tolist())
     axes.set_ylim(len(methods) - 0.5, -0.7)
     axes.set_xlim(left=low)
-    axes.margins(x=0.15)
     axes.set_xlabel("R2 over all steps and values")
     axes.set_title("All steps together")
     axes.grid(visible=False, axis="y")
 
 
-def _example(part: SubFigure, arrays: dict[str, Any], horizon: int, methods: list[str], rows: pd.DataFrame) -> None:
+def _example(
+    figure: Figure, cell: SubplotSpec, arrays: dict[str, Any], horizon: int, methods: list[str], rows: pd.DataFrame
+) -> None:
     """A few parcels of one recording: those whose futures vary as the 25th, 50th and 75th percentile of parcels."""
     truth = arrays[f"{horizon}/truth"]
     energy = np.nanvar(truth[:, -horizon:], axis=1) if np.isfinite(truth).any() else np.zeros(len(truth))
     known = np.flatnonzero(np.isfinite(truth).all(axis=1))
     order = known[np.argsort(energy[known], kind="stable")]
     shown = order[np.linspace(0, len(order) - 1, PARCELS + 2).round().astype(int)[1:-1]] if len(order) else []
-    panels = np.atleast_1d(part.subplots(PARCELS, 1, sharex=True))
+    inner = cell.subgridspec(PARCELS, 1)
+    panels = [figure.add_subplot(inner[place]) for place in range(PARCELS)]
     past = np.arange(-min(SEEN, truth.shape[1] - horizon) + 1, horizon + 1)
     for axes, parcel in zip(panels, shown, strict=False):
         axes.axvspan(0.5, horizon + 0.5, color="#F2F2F2", zorder=0)
@@ -150,6 +163,7 @@ def _example(part: SubFigure, arrays: dict[str, Any], horizon: int, methods: lis
         axes.set_ylabel(f"parcel {parcel + 1}", fontsize=8)
         axes.set_xlim(past[0], past[-1] + 0.5)
     panels[0].set_title("One recording, three parcels")
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
     panels[-1].set_xlabel("step (1: the first that is forecast)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    part.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7.5)
+    panels[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=2, fontsize=7.5)

@@ -18,7 +18,7 @@ from brainlm_model.finetune.settings import Settings
 from tests.model.dynamics import DRIVEN, PARCELS, WINDOW, cohort, make
 from tests.model.parcel_people import run
 
-QUICK = {"horizons": [10], "epochs": 12, "network_epochs": 6}
+QUICK = {"horizons": [10], "epochs": 6, "network_epochs": 3}
 SETTINGS = Settings(task="future", future=10, epochs=1, batch_size=8, windows=2)
 
 
@@ -64,7 +64,9 @@ def test_the_tables_say_what_was_compared(finished: Path) -> None:
     content = json.loads((finished / "future_json.json").read_text())
     names = Name.__args__
     rows = pd.read_csv(finished / "future_csv.csv")
-    assert len(rows) == 6 * len(names) * (11 + 21) and not rows.duplicated(["horizon", "method", "metric", "step"]).any()
+    assert (
+        len(rows) == 6 * len(names) * (11 + 21) and not rows.duplicated(["horizon", "method", "metric", "step"]).any()
+    )
     assert set(rows["n_recordings"]) == {15} and content["Skipped"] == ["sub-32_task-rest"]
     assert any("sub-32" in text for text in content["Warnings"])
     compared = content["Comparisons"]
@@ -90,7 +92,7 @@ def test_the_tables_say_what_was_compared(finished: Path) -> None:
 
 def test_white_noise_is_not_forecast(tmp_path: Path) -> None:
     home = cohort(tmp_path / "control", planted=False)
-    run("future", home, tmp_path / "out", **{**QUICK, "epochs": 2})
+    run("future", home, tmp_path / "out", **{**QUICK, "epochs": 2, "network_epochs": 2})
     r2 = table(tmp_path / "out", "r2_flat").xs(0, level="step")
     assert (r2["low"] <= 0.01).all(), r2
     assert r2["value"].max() < 0.05
@@ -184,7 +186,9 @@ def test_the_weights_of_known_dynamics() -> None:
         x[:, t] = x[:, t - 1] @ np.array([[0.9, 0.3], [0.0, 0.5]]) + rng.standard_normal((3, 2))
     windows = [x.transpose(0, 2, 1)[:, :, s : s + 40] for s in range(0, 3960, 20)]
     past = windows[7][:, :, :30]
-    expected = np.stack([past[:, :, -1] @ np.linalg.matrix_power([[0.9, 0.3], [0, 0.5]], h) for h in range(1, 6)], axis=2)
+    expected = np.stack(
+        [past[:, :, -1] @ np.linalg.matrix_power([[0.9, 0.3], [0, 0.5]], h) for h in range(1, 6)], axis=2
+    )
     read = lambda: iter(windows)  # noqa: E731
     for found in (
         autoregression.fit_var(read, 5, 1, 2, 1e-6)(past, 5),

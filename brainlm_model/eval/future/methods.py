@@ -203,7 +203,11 @@ class Method:
 
 RATES: tuple[dict[str, Any], ...] = ({"lr": 3e-4}, {"lr": 1e-3}, {"lr": 3e-3})
 FROM_SCRATCH = tuple({**rate, "layer_decay": 1.0} for rate in RATES)  # lower layers have as much to learn
-SIZES: tuple[dict[str, Any], ...] = ({"hidden": 64, "lr": 1e-3}, {"hidden": 64, "lr": 3e-3}, {"hidden": 128, "lr": 3e-3})
+SIZES: tuple[dict[str, Any], ...] = (
+    {"hidden": 64, "lr": 1e-3},
+    {"hidden": 64, "lr": 3e-3},
+    {"hidden": 128, "lr": 3e-3},
+)
 METHODS: dict[str, Method] = {
     "finetuned": Method("BrainLM, fine-tuned", finetuned, RATES),
     "pretrained": Method("BrainLM, as it is", pretrained),
@@ -229,7 +233,7 @@ METHODS: dict[str, Method] = {
 
 
 def best(method: Method, given: Given) -> tuple[Forecast, dict[str, Any]]:
-    """The forecast of the best setting; and that setting with its error, and the error of all, on validation subjects."""
+    """The forecast of the best setting; that setting with its error, and all errors, on validation subjects."""
     tried = [method.fit(given, setting) for setting in method.settings]
     errors = [given.learning.error(found, given.steps) for found in tried]
     place = int(np.nanargmin(errors))

@@ -13,8 +13,8 @@ VALUES = {
     "latent_ode": ((0.001, 0.023, 0.703), (-0.003, -0.0002, 0.588)),
 }
 REASON = (
-    "{cohort}, A424, at the TR of its scans (about .7 s), scaled and filtered otherwise; 180 steps read and 20 predicted by the "
-    "text, 40 by the table; how values are averaged is not stated; here {ours}"
+    "{cohort}, A424, probably at the scans' own TR, scaled and filtered otherwise; 20 of 200 steps by the text, 40 by "
+    "the table; how values are averaged is not stated; here {ours}"
 )
 
 

@@ -66,15 +66,13 @@ def comparisons(
     own = errors(sums[reference])
     change_RMX = np.stack([errors(sums[name]) - own for name in others], axis=1)
     value, low, high = paper.bootstrap(change_RMX.reshape(len(own), -1), weights_BR)
-    p_MX = sign_flips(change_RMX.reshape(len(own), -1), subjects, seed).reshape(change_RMX.shape[1:])
-    holm = np.concatenate(
-        [np.array(paper.holm(p_MX[:, 0].tolist()))[:, None],
-         np.array(paper.holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)], axis=1,
-    )  # fmt: skip
+    p_MX = sign_flips(change_RMX.reshape(len(own), -1), subjects, seed).reshape(len(others), -1)
+    single = np.array(paper.holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)
+    holm_MX = np.column_stack([paper.holm(p_MX[:, 0].tolist()), single])
     rows = []
-    for (m, place), p in np.ndenumerate(p_MX):
-        index = m * p_MX.shape[1] + place
-        corrected = float(holm[m, place])
+    for index, p in enumerate(p_MX.ravel()):
+        m, place = divmod(index, holm_MX.shape[1])
+        corrected = float(holm_MX[m, place])
         rows.append(
             {"method": reference, "against": others[m], "metric": "mse_recording", "step": place or None,
              "difference": float(value[index]), "low": float(low[index]), "high": float(high[index]), "p": float(p),
@@ -106,7 +104,9 @@ def with_verdicts(rows: Sequence[dict[str, Any]], compared: Sequence[Mapping[str
     words = {"better": "lower", "worse": "higher", "not distinguishable": ""}
     found = {(r["horizon"], r["against"], r["step"] or ""): words[r["verdict"]] for r in compared}
     for row in rows:
-        row["model_error"] = found.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
+        row["model_error"] = (
+            found.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
+        )
 
 
 def summary(rows: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -35,7 +35,7 @@ class Config(StageConfig):
     recordings: int = Field(200, ge=1, description="at most so many are scored, drawn by the seed")
     train_recordings: int = Field(200, ge=2, description="at most so many to learn from; a quarter for validation")
     windows: int = Field(2, ge=1, description="of each recording that is scored, spread over it")
-    epochs: int = Field(8, ge=1, description="of fine-tuning, and of the model from scratch, at most")
+    epochs: int = Field(5, ge=1, description="of fine-tuning, and of the model from scratch, at most")
     network_epochs: int = Field(40, ge=1, description="of the LSTM and the ODEs, at most; they stop early")
     batch_size: int = Field(8, ge=1, description="windows a training step")
     max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated steps that a window may have")
@@ -168,7 +168,7 @@ def _horizon(
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(config.methods):
         found[name] = pieces.get(f"{steps}-{name}", lambda name=name: piece(name))  # type: ignore[misc]
         progress.step(done + number + 1, name)
@@ -189,14 +189,14 @@ def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str
 
 def _warnings(facts: Facts) -> list[str]:
     found = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
-    subjects, methods = facts["Subjects"], len(facts["Methods"]) - 1
+    subjects, others = facts["Subjects"], len(facts["Methods"]) - 1
     if subjects < ENOUGH_SUBJECTS:
         found.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
     else:
         found += [
-            f"{subjects} subjects are too few for any mark at a step of {steps}: p is corrected for {methods * steps} tests"
+            f"{subjects} subjects are too few for any mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
-            if methods * steps * 2.0 ** (1 - subjects) > paper.LEVEL
+            if others * steps * 2.0 ** (1 - subjects) > paper.LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
         found.append(f"method {REFERENCE} was left out: nothing is compared with it")
