@@ -79,12 +79,12 @@ def _gain(transition: Array, output: Array, noise: Array, start: Array) -> Array
     """Steady Kalman gain (D, K) of noises that may be correlated, by iterating the Riccati equation."""
     d = len(transition)
     q, s, r = noise[:d, :d], noise[:d, d:], noise[d:, d:]
-    error: Array = start
-    gain: Array = np.zeros((d, len(output)))
+    error = start
+    gain = np.zeros((d, len(output)))
     for _ in range(ITERATIONS):
         cross = transition @ error @ output.T + s
         innovation = output @ error @ output.T + r
-        new: Array = np.linalg.solve(innovation, cross.T).T
+        new = np.asarray(np.linalg.solve(innovation, cross.T).T, dtype=np.float64)
         later = transition @ error @ transition.T + q - new @ cross.T
         error = np.array((later + later.T) / 2, dtype=np.float64)
         done = np.abs(new - gain).max() < 1e-9

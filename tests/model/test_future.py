@@ -100,7 +100,7 @@ def test_white_noise_is_not_forecast(tmp_path: Path) -> None:
     words = {r["against"]: r["verdict"] for r in content["Comparisons"] if r["step"] is None}
     assert words["persistence"] == "better"
     assert words["mean"] != "better"
-    assert any("too few for any mark" in text for text in content["Warnings"])  # 12 people, 110 tests
+    assert any("too few for a mark" in text for text in content["Warnings"])  # 12 people, 110 tests
 
 
 def test_no_forecast_sees_the_future(given: methods.Given, planted: Path) -> None:

@@ -194,7 +194,7 @@ def _warnings(facts: Facts) -> list[str]:
         found.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
     else:
         found += [
-            f"{subjects} subjects are too few for any mark at a single step of {steps}: there are {others * steps} tests"
+            f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
             if others * steps * 2.0 ** (1 - subjects) > paper.LEVEL
         ]
