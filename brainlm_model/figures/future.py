@@ -106,8 +106,9 @@ def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
 
     for place, method in enumerate(methods):
         own = rows[rows["method"] == method]
-        for word, marker, colour, size in (("lower", "*", LOOKS[REFERENCE][0], 26), ("higher", "x", INK, 13)):
+        for word, marker, colour, size in (("lower", "*", LOOKS[REFERENCE][0], 26.0), ("higher", "x", INK, 13.0)):
             at = own.loc[own["model_error"] == word, "step"]
+            size *= min(1.0, 24 / rows["step"].max())  # so that those of 40 steps do not touch
             axes.scatter(at, np.full(len(at), place), marker=marker, color=colour, s=size, linewidths=0.9)
     axes.set_yticks(range(len(methods)), [rows.loc[rows["method"] == m, "label"].iloc[0] for m in methods], fontsize=7)
     axes.set_ylim(len(methods) - 0.4, -0.6)
@@ -117,7 +118,9 @@ def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
 
 
 def _overall(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
-    """Dots with intervals; what is far below 0 is an arrow with its value."""
+    """Dots with intervals; what is far below 0 is an arrow; values beside them."""
+    from matplotlib.ticker import MaxNLocator
+
     own = rows.set_index("method").loc[methods]
     shown = own["value"] > -0.25
     low = min(-0.05, own.loc[shown, "low"].min()) - 0.03
@@ -135,6 +138,7 @@ def _overall(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     axes.set_yticks(range(len(methods)), own["label"].tolist())
     axes.set_ylim(len(methods) - 0.5, -0.7)
     axes.set_xlim(left=low)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("R2 over all steps and values")
     axes.set_title("All steps together")
     axes.grid(visible=False, axis="y")
