@@ -197,6 +197,7 @@ FIGURES = {
 PAPER = {
     "scaling": "masked R2 by model size, training mask ratio and amount of data, and of each parcel",
     "phenotype": "age, sex or other columns of the cohort's table, predicted by the model and by every baseline",
+    "future": "the next steps of every parcel, forecast by the model and by every baseline",
     "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
     "networks": "functional network of each parcel from attention, series, connectivity and latents",
 }

@@ -95,7 +95,7 @@ def verdicts(content: Content) -> list[str]:
                     if r["verdict"] == verdict
                 ]
                 if named:
-                    clauses.append(f"{_verb(verdict, rows[0]['firm'])} {_and(named)}")
+                    clauses.append(f"{_verb(verdict, rows[0]['firm'])} {joined(named)}")
             lines.append(
                 f"On {rows[0]['n_subjects']} {held_out(content)}, {kind} masking of {ratio:g}, the trained model "
                 f"(R² {values['model', kind, ratio]}) {'; '.join(clauses)}."
@@ -124,10 +124,11 @@ def _advantage(row: Mapping[str, Any]) -> str:
     return f"{round(row['difference'], 3) + 0.0:+.3f}{', negligible' if small else ''}"
 
 
-def _and(parts: Sequence[str]) -> str:
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def listed(ratios: Sequence[float]) -> str:
     """`0.2, 0.5 and 0.75`."""
-    return _and([f"{ratio:g}" for ratio in ratios])
+    return joined([f"{ratio:g}" for ratio in ratios])

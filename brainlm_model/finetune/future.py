@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import InputError
+from brainlm_model.baselines.forecast import mean, persistence
 from brainlm_model.finetune import scores
 from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
 from brainlm_model.finetune.loop import fit
@@ -67,14 +68,11 @@ def _steps(
     for i in range(len(windows["test"]) if "test" in windows else 0):
         x_BPT = windows["test"].spread(i, settings.windows)
         x = x_BPT.double().numpy()
-        truth = x[:, :, -future:]
-        last = np.nan_to_num(x[:, :, -future - 1, None])  # of a value that is not known: the mean
-        methods = {name: forecast(model.network, x_BPT, future), "persistence": np.broadcast_to(last, truth.shape),
-                   "mean": np.zeros(truth.shape)}  # fmt: skip
+        past, truth = x[:, :, :-future], x[:, :, -future:]
+        methods = {name: forecast(model.network, x_BPT, future), "persistence": persistence(past, future),
+                   "mean": mean(past, future)}  # fmt: skip
         for method, predicted in methods.items():
-            columns = (np.moveaxis(a, 2, 0).reshape(future, -1) for a in (truth, predicted, np.isfinite(truth)))
-            y, p, known = columns
-            found[method].append(scores.moments(y, p, known.astype(bool)))
+            found[method].append(scores.step_moments(truth, predicted))
     return {method: np.stack(values) if values else np.zeros((0, future, 6)) for method, values in found.items()}
 
 

@@ -24,6 +24,12 @@ def moments(truth: Array, predicted: Array, scored: NDArray[np.bool_] | None = N
     return np.stack([a.sum(-1, dtype=np.float64) for a in (count, y, y**2, (y - p) ** 2, p, p**2)], axis=-1)
 
 
+def step_moments(truth_BPF: Array, predicted_BPF: Array) -> Array:
+    """Six sums (step, 6) over windows and parcels; values that are not known do not count."""
+    y, p = (np.moveaxis(a, 2, 0).reshape(truth_BPF.shape[2], -1) for a in (truth_BPF, predicted_BPF))
+    return moments(y, p, np.isfinite(y))
+
+
 def of_numbers(sums_6: Array) -> dict[str, Array]:
     """R2, mean squared error and Pearson's r from six sums (..., 6); NaN where they are not defined."""
     n, y, yy, error, p, pp = np.moveaxis(sums_6, -1, 0)

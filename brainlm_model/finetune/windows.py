@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Windows:
     """Recordings of a split; a store that was scaled by another scaler than the model's is scaled anew.
 
+    Parameters
+    ----------
+    labels: by id; recordings without one are left out. only: ids; None: all.
+
     Attributes
     ----------
     ids, subjects: of the recordings that have a window and, where labels are given, a label.
@@ -27,14 +31,18 @@ class Windows:
     """
 
     def __init__(
-        self, store: Any, split: str, model: TrainedModel, settings: Settings, labels: dict[str, float] | None = None
-    ) -> None:
+        self, store: Any, split: str, model: TrainedModel, settings: Settings,
+        labels: dict[str, float] | None = None, only: Collection[str] | None = None,
+    ) -> None:  # fmt: skip
         config = model.config
         self._data = WindowDataset(
             store, split, config.window, settings.seed, max_invalid=settings.max_invalid, fill=np.nan
         )
         self.config = config
-        kept = [i for i, name in enumerate(self._data.ids) if labels is None or name in labels]
+        kept = [
+            i for i, name in enumerate(self._data.ids)
+            if (labels is None or name in labels) and (only is None or name in only)
+        ]  # fmt: skip
         self._index = np.array(kept, dtype=int)
         self.ids = [self._data.ids[i] for i in kept]
         self.subjects = [self._data.subjects[i] for i in kept]

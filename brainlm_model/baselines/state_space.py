@@ -1,0 +1,94 @@
+"""A linear state-space model of the principal components: subspace identification, then a Kalman filter.
+
+x[t+1] = A x[t] + w, z[t] = C x[t] + v, where z are principal components of the parcels. The states are the directions
+of the past that are most correlated with the future (canonical variates: Larimore, 1990; Van Overschee & De Moor,
+1996); A, C and the noises are regressions on them. Forecasts: filter the past with the steady Kalman gain, then run A
+on.
+Shapes as in `forecast`; D states, L lags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from brainlm_model.baselines.autoregression import Read
+from brainlm_model.baselines.forecast import Array, components, lags, scores
+
+RIDGE = 1e-3  # share of the mean variance added to moments before they are factored
+RADIUS = 0.999  # largest absolute eigenvalue of A: what is forecast must not grow
+ITERATIONS = 200  # of the Riccati equation
+
+
+@dataclass(frozen=True)
+class StateSpace:
+    """`basis_PK`: principal components. A (D, D), C (K, D), gain (D, K): see above."""
+
+    basis_PK: Array
+    transition: Array
+    output: Array
+    gain: Array
+
+    def __call__(self, past_BPH: Array, steps: int) -> Array:
+        """See `forecast`."""
+        z_BTK = scores(past_BPH, self.basis_PK)
+        state = np.zeros((len(z_BTK), len(self.transition)))
+        for z_BK in z_BTK.transpose(1, 0, 2):
+            state = state @ self.transition.T + (z_BK - state @ self.output.T) @ self.gain.T
+        found = []
+        for _ in range(steps):
+            found.append(state @ self.output.T @ self.basis_PK.T)
+            state = state @ self.transition.T
+        return np.stack(found, axis=2)
+
+
+def fit_state_space(read: Read, count: int, order: int, states: int) -> StateSpace:
+    """From training windows: `count` components, `order` lags of past and of future, `states` states at most."""
+    basis_PK = components(read(), count)
+    k = basis_PK.shape[1]
+    moments, rows = np.zeros((2 * order * k, 2 * order * k)), 0
+    for x_BPT in read():
+        runs = np.concatenate(list(lags(scores(x_BPT, basis_PK), 2 * order)))
+        flat = runs.reshape(len(runs), -1)
+        moments += flat.T @ flat
+        rows += len(flat)
+    moments /= rows
+    moments += (RIDGE * np.trace(moments) / len(moments) + 1e-12) * np.eye(len(moments))
+    past, future, now = slice(0, order * k), slice(order * k, None), slice(order * k, (order + 1) * k)
+    later = slice(k, (order + 1) * k)  # the past one step on
+    factor_p, factor_f = (cholesky(moments[part, part], lower=True) for part in (past, future))
+    half = solve_triangular(factor_f, moments[future, past], lower=True)
+    _, s, vt = np.linalg.svd(solve_triangular(factor_p, half.T, lower=True).T)
+    chosen = min(states, len(s))
+    to_state = np.sqrt(s[:chosen, None]) * solve_triangular(factor_p.T, vt[:chosen].T, lower=False).T
+    both = np.block([[to_state @ moments[later, past]], [moments[now, past]]]) @ to_state.T  # of [x[t+1]; z[t]], x[t]
+    variance = to_state @ moments[past, past] @ to_state.T
+    system = np.linalg.solve(variance, both.T).T
+    corner = to_state @ moments[later, now]
+    noise = np.block([[to_state @ moments[later, later] @ to_state.T, corner], [corner.T, moments[now, now]]])
+    noise -= system @ both.T
+    transition, output = system[:chosen], system[chosen:]
+    radius = np.abs(np.linalg.eigvals(transition)).max()
+    transition = transition * min(1.0, RADIUS / max(radius, 1e-12))
+    return StateSpace(basis_PK, transition, output, _gain(transition, output, noise, variance))
+
+
+def _gain(transition: Array, output: Array, noise: Array, start: Array) -> Array:
+    """Steady Kalman gain (D, K) of noises that may be correlated, by iterating the Riccati equation."""
+    d = len(transition)
+    q, s, r = noise[:d, :d], noise[:d, d:], noise[d:, d:]
+    error = start
+    gain = np.zeros((d, len(output)))
+    for _ in range(ITERATIONS):
+        cross = transition @ error @ output.T + s
+        innovation = output @ error @ output.T + r
+        new = np.asarray(np.linalg.solve(innovation, cross.T).T, dtype=np.float64)
+        later = transition @ error @ transition.T + q - new @ cross.T
+        error = np.array((later + later.T) / 2, dtype=np.float64)
+        done = np.abs(new - gain).max() < 1e-9
+        gain = new
+        if done:
+            break
+    return gain

@@ -1,0 +1,241 @@
+"""Every method that forecasts, by name: how it is fitted, and the settings of which validation subjects choose one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from brainlm_model.baselines import autoregression, state_space
+from brainlm_model.baselines.forecast import Array, Forecast, mean, persistence
+from brainlm_model.baselines.forecast_networks import NETWORKS, Forecaster
+from brainlm_model.eval import masked
+from brainlm_model.eval.future.data import Learning
+from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
+from brainlm_model.finetune.settings import Settings
+from brainlm_model.finetune.tasks import FutureTask, forecast, future_mask
+from brainlm_model.finetune.windows import Windows
+from brainlm_model.masking import generator
+from brainlm_model.prior import GaussianPrior, population_covariance
+
+if TYPE_CHECKING:
+    from brainlm_model.checkpoint import TrainedModel
+
+STRENGTH = 100.0  # of the prior where the model has none: `ModelConfig.strength`
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a method may use.
+
+    Attributes
+    ----------
+    steps: of the future. settings: of the fine-tuning. network_epochs: of LSTM and ODEs, at most.
+    """
+
+    model: TrainedModel
+    learning: Learning
+    steps: int
+    settings: Settings
+    network_epochs: int
+
+    @cached_property
+    def moments(self) -> Array:
+        """See `autoregression.window_moments`; the same for every horizon and setting."""
+        return autoregression.window_moments(partial(self.learning.read, "long"))
+
+    @property
+    def windows(self) -> dict[str, Windows]:
+        """By split."""
+        return {"train": self.learning.train, "validation": self.learning.validation}
+
+
+def of_network(network: Any) -> Forecast:
+    """A masked autoencoder as a forecast: the future is appended as what is not known, and masked."""
+
+    def found(past_BPH: Array, steps: int) -> Array:
+        empty = np.full((*past_BPH.shape[:2], steps), np.nan)
+        x_BPT = torch.from_numpy(np.concatenate([past_BPH, empty], axis=2).astype(np.float32))
+        return forecast(network, x_BPT, steps)
+
+    return found
+
+
+def finetuned(given: Given, setting: dict[str, Any]) -> Forecast:
+    """The checkpoint, fine-tuned for this horizon."""
+    return _learnt(copy.deepcopy(given.model.network), given, setting)
+
+
+def untrained(given: Given, setting: dict[str, Any]) -> Forecast:
+    """The same architecture from random weights, trained like `finetuned`."""
+    return _learnt(masked.untrained(given.model).network, given, setting)
+
+
+def _learnt(network: Any, given: Given, setting: dict[str, Any]) -> Forecast:
+    fit(FutureTask(network, given.windows, given.settings), replace(given.settings, **setting))
+    network.eval()
+    return of_network(network)
+
+
+def pretrained(given: Given, setting: dict[str, Any]) -> Forecast:
+    """The checkpoint as it is."""
+    return of_network(given.model.network)
+
+
+@dataclass
+class NetworkTask:
+    """A `Forecaster` as `finetune.loop.Task`."""
+
+    network: Forecaster
+    windows: dict[str, Windows]
+    settings: Settings
+    device: Any
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        """The network."""
+        return nn.ModuleDict({"network": self.network})
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """All parameters alike."""
+        parameters = list(self.network.parameters())
+        return [{"params": parameters, "factor": 1.0, "weight_decay": self.settings.weight_decay}]
+
+    def __len__(self) -> int:
+        return len(self.windows["train"])
+
+    def train(self, on: bool) -> None:
+        """Training or evaluation mode."""
+        self.network.train(on)
+
+    def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
+        """See `Forecaster.loss`."""
+        return self._loss(self.windows["train"].draw(chosen, epoch))
+
+    def _loss(self, x_BPT: Tensor) -> Tensor:
+        x_BPT, future = x_BPT.to(self.device), self.settings.future
+        return self.network.loss(x_BPT[:, :, :-future], x_BPT[:, :, -future:])
+
+    def validate(self) -> float:
+        """Squared error on windows spread over each validation recording."""
+        data = self.windows["validation"]
+        with torch.inference_mode():
+            return float(np.mean([float(self._loss(data.spread(i, self.settings.windows))) for i in range(len(data))]))
+
+
+def network(given: Given, setting: dict[str, Any], name: str) -> Forecast:
+    """An LSTM or an ODE (`forecast_networks`)."""
+    device = given.model.network.cls.device
+    torch.manual_seed(int(generator(given.settings.seed, FIRST_WEIGHTS).initial_seed()))
+    made = NETWORKS[name](given.model.config.parcels, setting["hidden"]).to(device)
+    settings = replace(
+        given.settings, lr=setting["lr"], epochs=given.network_epochs, patience=max(given.network_epochs // 5, 2)
+    )
+    fit(NetworkTask(made, given.windows, settings, device), settings)
+    made.eval()
+
+    def found(past_BPH: Array, steps: int) -> Array:
+        with torch.inference_mode():
+            return made(torch.from_numpy(past_BPH).float().to(device), steps).double().cpu().numpy()
+
+    return found
+
+
+def gaussian(given: Given, setting: dict[str, Any]) -> Forecast:
+    """The conditional Gaussian alone (`prior.py`), as a model has it before its first training step."""
+    config = given.model.config
+    prior = GaussianPrior(config.parcels, getattr(config, "strength", STRENGTH))
+    series = (x.transpose(0, 2, 1).reshape(-1, config.parcels) for x in given.learning.read("short"))
+    prior.covariance.copy_(torch.from_numpy(population_covariance(series, setting["ridge"])))
+    prior = prior.to(given.model.network.cls.device)
+    device = prior.covariance.device
+
+    def found(past_BPH: Array, steps: int) -> Array:
+        x_BPT = torch.from_numpy(np.pad(past_BPH, ((0, 0), (0, 0), (0, steps)))).float().to(device)
+        x_BPNS = x_BPT.unflatten(2, (-1, config.patch))
+        hidden = future_mask(x_BPT, config.patch, steps).to(device) | x_BPNS.isnan().any(-1)
+        with torch.inference_mode():
+            expected = prior(torch.where(hidden[..., None], 0, x_BPNS), hidden)
+        filled = (expected.filled + expected.innovation).flatten(2)
+        return filled[:, :, -steps:].double().cpu().numpy()
+
+    return found
+
+
+def ar(given: Given, setting: dict[str, Any]) -> Forecast:
+    """Ridge of each parcel on its own past."""
+    history = given.model.config.window - given.steps
+    return autoregression.fit_ar(given.moments, given.steps, min(setting["order"], history), setting["penalty"])
+
+
+def var(given: Given, setting: dict[str, Any]) -> Forecast:
+    """Ridge of principal components on the last steps of all of them."""
+    history = given.model.config.window - given.steps
+    order = min(setting["order"], history)
+    return autoregression.fit_var(
+        partial(given.learning.read, "short"), given.steps, order, setting["components"], setting["penalty"]
+    )
+
+
+def linear_system(given: Given, setting: dict[str, Any]) -> Forecast:
+    """Linear state-space model of principal components."""
+    order = min(setting["order"], given.model.config.window // 2)
+    return state_space.fit_state_space(
+        partial(given.learning.read, "short"), setting["components"], order, setting["states"]
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """`fit(given, setting)` for each of `settings`: the one with the least error on validation subjects is kept."""
+
+    label: str
+    fit: Callable[[Given, dict[str, Any]], Forecast]
+    settings: tuple[dict[str, Any], ...] = ({},)
+
+
+RATES: tuple[dict[str, Any], ...] = ({"lr": 3e-4}, {"lr": 1e-3}, {"lr": 3e-3})
+FROM_SCRATCH = tuple({**rate, "layer_decay": 1.0} for rate in RATES)  # lower layers have as much to learn
+SIZES: tuple[dict[str, Any], ...] = (
+    {"hidden": 64, "lr": 1e-3},
+    {"hidden": 64, "lr": 3e-3},
+    {"hidden": 128, "lr": 3e-3},
+)
+METHODS: dict[str, Method] = {
+    "finetuned": Method("BrainLM, fine-tuned", finetuned, RATES),
+    "pretrained": Method("BrainLM, as it is", pretrained),
+    "untrained": Method("BrainLM, no pretraining", untrained, FROM_SCRATCH),
+    "lstm": Method("LSTM", partial(network, name="lstm"), SIZES),
+    "neural_ode": Method("neural ODE", partial(network, name="neural_ode"), SIZES),
+    "latent_ode": Method("latent ODE", partial(network, name="latent_ode"), SIZES),
+    "ar": Method("own past (AR)", ar, (
+        {"order": 20, "penalty": 1e-2}, {"order": 60, "penalty": 1e-2}, {"order": 10**6, "penalty": 1e-1},
+    )),
+    "var": Method("all parcels' past (VAR)", var, (
+        {"components": 20, "order": 20, "penalty": 1e-2}, {"components": 60, "order": 6, "penalty": 1e-2},
+        {"components": 100, "order": 4, "penalty": 1e-1},
+    )),
+    "state_space": Method("linear state space", linear_system, (
+        {"components": 10, "order": 15, "states": 20}, {"components": 20, "order": 10, "states": 40},
+        {"components": 40, "order": 8, "states": 80},
+    )),
+    "gaussian": Method("conditional Gaussian", gaussian, ({"ridge": 1e-2}, {"ridge": 1e-1}, {"ridge": 1.0})),
+    "persistence": Method("last value", lambda given, setting: persistence),
+    "mean": Method("mean", lambda given, setting: mean),
+}  # fmt: skip
+
+
+def best(method: Method, given: Given) -> tuple[Forecast, dict[str, Any]]:
+    """The forecast of the best setting; that setting with its error, and all errors, on validation subjects."""
+    tried = [method.fit(given, setting) for setting in method.settings]
+    errors = [given.learning.error(found, given.steps) for found in tried]
+    place = int(np.nanargmin(errors))
+    chosen = {**method.settings[place], "validation_mse": errors[place], "tried_mse": errors}
+    return tried[place], chosen

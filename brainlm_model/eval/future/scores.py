@@ -1,0 +1,109 @@
+"""Tables of forecasts: R2, r and squared error over all steps and at each, with intervals and paired tests.
+
+Shapes: R recordings, F steps, B draws of subjects, X = 1 + F: all steps together, then each; six sums as in
+`finetune.scores`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from brainlm_model.eval import paper
+from brainlm_model.eval.paper import Array
+from brainlm_model.finetune.scores import of_numbers
+
+METRICS = ("r2_flat", "r_flat", "mse", "r2_recording", "r_recording", "mse_recording")
+FLIPS_EACH = 200  # of signs, for each comparison that p is corrected for
+CHUNK = 5000
+
+
+def all_and_each(sums_RF6: Array) -> Array:
+    """Sums (R, X, 6)."""
+    return np.concatenate([sums_RF6.sum(1, keepdims=True), sums_RF6], axis=1)
+
+
+def errors(sums_RF6: Array) -> Array:
+    """Mean squared error (R, X) of each recording; NaN where nothing is known."""
+    return of_numbers(all_and_each(sums_RF6))["mse"]
+
+
+def measures(sums_RF6: Array, weights_BR: Array) -> dict[str, tuple[Array, Array, Array]]:
+    """Value, low, high (X,) of each of `METRICS`: flat over all values, and the mean over recordings."""
+    sums_RX6 = all_and_each(sums_RF6)
+    whole, drawn = of_numbers(sums_RX6.sum(0)), of_numbers(np.tensordot(weights_BR, sums_RX6, axes=1))
+    found = {f"{k}_flat" if k != "mse" else k: (whole[k], *paper.interval(drawn[k])) for k in ("r2", "r", "mse")}
+    each = of_numbers(sums_RX6)
+    return found | {f"{k}_recording": paper.bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
+
+
+def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of one horizon: a method x metric x step; `step` is empty for all steps together, 1 is the next one."""
+    rows = []
+    for method, sums_RF6 in sums.items():
+        found = measures(sums_RF6, weights_BR)
+        for metric in METRICS:
+            for place, (value, low, high) in enumerate(zip(*found[metric], strict=True)):
+                rows.append({**shared, "method": method, "metric": metric, "step": place or "", "value": float(value),
+                             "low": float(low), "high": float(high)})  # fmt: skip
+    return rows
+
+
+def comparisons(
+    sums: Mapping[str, Array], reference: str, subjects: Sequence[str], weights_BR: Array, seed: int
+) -> list[dict[str, Any]]:
+    """`reference` against every other method: how much lower its error is, overall and at each step.
+
+    `difference` is the other method's squared error less that of `reference`, the mean over recordings, so above 0 the
+    reference is better. p: the signs of the subjects' differences are flipped; corrected (Holm) over methods for all
+    steps together, and over steps x methods for single steps.
+    """
+    others = [name for name in sums if name != reference]
+    if reference not in sums or not others:
+        return []
+    own = errors(sums[reference])
+    change_RMX = np.stack([errors(sums[name]) - own for name in others], axis=1)
+    value, low, high = paper.bootstrap(change_RMX.reshape(len(own), -1), weights_BR)
+    p_MX = sign_flips(change_RMX.reshape(len(own), -1), subjects, seed).reshape(len(others), -1)
+    single = np.array(paper.holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)
+    holm_MX = np.column_stack([paper.holm(p_MX[:, 0].tolist()), single])
+    rows = []
+    for index, p in enumerate(p_MX.ravel()):
+        m, place = divmod(index, holm_MX.shape[1])
+        corrected = float(holm_MX[m, place])
+        rows.append(
+            {"method": reference, "against": others[m], "metric": "mse_recording", "step": place or None,
+             "difference": float(value[index]), "low": float(low[index]), "high": float(high[index]), "p": float(p),
+             "p_holm": corrected, "verdict": paper.verdict(value[index], corrected),
+             "n_subjects": len(set(subjects))}
+        )  # fmt: skip
+    return rows
+
+
+def sign_flips(difference_RX: Array, subjects: Sequence[str], seed: int) -> Array:
+    """Two-sided p (X,) of mean differences: signs of the subjects' means are flipped, the same flips for all.
+
+    There are `FLIPS_EACH` flips for each of X, so that a corrected p can still be small. NaN counts as no difference.
+    """
+    each_SX = np.nan_to_num(paper.by_subject(difference_RX, subjects)[0])
+    observed = np.abs(each_SX.sum(0)) - 1e-12 * np.abs(each_SX).sum(0)
+    flips = max(FLIPS_EACH * each_SX.shape[1], paper.FLIPS)
+    rng, reached = np.random.default_rng(seed), np.zeros(each_SX.shape[1])
+    for first in range(0, flips, CHUNK):
+        count = min(CHUNK, flips - first)
+        signs = 2.0 * rng.integers(0, 2, size=(count, len(each_SX)), dtype=np.int8) - 1
+        reached += (np.abs(signs @ each_SX) >= observed).sum(0)
+    p = (1 + reached) / (1 + flips)
+    return np.where(np.abs(each_SX).sum(0) > 0, p, np.nan)
+
+
+def with_verdicts(rows: Sequence[dict[str, Any]], compared: Sequence[Mapping[str, Any]]) -> None:
+    """Give the rows of `mse` a `verdict`: whether the reference's error is significantly lower than theirs."""
+    words = {"better": "lower", "worse": "higher", "not distinguishable": ""}
+    found = {(r["horizon"], r["against"], r["step"] or ""): words[r["verdict"]] for r in compared}
+    for row in rows:
+        row["model_error"] = (
+            found.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
+        )

@@ -1,0 +1,227 @@
+"""The next steps of every parcel: the fine-tuned model beside networks from scratch, ODEs and linear forecasts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data import ConfigError, Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.eval import paper
+from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.progress import Progress
+
+COLUMNS = (
+    "horizon", "method", "metric", "step", "value", "low", "high", "n_subjects", "n_recordings", "model_error", "label",
+)  # fmt: skip
+REFERENCE = "finetuned"  # what every other method is compared with
+Name = Literal[
+    "finetuned", "pretrained", "untrained", "lstm", "neural_ode", "latent_ode", "ar", "var", "state_space", "gaussian",
+    "persistence", "mean",
+]  # fmt: skip
+
+
+class Config(StageConfig):
+    """Section `future` of config.yaml."""
+
+    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    horizons: list[int] = Field(
+        [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
+    )
+    methods: list[Name] = Field(list(get_args(Name)), min_length=1, description="forecasts that are compared")
+    recordings: int = Field(200, ge=1, description="at most so many are scored, drawn by the seed")
+    train_recordings: int = Field(200, ge=2, description="at most so many to learn from; a quarter for validation")
+    windows: int = Field(2, ge=1, description="of each recording that is scored, spread over it")
+    epochs: int = Field(5, ge=1, description="of fine-tuning, and of the model from scratch, at most")
+    network_epochs: int = Field(40, ge=1, description="of the LSTM and the ODEs, at most; they stop early")
+    batch_size: int = Field(8, ge=1, description="windows a training step")
+    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated steps that a window may have")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of recordings, weights, windows, draws and sign flips")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Fit every method for every horizon on training subjects, and score it on held-out ones.
+
+    Raises
+    ------
+    ConfigError: a horizon that does not fit the model's patch and window.
+    InputError: another number of parcels than the model's; no recording of a split that is needed.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval.future import data, scores
+    from brainlm_model.eval.future.methods import METHODS
+    from brainlm_model.eval.future.published import published
+    from brainlm_model.figures.future import draw
+    from brainlm_model.figures.style import save, style
+
+    torch.set_num_threads(config.threads)
+    store = open_store(inputs["store"])
+    model = load(inputs["model"].parent, paper.on_device(config.device))
+    _check(config, model, len(store.parcels))
+    settings = {steps: _settings(config, steps) for steps in config.horizons}
+    any_settings = settings[config.horizons[0]]
+    held = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
+    learning = data.learning(store, config.train_recordings, model, any_settings)
+    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "future", STAGE.version, config))
+    weights = subject_draws(held.subjects, config.bootstrap, config.seed)
+    shared = {"n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids)}
+    rows: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
+    chosen: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"ids": np.array(held.ids, str), "subjects": np.array(held.subjects, str),
+                              "splits": np.array(held.splits, str)}  # fmt: skip
+    progress = Progress("future", len(config.horizons) * len(config.methods))
+    for steps in config.horizons:
+        example = data.typical(held, steps)
+        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, pieces, progress)
+        sums = {name: piece["sums"] for name, piece in found.items()}
+        here = [{"horizon": steps, **row} for row in
+                scores.comparisons(sums, REFERENCE, held.subjects, weights, config.seed)]  # fmt: skip
+        rows += scores.table(sums, weights, {"horizon": steps, **shared})
+        compared += here
+        chosen[str(steps)] = {name: json.loads(str(piece["chosen"])) for name, piece in found.items()}
+        arrays |= _arrays(held, steps, example, found)
+    for row in rows:
+        row["label"] = METHODS[row["method"]].label
+    scores.with_verdicts(rows, compared)
+    facts: Facts = {
+        "Splits": config.splits,
+        "Subjects": shared["n_subjects"],
+        "Recordings": shared["n_recordings"],
+        "Skipped": held.skipped,
+        "TrainingRecordings": len(learning.train),
+        "ValidationRecordings": len(learning.validation),
+        "Window": model.config.window,
+        "Horizons": config.horizons,
+        "Methods": {name: METHODS[name].label for name in config.methods},
+        "Windows": config.windows,
+        "Epochs": config.epochs,
+        "NetworkEpochs": config.network_epochs,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "ModelSteps": model.training.get("Steps"),
+    }
+    ours = f"{len(store.parcels)} parcels, {len(held.ids)} recordings"
+    content = {**facts, "Comparisons": compared, "Chosen": chosen,
+               "Warnings": _warnings(facts), "Published": published(ours)}  # fmt: skip
+    paper.write_tables(outputs, "future", COLUMNS, rows, content)
+    np.savez_compressed(outputs["future_arrays"], **arrays)
+    with style():
+        save(draw(outputs["future_csv"], outputs["future_arrays"]), outputs["future_svg"], outputs["future_png"], 150)
+    pieces.clear()
+    return facts
+
+
+def _check(config: Config, model: Any, parcels: int) -> None:
+    patch, window = model.config.patch, model.config.window
+    for steps in config.horizons:
+        if steps < 1 or steps % patch or steps >= window:
+            raise ConfigError(
+                f"future.horizons: {steps}; the model's patch is {patch}, its window {window}",
+                f"multiples of {patch} below {window}"
+                if patch < window
+                else "another architecture: this one has no patches in time",
+            )
+    if len(set(config.horizons)) < len(config.horizons):
+        raise ConfigError("future.horizons: one of them is there twice", "each once")
+    if parcels != model.config.parcels:
+        raise InputError(
+            f"store: {parcels} parcels, the model has {model.config.parcels}", "a store of the model's atlas"
+        )
+
+
+def _settings(config: Config, steps: int) -> Any:
+    from brainlm_model.finetune.settings import Settings
+
+    return Settings(
+        task="future", future=steps, epochs=config.epochs, patience=max(config.epochs // 3, 2), seed=config.seed,
+        batch_size=config.batch_size, windows=config.windows, max_invalid=config.max_invalid, bootstrap=1,
+    )  # fmt: skip
+
+
+def _horizon(
+    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: paper.Pieces, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
+    from brainlm_model.eval.future.data import score
+    from brainlm_model.eval.future.methods import METHODS, Given, best
+
+    model, learning, held, settings = given
+    all_given = Given(model, learning, steps, settings, config.network_epochs)
+    done = config.horizons.index(steps) * len(config.methods)
+
+    def piece(name: str) -> Mapping[str, Any]:
+        forecast, setting = best(METHODS[name], all_given)
+        past_BPH = held.windows(example)[:1, :, :-steps]
+        return {
+            "sums": score(held, forecast, steps),
+            "chosen": np.array(json.dumps(paper.plain(setting))),
+            "example": forecast(past_BPH, steps)[0].astype(np.float32),
+        }
+
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(config.methods):
+        found[name] = pieces.get(f"{steps}-{name}", lambda name=name: piece(name))  # type: ignore[misc]
+        progress.step(done + number + 1, name)
+    return found
+
+
+def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Of a horizon: mean squared error of each recording, (R, 1 + F): all steps, then each; and the example."""
+    from brainlm_model.eval.future.scores import errors
+
+    arrays: dict[str, Any] = {f"{steps}/id": np.array(held.ids[example], str)}
+    arrays[f"{steps}/truth"] = held.windows(example)[0].astype(np.float32)
+    for name, piece in found.items():
+        arrays[f"{steps}/example/{name}"] = piece["example"]
+        arrays[f"{steps}/mse/{name}"] = errors(piece["sums"]).astype(np.float32)
+    return arrays
+
+
+def _warnings(facts: Facts) -> list[str]:
+    found = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
+    subjects, others = facts["Subjects"], len(facts["Methods"]) - 1
+    if subjects < ENOUGH_SUBJECTS:
+        found.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
+    else:
+        found += [
+            f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
+            for steps in facts["Horizons"]
+            if others * steps * 2.0 ** (1 - subjects) > paper.LEVEL
+        ]
+    if REFERENCE not in facts["Methods"]:
+        found.append(f"method {REFERENCE} was left out: nothing is compared with it")
+    return found
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    horizons = " or ".join(str(steps) for steps in facts["Horizons"])
+    return (
+        f"The next {horizons} steps of every parcel were forecast from the rest of a window of {facts['Window']} steps "
+        f"(Ortega Caro et al., 2024) by {', '.join(facts['Methods'])}, fitted on {facts['TrainingRecordings']} "
+        f"recordings of training subjects, with settings chosen on {facts['ValidationRecordings']} of validation "
+        f"subjects, and scored on {facts['Recordings']} recordings of {facts['Subjects']} other subjects."
+    )
+
+
+STAGE = Stage(
+    name="future",
+    version=1,
+    level="cohort",
+    summary="Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("future_json", "future_csv", "future_arrays", "future_svg", "future_png"),
+    run=run,
+    describe=describe,
+)

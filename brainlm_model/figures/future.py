@@ -1,0 +1,173 @@
+"""Forecasts of the next steps: error at each step, R2 of every method, and one example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_model.figures.style import INK
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import SubplotSpec
+
+# Okabe & Ito (2008), and greys; each method also has a marker and a dash of its own
+LOOKS: dict[str, tuple[str, str, str]] = {
+    "finetuned": ("#0072B2", "o", "-"),
+    "pretrained": ("#56B4E9", "s", "-"),
+    "untrained": ("#56B4E9", "v", ":"),
+    "lstm": ("#CC79A7", "p", "-"),
+    "neural_ode": ("#CC79A7", "P", ":"),
+    "latent_ode": ("#CC79A7", "X", "--"),
+    "ar": ("#D55E00", "D", "-"),
+    "var": ("#E69F00", "d", "-"),
+    "state_space": ("#E69F00", "h", ":"),
+    "gaussian": ("#009E73", "^", "-"),
+    "persistence": ("#7F7F7F", "<", ":"),
+    "mean": ("#222222", "|", "--"),
+}
+REFERENCE = "finetuned"
+SEEN = 30  # steps of the past that the example shows
+PARCELS = 3
+BEYOND = 1.35  # the error axis ends at so many times the error of the mean
+
+
+def draw(future_csv: Path, future_arrays: Path) -> Figure:
+    """One row of panels a horizon."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    table = pd.read_csv(future_csv)
+    with np.load(future_arrays, allow_pickle=False) as file:
+        arrays = dict(file)
+    horizons = list(dict.fromkeys(table["horizon"]))
+    figure = plt.figure(figsize=(13, 5.1 * len(horizons)), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(h_pad=0.1)  # type: ignore[call-arg]
+    grid = figure.add_gridspec(len(horizons), 3, width_ratios=[1.2, 0.95, 1])
+    for place, horizon in enumerate(horizons):
+        cells = [grid[place, column] for column in range(3)]
+        _row(figure, cells, table[table["horizon"] == horizon], arrays, int(horizon))
+    return figure
+
+
+def _row(
+    figure: Figure, cells: list[SubplotSpec], rows: pd.DataFrame, arrays: dict[str, Any], horizon: int
+) -> None:  # fmt: skip
+    """Panels of one horizon."""
+    methods = [m for m in LOOKS if m in set(rows["method"])]
+    tested = [m for m in methods if m != REFERENCE] if REFERENCE in methods else []
+    height = [3.2, 0.14 * max(len(tested), 1) + 0.1]
+    left = cells[0].subgridspec(2, 1, height_ratios=height)
+    above, middle = figure.add_subplot(left[0]), figure.add_subplot(cells[1])
+    below = figure.add_subplot(left[1], sharex=above)
+    steps = rows[(rows["metric"] == "mse") & rows["step"].notna()]
+    _steps(above, steps, methods)
+    above.set_title(f"Error at each of {horizon} steps")
+    _marks(below, steps, tested)
+    _overall(middle, rows[(rows["metric"] == "r2_flat") & rows["step"].isna()], methods)
+    others = rows[(rows["metric"] == "r2_flat") & rows["step"].isna() & (rows["method"] != REFERENCE)]
+    ranked: list[str] = others.sort_values("value", kind="stable")["method"].tolist()
+    shown = [m for m in methods if m == REFERENCE] + ranked[-1:]
+    _example(figure, cells[2], arrays, horizon, shown, rows)
+
+
+def _steps(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
+    """Lines with bands; a method that is far worse than the mean leaves the axis and is named at its top."""
+    highest = BEYOND * rows.loc[rows["method"] == "mean", "value"].max() if "mean" in methods else np.inf
+    gone = []
+    for method in methods[::-1]:
+        own = rows[rows["method"] == method]
+        colour, marker, dash = LOOKS[method]
+        front = method == REFERENCE
+        axes.plot(own["step"], own["value"], dash, color=colour, marker=marker, markersize=3.6, markevery=2,
+                  linewidth=2.2 if front else 1.2, zorder=4 if front else 3)  # fmt: skip
+        if method in (REFERENCE, "ar", "mean"):  # bands of all would hide each other
+            axes.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0)
+        if own["value"].max() > highest:
+            gone.append(own["label"].iloc[0])
+    if np.isfinite(highest):
+        axes.set_ylim(0, highest)
+    if gone:
+        axes.text(0.99, 0.99, f"beyond the axis: {', '.join(gone)}", transform=axes.transAxes, ha="right", va="top",
+                  fontsize=7, color=INK)  # fmt: skip
+    axes.set_ylabel("mean squared error")
+    axes.tick_params(labelbottom=False)
+
+
+def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
+    """A star where the fine-tuned model's error is significantly lower than the method's, a cross where higher."""
+    from matplotlib.ticker import MaxNLocator
+
+    for place, method in enumerate(methods):
+        own = rows[rows["method"] == method]
+        for word, marker, colour, size in (("lower", "*", LOOKS[REFERENCE][0], 26.0), ("higher", "x", INK, 13.0)):
+            at = own.loc[own["model_error"] == word, "step"]
+            size *= min(1.0, 24 / rows["step"].max())  # so that those of 40 steps do not touch
+            axes.scatter(at, np.full(len(at), place), marker=marker, color=colour, s=size, linewidths=0.9)
+    axes.set_yticks(range(len(methods)), [rows.loc[rows["method"] == m, "label"].iloc[0] for m in methods], fontsize=7)
+    axes.set_ylim(len(methods) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("step ahead\n* fine-tuned BrainLM's error is lower than this method's,  x higher (p < .05, Holm)")
+    axes.grid(visible=False, axis="x")
+
+
+def _overall(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
+    """Dots with intervals; what is far below 0 is an arrow; values beside them."""
+    from matplotlib.ticker import MaxNLocator
+
+    own = rows.set_index("method").loc[methods]
+    shown = own["value"] > -0.25
+    low = min(-0.05, own.loc[shown, "low"].min()) - 0.03
+    for place, method in enumerate(methods):
+        colour, marker, _ = LOOKS[method]
+        value, *ends = (float(own[key][method]) for key in ("value", "low", "high"))
+        if shown[method]:
+            lengths = np.nan_to_num(np.abs(np.array(ends)[:, None] - value))
+            axes.errorbar(value, place, xerr=lengths, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1.3)
+        else:
+            axes.plot(low, place, marker="<", color=colour, clip_on=False, markersize=6)
+        axes.text(1.02, place, f"{value:.3f}".replace("-0.000", "0.000"), transform=axes.get_yaxis_transform(),
+                  va="center", fontsize=8, fontweight="bold" if value == own["value"].max() else None)  # fmt: skip
+    axes.axvline(0, color=INK, linewidth=0.9, linestyle="--")
+    axes.set_yticks(range(len(methods)), own["label"].tolist())
+    axes.set_ylim(len(methods) - 0.5, -0.7)
+    axes.set_xlim(left=low)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("R2 over all steps and values")
+    axes.set_title("All steps together")
+    axes.grid(visible=False, axis="y")
+
+
+def _example(
+    figure: Figure, cell: SubplotSpec, arrays: dict[str, Any], horizon: int, methods: list[str], rows: pd.DataFrame
+) -> None:
+    """A few parcels of one recording: those whose futures vary as the 25th, 50th and 75th percentile of parcels."""
+    truth = arrays[f"{horizon}/truth"]
+    energy = np.nanvar(truth[:, -horizon:], axis=1) if np.isfinite(truth).any() else np.zeros(len(truth))
+    known = np.flatnonzero(np.isfinite(truth).all(axis=1))
+    order = known[np.argsort(energy[known], kind="stable")]
+    shown = order[np.linspace(0, len(order) - 1, PARCELS + 2).round().astype(int)[1:-1]] if len(order) else []
+    inner = cell.subgridspec(PARCELS, 1)
+    panels = [figure.add_subplot(inner[place]) for place in range(PARCELS)]
+    past = np.arange(-min(SEEN, truth.shape[1] - horizon) + 1, horizon + 1)
+    for axes, parcel in zip(panels, shown, strict=False):
+        axes.axvspan(0.5, horizon + 0.5, color="#F2F2F2", zorder=0)
+        axes.plot(past, truth[parcel, -len(past) :], color=INK, linewidth=1.1, label="measured")
+        for method in methods:
+            colour, _, dash = LOOKS[method]
+            label = rows.loc[rows["method"] == method, "label"].iloc[0]
+            values = arrays[f"{horizon}/example/{method}"][parcel]
+            axes.plot(np.arange(1, horizon + 1), values, dash, color=colour, linewidth=1.8, label=label)
+        axes.set_ylabel(f"parcel {parcel + 1}", fontsize=8)
+        axes.set_xlim(past[0], past[-1] + 0.5)
+    panels[0].set_title("One recording, three parcels")
+    for axes in panels[:-1]:
+        axes.tick_params(labelbottom=False)
+    panels[-1].set_xlabel("step (1: the first that is forecast)")
+    panels[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=2, fontsize=7.5)
