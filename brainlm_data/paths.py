@@ -196,6 +196,7 @@ PAPER = {
     "phenotype": "age, sex or other columns of the cohort's table, predicted by the model and by every baseline",
     "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
     "networks": "functional network of each parcel from attention, series, connectivity and latents",
+    "latent": "pictures of the embeddings, what they separate, and identification of people",
 }
 for _task, _what in PAPER.items():
     ARTIFACTS |= {

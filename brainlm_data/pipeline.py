@@ -25,7 +25,9 @@ from brainlm_data.stages import (
 )
 
 # Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
-MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", "phenotype", "attention", "networks"})
+MODEL_SECTIONS = frozenset(
+    {"train", "evaluate", "figures", "report", "phenotype", "attention", "networks", "latent"}
+)
 
 STAGES: tuple[Stage, ...] = (
     template.STAGE,

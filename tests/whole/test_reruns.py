@@ -58,6 +58,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "evaluate.seed": (9, EVALUATE),
     "attention.seed": (9, set()),  # not part of the default target
     "networks.seed": (9, set()),
+    "latent.seed": (9, set()),
     "figures.dpi": (99, FIGURES),
     "report.title": ("another", REPORT),
     "threads": (2, set()),
