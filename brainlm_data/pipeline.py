@@ -26,7 +26,7 @@ from brainlm_data.stages import (
 
 # Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
 MODEL_SECTIONS = frozenset(
-    {"train", "evaluate", "figures", "report", "phenotype", "attention", "networks", "latent"}
+    {"train", "evaluate", "figures", "report", "phenotype", "attention", "networks", "latent", "perturbation"}
 )
 
 STAGES: tuple[Stage, ...] = (

@@ -32,7 +32,8 @@ def draw(latent_csv: Path, latent_arrays: Path) -> Figure:
     names = arrays["columns"].tolist()[:MOST] or [""]
     wide = max(2.35 * len(names), 7.0) + 0.4
     figure = plt.figure(figsize=(wide, 2.15 * len(PICTURES) + 3.4), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[2.15 * len(PICTURES) + 0.5, 2.7])
+    parts = figure.subfigures(2, 1, height_ratios=[2.15 * len(PICTURES) + 0.5, 2.7], squeeze=False)
+    upper, lower = parts[0, 0], parts[1, 0]
     panels = upper.subplots(len(PICTURES), len(names), squeeze=False)
     for i, (space, title) in enumerate(PICTURES.items()):
         for j, name in enumerate(names):
@@ -51,7 +52,7 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
     axes.set_yticks([])
     axes.grid(visible=False)
     size = 12 if len(xy) > 60 else 20
-    axes.scatter(*xy.T, s=size * 0.6, color="#D0D0D0", linewidths=0)  # those without a value
+    axes.scatter(xy[:, 0], xy[:, 1], s=size * 0.6, color="#D0D0D0", linewidths=0)  # those without a value
     if not name:
         return
     rows, values, levels = (arrays[f"{key}/{name}"] for key in ("rows", "values", "levels"))

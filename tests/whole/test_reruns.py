@@ -59,6 +59,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "attention.seed": (9, set()),  # not part of the default target
     "networks.seed": (9, set()),
     "latent.seed": (9, set()),
+    "perturbation.seed": (9, set()),
     "figures.dpi": (99, FIGURES),
     "report.title": ("another", REPORT),
     "threads": (2, set()),

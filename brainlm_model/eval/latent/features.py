@@ -63,7 +63,8 @@ def measure(
 def _some(store: Any, parts: Sequence[Part], networks: Mapping[str, Any]) -> dict[str, Any]:
     window = next(iter(networks.values())).config.window
     recordings = [Recording(f"{i}", partial(_read, store, part, window)) for i, part in enumerate(parts)]
-    reason, rows = [""] * len(parts), {}
+    reason = [""] * len(parts)
+    rows: dict[int, dict[str, Array]] = {}
     for suffix, model in networks.items():
         for recording, result in embeddings(model, recordings):
             place = int(recording.id)

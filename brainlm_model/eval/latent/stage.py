@@ -129,15 +129,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Published": PUBLISHED,
     }
     paper.write_tables(outputs, "latent", tables.COLUMNS, rows, content)
-    np.savez_compressed(
-        outputs["latent_arrays"], ids=table["id"].to_numpy(dtype=str),
-        subjects=np.array(subjects), paired=np.array(who, dtype=str),
-        columns=np.array([v.name for v in variables], dtype=str),
+    arrays: dict[str, Any] = {
+        "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
+        "columns": np.array([v.name for v in variables], dtype=str),
         **{f"xy/{name}": xy for name, xy in pictures.items()},
-        **{f"rows/{v.name}": v.rows for v in variables}, **{f"values/{v.name}": v.values for v in variables},
-        **{f"levels/{v.name}": np.array(v.levels, dtype=str) for v in variables},
         **{f"similarity/{name}": m.astype(np.float32) for name, m in matrices.items()},
-    )  # fmt: skip
+    }  # fmt: skip
+    for v in variables:
+        arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
+    np.savez_compressed(outputs["latent_arrays"], **arrays)
     with style():
         save(draw(outputs["latent_csv"], outputs["latent_arrays"]), outputs["latent_svg"], outputs["latent_png"], 150)
     pieces.clear()
