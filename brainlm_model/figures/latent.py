@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PICTURES = {"cls_umap": "CLS, UMAP", "cls_pca": "CLS, PCA", "connectivity_umap": "Connectivity, UMAP"}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#F0E442", "#332288", "#882255")
 MOST = 5  # variables that are shown, and
-NAMED = 8  # levels that are named in a legend
+NAMED = 10  # levels that are named in a legend
 SHORT = {"balanced_accuracy": "bal. acc.", "r": "r"}
 
 
@@ -71,7 +71,7 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
         low, high = np.percentile(values, [2, 98])
         image = axes.scatter(x, y, s=size, c=values, cmap="viridis", vmin=low, vmax=high, linewidths=0)
         if last:
-            axes.figure.colorbar(image, ax=axes, location="bottom", fraction=0.06, pad=0.03)
+            axes.figure.colorbar(image, cax=axes.inset_axes((0.05, -0.12, 0.9, 0.06)), orientation="horizontal")
     found = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
     p = found["p_holm"]
     shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".") if p < 0.995 else "p 1"

@@ -86,7 +86,7 @@ def _moved(left: Axes, right: Axes, table: pd.DataFrame, levels: list[str]) -> N
             right.annotate("*", (found["high"].iloc[i], i + place), (4, -5), textcoords="offset points", fontsize=11)
     right.axvline(0, color=INK, linewidth=0.8)
     _names(right, names)
-    right.set_xlabel("share of the change, task minus null (1: the mean of all parcels)")
+    right.set_xlabel("share, task minus null (1: the mean of all parcels)")
     right.set_title("Which networks beyond the null (*: p < .05)")
     right.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(-0.3, -0.2), ncols=3, columnspacing=1)
 

@@ -61,7 +61,8 @@ def moved(
         task, null = arrays[f"{method}/task"], arrays[f"{method}/null"]
         shared = {"method": method, "label": MOVED[method], "n_subjects": len(set(subjects)),
                   "n_recordings": len(subjects)}  # fmt: skip
-        profile = [m / np.nanmean(m, 1, keepdims=True) for m in (task, null)]
+        with np.errstate(invalid="ignore", divide="ignore"):  # where CLS is there already nothing has to change
+            profile = [m / np.nanmean(m, 1, keepdims=True) for m in (task, null)]
         metrics = {"task": task, "null": null, "difference": task - null,
                    "share_difference": profile[0] - profile[1]}  # fmt: skip
         for metric, values in metrics.items():
