@@ -41,7 +41,7 @@ def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: f
     config = network.config
     first = config.patches // 2
     steps = first * config.patch
-    known_P = np.asarray(np.isfinite(x_PT)).all(axis=1)
+    known_P: Any = np.isfinite(x_PT).all(axis=1)
     found = np.full((len(seeds_K), len(x_PT)), np.nan)
     for row, seed in enumerate(seeds_K):
         if not known_P[seed]:
