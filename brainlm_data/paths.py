@@ -200,6 +200,8 @@ PAPER = {
     "future": "the next steps of every parcel, forecast by the model and by every baseline",
     "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
     "networks": "functional network of each parcel from attention, series, connectivity and latents",
+    "latent": "pictures of the embeddings, what they separate, and identification of people",
+    "perturbation": "the change that carries rest to a task, and what one driven parcel moves",
 }
 for _task, _what in PAPER.items():
     ARTIFACTS |= {

@@ -55,9 +55,11 @@ class GaussianPrior(nn.Module):
         self.strength = strength
         self.register_buffer("covariance", torch.eye(parcels))
 
-    @torch.no_grad()
     def forward(self, x_BPNS: Tensor, hidden_BPN: Tensor) -> Expected:
-        """Expectations of windows; what is hidden of `x_BPNS` is not looked at."""
+        """Expectations of windows; what is hidden of `x_BPNS` is not looked at.
+
+        Where the windows ask for a gradient it passes through the expectations, not through what was adapted to them.
+        """
         with torch.autocast(x_BPNS.device.type, enabled=False):  # covariances are factored: eight bits are too few
             each = [self._window(x, hidden) for x, hidden in zip(x_BPNS.float(), hidden_BPN, strict=True)]
         return Expected(*(torch.stack(part).to(x_BPNS.dtype) for part in zip(*each, strict=True)))
@@ -66,7 +68,7 @@ class GaussianPrior(nn.Module):
         adapts = np.isfinite(self.strength) and bool(hidden_PN.any()) and not bool(hidden_PN.all())
         covariance = self.covariance
         for _ in range(PASSES if adapts else 0):
-            filled, uncertainty = self._expect(covariance, x_PNS, hidden_PN)
+            filled, uncertainty = self._expect(covariance, x_PNS.detach(), hidden_PN)
             series = filled.flatten(1)
             scatter = series @ series.T + uncertainty
             steps = series.shape[1]
@@ -112,7 +114,7 @@ def continued(innovation_PNS: Tensor, hidden_PN: Tensor) -> Tensor:
     """
     steps = innovation_PNS.shape[2]
     visible_PN = ~hidden_PN
-    kernel = _autocorrelation(innovation_PNS, visible_PN)
+    kernel = _autocorrelation(innovation_PNS.detach(), visible_PN)
     before = F.pad(visible_PN, (1, 0))[:, :-1]
     after = F.pad(visible_PN, (0, 1))[:, 1:]
     own = torch.arange(steps, 2 * steps, device=kernel.device)

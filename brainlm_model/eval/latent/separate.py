@@ -1,0 +1,142 @@
+"""Does a space separate a variable? Nearest neighbours of other subjects, against labels permuted over subjects.
+
+Shapes: R recordings, K rows of permutations or draws, k neighbours, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.eval.paper import FLIPS, Array
+
+Ints = NDArray[np.int64]
+FEW_VALUES = 5  # a column of numbers with no more different ones is a category
+FEW_SUBJECTS = 5  # of a level: levels with fewer are left out
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A column of the table of recordings.
+
+    Attributes
+    ----------
+    levels: of a category; empty: a number. rows: recordings that count. values: of these, numbers or places in
+    `levels`. left_out: how many recordings have no value, or one of a level of too few subjects.
+    """
+
+    name: str
+    levels: list[str]
+    rows: Ints
+    values: Array
+    left_out: int
+
+    @property
+    def metric(self) -> str:
+        """What is measured: balanced accuracy of a category, correlation of a number."""
+        return "balanced_accuracy" if self.levels else "r"
+
+
+def variable(table: Any, name: str) -> Variable | str:
+    """A column as it can be used, or why it cannot."""
+    import pandas as pd
+
+    if name not in table:
+        return f"{name}: no such column"
+    column = table[name]
+    numbers = pd.to_numeric(column, errors="coerce")
+    subjects = table["subject"].astype(str)
+    if numbers.notna().sum() == column.notna().sum() and numbers.nunique() > FEW_VALUES:
+        rows = np.flatnonzero(np.isfinite(numbers.to_numpy(dtype=float)))
+        if subjects.iloc[rows].nunique() <= 2 * FEW_SUBJECTS:
+            return f"{name}: {subjects.iloc[rows].nunique()} subjects with a value"
+        return Variable(name, [], rows, numbers.to_numpy(dtype=float)[rows], len(table) - len(rows))
+    text = column.map(lambda v: None if pd.isna(v) else f"{v:g}" if isinstance(v, float) else str(v))
+    counts = subjects.groupby(text).nunique()
+    levels = sorted(counts.index[counts >= FEW_SUBJECTS])
+    if len(levels) < 2:
+        return f"{name}: {len(levels)} level of at least {FEW_SUBJECTS} subjects, {text.nunique()} in all"
+    rows = np.flatnonzero(text.isin(levels))
+    places = np.array([levels.index(v) for v in text.iloc[rows]], dtype=float)
+    return Variable(name, levels, rows, places, len(table) - len(rows))
+
+
+def neighbours(x_RF: Array, subjects: Sequence[str], count: int) -> Ints:
+    """(R, k) nearest recordings of *other* subjects by Euclidean distance, the nearest first."""
+    owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
+    x = x_RF - x_RF.mean(0)
+    distance = (x**2).sum(1) - 2 * x @ x.T
+    distance[owner[:, None] == owner] = np.inf
+    fewest = int((owner[:, None] != owner).sum(1).min())
+    return np.argsort(distance, axis=1, kind="stable")[:, : min(count, fewest)]
+
+
+def predictions(values_KR: Array, near_Rk: Ints, levels: int) -> Array:
+    """(K, R) what neighbours say: their mean, or of categories the level whose share of the votes is largest.
+
+    Votes count by how rare their level is, so that a common one does not win by being common; ties: the lower level.
+    """
+    votes_KRk = values_KR[:, near_Rk]
+    if not levels:
+        return votes_KRk.mean(2)
+    share = np.stack([((votes_KRk == v).sum(2)) / np.maximum((values_KR == v).sum(1)[:, None], 1)
+                      for v in range(levels)], axis=2)  # fmt: skip
+    found: Array = share.argmax(2).astype(float)
+    return found
+
+
+def score(found_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -> Array:
+    """(K,) balanced accuracy, or Pearson's correlation, of weighted recordings; NaN where nothing varies."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if levels:
+            hits = (found_KR == true_KR) * weights_KR
+            recall = [(hits * (true_KR == v)).sum(1) / (weights_KR * (true_KR == v)).sum(1) for v in range(levels)]
+            known = np.isfinite(recall)
+            mean: Array = np.where(known, recall, 0).sum(0) / known.sum(0)
+            return mean
+        total = weights_KR.sum(1, keepdims=True)
+        a = found_KR - (found_KR * weights_KR).sum(1, keepdims=True) / total
+        b = true_KR - (true_KR * weights_KR).sum(1, keepdims=True) / total
+        size = np.sqrt((weights_KR * a**2).sum(1) * (weights_KR * b**2).sum(1))
+        return np.where(size > 1e-12, (weights_KR * a * b).sum(1) / size, np.nan)
+
+
+def permuted(values_R: Array, subjects: Sequence[str], rng: np.random.Generator) -> Array:
+    """Values permuted as subjects can be exchanged.
+
+    A column that is constant within subjects goes from subject to subject. Of others, the recordings of a subject are
+    permuted, and then subjects with as many recordings: what a subject's recordings have in common stays together.
+    """
+    owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
+    places = [np.flatnonzero(owner == s) for s in range(owner.max() + 1)]
+    found = values_R.copy()
+    if all(np.ptp(values_R[p]) == 0 for p in places):
+        each = rng.permutation([values_R[p[0]] for p in places])
+        return np.asarray(each[owner], dtype=float)
+    sizes = np.array([len(p) for p in places])
+    for size in np.unique(sizes):
+        these = np.flatnonzero(sizes == size)
+        for to, source in zip(these, rng.permutation(these), strict=True):
+            found[places[to]] = rng.permutation(values_R[places[source]])
+    return found
+
+
+def swap_test(
+    first_R: Array, second_R: Array, true_R: Array, subjects: Sequence[str], levels: int, seed: int
+) -> float:  # fmt: skip
+    """Two-sided p that one set of predictions is better: subject by subject, the two are exchanged at random."""
+    if not levels:  # units do not matter to a correlation, and must not to what is exchanged
+        first_R, second_R = ((x - x.mean()) / max(x.std(), 1e-12) for x in (first_R, second_R))
+    owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
+    swap_KR = np.random.default_rng(seed).integers(0, 2, size=(FLIPS, owner.max() + 1)).astype(bool)[:, owner]
+    swap_KR[0] = False
+    weights = np.ones((1, len(true_R)))
+    a, b = (np.where(swap_KR, y, x) for x, y in ((first_R, second_R), (second_R, first_R)))
+    change = np.nan_to_num(score(a, true_R[None], weights, levels)) - np.nan_to_num(
+        score(b, true_R[None], weights, levels)
+    )
+    return float((np.abs(change) >= abs(change[0]) - 1e-12).mean())

@@ -1,0 +1,241 @@
+"""The latent space: pictures with a number beside each, and identification of people, beside plain connectivity."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.eval import paper
+from brainlm_model.eval.latent import identify, tables
+from brainlm_model.eval.latent.features import SPACES, filled, measure, standardised
+from brainlm_model.eval.latent.separate import Variable, variable
+from brainlm_model.eval.paper import Array
+from brainlm_model.metrics import ENOUGH_SUBJECTS
+
+DEFAULT = re.compile(r"(?i)^((age|sex|gender)($|_).*|site|task|mean_fd_mm)$")
+PUBLISHED = [
+    {
+        "source": "Ortega Caro et al., BrainLM, ICLR 2024",
+        "what": "UMAP of CLS embeddings, coloured by clinical variables",
+        "value": None,
+        "comparable": False,
+        "reason": "the paper shows pictures, without numbers, chance or a baseline",
+    },
+    {
+        "source": "Finn et al., 2015, doi:10.1038/nn.4135",
+        "what": "identification rate of whole-brain connectivity, rest 1 to rest 2",
+        "value": 0.935,
+        "comparable": False,
+        "reason": "126 people of HCP, 268 parcels, two days, 15 minutes a scan",
+    },
+]
+
+
+class Config(StageConfig):
+    """Section `latent` of config.yaml."""
+
+    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    recordings: int = Field(200, ge=4, description="at most so many, drawn by the seed")
+    train_recordings: int = Field(40, ge=2, description="of training subjects, from which features are standardised")
+    columns: list[str] = Field([], description="variables; []: age, sex, site, task, mean_fd_mm where there are any")
+    neighbours: int = Field(10, ge=1, description="of the k-NN that says whether a space separates a variable")
+    umap_neighbours: int = Field(15, ge=2, description="n_neighbors of UMAP")
+    pairs: Literal["auto", "retest", "tasks", "halves"] = Field(
+        "auto", description="of identification: same task twice, two tasks, or halves; auto: the first that there is"
+    )
+    permutations: int = Field(1000, ge=100, description="of subjects: what chance gives")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of recordings, UMAP, permutations and bootstrap")
+    threads: int = Field(2, ge=1, description="CPU threads of the networks")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Embed, measure what each space separates, identify people, draw.
+
+    Raises
+    ------
+    InputError: no recording, or fewer than four that can be embedded.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval import masked
+    from brainlm_model.figures.latent import draw
+    from brainlm_model.figures.style import save, style
+
+    torch.set_num_threads(config.threads)
+    store = open_store(inputs["store"])
+    table = paper.chosen(store, config.splits, config.recordings, config.seed)
+    columns = config.columns or sorted((str(c) for c in table if DEFAULT.match(str(c))), key=str.lower)
+    pairs = identify.pairs_of(table, config.pairs)
+    training = paper.chosen(store, ["train"], config.train_recordings, config.seed)["id"].tolist()
+    model = load(inputs["model"].parent, paper.on_device(config.device))
+    networks = {"": model, "_untrained": replace(model, network=masked.untrained(model).network)}
+    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "latent", STAGE.version, config))
+
+    def vectors(parts: Sequence[Any], name: str) -> Any:
+        return measure(store, parts, networks, pieces, name)
+
+    kept, found = vectors([(name, None) for name in table["id"]], "recordings")
+    if len(kept) < 4:
+        raise InputError(
+            f"latent: {len(kept)} recordings can be embedded, not 4", next(iter(found.skipped.values()), "other splits")
+        )
+    table = table.set_index("id").loc[[name for name, _ in kept]].reset_index()
+    used = [variable(table, name) for name in columns]
+    variables = [v for v in used if isinstance(v, Variable)]
+    _, trained_on = vectors([(name, None) for name in training], "training")
+    if not trained_on.values:
+        raise InputError("latent: no training recording can be embedded", next(iter(trained_on.skipped.values())))
+    spaces, pictures = _spaces(found.values, trained_on.values, config)
+    subjects = table["subject"].astype(str).tolist()
+    rows, compared = tables.separation(spaces, variables, subjects, config)
+
+    matrices, who = _similarities(pairs, vectors, found, kept, training, trained_on)
+    if matrices:
+        more, against = tables.identification(matrices, who, config)
+        rows, compared = rows + more, compared + against
+
+    facts: Facts = {
+        "Splits": config.splits,
+        "Subjects": len(set(subjects)),
+        "Recordings": len(table),
+        "TrainingRecordings": len(next(iter(trained_on.values.values()))),
+        "Skipped": list(found.skipped.values()),
+        "Columns": {v.name: v.levels or "number" for v in variables},
+        "ColumnsLeftOut": [v for v in used if isinstance(v, str)],
+        "RecordingsLeftOut": {v.name: v.left_out for v in variables},
+        "UnknownPairsOfParcels": int(np.isnan(found.values["connectivity"]).sum()),
+        "Pairs": pairs.what if matrices and pairs else None,
+        "PairedSubjects": len(who),
+        "Neighbours": config.neighbours,
+        "Permutations": config.permutations,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+    }
+    content = {
+        **facts,
+        "Comparisons": compared,
+        "Warnings": _warnings(facts),
+        "Published": PUBLISHED,
+    }
+    paper.write_tables(outputs, "latent", tables.COLUMNS, rows, content)
+    arrays: dict[str, Any] = {
+        "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
+        "columns": np.array([v.name for v in variables], dtype=str),
+        **{f"xy/{name}": xy for name, xy in pictures.items()},
+        **{f"similarity/{name}": m.astype(np.float32) for name, m in matrices.items()},
+    }  # fmt: skip
+    for v in variables:
+        arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
+    np.savez_compressed(outputs["latent_arrays"], **arrays)
+    with style():
+        save(draw(outputs["latent_csv"], outputs["latent_arrays"]), outputs["latent_svg"], outputs["latent_png"], 150)
+    pieces.clear()
+    return facts
+
+
+def _spaces(
+    found: Mapping[str, Array], training: Mapping[str, Array], config: Config
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Every space (R, F); and the two-dimensional ones, the pictures. No label is used."""
+    scaled = {
+        name: (filled if name == "connectivity" else standardised)(found[name], training[name])
+        for name in {vectors for vectors, _ in SPACES.values()}
+    }
+    spaces = {
+        name: scaled[vectors] if make is None else make(scaled[vectors], config.umap_neighbours, config.seed)
+        for name, (vectors, make) in SPACES.items()
+    }
+    return spaces, {name: xy for name, xy in spaces.items() if SPACES[name][1] is not None}
+
+
+def _similarities(
+    pairs: identify.Pairs | None,
+    vectors: Any,
+    found: Any,
+    kept: Sequence[Any],
+    training: Sequence[str],
+    trained_on: Any,
+) -> tuple[dict[str, Array], list[str]]:
+    """Method -> (S, S) similarities of first and second parts, and the subjects; nothing where nobody has two.
+
+    Features are standardised by training recordings (in halves: by halves of them), connectivity also taken as it is.
+    """
+    if pairs is None:
+        return {}, []
+    values: Mapping[str, Array]
+    if pairs.mode == "halves":
+        kept, more = vectors([*pairs.first, *pairs.second], "halves")
+        _, reference = vectors([(name, 0) for name in training], "halves of training")
+        values, known = more.values, reference.values
+    else:
+        values, known = found.values, trained_on.values
+    place = {part: i for i, part in enumerate(kept)}
+    both = [
+        (s, place[a], place[b])
+        for s, a, b in zip(pairs.subjects, pairs.first, pairs.second, strict=True)
+        if a in place and b in place
+    ]
+    if len(both) < 2 or not known:
+        return {}, []
+    first, second = [i for _, i, _ in both], [j for _, _, j in both]
+    matrices = {}
+    for method in tables.METHODS:
+        name = method.removesuffix("_standardised")
+        ready = (filled if method == "connectivity" else standardised)(values[name], known[name])
+        matrices[method] = identify.similarity(ready[first], ready[second])
+    return matrices, [s for s, _, _ in both]
+
+
+def _warnings(facts: Facts) -> list[str]:
+    found = [f"not embedded: {reason}" for reason in facts["Skipped"]]
+    found += [f"not looked at: {reason}" for reason in facts["ColumnsLeftOut"]]
+    if facts["Subjects"] < ENOUGH_SUBJECTS:
+        found.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
+    counts = facts["RecordingsLeftOut"].items()
+    found += [f"{name}: {n} recordings without a value or of a rare level" for name, n in counts if n]
+    if facts["UnknownPairsOfParcels"]:
+        found.append(f"{facts['UnknownPairsOfParcels']} correlations are unknown: means of training recordings instead")
+    if facts["Pairs"] is None:
+        found.append("nobody is identified: no two subjects with two recordings, or two halves that can be embedded")
+    elif facts["Pairs"] == identify.WORDS["halves"]:
+        found.append(f"identification is of {facts['Pairs']}")
+    return found
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    text = (
+        f"CLS embeddings of {facts['Recordings']} recordings of {facts['Subjects']} subjects were shown by UMAP "
+        "(McInnes et al., 2018) and principal components; whether they separate "
+        f"{', '.join(facts['Columns']) or 'any variable'} was measured by {facts['Neighbours']} nearest neighbours of "
+        f"other subjects against {facts['Permutations']} permutations, beside connectivity"
+    )
+    if facts["Pairs"] is None:
+        return text + "."
+    return text + (
+        f"; {facts['PairedSubjects']} people were identified (Finn et al., 2015) from "
+        f"{facts['Pairs'].partition(':')[0]}."
+    )
+
+
+STAGE = Stage(
+    name="latent",
+    version=1,
+    level="cohort",
+    summary="Show the space of embeddings, measure what it separates, identify people from it.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("latent_json", "latent_csv", "latent_arrays", "latent_svg", "latent_png"),
+    run=run,
+    describe=describe,
+)

@@ -1,0 +1,78 @@
+"""What stage `latent` found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from brainlm_model.words import number
+
+TITLE = "Latent space"
+CAPTION = (
+    "Recordings by their CLS embedding (UMAP, PCA) and by connectivity (UMAP), coloured by variable; the number says "
+    "what nearest neighbours of other subjects tell of it (bold: p < .05). Identification: whose other recording is it?"
+)
+VERDICT = {"better": "beats", "worse": "is beaten by", "not distinguishable": "cannot be told from"}
+
+
+def headline(content: Mapping[str, Any]) -> list[str]:
+    """A sentence a variable, and one on identification."""
+    found = []
+    for name in content["Columns"]:
+        these = {r["method"]: r for r in content["Results"] if r["column"] == name and r["metric"] != "silhouette"}
+        cls, other = these["cls"], these["connectivity"]
+        beyond = cls["p_holm"] is not None and cls["p_holm"] < 0.05
+        verdicts = {
+            c["against"]: VERDICT[c["verdict"]]
+            for c in content["Comparisons"]
+            if (c["part"], c.get("column")) == ("separation", name)
+        }
+        metric = cls["metric"].replace("_", " ")
+        found.append(
+            f"{name}, told by neighbours' CLS: {metric} {_of(cls)}, {'' if beyond else 'not '}beyond chance "
+            f"({number(cls['chance'])}); connectivity {_of(other)}. CLS {verdicts['connectivity']} connectivity and "
+            f"{verdicts['untrained']} the untrained network."
+        )
+    rates = {r["method"]: r for r in content["Results"] if r["metric"] == "rank1"}
+    if rates:
+        best = max(rates.values(), key=lambda r: r["value"])
+        verdict = next(
+            VERDICT[c["verdict"]]
+            for c in content["Comparisons"]
+            if (c["part"], c["metric"], c["method"], c["against"]) == ("identification", "rank1", "cls", "connectivity")
+        )
+        people = content["PairedSubjects"]
+        found.append(
+            f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {_of(rates['cls'])}, "
+            f"parcels' tokens {_of(rates['parcels'])}, connectivity {_of(rates['connectivity'])}, chance {1 / people:.3f}. "
+            f"CLS {verdict} connectivity; best is {best['label']}."
+        )
+    return found
+
+
+def _of(row: Mapping[str, Any]) -> str:
+    return number(row["value"], row["low"], row["high"])
+
+
+def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Every value with its chance and corrected p."""
+    rows = []
+    for r in content["Results"]:
+        p = "" if r["p_holm"] is None else f"{r['p_holm']:.2g}"
+        rows.append([r["part"], r["label"], r["column"] or "", r["metric"], _of(r), number(r["chance"]), p])
+    return ["part", "method", "column", "metric", "value", "chance", "corrected p"], rows
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """What is published."""
+    return str(row["what"])
+
+
+def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """The rate of connectivity fingerprinting has a counterpart."""
+    if row["value"] is None:
+        return None
+    for r in content["Results"]:
+        if (r["method"], r["metric"]) == ("connectivity", "rank1"):
+            return f"{r['label']}, {content['PairedSubjects']} people, {content['Pairs']}", r
+    return None

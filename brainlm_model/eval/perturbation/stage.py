@@ -1,0 +1,231 @@
+"""Perturbations: what moves rest to a task in the space of CLS, and what one driven parcel moves elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.eval import paper
+from brainlm_model.eval.perturbation import tables
+from brainlm_model.eval.perturbation.move import move
+from brainlm_model.eval.perturbation.response import group_rows, recording, seeds_of, why_not
+from brainlm_model.eval.perturbation.windows import levels_of, people
+from brainlm_model.metrics import ENOUGH_SUBJECTS
+from brainlm_model.progress import Progress
+
+PUBLISHED = [
+    {
+        "source": "Ortega Caro et al., BrainLM, ICLR 2024",
+        "what": "smallest additive change of rest whose CLS token matches a task's: mean magnitude a network",
+        "value": None,
+        "comparable": False,
+        "reason": "the paper shows magnitudes of single networks, without a null, intervals or a baseline",
+    }
+]
+
+
+class Config(StageConfig):
+    """Section `perturbation` of config.yaml."""
+
+    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    column: str = Field("task", description="column of recordings.parquet that names rest and the task")
+    levels: list[str] = Field([], description="two values of it, rest first; []: rest and the first other one")
+    target: Literal["own", "training"] = Field(
+        "own", description="CLS of the subject's own task recordings, or the mean of training subjects'"
+    )
+    subjects: int = Field(10, ge=2, description="of part one, at most so many, drawn by the seed")
+    share: float = Field(0.9, gt=0, lt=1, description="of the distance of CLS that the change must cover")
+    steps: int = Field(60, ge=1, description="of gradient descent, at most")
+    recordings: int = Field(10, ge=2, description="of part two, at most so many, drawn by the seed")
+    seeds: int = Field(12, ge=1, description="parcels that are driven in part two, the networks in turn")
+    amplitude: float = Field(1.0, gt=0, description="by how much, in scaled units, up and down")
+    train_recordings: int = Field(40, ge=2, description="of training subjects: group connectivity, targets: training")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of subjects, recordings, seeds, sign flips and bootstrap")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+    @field_validator("levels")
+    @classmethod
+    def _two(cls, value: list[str]) -> list[str]:
+        if value and (len(value) != 2 or value[0] == value[1]):
+            raise ValueError("none, or two different values")
+        return value
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Both parts; the first is left out, and said to be, where the column has no two levels.
+
+    Raises
+    ------
+    ConfigError: a column or level that is not there. InputError: no recording.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.checkpoint import load
+    from brainlm_model.eval import masked
+    from brainlm_model.eval.attention.maps import coordinates
+    from brainlm_model.figures.perturbation import draw
+    from brainlm_model.figures.style import network_name, save, style
+
+    torch.set_num_threads(config.threads)
+    store = open_store(inputs["store"])
+    table = paper.chosen(store, config.splits, config.recordings, config.seed)
+    everybody = paper.chosen(store, config.splits, len(store.recordings), config.seed)
+    pair = levels_of(everybody, config.column, config.levels)
+    training = paper.chosen(store, ["train"], len(store.recordings), config.seed)
+    model = load(inputs["model"].parent, paper.on_device(config.device))
+    networks = {"model": model.network, "untrained": masked.untrained(model).network}
+    parcels = store.parcels
+    names = parcels["name"].astype(str).tolist()
+    of = [network_name(n) for n in parcels["network"]] if "network" in parcels else ["unassigned"] * len(names)
+    members = {name: np.array([n == name for n in of]) for name in sorted(set(of))}
+    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "perturbation", STAGE.version, config))
+
+    rows: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
+    left_out: list[str] = []
+    facts: Facts = {"Splits": config.splits, "Column": config.column, "Levels": [], "Target": config.target}
+    part_one = pair if isinstance(pair, str) else ""
+    if not isinstance(pair, str):
+        who = people(everybody, config.column, pair, config.target == "own", config.subjects, config.seed)
+        targets = None
+        if config.target == "training":
+            levels = training[config.column].astype(str)
+            targets = {what: training.loc[levels == level, "id"].tolist()[: config.train_recordings]
+                       for what, level in zip(("task", "null"), reversed(pair), strict=True)}  # fmt: skip
+        if len(who) > 1:
+            who, found, left_out = move(
+                store, model, networks, who, targets, config.share, config.steps, pieces
+            )  # fmt: skip
+        if len(who) < 2:
+            part_one = (
+                f"part one left out: {len(who)} subjects with {pair[0]} and {pair[1]} in {', '.join(config.splits)} "
+                "(perturbation.target: training needs one recording a subject)"
+            )
+        else:
+            rows += tables.moved(found, [p.subject for p in who], names, members, config)
+            own = sum(p.null_own for p in who)
+            facts |= {"Levels": list(pair), "Subjects": len(who), "NullOwnRecording": own}
+    facts["PartOne"] = part_one or "done"
+
+    seeds = seeds_of(of, config.seeds, config.seed)
+    maps: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
+    subjects: list[str] = []
+    skipped: list[str] = []
+    part_two = why_not(model)
+    gaussian = model.config.prior == "gaussian"
+    group = group_rows(store, training["id"].tolist()[: config.train_recordings], seeds)
+    if not part_two:
+        progress = Progress("perturbation: responses", len(table))
+        for done, (name, subject) in enumerate(zip(table["id"], table["subject"].astype(str), strict=True), 1):
+            try:
+                maps.append(pieces.get(f"response-{name}",
+                    lambda name=name: recording(store, name, model, networks, seeds, config.amplitude)))  # type: ignore[misc]  # fmt: skip
+                subjects.append(subject)
+            except InputError as error:
+                skipped.append(str(error.message))
+            progress.step(done)
+        if not maps:
+            raise InputError("perturbation: no recording has a window", skipped[0])
+        agreed = tables.agreements(maps, group, gaussian)
+        more, compared = tables.responded(agreed, subjects, [of[s] for s in seeds], gaussian, config)
+        rows += more + tables.sizes(maps, subjects, gaussian, config)
+    facts |= {
+        "PartTwo": part_two or "done",
+        "Seeds": [names[s] for s in seeds],
+        "SeedNetworks": [of[s] for s in seeds],
+        "Recordings": len(maps),
+        "ResponseSubjects": len(set(subjects)),
+        "TrainingRecordings": min(config.train_recordings, len(training)),
+        "Skipped": left_out + skipped,
+        "Prior": model.config.prior,
+        "Share": config.share,
+        "Steps": config.steps,
+        "Amplitude": config.amplitude,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+    }
+    content = {
+        **facts,
+        "Results": [row for row in rows if row["part"] != "moved_parcel"],  # single parcels are in the table
+        "Comparisons": compared,
+        "Warnings": _warnings(facts, rows),
+        "Published": PUBLISHED,
+    }
+    paper.write_tables(outputs, "perturbation", tables.COLUMNS, rows, content)
+    keys = list(maps[0]) if maps else []
+    arrays: dict[str, Any] = {
+        "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(of, dtype=str),
+        "levels": np.array(facts["Levels"], dtype=str), "coordinates": coordinates(store).astype(np.float32),
+        "map/group": group.astype(np.float32), **{f"moved/{k}": v.astype(np.float32) for k, v in found.items()},
+        **{f"map/{k}": _mean([m[k] for m in maps]).astype(np.float32) for k in keys},
+    }  # fmt: skip
+    np.savez_compressed(outputs["perturbation_arrays"], **arrays)
+    with style():
+        save(draw(outputs["perturbation_csv"], outputs["perturbation_arrays"]), outputs["perturbation_svg"],
+             outputs["perturbation_png"], 150)  # fmt: skip
+    pieces.clear()
+    return facts
+
+
+def _mean(maps: list[Any]) -> Any:
+    """Mean over recordings of what is known."""
+    stacked = np.stack(maps)
+    known = np.isfinite(stacked)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, stacked, 0).sum(0) / known.sum(0)
+
+
+def _warnings(facts: Facts, rows: list[dict[str, Any]]) -> list[str]:
+    found = [f"not looked at: {reason}" for reason in facts["Skipped"]]
+    found += [facts[key] for key in ("PartOne", "PartTwo") if facts[key] != "done"]
+    if facts["Levels"] and facts["Subjects"] < ENOUGH_SUBJECTS:
+        found.append(f"part one: only {facts['Subjects']} subjects: no test can reach p < .05")
+    if facts["Levels"] and facts["Target"] == "own" and facts["NullOwnRecording"] < facts["Subjects"]:
+        count = facts["Subjects"] - facts["NullOwnRecording"]
+        found.append(f"null: {count} subjects have one recording at rest, and go to another subject's rest instead")
+    for row in rows:
+        if row["metric"] == "reached" and row["value"] < facts["Share"] - 1e-6:
+            found.append(
+                f"{row['method']}, {row['name']}: {row['value']:.2f} of the distance was covered on average, not "
+                f"{facts['Share']:g} (more perturbation.steps)"
+            )
+    if facts["PartTwo"] == "done" and facts["ResponseSubjects"] < ENOUGH_SUBJECTS:
+        found.append(f"part two: only {facts['ResponseSubjects']} subjects: no test can reach p < .05")
+    return found
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    text = ""
+    if facts["Levels"]:
+        text = (
+            f"In {facts['Subjects']} subjects the smallest additive change of {facts['Levels'][0]} was sought that "
+            f"covers {facts['Share']:.0%} of the distance of its CLS embedding from that of {facts['Levels'][1]}, "
+            "beside that of another recording at rest. "
+        )
+    return text + (
+        f"Predictions of all parcels in response to one that was driven ({len(facts['Seeds'])} seeds, "
+        f"{facts['Recordings']} recordings) were compared with functional connectivity."
+    )
+
+
+STAGE = Stage(
+    name="perturbation",
+    version=1,
+    level="cohort",
+    summary="Move rest to a task in the space of CLS; drive one parcel and read the others.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=(
+        "perturbation_json", "perturbation_csv", "perturbation_arrays", "perturbation_svg", "perturbation_png",
+    ),
+    run=run,
+    describe=describe,
+)  # fmt: skip

@@ -1,0 +1,109 @@
+"""The latent space: pictures coloured by variables with what neighbours say beside them, and identification rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_model.figures.style import INK, METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PICTURES = {"cls_umap": "CLS, UMAP", "cls_pca": "CLS, PCA", "connectivity_umap": "Connectivity, UMAP"}
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#F0E442", "#332288", "#882255")
+MOST = 5  # variables that are shown, and
+NAMED = 10  # levels that are named in a legend
+SHORT = {"balanced_accuracy": "bal. acc.", "r": "r"}
+
+
+def draw(latent_csv: Path, latent_arrays: Path) -> Figure:
+    """A column a variable, a row a picture; below them identification by every method."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    table = pd.read_csv(latent_csv, keep_default_na=False, na_values=[""])
+    with np.load(latent_arrays, allow_pickle=False) as file:
+        arrays = dict(file)
+    names = arrays["columns"].tolist()[:MOST] or [""]
+    wide = max(2.35 * len(names), 7.0) + 0.4
+    figure = plt.figure(figsize=(wide, 2.15 * len(PICTURES) + 3.4), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=[2.15 * len(PICTURES) + 0.5, 2.7], squeeze=False)
+    upper, lower = parts[0, 0], parts[1, 0]
+    panels = upper.subplots(len(PICTURES), len(names), squeeze=False)
+    for i, (space, title) in enumerate(PICTURES.items()):
+        for j, name in enumerate(names):
+            _picture(panels[i, j], arrays, table, space, name, last=i == len(PICTURES) - 1)
+            if i == 0:  # the variable's name above what the first picture says of it
+                panels[i, j].annotate(name, (0, 1), (0, 17), xycoords="axes fraction", textcoords="offset points",
+                                      fontsize=10, weight="bold")  # fmt: skip
+        panels[i, 0].set_ylabel(title, weight="bold")
+    _identification(lower, table[table["part"] == "identification"])
+    return figure
+
+
+def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str, name: str, last: bool) -> None:
+    xy = arrays[f"xy/{space}"]
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    size = 12 if len(xy) > 60 else 20
+    axes.scatter(xy[:, 0], xy[:, 1], s=size * 0.6, color="#D0D0D0", linewidths=0)  # those without a value
+    if not name:
+        return
+    rows, values, levels = (arrays[f"{key}/{name}"] for key in ("rows", "values", "levels"))
+    x, y = xy[rows].T
+    if len(levels):
+        for level, text in enumerate(levels.tolist()):
+            mine = values == level
+            axes.scatter(x[mine], y[mine], s=size, color=COLOURS[level % len(COLOURS)], linewidths=0, alpha=0.85,
+                         label=text if level < NAMED else None)  # fmt: skip
+        if last:
+            more = len(levels) - NAMED
+            title = f"and {more} more" if more > 0 else None
+            axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, handletextpad=0.1,
+                        columnspacing=0.6, title=title, title_fontsize=7)  # fmt: skip
+    else:
+        low, high = np.percentile(values, [2, 98])
+        image = axes.scatter(x, y, s=size, c=values, cmap="viridis", vmin=low, vmax=high, linewidths=0)
+        if last:
+            axes.figure.colorbar(image, cax=axes.inset_axes((0.05, -0.12, 0.9, 0.06)), orientation="horizontal")
+    found = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
+    p = found["p_holm"]
+    shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".") if p < 0.995 else "p 1"
+    text = f"{SHORT[found['metric']]} {found['value']:.2f} (chance {found['chance']:.2f}), {shown}"
+    axes.set_title(text.replace("-0.00", "0.00"), fontsize=7.5, weight="bold" if p < 0.05 else "normal")
+
+
+def _identification(figure: Any, table: pd.DataFrame) -> None:
+    """Rank-1 rates and differential identifiability of every method, with intervals; the dashed line is chance."""
+    panels = figure.subplots(1, 3)
+    for axes, metric, title in zip(
+        panels, ("rank1", "percentile", "i_diff"),
+        ("Identified at once", "Others less similar, share", "Own minus others' similarity"), strict=True,
+    ):  # fmt: skip
+        axes.set_title(title)
+        rows = table[table["metric"] == metric]
+        if rows.empty:
+            axes.set_axis_off()
+            axes.text(0, 0.5, "nobody has two recordings", transform=axes.transAxes)
+            continue
+        value = rows["value"].to_numpy(dtype=float)
+        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        for i, method in enumerate(rows["method"]):
+            kind = "untrained" if method.endswith("_untrained") else "model"
+            colour, marker = METHODS["gaussian" if method.startswith("connectivity") else kind]
+            axes.errorbar(value[i], i, xerr=ends[:, i : i + 1], fmt=marker, color=colour, markersize=5, elinewidth=1.3,
+                          capsize=2)  # fmt: skip
+        axes.axvline(rows["chance"].mean(), color=INK, linewidth=0.9, linestyle="--")
+        axes.set_yticks(range(len(rows)), rows["label"] if axes is panels[0] else [""] * len(rows), fontsize=8)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        if metric != "i_diff":
+            axes.set_xlim(-0.03, 1.03)
+    if len(table):
+        panels[0].set_xlabel(f"{int(table['n_subjects'].iloc[0])} people; dashed: chance", fontsize=8)
