@@ -44,8 +44,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         people = content["PairedSubjects"]
         found.append(
             f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {_of(rates['cls'])}, "
-            f"parcels' tokens {_of(rates['parcels'])}, connectivity {_of(rates['connectivity'])}, chance {1 / people:.3f}. "
-            f"CLS {verdict} connectivity; best is {best['label']}."
+            f"parcels' tokens {_of(rates['parcels'])}, connectivity {_of(rates['connectivity'])}, chance "
+            f"{1 / people:.3f}. CLS {verdict} connectivity; best is {best['label']}."
         )
     return found
 
