@@ -30,6 +30,11 @@ def draw(phenotype_csv: Path) -> Figure:
 
     table = pd.read_csv(phenotype_csv)
     columns = list(table["column"].unique())
+    if not columns:
+        figure, axes = plt.subplots(figsize=(5.6, 1.2), layout="constrained")
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no column was predicted", ha="center", va="center")
+        return figure
     most = int(table.groupby("column")["method"].nunique().max())
     figure, panels = plt.subplots(
         1, len(columns), figsize=(5.2 * len(columns) + 0.4, 1.6 + 0.24 * most), squeeze=False, layout="constrained"

@@ -114,24 +114,30 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
-    if not columns:
-        raise InputError(
-            "phenotype: recordings.parquet has neither age nor sex", "phenotype.columns: the columns to predict"
-        )
+    passed_over: dict[str, str] = {}  # age or sex, which nobody asked for
 
     def targets(people: who.People) -> list[Target]:
         arguments = (config.confounds, config.leave_out, max(config.folds, 2 * config.inner))
-        found = [who.target_of(people, c.name, c.task, c.transform, *arguments) for c in columns]
-        for target in found:
-            who.folds_of(target, people, config.folds, config.inner, config.seed)
+        found = []
+        for c in columns:
+            try:
+                target = who.target_of(people, c.name, c.task, c.transform, *arguments)
+                who.folds_of(target, people, config.folds, config.inner, config.seed)
+            except InputError as error:
+                if config.columns:
+                    raise
+                passed_over[c.name] = error.message
+            else:
+                found.append(target)
         return found
 
-    targets(everybody)  # whatever is wrong with a column is said before the embeddings are made
+    some = bool(targets(everybody))  # whatever is wrong with a column is said before the embeddings are made
     workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
     with threadpool_limits(config.threads):
-        cohort = Cohort(store, model, config, everybody, workdir, _digest(inputs))
-        found = [cohort.column(target) for target in targets(cohort.people)]
-    people, rows, compared = cohort.people, [], []
+        cohort = Cohort(store, model, config, everybody, workdir, _digest(inputs)) if some else None
+        found = [cohort.column(target) for target in targets(cohort.people)] if cohort else []
+    people = cohort.people if cohort else everybody
+    rows, compared = [], []
     for column in found:
         rows += column.rows
         compared += column.comparisons
@@ -140,12 +146,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Subjects": len(people),
         "SubjectsSeenByModel": int(people.seen.sum()),
         "Recordings": sum(map(len, people.recordings)),
-        "SkippedRecordings": cohort.left_out,
+        "SkippedRecordings": cohort.left_out if cohort else [],
+        "PassedOver": passed_over,
         "Validation": f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds of subjects",
         "InnerFolds": config.inner,
-        "Candidates": cohort.candidates,
+        "Candidates": Cohort.candidates,
         "Confounds": config.confounds,
-        "Methods": cohort.labels,
+        "Methods": cohort.labels if cohort else {},
         "Permutations": config.permutations,
         "Bootstrap": config.bootstrap,
         "Epochs": config.epochs,
@@ -176,6 +183,9 @@ def _digest(inputs: Files) -> str:
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
     found = [f"not used: {reason}" for reason in facts["SkippedRecordings"]]
+    found += [f"not predicted: {reason.removeprefix('phenotype: ')}" for reason in facts["PassedOver"].values()]
+    if not facts["Columns"]:
+        return [*found, "no column was predicted: neither age nor sex can be; phenotype.columns names others"]
     for column in facts["Columns"]:
         lost = ", ".join(f"{count} {reason}" for reason, count in column["LeftOut"].items())
         if lost:
@@ -196,6 +206,8 @@ def warnings(facts: Facts) -> list[str]:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
+    if not facts["Columns"]:
+        return "No column of the cohort's table was predicted."
     names = ", ".join(f"{c['Column']} ({c['Task']}, {c['Subjects']} subjects)" for c in facts["Columns"])
     removed = f", with {', '.join(facts['Confounds'])} regressed out of features" if facts["Confounds"] else ""
     return (

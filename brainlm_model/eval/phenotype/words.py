@@ -15,7 +15,7 @@ BEST, LINEAR = "ours_best", "correlations_ridge"
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """The embeddings against a ridge on correlations, and what was best of all; one sentence a column."""
-    found = []
+    found = [] if content["Columns"] else ["No column of the cohort's table was predicted: see the warnings."]
     for about in content["Columns"]:
         column, (metric, name) = about["Column"], KEY[about["Task"]]
         rows = {r["method"]: r for r in content["Results"] if (r["column"], r["metric"]) == (column, metric)}
