@@ -40,7 +40,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         text += f" Best of {len(real)} methods: {top['label']} {shown[top['method']]}{chance}."
         p = rows.get(BEST, top)["p_permutation"]
         if p is not None and p >= 0.05:
-            text += f" Permuted labels do as well as the embeddings (p {p:.2g}): nothing was predicted."
+            text += f" Permuted labels do as well as the embeddings (p {p:.2g}): they predict nothing."
         found.append(text)
     return found
 
