@@ -29,7 +29,6 @@ from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
 STORE = "store.zarr"
-UNITS = "as in the source"
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
 
 
@@ -86,30 +85,39 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     labels = None if request.labels is None else read_labels(request.labels)
     rows, done = _spooled(source, request.hz, spool)
     names = Counter(found.columns for found in done.values() if found.columns)
-    by_number = any(numbered(columns) for columns in names)  # then the labels may have more rows
+    listed = set() if labels is None or "name" not in labels else set(labels["name"].astype(str))
+    matched = any(numbered(columns) or set(columns) <= listed for columns in names)  # then labels may have more rows
     shapes = [found.shape for found in done.values()]
-    parcels = parcel_count(shapes, None if labels is None or by_number else len(labels)) if done else 0
+    if source.parcels is not None:
+        parcels = len(source.parcels)
+    else:
+        parcels = parcel_count(shapes, None if labels is None or matched else len(labels)) if done else 0
     columns = next((name for name, _ in names.most_common() if len(name) == parcels), ())
     for row, series in zip(rows, source.series, strict=True):
         if (found := done.get(row["id"])) is not None:
             try:
-                _fits(found, parcels, columns)
+                _fits(found, parcels, columns, row["_file"])
             except Refused as refusal:
                 row |= {"status": "refused", "reason": f"{series.file}: {refusal}"}
     stored = [row for row in rows if row["status"] != "refused"]
     if not stored:
         reasons = "; ".join(row["reason"] for row in rows[:3])
         raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
-    table = parcels_of(parcels, columns, source.atlas, labels)
-    networks = labels is not None and "network" in labels
+    table = parcels_of(parcels, columns, source.atlas, labels) if source.parcels is None else source.parcels
+    networks = request.labels.name if request.labels and labels is not None and "network" in labels else "none"
     attributes: dict[str, Any] = {
-        "atlas": source.atlas or "unknown", "atlas_sha256": "", "space": "",
-        "network_source": request.labels.name if request.labels and networks else "none",
+        "atlas": source.atlas or "unknown", "atlas_sha256": source.sha256, "space": source.space,
+        "network_source": networks if source.parcels is None else source.networks,
+        **({"space_mismatch": source.mismatch} if source.mismatch else {}),
         "imported": {"kind": request.kind, "name": request.name, "known": list(source.known),
                      "unknown": list(source.unknown)},
     }  # fmt: skip
-    sentence = f"Parcel series were imported as they were (kind {request.kind}), and resampled"
-    methods = [{"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz."} for row in stored]
+    how = "made here from preprocessed images" if source.made_here else "imported as they were"
+    sentence = f"Parcel series were {how} (kind {request.kind}), and resampled"
+    methods = [
+        {"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz.", **done[row["id"]].methods}
+        for row in stored
+    ]
     invalid = [done[row["id"]].invalid for row in stored]
     doubtful = not source.oriented and not columns and labels is None and len(set(shapes)) == 1
     warnings = [AMBIGUOUS.format(*shapes[0])] if doubtful and parcels > shapes[0][0] else []
@@ -155,22 +163,26 @@ def _spooled(source: Source, hz: float, spool: Path) -> tuple[list[Row], dict[st
 
 def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
     """One row of recordings.parquet; what nobody measured is NaN."""
-    row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": UNITS}
+    row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": source.units}
     if series.start_s == series.start_s:
         row["start_time_s"] = series.start_s
     if found is None:
         return row
-    low, high = source.band or (np.nan, np.inf)
+    low, high = found.band or source.band or (np.nan, np.inf)
     return row | {
         "tr_s": found.tr_s, "n_volumes": found.shape[0], "n_steps": found.steps,
         "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": min(high, found.high_hz),
-        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan,
+        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan, **found.measured,
     }  # fmt: skip
 
 
-def _fits(found: About, parcels: int, columns: tuple[str, ...]) -> None:
+def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> None:
+    """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
     check_shape(found.shape, parcels)
     if found.columns and found.columns != columns:
+        if len(set(columns)) == len(columns) and set(found.columns) == set(columns):
+            np.save(file, np.load(file)[:, [found.columns.index(name) for name in columns]])
+            return
         raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
 
 
