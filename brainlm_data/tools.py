@@ -1,4 +1,4 @@
-"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, import."""
+"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, import, export."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ def register(commands: Any) -> None:
     from brainlm_data.imports import command
 
     command.add_arguments(series)
+
+    out = commands.add_parser("export", help="a store for other programs: HF Arrow, .npy, CIFTI")
+    from brainlm_data.exports import command as export_command
+
+    export_command.add_arguments(out)
 
 
 def _index(arguments: argparse.Namespace) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import numbered, parcels_of, read_labels
 from brainlm_data.imports.series import About, check_shape, parcel_count, resampled
-from brainlm_data.lock import hold
+from brainlm_data.lock import beside
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Facts
 
@@ -70,7 +68,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
     if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
     external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
-    with _beside(outdir) as temporary:
+    with beside(outdir, "importing") as temporary:
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)
         outdir.mkdir(parents=True, exist_ok=True)
@@ -189,21 +187,6 @@ def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> N
 def _short(path: Path, root: Path) -> str:
     """A file as it is named in import.json: below what was imported, else its name."""
     return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
-
-
-@contextmanager
-def _beside(outdir: Path) -> Iterator[Path]:
-    """A locked, empty folder beside `outdir`, removed at the end; what a killed import left there goes, too."""
-    place = outdir.resolve()  # where it really is: a move must not cross file systems
-    folder = place.parent / f".{place.name}.importing"
-    with hold(folder):
-        for old in folder.iterdir():
-            if old.name != "work":  # the lock
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Progress:
