@@ -1,4 +1,4 @@
-"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, import, export."""
+"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, fetch, import, export."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def register(commands: Any) -> None:
     from brainlm_data.simulate import add_arguments
 
     add_arguments(simulate)
+
+    fetched = commands.add_parser("fetch", help="public data sets: OpenNeuro, ABIDE")
+    from brainlm_data.downloads import command as fetch_command
+
+    fetch_command.add_arguments(fetched)
 
     series = commands.add_parser("import", help="parcel series that exist already into a store")
     from brainlm_data.imports import command
