@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--atlas-labels", type=Path, metavar="TSV", help="one row a parcel: index, name, network, x, y, z"
     )
     parser.add_argument("--name", help="of the data set, on the card (default: PATH's)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that write the store (1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read images and write the store (1)")
     parser.add_argument("--force", action="store_true", help="replace the store in OUTDIR")
     images = parser.add_argument_group("of images (kinds fmriprep, hcp, ukb)")
     images.add_argument("--atlas", help="A424 (default), demo424, or a label image")

@@ -8,7 +8,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +84,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
 
 def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
     labels = None if request.labels is None else read_labels(request.labels)
-    rows, done = _spooled(source, request.hz, spool)
+    rows, done = _spooled(source, request.hz, spool, config.threads)
     names = Counter(found.columns for found in done.values() if found.columns)
     listed = set() if labels is None or "name" not in labels else set(labels["name"].astype(str))
     matched = any(numbered(columns) or set(columns) <= listed for columns in names)  # then labels may have more rows
@@ -136,27 +139,40 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     return content
 
 
-def _spooled(source: Source, hz: float, spool: Path) -> tuple[list[Row], dict[str, About]]:
-    """Every recording's row, and what is known of those that could be read; their series go into files."""
+def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, About]]:
+    """Every recording's row, and what is known of those that could be read; their series go into files.
+
+    Images are read by `workers` processes, each of which holds one recording.
+    """
     spool.mkdir()
     rows: list[Row] = []
     found: dict[str, About] = {}
     progress = Progress(len(source.series))
-    for number, series in enumerate(source.series):
-        file = spool / f"{number}.npy"
-        try:
-            values, found[series.id] = resampled(series, hz)
-            np.save(file, values)
-            row = _row(series, source, hz, found[series.id]) | {"status": "done", "reason": "", "_file": file}
-        except Refused as refusal:
-            row = _row(series, source, hz, None) | {
-                "status": "refused",
-                "reason": f"{series.file}: {refusal}",
-                "_file": None,
-            }
-        rows.append(with_phenotypes(row, series.phenotypes))
-        progress.step()
+    files = [spool / f"{number}.npy" for number in range(len(source.series))]
+    pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
+    with pool as executor:
+        each = executor.map if isinstance(executor, Executor) else map
+        results = each(_read, source.series, repeat(hz), files)
+        for series, file, (about, reason) in zip(source.series, files, results, strict=True):
+            row = _row(series, source, hz, about)
+            if about is None:
+                row |= {"status": "refused", "reason": f"{series.file}: {reason}", "_file": None}
+            else:
+                found[series.id] = about
+                row |= {"status": "done", "reason": "", "_file": file}
+            rows.append(with_phenotypes(row, series.phenotypes))
+            progress.step()
     return rows, found
+
+
+def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
+    """Write one recording's series; what was found of it, or why it is refused."""
+    try:
+        values, about = resampled(series, hz)
+    except Refused as refusal:
+        return None, str(refusal)
+    np.save(file, values)
+    return about, ""
 
 
 def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:

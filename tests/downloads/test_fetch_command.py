@@ -18,7 +18,6 @@ from tests.imports.made import signal, write_1d
 
 DS = "ds000999"
 BOLD = "func/{0}_task-rest_bold.nii.gz"
-OTHERS = ("anat/{0}_T1w.nii.gz", "func/{0}_task-rest_bold.json", "dwi/{0}_dwi.nii.gz", "{0}_scans.tsv")
 
 
 @pytest.fixture

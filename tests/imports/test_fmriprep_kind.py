@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
+from brainlm_data import open_store, read_series
 from brainlm_data.card import read_facts
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
 from brainlm_data.sidecar import digest
@@ -78,6 +78,28 @@ def test_what_is_known_is_on_the_card_and_in_the_columns(tmp_path: Path) -> None
     for said in ("fMRIPrep's (24.1.0)", "aCompCor", "high-pass by Butterworth", "made here from preprocessed images"):
         assert said in text
     assert store.parcels["index"].tolist() == [2, 4, 6, 8, 10, 12]
+
+
+def test_embedding_an_image_makes_the_same_series(tmp_path: Path) -> None:
+    """A model that was trained on the store gets, from the image alone and the card, what the store has of it."""
+    folder, labels_file = derivatives(tmp_path / "in"), atlas(tmp_path / "atlas")
+    assert run("fmriprep", folder, tmp_path / "out", "--atlas", str(labels_file), "--strategy", "none") == 0
+    card = (tmp_path / "out" / "card.md").read_text()
+    file = next((folder / "sub-03" / "func").glob("*bold.nii.gz"))
+    found = read_series(file, card, labels_file)
+    own = open_store(tmp_path / "out" / "store.zarr").series("sub-03_task-rest")
+    np.testing.assert_allclose(found.values, own, rtol=1e-4, atol=1e-3)
+    assert not any("taken to be the card's" in text for text in found.stated)
+
+
+def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
+    folder, words = derivatives(tmp_path / "in"), ["--atlas", str(atlas(tmp_path / "atlas"))]
+    bad = next((folder / "sub-02" / "func").glob("*bold.nii.gz"))
+    bad.write_bytes(bad.read_bytes()[:5000])
+    assert run("fmriprep", folder, tmp_path / "a", *words) == 0
+    assert run("fmriprep", folder, tmp_path / "b", *words, "--workers", "2") == 0
+    for name in ("store.zarr", "scaler.npz", "recordings.parquet", "card.md"):
+        assert digest(tmp_path / "a" / name) == digest(tmp_path / "b" / name), name
 
 
 def test_old_names_of_compcor(tmp_path: Path) -> None:
