@@ -7,8 +7,8 @@ Generated runs, int16 .nii.gz: in template space (99x117x95, 2 mm, as fMRIPrep a
 seconds of a recording are those of an import of `--recordings` less those of one, over their difference, so without
 start and store; one thread. `peak_mb`: above an empty process; `peak_mb_half`: with half of the volumes. `read_cpu_s`:
 `Run` alone, one pass over the file in template space. `error`: largest difference of HCP's series (which are only
-averaged and resampled) from the known ones, over their standard deviation. nilearn: the same parcel means, confounds and
-high-pass of the fMRIPrep run, from the file, once.
+averaged and resampled) from the known ones, over their standard deviation. nilearn: the same parcel means, confounds
+and high-pass of the fMRIPrep run, from the file, once.
 """
 
 from __future__ import annotations
