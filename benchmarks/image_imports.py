@@ -156,6 +156,8 @@ def main() -> int:
     arguments.add_argument("--volumes", type=int, default=100)
     arguments.add_argument("--recordings", type=int, default=3)
     given = arguments.parse_args()
+    if given.volumes < 50 or given.recordings < 2:
+        raise SystemExit("at least 50 volumes (half of them must exceed the regressors) and 2 recordings")
     found: dict[str, Any] = {"volumes": given.volumes}
     with tempfile.TemporaryDirectory() as name:
         places = {"whole": given.volumes, "half": given.volumes // 2}
