@@ -7,6 +7,9 @@ them off, and this takes their place.
 from __future__ import annotations
 
 import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -30,3 +33,21 @@ def hold(outdir: Path) -> TextIO:
     except OSError:  # a file system without locks: two runs at once waste work, but all writes are atomic
         pass
     return handle
+
+
+@contextmanager
+def beside(outdir: Path, doing: str) -> Iterator[Path]:
+    """A locked, empty folder `.OUTDIR.DOING` beside `outdir`, removed at the end; what a killed run left goes, too.
+
+    It is on the same file system, so that what was written there can be moved into place at once.
+    """
+    place = outdir.resolve()  # where it really is
+    folder = place.parent / f".{place.name}.{doing}"
+    with hold(folder):
+        for old in folder.iterdir():
+            if old.name != "work":  # the lock
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from brainlm_data.card import NUMBER, compare, facts_in, of_sidecar
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods.operators import STOP, Recipe, Regression, Temporal, resample
-from brainlm_data.methods.volumes import Run, cleaned, repetition_time
+from brainlm_data.methods.reader import Reader, leading, mask_file
+from brainlm_data.methods.volumes import Run, repetition_time
 from brainlm_data.sidecar import digest, read_json, sidecar_path
 from brainlm_data.sources import ParcelSeries
 
-MIN_COVERAGE = 0.5  # as stage sample: a parcel with a smaller share of its voxels in the image becomes NaN
 SAME_RATE = 1e-3  # relative; header and sidecar round
 COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
 CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
@@ -50,8 +50,8 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
     finished = str(meta.get("Units", "")).startswith("grand mean")
     labels, affine = find_atlas(facts, atlas)
-    series, brain = _Reader(run, labels, affine).read(path, stated)
-    dropped, censored = _leading(series)
+    series, brain = Reader.of(run, labels, affine).read(path, stated)
+    dropped, censored = leading(series)
     if not finished and not dropped:
         dropped = _non_steady(series)
     stated += [f"{dropped} volumes at the start were dropped"] if dropped else []
@@ -66,8 +66,8 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
         series *= _target(facts["units"]) / _target(meta["Units"])
         stated.append("its sidecar says that it is scaled and filtered: neither was done again")
     else:
-        scale = _scale(facts, series, brain, path, stated)
-        series = Temporal(recipe, _nothing(run.n_volumes - dropped), scale).apply(series)
+        scale = grand_mean_scale(facts, series, brain, path, stated)
+        series = Temporal(recipe, nothing(run.n_volumes - dropped), scale).apply(series)
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
         stated.append(f"filtered as the card says: {low}, {high}")
@@ -133,81 +133,6 @@ def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np
     return labels.astype(np.int64), np.asarray(image.affine, dtype=np.float64)
 
 
-class _Reader:
-    """Parcel means at the atlas's voxels, trilinear in the image; memory does not grow with the number of volumes."""
-
-    def __init__(self, run: Run, labels: NDArray[np.int64], affine: NDArray[np.float64]) -> None:
-        self.run = run
-        self.points = np.argwhere(labels > 0) @ affine[:3, :3].T + affine[:3, 3]
-        names, self.parcel = np.unique(labels[labels > 0], return_inverse=True)
-        self.size = np.bincount(self.parcel, minlength=len(names))
-
-    def read(self, path: Path, stated: list[str]) -> tuple[NDArray[np.float64], float]:
-        """Series (time, parcel), NaN rows for empty volumes, NaN columns outside the image; mean of the brain."""
-        from brainlm_data.methods import interp
-
-        usable, mean, empty = self._first_look()
-        to_voxels = np.linalg.inv(self.run.affine)
-        inside = interp.always_inside(self.points, to_voxels[None], usable)
-        counted = np.bincount(self.parcel[inside], minlength=len(self.size))
-        missing = (counted < MIN_COVERAGE * self.size) | (counted == 0)
-        if missing.all():
-            raise Refused(f"{path}: shows none of the atlas's parcels", "is it in the space that its name says?")
-        if missing.any():
-            stated.append(f"{missing.sum()} of {len(missing)} parcels are outside the image: unknown")
-        series = np.full((self.run.n_volumes, len(self.size)), np.nan)
-        points, parcel, total = self.points[inside], self.parcel[inside], 0.0
-        for index, volume in enumerate(self.run):
-            if index not in empty:
-                values = interp.sample(interp.padded(cleaned(volume)), points, to_voxels, cubic=False)
-                series[index] = np.bincount(parcel, values, len(self.size)) / np.maximum(counted, 1)
-                total += float(values.mean(dtype=np.float64))
-        series[:, missing] = np.nan
-        mask = _brain_mask(path, self.run)
-        if mask is None:
-            return series, total / (len(series) - len(empty))
-        return series, float(mean[mask & usable].mean(dtype=np.float64))
-
-    def _first_look(self) -> tuple[NDArray[np.bool_], NDArray[np.float64], set[int]]:
-        """Voxels with data in every volume, their means, and volumes without an image."""
-        usable, varied = np.ones(self.run.shape, bool), np.zeros(self.run.shape, bool)
-        total, empty = np.zeros(self.run.shape), set()
-        for index, volume in enumerate(self.run):
-            good = np.isfinite(volume)
-            values = volume if good.all() else volume[good]
-            if not values.size or values.max() == values.min():
-                empty.add(index)
-                continue
-            usable &= good
-            varied |= volume != 0
-            total += cleaned(volume)
-        if len(empty) == self.run.n_volumes:
-            raise Refused(f"{self.run.path}: no volume holds an image", "export or download it again")
-        return usable & varied, total / (self.run.n_volumes - len(empty)), empty
-
-
-def _mask_file(path: Path) -> Path:
-    return path.with_name(f"{path.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
-
-
-def _brain_mask(path: Path, run: Run) -> NDArray[np.bool_] | None:
-    """The brain mask that fMRIPrep writes beside an image, where it is there. Raises InputError on another grid."""
-    beside = _mask_file(path)
-    if not beside.is_file():
-        return None
-    mask = Run(beside)
-    if mask.shape != run.shape or not np.allclose(mask.affine, run.affine):
-        raise InputError(f"{beside}: is not on the grid of {path.name}", "remove it, or give the mask of this image")
-    return next(iter(mask)) > 0.5
-
-
-def _leading(series: NDArray[np.float64]) -> tuple[int, list[int]]:
-    """Number of empty volumes at the start, and the others."""
-    empty = np.isnan(series).all(1)
-    first = int(np.argmin(empty))
-    return first, [int(i) for i in np.flatnonzero(empty) if i > first]
-
-
 def _non_steady(series: NDArray[np.float64]) -> int:
     from brainlm_data.methods.nuisance import non_steady
 
@@ -226,8 +151,15 @@ def _recipe(
     return Recipe(tr, volumes, dropped, censored, "cosine" if COSINES in card else "butterworth", low, high)
 
 
-def _scale(facts: Mapping[str, str], series: NDArray[np.float64], brain: float, path: Path, stated: list[str]) -> float:
-    """Factor of the grand-mean scaling that the card's units ask for."""
+def grand_mean_scale(
+    facts: Mapping[str, str], series: NDArray[np.float64], brain: float, path: Path, stated: list[str]
+) -> float:
+    """Factor of the grand-mean scaling that the card's units ask for. `brain`: mean of the brain; says so in `stated`.
+
+    Raises
+    ------
+    Refused: the mean was removed from the image.
+    """
     if not facts.get("units", "").startswith("grand mean"):
         stated.append(f"units are the file's own, the card says {facts.get('units', 'nothing')}: no scaling")
         return 1.0
@@ -239,7 +171,7 @@ def _scale(facts: Mapping[str, str], series: NDArray[np.float64], brain: float, 
             f" scaled to {facts['units']}",
             "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
         )
-    over = "of the brain mask beside it" if _mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
+    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
     stated.append(f"scaled from a mean of {brain:.4g} {over} to {facts['units']}")
     return _target(facts["units"]) / brain
 
@@ -249,6 +181,6 @@ def _target(units: str) -> float:
     return float(NUMBER.findall(units)[0])
 
 
-def _nothing(steps: int) -> Regression:
+def nothing(steps: int) -> Regression:
     """A regression that removes nothing."""
     return Regression(np.zeros((steps, 0)), np.zeros((0, steps)))

@@ -1,4 +1,4 @@
-"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, import."""
+"""Commands of `brainlm-data` that are not stages: index, verify, fmriprep-command, simulate, fetch, import, export."""
 
 from __future__ import annotations
 
@@ -33,10 +33,20 @@ def register(commands: Any) -> None:
 
     add_arguments(simulate)
 
+    fetched = commands.add_parser("fetch", help="public data sets: OpenNeuro, ABIDE")
+    from brainlm_data.downloads import command as fetch_command
+
+    fetch_command.add_arguments(fetched)
+
     series = commands.add_parser("import", help="parcel series that exist already into a store")
     from brainlm_data.imports import command
 
     command.add_arguments(series)
+
+    out = commands.add_parser("export", help="a store for other programs: HF Arrow, .npy, CIFTI")
+    from brainlm_data.exports import command as export_command
+
+    export_command.add_arguments(out)
 
 
 def _index(arguments: argparse.Namespace) -> None:

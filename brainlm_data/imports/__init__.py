@@ -9,12 +9,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 Values = tuple[NDArray[np.floating], tuple[str, ...]]
+UNITS = "as in the source"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recording with what its file alone says of it; one that was made here, from an image.
+
+    Attributes
+    ----------
+    values: (time, parcel) at the native TR; NaN rows: dropped volumes; NaN columns: parcels without data.
+    tr_s: s. band: Hz, of all filters; the upper edge is infinite where there was no low-pass; None: as `Source` says.
+    censored: volumes that were interpolated. measured: columns of recordings.parquet. methods: sentences by stage.
+    columns: names of the parcels, empty: unknown.
+    """
+
+    values: NDArray[np.floating]
+    tr_s: float
+    band: tuple[float, float] | None = None
+    censored: tuple[int, ...] = ()
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,7 +59,7 @@ class Series:
 
     id: str
     subject: str
-    load: Callable[[], Values]
+    load: Callable[[], Values | Made]
     tr_s: float | None = None
     session: str | None = None
     task: str | None = None
@@ -54,6 +81,8 @@ class Source:
     atlas: name of the parcellation, "" where it is not known. band: of the source's filters, Hz; None: not known.
     known, unknown: sentences of the card. oriented: False where nothing but the shapes shows that series are
         (time, parcel).
+    units, space, sha256 (of the atlas), mismatch (of its space): where they are known. parcels: the table of the
+        parcels, where the atlas is at hand, and where its networks come from. made_here: from images.
     """
 
     series: Sequence[Series]
@@ -63,25 +92,61 @@ class Source:
     unknown: Sequence[str]
     band: tuple[float, float] | None = None
     oriented: bool = True
+    units: str = UNITS
+    space: str = ""
+    sha256: str = ""
+    mismatch: str = ""
+    parcels: pd.DataFrame | None = None
+    networks: str = "none"
+    made_here: bool = False
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to images (kinds fmriprep, hcp, ukb); None: as the kind has it.
+
+    Attributes
+    ----------
+    space: as fMRIPrep is asked for it (`MNI152NLin6Asym:res-2`). atlas: `A424`, `demo424` or a label image's path.
+    strategy: of stage denoise, without ICA. low_hz, high_hz: edges of the filters, 0 for none.
+    censor_fd_mm: volumes that moved more are interpolated. mismatch: an atlas of another space is accepted.
+    """
+
+    space: str | None = None
+    atlas: str | None = None
+    strategy: str | None = None
+    low_hz: float | None = None
+    high_hz: float | None = None
+    censor_fd_mm: float | None = None
+    mismatch: bool = False
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller adds: one TR for all (s), a table of the participants, one of the parcels."""
+    """What the caller adds: one TR for all (s), a table of the participants, one of the parcels, what images need."""
 
     tr_s: float | None = None
     participants: Path | None = None
     labels: Path | None = None
+    images: Treatment = Treatment()
 
 
+IMAGES = ("fmriprep", "hcp", "ukb")
 KINDS = {
     "abide": "an .npz of many people (data, offset, scale, file_id) and a TSV of the same name beside it",
     "pcp": "*.1D files of the ABIDE Preprocessed Connectomes Project",
     "arrays": "*.npy or *.tsv files, (time, parcel)",
+    "fmriprep": "derivatives of fMRIPrep: images, confounds; made into series here",
+    "hcp": "volumes of the Human Connectome Project, cleaned by ICA-FIX",
+    "ukb": "UK Biobank's bulk field 20227, cleaned by ICA-FIX: zips, or folders",
+    "ptseries": "*.ptseries.nii, CIFTI series of parcels",
+    "dat": "*.dat files of the BrainLM toolkit, A424",
 }
 
 
 def read(kind: str, path: Path, options: Options) -> Source:
     """The recordings of `path`. Raises InputError where it is not what the kind says."""
+    if kind not in IMAGES and options.images != Treatment():
+        raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
     return source

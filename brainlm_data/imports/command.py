@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import ConfigError, InputError
-from brainlm_data.imports import KINDS, Options
+from brainlm_data.imports import KINDS, Options, Treatment
 
-EPILOG = "kinds:\n" + "\n".join(f"  {kind:<8}{text}" for kind, text in KINDS.items())
+EPILOG = "kinds:\n" + "\n".join(f"  {kind:<9}{text}" for kind, text in KINDS.items())
 SHOWN = 20  # refusals that are printed
 
 
@@ -34,8 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--atlas-labels", type=Path, metavar="TSV", help="one row a parcel: index, name, network, x, y, z"
     )
     parser.add_argument("--name", help="of the data set, on the card (default: PATH's)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that write the store (1)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read images and write the store (1)")
     parser.add_argument("--force", action="store_true", help="replace the store in OUTDIR")
+    images = parser.add_argument_group("of images (kinds fmriprep, hcp, ukb)")
+    images.add_argument("--atlas", help="A424 (default), demo424, or a label image")
+    images.add_argument("--space", help="fmriprep: as it was asked for, MNI152NLin6Asym:res-2 (default: the atlas's)")
+    images.add_argument("--strategy", help="fmriprep: what is regressed out (acompcor); see docs/stages/denoise.md")
+    images.add_argument("--low-hz", type=float, help="high-pass, Hz; 0: none (fmriprep .01, else the source's alone)")
+    images.add_argument("--high-hz", type=float, help="low-pass, Hz; 0: none (none)")
+    images.add_argument("--censor-fd-mm", type=float, help="volumes that moved more are interpolated and marked")
+    images.add_argument("--allow-space-mismatch", action="store_true", help="an atlas of another template space")
     parser.set_defaults(call=_import)
 
 
@@ -59,7 +67,12 @@ def _import(arguments: argparse.Namespace) -> None:
     told = {key: value.name if isinstance(value, Path) else value for key, value in words.items() if key != "outdir"}
     name = arguments.name or arguments.path.resolve().name
     request = Request(arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told)
-    source = read(arguments.kind, arguments.path, Options(arguments.tr, arguments.participants, arguments.atlas_labels))
+    images = Treatment(
+        arguments.space, arguments.atlas, arguments.strategy, arguments.low_hz, arguments.high_hz,
+        arguments.censor_fd_mm, arguments.allow_space_mismatch,
+    )  # fmt: skip
+    options = Options(arguments.tr, arguments.participants, arguments.atlas_labels, images)
+    source = read(arguments.kind, arguments.path, options)
     facts = write(source, request, arguments.outdir, config, arguments.force)
     counts = ", ".join(f"{count} {split}" for split, count in facts["Subjects"].items())
     print(f"{arguments.outdir}/store.zarr: {facts['Recordings']} recordings; subjects: {counts}")

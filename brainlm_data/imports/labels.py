@@ -28,7 +28,8 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
     Parameters
     ----------
     count: of the series' columns. columns: their names, or empty.
-    labels: of `read_labels`; rows are matched by number where the columns are numbers, else they are in order.
+    labels: of `read_labels`; rows are matched by number where the columns are numbers, by name where all names are
+        there, else they are in order.
 
     Raises
     ------
@@ -42,6 +43,9 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
         if absent := sorted(set(numbers) - set(given["index"])):
             raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row a parcel")
         given = given.set_index("index", drop=False).loc[numbers].reset_index(drop=True)
+    elif "name" in given and columns and set(columns) <= set(given["name"].astype(str)):
+        given = given.assign(name=given["name"].astype(str)).set_index("name", drop=False)
+        given = given.loc[list(columns)].reset_index(drop=True)
     if len(given) != count:
         raise InputError(
             f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row a column, in their order"

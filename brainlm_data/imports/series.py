@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.imports import Series
+from brainlm_data.imports import Made, Series
 from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
@@ -25,6 +26,7 @@ class About:
     shape: (volumes, parcels) as it was read. columns: their names, or empty. tr_s: s.
     steps: at the common rate. invalid: those without data of their own. missing: parcels without data.
     high_hz: highest frequency that TR and rate leave.
+    band, measured, methods: of a recording that was made here (`Made`).
     """
 
     shape: tuple[int, int]
@@ -34,6 +36,9 @@ class About:
     invalid: list[int]
     missing: int
     high_hz: float
+    band: tuple[float, float] | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
 
 
 def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
@@ -46,14 +51,17 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     ------
     Refused: no TR, or an impossible one; not (time, parcel); too short; other volumes than the table says; no data.
     """
-    raw, columns = series.load()
+    loaded = series.load()
+    made = loaded if isinstance(loaded, Made) else None
+    raw, columns = (loaded.values, loaded.columns) if isinstance(loaded, Made) else loaded
+    tr_s = made.tr_s if made else series.tr_s
     values = np.asarray(raw, dtype=np.float64)
     if values.ndim != 2:
         raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array a recording")
-    if series.tr_s is None:
+    if tr_s is None:
         raise Refused("no TR", "give --tr, a sidecar's RepetitionTime, or a column repetition_time_s of --participants")
-    if not TR_S[0] <= series.tr_s <= TR_S[1]:
-        raise Refused(f"a TR of {series.tr_s:g} s", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
+    if not TR_S[0] <= tr_s <= TR_S[1]:
+        raise Refused(f"a TR of {tr_s:g} s", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
     total = len(values)
     if series.volumes is not None and series.volumes != total:
         raise Refused(f"{total} volumes, its table says {series.volumes}", "mend the table or the series")
@@ -68,18 +76,20 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
         raise Refused("no parcel has data that vary", "look at how the series were written")
     dropped = int(np.argmin(empty))
     censored = tuple(int(v) for v in np.flatnonzero(empty) if v >= dropped)
-    recipe = Recipe(series.tr_s, total, dropped, censored)
+    recipe = Recipe(tr_s, total, dropped, censored)
     whole = np.full((total, int(covered.sum())), np.nan)
     whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
-    moved = resample(whole, series.tr_s, hz)
+    moved = resample(whole, tr_s, hz)
     out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
     out[:, covered] = moved
-    high = 0.5 / series.tr_s
-    if hz < 1 / series.tr_s * (1 - 1e-9):
+    high = 0.5 / tr_s
+    if hz < 1 / tr_s * (1 - 1e-9):
         high = min(high, STOP * hz / 2)
-    invalid = invalid_steps(len(moved), hz, series.tr_s, dropped, censored)
+    filled = censored if made is None else tuple(sorted({*censored, *made.censored}))
+    invalid = invalid_steps(len(moved), hz, tr_s, dropped, filled)
     missing = int((~covered).sum())
-    return out, About((total, values.shape[1]), columns, series.tr_s, len(out), invalid, missing, high)
+    about = About((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, high)
+    return out, about if made is None else replace(about, band=made.band, measured=made.measured, methods=made.methods)
 
 
 def parcel_count(shapes: Sequence[tuple[int, int]], labels: int | None) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,12 @@ from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import numbered, parcels_of, read_labels
 from brainlm_data.imports.series import About, check_shape, parcel_count, resampled
-from brainlm_data.lock import hold
+from brainlm_data.lock import beside
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
 STORE = "store.zarr"
-UNITS = "as in the source"
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
 
 
@@ -71,7 +71,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
     if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
     external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
-    with _beside(outdir) as temporary:
+    with beside(outdir, "importing") as temporary:
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)
         outdir.mkdir(parents=True, exist_ok=True)
@@ -84,32 +84,41 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
 
 def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
     labels = None if request.labels is None else read_labels(request.labels)
-    rows, done = _spooled(source, request.hz, spool)
+    rows, done = _spooled(source, request.hz, spool, config.threads)
     names = Counter(found.columns for found in done.values() if found.columns)
-    by_number = any(numbered(columns) for columns in names)  # then the labels may have more rows
+    listed = set() if labels is None or "name" not in labels else set(labels["name"].astype(str))
+    matched = any(numbered(columns) or set(columns) <= listed for columns in names)  # then labels may have more rows
     shapes = [found.shape for found in done.values()]
-    parcels = parcel_count(shapes, None if labels is None or by_number else len(labels)) if done else 0
+    if source.parcels is not None:
+        parcels = len(source.parcels)
+    else:
+        parcels = parcel_count(shapes, None if labels is None or matched else len(labels)) if done else 0
     columns = next((name for name, _ in names.most_common() if len(name) == parcels), ())
     for row, series in zip(rows, source.series, strict=True):
         if (found := done.get(row["id"])) is not None:
             try:
-                _fits(found, parcels, columns)
+                _fits(found, parcels, columns, row["_file"])
             except Refused as refusal:
                 row |= {"status": "refused", "reason": f"{series.file}: {refusal}"}
     stored = [row for row in rows if row["status"] != "refused"]
     if not stored:
         reasons = "; ".join(row["reason"] for row in rows[:3])
         raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
-    table = parcels_of(parcels, columns, source.atlas, labels)
-    networks = labels is not None and "network" in labels
+    table = parcels_of(parcels, columns, source.atlas, labels) if source.parcels is None else source.parcels
+    networks = request.labels.name if request.labels and labels is not None and "network" in labels else "none"
     attributes: dict[str, Any] = {
-        "atlas": source.atlas or "unknown", "atlas_sha256": "", "space": "",
-        "network_source": request.labels.name if request.labels and networks else "none",
+        "atlas": source.atlas or "unknown", "atlas_sha256": source.sha256, "space": source.space,
+        "network_source": networks if source.parcels is None else source.networks,
+        **({"space_mismatch": source.mismatch} if source.mismatch else {}),
         "imported": {"kind": request.kind, "name": request.name, "known": list(source.known),
                      "unknown": list(source.unknown)},
     }  # fmt: skip
-    sentence = f"Parcel series were imported as they were (kind {request.kind}), and resampled"
-    methods = [{"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz."} for row in stored]
+    how = "made here from preprocessed images" if source.made_here else "imported as they were"
+    sentence = f"Parcel series were {how} (kind {request.kind}), and resampled"
+    methods = [
+        {"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz.", **done[row["id"]].methods}
+        for row in stored
+    ]
     invalid = [done[row["id"]].invalid for row in stored]
     doubtful = not source.oriented and not columns and labels is None and len(set(shapes)) == 1
     warnings = [AMBIGUOUS.format(*shapes[0])] if doubtful and parcels > shapes[0][0] else []
@@ -130,68 +139,70 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     return content
 
 
-def _spooled(source: Source, hz: float, spool: Path) -> tuple[list[Row], dict[str, About]]:
-    """Every recording's row, and what is known of those that could be read; their series go into files."""
+def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, About]]:
+    """Every recording's row, and what is known of those that could be read; their series go into files.
+
+    Images are read by `workers` processes, each of which holds one recording.
+    """
     spool.mkdir()
     rows: list[Row] = []
     found: dict[str, About] = {}
     progress = Progress(len(source.series))
-    for number, series in enumerate(source.series):
-        file = spool / f"{number}.npy"
-        try:
-            values, found[series.id] = resampled(series, hz)
-            np.save(file, values)
-            row = _row(series, source, hz, found[series.id]) | {"status": "done", "reason": "", "_file": file}
-        except Refused as refusal:
-            row = _row(series, source, hz, None) | {
-                "status": "refused",
-                "reason": f"{series.file}: {refusal}",
-                "_file": None,
-            }
-        rows.append(with_phenotypes(row, series.phenotypes))
-        progress.step()
+    files = [spool / f"{number}.npy" for number in range(len(source.series))]
+    pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
+    with pool as executor:
+        each = executor.map if isinstance(executor, Executor) else map
+        results = each(_read, source.series, repeat(hz), files)
+        for series, file, (about, reason) in zip(source.series, files, results, strict=True):
+            row = _row(series, source, hz, about)
+            if about is None:
+                row |= {"status": "refused", "reason": f"{series.file}: {reason}", "_file": None}
+            else:
+                found[series.id] = about
+                row |= {"status": "done", "reason": "", "_file": file}
+            rows.append(with_phenotypes(row, series.phenotypes))
+            progress.step()
     return rows, found
+
+
+def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
+    """Write one recording's series; what was found of it, or why it is refused."""
+    try:
+        values, about = resampled(series, hz)
+    except Refused as refusal:
+        return None, str(refusal)
+    np.save(file, values)
+    return about, ""
 
 
 def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
     """One row of recordings.parquet; what nobody measured is NaN."""
-    row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": UNITS}
+    row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": source.units}
     if series.start_s == series.start_s:
         row["start_time_s"] = series.start_s
     if found is None:
         return row
-    low, high = source.band or (np.nan, np.inf)
+    low, high = found.band or source.band or (np.nan, np.inf)
     return row | {
         "tr_s": found.tr_s, "n_volumes": found.shape[0], "n_steps": found.steps,
         "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": min(high, found.high_hz),
-        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan,
+        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan, **found.measured,
     }  # fmt: skip
 
 
-def _fits(found: About, parcels: int, columns: tuple[str, ...]) -> None:
+def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> None:
+    """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
     check_shape(found.shape, parcels)
     if found.columns and found.columns != columns:
+        if len(set(columns)) == len(columns) and set(found.columns) == set(columns):
+            np.save(file, np.load(file)[:, [found.columns.index(name) for name in columns]])
+            return
         raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
 
 
 def _short(path: Path, root: Path) -> str:
     """A file as it is named in import.json: below what was imported, else its name."""
     return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
-
-
-@contextmanager
-def _beside(outdir: Path) -> Iterator[Path]:
-    """A locked, empty folder beside `outdir`, removed at the end; what a killed import left there goes, too."""
-    place = outdir.resolve()  # where it really is: a move must not cross file systems
-    folder = place.parent / f".{place.name}.importing"
-    with hold(folder):
-        for old in folder.iterdir():
-            if old.name != "work":  # the lock
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,18 +61,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: the file cannot be had; its labels, grid or space are not what they must be.
     """
     template = inputs.facts("template_t1w").get("Space", "")
-    if config.name == "demo424" and config.path is None:
-        image, table = embedded.embedded_atlas()
-        space, source, networks = embedded.SPACE, "made by this package", "geometric stand-in"
-        sha = hashlib.sha256(np.asarray(image.dataobj).astype("<i4").tobytes()).hexdigest()
-    else:
-        a424 = config.name == "A424"
-        path = config.path or obtain(A424, "atlas.path")
-        image = _labels(path)
-        space, source, sha = (A424_SPACE if a424 else config.space or template), path.name, digest(path)
-        if a424:
-            _check_a424(path, image)
-        table, networks = _table(image, config, a424)
+    found = parcellation(config, template)
+    image, table, space = found.image, found.table, found.space
     if space != template and not config.allow_space_mismatch:
         raise InputError(
             f"atlas {config.name} is in {space}, the template is {template}",
@@ -87,13 +78,47 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "AtlasName": config.name,
         "Space": template,
-        "Source": source,
-        "Sha256": sha,
+        "Source": found.source,
+        "Sha256": found.sha256,
         "NumberOfParcels": len(table),
-        "NetworkSource": networks,
+        "NetworkSource": found.networks,
         **({"SpaceMismatch": mismatch} if mismatch else {}),
         "Warnings": warnings,
     }
+
+
+@dataclass(frozen=True)
+class Parcellation:
+    """A label image with its table (see `COLUMNS`), its template space, where it and its networks come from."""
+
+    image: nib.Nifti1Image
+    table: pd.DataFrame
+    space: str
+    source: str
+    networks: str
+    sha256: str
+
+
+def parcellation(config: Config, template: str) -> Parcellation:
+    """The parcellation that a configuration names. `template`: the space of one whose own is not stated.
+
+    Raises
+    ------
+    InputError: the file cannot be had, or its labels are not what they must be.
+    """
+    if config.name == "demo424" and config.path is None:
+        image, table = embedded.embedded_atlas()
+        space, source, networks = embedded.SPACE, "made by this package", "geometric stand-in"
+        sha = hashlib.sha256(np.asarray(image.dataobj).astype("<i4").tobytes()).hexdigest()
+    else:
+        a424 = config.name == "A424"
+        path = config.path or obtain(A424, "atlas.path")
+        image = _labels(path)
+        space, source, sha = (A424_SPACE if a424 else config.space or template), path.name, digest(path)
+        if a424:
+            _check_a424(path, image)
+        table, networks = _table(image, config, a424)
+    return Parcellation(image, table, space, source, networks, sha)
 
 
 def _labels(path: Path) -> nib.Nifti1Image:

@@ -92,7 +92,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     names, table = read_table(inputs["confounds"])
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
     columns = strategies.select(patterns, names, inputs["confounds"])
-    confounds, outside = _regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
+    confounds, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
     image: Any = nib.load(inputs["voxel_sample"])
     mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
     steps = recipe.n_volumes - recipe.dropped
@@ -158,7 +158,7 @@ def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
             )
 
 
-def _regressors(values: Array, columns: list[str], recipe: Recipe, where: Path) -> tuple[Array, list[str]]:
+def regressors(values: Array, columns: list[str], recipe: Recipe, where: Path) -> tuple[Array, list[str]]:
     """Confounds (steps, k) after E, C and H, without those outside the band, and the names of the latter.
 
     Of a slow cosine the filter leaves little but round-off, which must not become a regressor.

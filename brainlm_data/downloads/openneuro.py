@@ -1,0 +1,148 @@
+"""A data set of OpenNeuro (docs.openneuro.org): its newest version, from the public bucket, into a BIDS folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainlm_data.downloads.s3 import Bucket, Item, below
+from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.lock import beside
+
+URL = "https://s3.amazonaws.com/openneuro.org"
+DATASET = re.compile(r"ds\d{6,}")
+DATATYPES = ("anat", "func", "fmap")
+DONE = ".fetched.tsv"  # ETag and path of what is in place, one a line
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to fetch: `dataset` (ds000030), labels of participants (empty: all), folders of data (empty: all)."""
+
+    dataset: str
+    participants: Sequence[str] = ()
+    datatypes: Sequence[str] = DATATYPES
+
+
+def listed(bucket: Bucket, wanted: Wanted) -> list[Item]:
+    """The files of a data set: those at its top, and those of the participants.
+
+    Raises
+    ------
+    ConfigError: no accession number. InputError: there is no such data set or participant.
+    """
+    if not DATASET.fullmatch(wanted.dataset):
+        raise ConfigError(f"{wanted.dataset}: no accession number of OpenNeuro", "ds and six digits, as ds000030")
+    prefix = f"{wanted.dataset}/"
+    folders, items = bucket.folders(prefix)
+    if not items and not folders:
+        raise InputError(f"{wanted.dataset}: nothing there at {bucket.url}", "is it public, and the number right?")
+    there = [folder.split("/")[-2] for folder in folders if folder.startswith(f"{prefix}sub-")]
+    asked = [f"sub-{label.removeprefix('sub-')}" for label in wanted.participants] or there
+    if unknown := sorted(set(asked) - set(there)):
+        raise InputError(
+            f"{wanted.dataset}: no {', '.join(unknown)}; there are {len(there)}: {', '.join(there[:SHOWN])}, ...",
+            "give --participant-label one of these",
+        )
+    for subject in asked:
+        items += [i for i in bucket.items(f"{prefix}{subject}/") if _is_wanted(i.key, wanted.datatypes)]
+    return items
+
+
+def _is_wanted(key: str, datatypes: Sequence[str]) -> bool:
+    """Files of these datatypes, and those that stand above them (scans.tsv, sessions.tsv)."""
+    folder = key.split("/")[-2]
+    return not datatypes or folder in datatypes or folder.startswith(("sub-", "ses-"))
+
+
+def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dry: bool = False) -> dict[str, int]:
+    """Fetch what is not in place; each file whole or not at all. `dry`: only counts.
+
+    Returns
+    -------
+    files and bytes: of the data set as wanted; fetched: files that came now.
+
+    Raises
+    ------
+    InputError: some files could not be had (the others are in place), or what `listed` raises.
+    """
+    items = listed(bucket, wanted)
+    prefix = f"{wanted.dataset}/"
+    targets = {item: below(item.key, prefix, outdir) for item in items}
+    counts = {"files": len(items), "bytes": sum(item.size for item in items), "fetched": 0}
+    if dry:
+        return counts
+    with beside(outdir, "fetching"):
+        outdir.mkdir(parents=True, exist_ok=True)
+        done = _done(outdir / DONE)
+        left = [i for i in items if not _in_place(targets[i], i, done.get(targets[i].relative_to(outdir).as_posix()))]
+        progress = Progress(len(left), sum(item.size for item in left))
+        failed: list[str] = []
+        with (outdir / DONE).open("a") as record, ThreadPoolExecutor(connections) as pool:
+
+            def one(item: Item) -> None:
+                try:
+                    bucket.get(item, targets[item], progress.bytes)
+                except InputError as error:
+                    failed.append(f"{error}")
+                    return
+                with progress.lock:
+                    record.write(f"{item.etag}\t{targets[item].relative_to(outdir).as_posix()}\n")
+                    record.flush()
+                progress.file()
+
+            list(pool.map(one, left))
+    counts["fetched"] = len(left) - len(failed)
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(items)} files could not be fetched: {'; '.join(sorted(failed)[:SHOWN])}",
+            "run the same command again: it goes on",
+        )
+    return counts
+
+
+def _done(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    pairs = (line.split("\t", 1) for line in file.read_text().splitlines() if "\t" in line)
+    return {name: etag for etag, name in pairs}
+
+
+def _in_place(target: Path, item: Item, etag: str | None) -> bool:
+    """A file was checked before it got its name; the same ETag means that it has not changed since."""
+    return etag == item.etag and target.is_file() and target.stat().st_size == item.size
+
+
+class Progress:
+    """A line on stderr every few seconds: files, bytes, and how long it will take."""
+
+    EVERY_S = 5.0
+
+    def __init__(self, files: int, size: int) -> None:
+        self.lock = threading.Lock()
+        self._files, self._size, self._done, self._came = files, size, 0, 0
+        self._start = self._last = time.monotonic()
+
+    def file(self) -> None:
+        """One more is in place."""
+        with self.lock:
+            self._done += 1
+
+    def bytes(self, count: int) -> None:
+        """So many more came."""
+        with self.lock:
+            self._came += count
+            now = time.monotonic()
+            if now - self._last >= self.EVERY_S:
+                self._last = now
+                left = (now - self._start) / self._came * max(self._size - self._came, 0)
+                came, size = self._came / 1e6, self._size / 1e6
+                text = f"{self._done}/{self._files} files, {came:.0f} of {size:.0f} MB, about {left:.0f} s left"
+                print(f"fetch: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,121 @@
+"""Kind `fmriprep`: a folder of fMRIPrep's derivatives (20.2 and later; fmriprep.org, "Outputs").
+
+`*_space-<S>[_cohort-<C>][_res-<R>]_desc-preproc_bold.nii.gz`, with its JSON and brain mask beside it, and
+`*_desc-confounds_timeseries.tsv`. They are motion-corrected and normalized; all else is done here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
+from brainlm_data.imports.participants import described, entities, number, read_participants
+from brainlm_data.sidecar import read_json, sidecar_path
+
+NAME = re.compile(
+    r"(?P<id>sub-[\w+-]+?)_space-(?P<space>[A-Za-z0-9]+)(?P<more>(_(cohort|res)-[A-Za-z0-9]+)*)_desc-preproc_bold\.nii(\.gz)?"
+)
+LOW_HZ = 0.01  # as filter.low_hz
+STRATEGY = "acompcor"
+NATIVE = ("T1w", "func", "boldref", "run")  # spaces that no atlas is in
+PREFERRED = {"A424": "MNI152NLin6Asym", "demo424": "MNI152NLin2009aSym"}
+
+
+def read(path: Path, options: Options) -> Source:
+    """The recordings of a derivatives folder in one space.
+
+    Raises
+    ------
+    InputError: no such image, or none in the space that is asked for (says which there are); what `planned` raises.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no folder", "give the folder of fMRIPrep's derivatives")
+    matches = [(m, f) for f in sorted(path.rglob("*_desc-preproc_bold.nii*")) if (m := NAME.fullmatch(f.name))]
+    matches = [(m, f) for m, f in matches if "_echo-" not in m["id"]]
+    if not matches:
+        raise InputError(
+            f"{path}: no *_space-*_desc-preproc_bold.nii.gz in it", "give the folder of fMRIPrep's derivatives"
+        )
+    space = _space(Counter(_called(m) for m, _ in matches), options, path)
+    chosen = [(m["id"], file) for m, file in matches if _called(m) == space]
+    plan, facts = planned(options, space.split(":")[0], low_hz=LOW_HZ)
+    plan = Plan(**{**vars(plan), "chosen": chosen_strategies(options.images, STRATEGY)})
+    table = options.participants or next((t for t in [path / "participants.tsv"] if t.is_file()), None)
+    people = read_participants(table)
+    series, files = [], []
+    for name, file in chosen:
+        who = entities(name)
+        confounds = _confounds(file, name)
+        row = people.find(name, str(who["subject"]))
+        load = partial(_load, file, confounds, name, plan, options.tr_s)
+        start = number(read_json(sidecar_path(file)).get("StartTime"))
+        series.append(
+            Series(
+                name, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"],
+                start_s=np.nan if start is None else start, file=file.name, **described(row, options.tr_s),
+            )
+        )  # fmt: skip
+        mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
+        files += [f for f in (file, sidecar_path(file), mask, confounds) if f is not None and f.is_file()]
+    made_by = _version(read_json(path / "dataset_description.json"))
+    known = [
+        f"Images are fMRIPrep's{made_by} in {space}: motion-corrected and normalized, not denoised.",
+        "Confounds are fMRIPrep's; regression, filter, scaling and parcel means are this package's (see Methods).",
+    ]
+    elsewhere = len({m["id"] for m, _ in matches}) - len(chosen)
+    if elsewhere:
+        known.append(f"{elsewhere} recordings have images in other spaces only, and are left aside.")
+    unknown = [
+        "Whether slice timing and distortion were corrected: fMRIPrep's report of each subject says so.",
+        "tSNR and DVARS were not measured here.",
+    ]
+    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, **facts)
+
+
+def _called(match: re.Match[str]) -> str:
+    """The space as fMRIPrep is asked for it: `MNI152NLin6Asym:res-2`."""
+    return match["space"] + match["more"].replace("_", ":")
+
+
+def _space(found: Mapping[str, int], options: Options, path: Path) -> str:
+    """The one space that is meant: asked for, else the atlas's own, else the only one."""
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    asked = options.images.space
+    wanted = asked or PREFERRED.get(options.images.atlas or "A424")
+    standard = [name for name in found if name.split(":")[0] not in NATIVE]
+    pool = standard if wanted is None else [name for name in found if name == wanted or name.startswith(f"{wanted}:")]
+    if wanted in pool:
+        return str(wanted)
+    if len(pool) == 1:
+        return pool[0]
+    if not pool:
+        what = f"no image in space {wanted}" if wanted else "no image in a template space"
+        raise InputError(f"{path}: {what}; there are: {listed}", "give another --space (and an --atlas in it)")
+    raise InputError(f"{path}: more than one space: {listed}", f"say which: --space {sorted(pool)[0]}")
+
+
+def _confounds(file: Path, name: str) -> Path | None:
+    beside = file.with_name(f"{name}_desc-confounds_timeseries.tsv")
+    return beside if beside.is_file() else None
+
+
+def _version(description: Mapping[str, object]) -> str:
+    made = description.get("GeneratedBy") or description.get("PipelineDescription") or []
+    for item in made if isinstance(made, list) else [made]:
+        if isinstance(item, Mapping) and str(item.get("Name", "")).lower() == "fmriprep":
+            return f" ({item.get('Version', 'version unknown')})"
+    return ""
+
+
+def _load(file: Path, confounds: Path | None, name: str, plan: Plan, tr_s: float | None) -> Made:
+    if confounds is None:
+        raise Refused(f"no {name}_desc-confounds_timeseries.tsv beside it", "did fMRIPrep finish?")
+    return made(Image(file, tr_s, confounds=confounds), plan)

@@ -1,0 +1,261 @@
+"""From a preprocessed image to parcel series, by the pipeline's own operators: kinds fmriprep, hcp and ukb.
+
+Parcel means at the atlas's voxels, censoring, grand-mean scaling, high-pass, joint regression of confounds, low-pass:
+what stages sample, filter, denoise and parcellate do. What the source has done already is not done again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import strategies
+from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.imports import Made, Options, Treatment
+from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal
+from brainlm_data.methods.reader import Reader, leading, places
+from brainlm_data.methods.volumes import Run, repetition_time
+from brainlm_data.nifti_series import grand_mean_scale, nothing
+from brainlm_data.sidecar import read_json, sidecar_path
+from brainlm_data.stages import atlas as atlas_stage
+from brainlm_data.stages import filter as filter_stage
+from brainlm_data.strategies import Strategy
+
+Points = NDArray[np.float64]
+GRAND_MEAN = "grand mean 10000"
+PLAUSIBLE = (5_000.0, 20_000.0)  # brain mean of an image that is said to be scaled to 10,000
+MASKS = {"CSF": "c", "WM": "w"}  # fMRIPrep's masks of a_comp_cor, by the letter of the column that they get here
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to every image of an import.
+
+    Attributes
+    ----------
+    points, parcel: labelled voxels of the atlas, mm in its space, and the parcel of each from 0. count: of parcels.
+    low_hz, high_hz: edges of the filters that are applied here; None: none. chosen: strategies of stage denoise.
+    censor_fd_mm: volumes that moved more are interpolated. scaled: the source has done the grand-mean scaling.
+    """
+
+    points: Points
+    parcel: NDArray[np.int64]
+    count: int
+    low_hz: float | None = None
+    high_hz: float | None = None
+    chosen: tuple[Strategy, ...] = ()
+    censor_fd_mm: float | None = None
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, and what is known of it.
+
+    Attributes
+    ----------
+    bold: 4-D NIfTI. tr_s: s, as given; None: sidecar or header. usual_tr_s: of the protocol, where they are silent.
+    confounds: fMRIPrep's table. motion: (T, 6) mm and rad, for FD. warp: atlas points (n, 3) -> mm in the image.
+    source_low_hz: lower edge of the source's own filter.
+    """
+
+    bold: Path
+    tr_s: float | None = None
+    usual_tr_s: float | None = None
+    confounds: Path | None = None
+    motion: NDArray[np.float64] | None = None
+    warp: Callable[[Points, Run], Points] | None = None
+    source_low_hz: float = 0.0
+
+
+def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str, Any]]:
+    """What is done to images in `space`, and keywords of `Source`: atlas, parcels and all that belongs to them.
+
+    Parameters
+    ----------
+    source: fields of `Plan` by which the kind differs; an option of the caller wins over `low_hz`.
+
+    Raises
+    ------
+    InputError: the atlas cannot be had, or is in another space. ConfigError: filters or strategy are impossible.
+    """
+    asked = options.images
+    given = asked.atlas or "A424"
+    own = given not in ("A424", "demo424")
+    name = re.sub(r"[^A-Za-z0-9]", "", Path(given).name.split(".")[0]) if own else given
+    try:
+        config = atlas_stage.Config(name=name, path=Path(given) if own else None, labels=options.labels)
+        found = atlas_stage.parcellation(config, space)
+    except InputError as error:
+        raise InputError(error.message, error.remedy.replace("atlas.path", "--atlas")) from error
+    except ValueError as error:  # pydantic's: the name says nothing, or "none"
+        raise InputError(
+            f"--atlas {given}: {name!r} is no name of an atlas", "rename the file: letters, digits"
+        ) from error
+    mismatch = f"atlas in {found.space}, images in {space}" if found.space != space else ""
+    if mismatch and not asked.mismatch:
+        raise InputError(
+            f"atlas {name} is in {found.space}, the images are in {space}",
+            "another --space or --atlas, or --allow-space-mismatch (differences of some millimetres)",
+        )
+    points, parcel = places(np.asarray(found.image.dataobj, dtype=np.int64), found.image.affine)
+    edges = {"low_hz": source.pop("low_hz", None), "high_hz": None}
+    edges |= {key: value or None for key in edges if (value := getattr(asked, key)) is not None}
+    low, high = edges["low_hz"], edges["high_hz"]
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"--low-hz {low:g} is not below --high-hz {high:g}", "a band, in Hz")
+    plan = Plan(points, parcel, len(found.table), low, high, censor_fd_mm=asked.censor_fd_mm, **source)
+    facts = {
+        "atlas": name, "parcels": found.table[atlas_stage.COLUMNS], "networks": found.networks, "space": space,
+        "sha256": found.sha256, "mismatch": mismatch, "units": GRAND_MEAN, "made_here": True,
+    }  # fmt: skip
+    return plan, facts
+
+
+def chosen_strategies(asked: Treatment, default: str) -> tuple[Strategy, ...]:
+    """The strategies of `--strategy`. Raises ConfigError for an unknown one, and for ICA."""
+    try:
+        found = strategies.resolve(strategies.parse(asked.strategy or default))
+    except ValueError as error:
+        raise ConfigError(f"--strategy: {error}", "see docs/stages/denoise.md") from error
+    for strategy in found:
+        if strategy.ica:
+            raise ConfigError("--strategy: ica needs the raw image", "run the pipeline on the BIDS dataset, or another")
+        limit = strategy.censor_fd_mm
+        if limit is not None and (asked.censor_fd_mm is None or asked.censor_fd_mm > limit):
+            raise ConfigError(f"--strategy {strategy.name} needs --censor-fd-mm {limit:g}", "add it")
+    return tuple(found)
+
+
+def made(image: Image, plan: Plan) -> Made:
+    """The series of one image. Raises Refused where it cannot be used."""
+    try:
+        return _made(image, plan)
+    except InputError as error:  # of this recording alone: the others go on
+        raise Refused(error.message, error.remedy) from error
+
+
+def _made(image: Image, plan: Plan) -> Made:
+    run = Run(image.bold)
+    tr, stated = _tr(run, image)
+    stated += run.warnings
+    points = plan.points if image.warp is None else image.warp(plan.points, run)
+    reader = Reader(run, points, plan.parcel, plan.count)
+    series, mean = reader.read(image.bold, stated)
+    dropped, empty = leading(series)
+    names, table = _confounds(image.confounds) if image.confounds else ([], np.empty((run.n_volumes, 0)))
+    if len(table) != run.n_volumes:
+        raise Refused(f"{len(table)} rows of confounds, {run.n_volumes} volumes", "are they of this recording?")
+    dropped = max(dropped, sum(name.startswith("non_steady_state_outlier") for name in names))
+    fd = _displacement(image, names, table)
+    limit = np.inf if plan.censor_fd_mm is None else plan.censor_fd_mm
+    with np.errstate(invalid="ignore"):
+        bad = {*np.flatnonzero(fd > limit).tolist(), *empty} if fd is not None else set(empty)
+    if fd is None and plan.censor_fd_mm is not None:
+        raise Refused("no motion parameters, so --censor-fd-mm cannot be done", "leave it out")
+    censored = tuple(sorted(int(v) for v in bad if v >= dropped))
+    recipe = _recipe(plan, tr, run.n_volumes, dropped, censored, stated)
+    scale = 1.0
+    if plan.scaled:
+        if not PLAUSIBLE[0] < mean < PLAUSIBLE[1]:
+            stated.append(f"its mean is {mean:.4g}, not about 10000: removed, or another scale")
+    else:
+        scale = grand_mean_scale({"units": GRAND_MEAN}, series, mean, image.bold, stated)
+    regression, columns = _regression(image, plan, recipe, names, table)
+    if not plan.scaled or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
+        series = Temporal(recipe, regression, scale).apply(series)
+    low, high = recipe.band
+    measured: dict[str, Any] = {
+        "coverage_min": float(reader.coverage.min()), "coverage_mean": float(reader.coverage.mean()),
+        "n_dropped": dropped, "n_censored": len(censored), "n_confounds": len(columns), "source_mean": mean,
+        "notes": "; ".join(stated),
+    }  # fmt: skip
+    if fd is not None and np.isfinite(fd).any():
+        measured["mean_fd_mm"] = float(np.nanmean(fd))
+    band = (max(low, image.source_low_hz), high if recipe.high_hz else np.inf)
+    return Made(series, tr, band, censored, measured, _methods(plan, recipe, columns))
+
+
+def _tr(run: Run, image: Image) -> tuple[float, list[str]]:
+    meta = read_json(sidecar_path(image.bold)) if image.tr_s is None else {"RepetitionTime": image.tr_s}
+    if image.usual_tr_s is not None and "RepetitionTime" not in meta and run.header_tr is None:
+        return image.usual_tr_s, [f"no TR in the file: the protocol's {image.usual_tr_s:g} s was taken"]
+    tr, stated = repetition_time(run, meta)
+    return float(f"{tr:.6g}"), stated  # a header has it in single precision
+
+
+def _confounds(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """fMRIPrep's table. Where it has no c_comp_cor and w_comp_cor, a_comp_cor by mask (its JSON) is called so."""
+    from brainlm_data.tables import read_table
+
+    names, table = read_table(path)
+    about = read_json(sidecar_path(path))
+    for mask, letter in MASKS.items():
+        prefix = f"{letter}_comp_cor_"
+        if not any(name.startswith(prefix) for name in names):
+            own = [n for n in names if n.startswith("a_comp_cor_") and about.get(n, {}).get("Mask") == mask]
+            table = np.hstack([table, table[:, [names.index(name) for name in own]]])
+            names = [*names, *(f"{prefix}{place:02d}" for place in range(len(own)))]
+    return names, table
+
+
+def _displacement(image: Image, names: Sequence[str], table: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    from brainlm_data.methods.rigid import displacement
+
+    if "framewise_displacement" in names:
+        return table[:, list(names).index("framewise_displacement")]
+    return None if image.motion is None else np.asarray(displacement(image.motion), dtype=np.float64)
+
+
+def _recipe(plan: Plan, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], stated: list[str]) -> Recipe:
+    least, nyquist = filter_stage.Config().min_volumes, 0.5 / tr
+    if volumes - dropped - len(censored) < least:
+        left = volumes - dropped - len(censored)
+        raise Refused(f"{left} of {volumes} volumes are left, fewer than {least}", "a longer recording, less censoring")
+    if plan.low_hz is not None and plan.low_hz >= nyquist:
+        raise Refused(f"a high-pass of {plan.low_hz:g} Hz at TR {tr:g} s", "a lower --low-hz")
+    high = plan.high_hz
+    if high is not None and high >= nyquist:
+        stated.append(f"no low-pass: {high:g} Hz is not below the Nyquist frequency, {nyquist:g} Hz")
+        high = None
+    return Recipe(tr, volumes, dropped, censored, "butterworth", plan.low_hz, high)
+
+
+def _regression(
+    image: Image, plan: Plan, recipe: Recipe, names: list[str], table: NDArray[np.float64]
+) -> tuple[Regression, list[str]]:
+    """D of the chosen strategies, and the columns that it removes."""
+    from brainlm_data.stages.denoise import regressors
+
+    steps = recipe.n_volumes - recipe.dropped
+    if not plan.chosen or image.confounds is None:
+        return nothing(steps), []
+    patterns = [pattern for strategy in plan.chosen for pattern in strategy.columns]
+    columns = strategies.select(patterns, names, image.confounds)
+    noise, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, image.confounds)
+    if noise.shape[1] >= steps:
+        raise Refused(f"{noise.shape[1]} regressors for {steps} volumes", "a smaller --strategy")
+    return Regression.fit(noise, np.empty((steps, 0))), [name for name in columns if name not in outside]
+
+
+def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, str]:
+    """Sentences of the card, by stage."""
+    found = {"ingest": f"Preprocessed images were averaged over the voxels of {plan.count} parcels, trilinear."}
+    if recipe.low_hz or recipe.high_hz or not plan.scaled:
+        found["filter"] = filter_stage.STAGE.describe({
+            "EffectiveBand": list(recipe.band), "RequestedBand": [plan.low_hz, plan.high_hz], "Method": recipe.method,
+            "Order": ORDER, "NyquistFrequency": 0.5 / recipe.tr_s, "Dropped": recipe.dropped,
+            "Censored": list(recipe.censored), "CensorThresholdMm": plan.censor_fd_mm,
+        })  # fmt: skip
+    if plan.chosen:
+        text = " ".join(strategy.text.strip() for strategy in plan.chosen)
+        found["denoise"] = f"{text} {len(columns)} columns of the source's confounds."
+    if not plan.scaled:
+        found["parcellate"] = "Parcel series were scaled to a grand mean of 10000; their means were removed."
+    return found

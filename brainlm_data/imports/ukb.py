@@ -1,0 +1,127 @@
+"""Kind `ukb`: resting-state fMRI of UK Biobank, bulk field 20227, cleaned by ICA-FIX, in its native space.
+
+`<eid>_20227_<instance>_<array>.zip`, or folders, with `fMRI/rfMRI.ica/filtered_func_data_clean.nii.gz` and,
+below `reg/`, the warp to MNI152 (UK Biobank brain imaging documentation; Alfaro-Almagro et al., 2018,
+doi:10.1016/j.neuroimage.2017.10.034). The atlas's points are taken into the native image; the image is not warped.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports.images import Image, Plan, Points, made, planned
+from brainlm_data.imports.participants import described, read_participants
+from brainlm_data.methods.fnirt import Field, places_in, read_matrix
+from brainlm_data.methods.volumes import Run
+
+NAME = re.compile(r"(?P<eid>\d+)(?:_20227_(?P<instance>\d+)_(?P<array>\d+))?")
+SPACE = "MNI152NLin6Asym"
+TR_S = 0.735
+LOW_HZ = 0.01  # Gaussian-weighted straight lines with a sigma of 50 s: FSL's high-pass of 100 s
+ICA = "rfMRI.ica/"
+BOLD = "filtered_func_data_clean.nii.gz"
+WARPS = ("reg/example_func2standard_warp.nii.gz", "reg/highres2standard_warp.nii.gz")
+BEFORE = "reg/example_func2highres.mat"
+MOTION = "mc/prefiltered_func_data_mcf.par"
+WANTED = (BOLD, *WARPS, BEFORE, MOTION)
+
+
+def read(path: Path, options: Options) -> Source:
+    """The recordings of a folder of zips or of unpacked zips, or of one zip.
+
+    Raises
+    ------
+    InputError: there are none. ConfigError: a strategy, another space.
+    """
+    if options.images.strategy is not None or options.images.space is not None:
+        raise ConfigError("kind ukb: images are denoised, their warp leads to MNI152", "leave out --strategy, --space")
+    zips = sorted(path.rglob("*_20227_*.zip")) if path.is_dir() else [path]
+    folders = [file.parent for file in sorted(path.rglob(f"{ICA}{BOLD}"))] if path.is_dir() else []
+    if not zips and not folders:
+        raise InputError(f"{path}: no *_20227_*.zip and no fMRI/{ICA}{BOLD} in it", "give the folder of the bulk zips")
+    plan, facts = planned(options, SPACE, scaled=True)
+    people = read_participants(options.participants, ("n/a", ""))
+    series = []
+    for place in [*zips, *folders]:
+        called = place.stem if place.suffix == ".zip" else place.parents[1].name
+        found = NAME.match(called)
+        who, instance = (found["eid"], found["instance"]) if found else (called, None)
+        name = f"sub-{who}{f'_ses-{instance}' if instance else ''}_task-rest"
+        array = found["array"] if found else None
+        if array and array != "0":
+            name += f"_run-{array}"
+        load = partial(_load_zip if place.suffix == ".zip" else _load_folder, place, options.tr_s, plan)
+        row = described(people.find(name, who), options.tr_s)
+        run = array if array != "0" else None
+        series.append(Series(name, who, load, session=instance, task="rest", run=run, file=called, **row))
+    inside = [f for folder in folders for name in WANTED if (f := folder / name).is_file()]
+    known = [
+        "UK Biobank's pipeline has done it: correction of motion and distortion, grand mean 10000, high-pass (sigma"
+        " 50 s, about .01 Hz), ICA-FIX. Not done again.",
+        "Images are in native space; the atlas's voxels were taken there by the warp of FNIRT, and read trilinear.",
+        "Slice timing was not corrected (multiband, TR .735 s).",
+    ]
+    unknown = [
+        "Whether some participants are related (splits are by subject).",
+        "tSNR and DVARS were not measured here.",
+    ]
+    table = [options.participants] if options.participants else []
+    return Source(series, [*zips, *inside, *table], known=known, unknown=unknown, **facts)
+
+
+def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> Made:
+    """Only what is needed of a zip goes to the disk (TMPDIR), and only while this recording is read."""
+    with tempfile.TemporaryDirectory(prefix="brainlm-ukb-") as name:
+        folder = Path(name)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for member in archive.namelist():
+                    inside = member.partition(ICA)[2]
+                    if inside in WANTED:
+                        target = folder / inside
+                        target.parent.mkdir(exist_ok=True)
+                        with archive.open(member) as source, target.open("wb") as sink:
+                            shutil.copyfileobj(source, sink, 1 << 20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise Refused(f"not a whole zip ({error})", "fetch it again") from error
+        return _load_folder(folder, tr_s, plan)
+
+
+def _load_folder(folder: Path, tr_s: float | None, plan: Plan) -> Made:
+    bold = folder / BOLD
+    if not bold.is_file():
+        raise Refused(f"no fMRI/{ICA}{BOLD} in it", "ICA-FIX did not run on this recording: leave it out")
+    warp = next((folder / name for name in WARPS if (folder / name).is_file()), None)
+    if warp is None:
+        raise Refused(f"no {WARPS[0]} in it", "an affine alone is too coarse: convertwarp --relout makes the warp")
+    field, before = Field.read(warp), None
+    if warp.name == Path(WARPS[1]).name:
+        if not (folder / BEFORE).is_file():
+            raise Refused(f"{WARPS[1]} without {BEFORE}", "fetch the zip again")
+        before = read_matrix(folder / BEFORE)
+    lead = partial(_lead, field, before)
+    return made(Image(bold, tr_s, TR_S, motion=_motion(folder / MOTION), warp=lead, source_low_hz=LOW_HZ), plan)
+
+
+def _lead(field: Field, before: NDArray[np.float64] | None, points: Points, run: Run) -> Points:
+    return places_in(field, points, run.affine, run.shape, before)
+
+
+def _motion(file: Path) -> NDArray[np.float64] | None:
+    """(T, 6), mm and rad, of MCFLIRT's .par, which has the rotations first."""
+    try:
+        table = np.loadtxt(file, ndmin=2)
+    except (OSError, ValueError):
+        return None  # FD then stays missing
+    return table[:, [3, 4, 5, 0, 1, 2]] if table.ndim == 2 and table.shape[1] == 6 else None
