@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,7 @@ def write(dag: Dag) -> None:
     """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
     by_bundle: dict[tuple[Level, str], list[dict[str, Any]]] = {}
     for r in dag.index.recordings:
-        facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
-        meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
+        meta = {"subject": r.subject, "session": r.session, "task": r.task, "run": r.run, "metadata": r.metadata}
         raw = {"bold": r.bold} | ({"sbref": r.sbref} if r.sbref else {})
         unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
                 "raw": {name: file.path for name, file in raw.items()},
@@ -46,7 +46,7 @@ def write(dag: Dag) -> None:
         content = {"units": units, "subject_bundles": dag.subject_bundles.get(bundle, [])}
         if level == "cohort":
             content["bundles"] = dag.bundles
-        write_changed(paths.listing_path(dag.outdir, level, bundle), content)
+        write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.config.bids_dir))
     ignore = derivatives / ".bidsignore"
@@ -86,7 +86,8 @@ def _sources(doi: Any) -> dict[str, Any]:
     return {"SourceDatasets": [{"DOI": found.group(), "URL": f"https://doi.org/{found.group()}"}]}
 
 
-def write_changed(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON only where the content is not there already, so that mtimes mean something."""
-    if sidecar.read_json(path) != content:
-        sidecar.write_json(path, content)
+def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+    """Write JSON only where the text is not there already, so that mtimes mean something."""
+    text = sidecar.as_json(content, indent)
+    if not path.exists() or path.read_text() != text:
+        sidecar.write_text(path, text)
