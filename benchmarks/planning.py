@@ -3,13 +3,13 @@
     python -m benchmarks.planning --json [--recordings 76000] [--bundle 100] [--todo-only]
 
 A tree of empty images (two runs and a T1w a person, sidecars at the root, participants.tsv with three columns), planned
-to the report with the default configuration: first with everything to do, then with nothing to do. For the second, every
-stage's manifests are written with the entries that the runner writes, beside empty output files in their real places,
-and `snakemake --touch` makes Snakemake's own provenance records. Building all that is not counted. The first plan also
-reads the dataset (`index_s`: that part of it in a process of its own, CPU); the plans after it find the index cached.
+to the report with the default configuration: first with everything to do, then with nothing to do. For the second,
+every stage's manifests are written with the entries that the runner writes, beside empty output files in their real
+places, and `snakemake --touch` makes Snakemake's own provenance records. Building all that is not counted. The first
+plan also reads the dataset (`index_s`: CPU of that alone, in a process of its own); later ones find the index cached.
 
-Keys: `todo`, `todo_again` (index and listings are there) and `done`, each as `_s` (wall), `_cpu_s` and `_mb` (peak of the
-process; a dry run starts no other), `peak_mb` of all, `todo_jobs`, `done_jobs`, `n_recordings`, `n_outputs`, `bundle_size`.
+Keys: `todo`, `todo_again` (index and listings are there) and `done`, each as `_s` (wall), `_cpu_s`, `_mb` (peak of the
+process; a dry run starts no other) and `_jobs`; `peak_mb` of all, `n_recordings`, `n_outputs`, `bundle_size`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def measure(folder: Path, recordings: int, bundle: int, todo_only: bool) -> dict
     runs = {"todo": snakemake(folder, "-n"), "todo_again": snakemake(folder, "-n")}
     if not todo_only:
         found["n_outputs"] = apart(finish, config)
-        snakemake(folder, "--touch")
+        snakemake(folder, "--touch", "--forceall")
         runs["done"] = snakemake(folder, "-n")
     for name, run in runs.items():
         found |= {f"{name}_{key}": value for key, value in run.items()}

@@ -135,8 +135,10 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         cached = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
         if cache:
             write_json(cache, cached, indent=None)
-    root = bids_dir.absolute()
-    recordings = tuple(_recording(root, row, cached["metadata"]) for row in cached["recordings"])
+    del files
+    root, rows = str(bids_dir.absolute()), cached.pop("recordings")
+    recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
+    del rows
     if not recordings:
         why = f" ({cached['ignored'][0]})" if cached["ignored"] else ""
         raise InputError(
@@ -159,12 +161,12 @@ def _some(values: Iterable[str | None]) -> str:
     return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
 
 
-def _raw(root: Path, listed: Sequence[Any]) -> RawFile:
+def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     path, size, mtime_ns = listed
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
-def _recording(root: Path, row: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Recording:
+def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Recording:
     """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
     name, subject, session, task, run, number, fieldmaps, bold, sbref = row
     prefix = recording_prefix(subject, session, name)

@@ -1,7 +1,7 @@
 """One walk over a BIDS dataset: its files with size and mtime, and what the index keeps of them.
 
-A cohort is 100,000 files and more, and every plan walks over them: so each file costs one `stat`, and metadata that many
-runs share (sidecars at the root) are kept once. `bids2table` parses the names.
+A cohort is 100,000 files and more, and every plan walks over them: so each file costs one `stat`, and metadata that
+many runs share (sidecars at the root) are kept once. `bids2table` parses the names.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def key_of(files: Iterable[Listed]) -> str:
 def scan(bids_dir: Path, files: Sequence[Listed]) -> dict[str, Any]:
     """What the cache of the index keeps, as JSON values.
 
-    `recordings`: by id, rows of id, subject, session, task, run, number of its metadata, fieldmaps, bold, sbref (files as
-    `Listed`); `metadata`: the distinct ones; `t1w`: by subject, the first by name; `ignored`: BOLD files that are not
-    taken, with the reason.
+    `recordings`: by id, rows of id, subject, session, task, run, number of its metadata, fieldmaps, bold, sbref (files
+    as `Listed`); `metadata`: the distinct ones; `t1w`: by subject, the first by name; `ignored`: BOLD files that are
+    not taken, with the reason.
     """
     distinct: dict[str, int] = {}
     recordings: list[list[Any]] = []
@@ -96,9 +96,7 @@ def scan(bids_dir: Path, files: Sequence[Listed]) -> dict[str, Any]:
             kept = {k: v for k, v in person.metadata(path).items() if k in METADATA_KEYS}
             number = distinct.setdefault(json.dumps(kept, sort_keys=True), len(distinct))
             stem = path.split("_bold.nii")[0]
-            beside = [
-                person.files[f"{stem}_sbref{e}"] for e in (".nii.gz", ".nii") if f"{stem}_sbref{e}" in person.files
-            ]
+            beside = [file for e in (".nii.gz", ".nii") if (file := person.files.get(f"{stem}_sbref{e}"))]
             recordings.append([
                 stem.rsplit("/", 1)[-1], entities.get("sub", folder.removeprefix("sub-")), entities.get("ses"),
                 entities.get("task"), _index(entities.get("run")), number, person.fieldmaps(path, runs),
