@@ -78,7 +78,7 @@ def _counts(strand: Callable[[], Blocks], prefixes: NDArray[np.uint32], above: i
         leading = keys >> np.uint32(BITS - above) if above else np.zeros_like(keys)
         following = (keys >> np.uint32(BITS - above - width)) & np.uint32((1 << width) - 1)
         places = offsets + following
-        for target in np.flatnonzero(~again.all(1)):
+        for target in np.flatnonzero(~again.all(1)).tolist():
             inside = finite & (leading == prefixes[target]) & ~again[target]
             found[target] += np.bincount(places[inside], minlength=columns << width)
     table = found.reshape(targets, columns, 1 << width)
