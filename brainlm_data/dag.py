@@ -135,6 +135,8 @@ class Dag:
         self._check_external()
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
         listing.write(self)
+        self.n_recordings = len(self.index.recordings)
+        del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next; who asks again reads the cache
 
     def _check_engine(self) -> None:
         """What is asked for must be something that the engine does."""
@@ -239,14 +241,17 @@ class Dag:
 
     def outcome(self) -> str:
         """What became of the recordings, in words: how many went through, and why others did not."""
-        found = [paths.manifest_path(self.outdir, "resample", bundle) for bundle in self.bundles["recording"]]
-        entries = {u: e for path in found if path.exists() for u, e in read_manifest(path)["units"].items()}
-        refused = [f"  {unit}: {entry['reason']}" for unit, entry in entries.items() if entry["status"] == "refused"]
-        lines = [f"{len(entries) - len(refused)} of {len(self.index.recordings)} recordings went through"]
+        seen, refused = 0, list[str]()
+        for bundle in self.bundles["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
+            path = paths.manifest_path(self.outdir, "resample", bundle)
+            units = read_manifest(path)["units"] if path.exists() else {}
+            seen += len(units)
+            refused += [f"  {u}: {entry['reason']}" for u, entry in units.items() if entry["status"] == "refused"]
+        lines = [f"{seen - len(refused)} of {self.n_recordings} recordings went through"]
         if refused:
             shown = refused[:SHOWN] + ([f"  ... (all in {self.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
             lines += [f"{len(refused)} refused:", *shown]
-        return "\n".join(lines) if entries else "no series yet"
+        return "\n".join(lines) if seen else "no series yet"
 
     def command(self, stage: str, program: str = "brainlm-data") -> str:
         """The shell command of a rule; `{params.task}` is one of cohort level, which the rule names."""

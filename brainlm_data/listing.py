@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import paths, sidecar
 from brainlm_data.errors import InputError
+from brainlm_data.index import RawFile, Recording, Subject
 from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Level
 
@@ -20,38 +21,45 @@ if TYPE_CHECKING:
 
 def write(dag: Dag) -> None:
     """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
-    by_bundle: dict[tuple[Level, str], list[dict[str, Any]]] = {}
+    by_bundle: dict[tuple[Level, str], list[Recording | Subject]] = {}
     for r in dag.index.recordings:
-        facts = {**asdict(r), "task": r.task, "session": r.session, "run": r.run}
-        meta = {k: facts[k] for k in ("subject", "session", "task", "run", "metadata")}
-        raw = {"bold": r.bold} | ({"sbref": r.sbref} if r.sbref else {})
-        unit = {"id": r.id, "prefix": r.prefix, "subject": r.subject, "meta": meta,
-                "raw": {name: file.path for name, file in raw.items()},
-                "stat": {name: asdict(file) for name, file in raw.items()}}  # fmt: skip
-        by_bundle.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(unit)
+        by_bundle.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(r)
     for s in dag.index.subjects:
         if s.t1w:
-            subject = s.id.removeprefix("sub-")
-            unit = {"id": s.id, "prefix": s.prefix, "subject": subject, "meta": {"subject": subject},
-                    "raw": {"t1w": s.t1w.path}, "stat": asdict(s.t1w)}  # fmt: skip
-            by_bundle.setdefault(("subject", dag.bundle_of[s.id]), []).append(unit)
+            by_bundle.setdefault(("subject", dag.bundle_of[s.id]), []).append(s)
+    for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
+        content = {"units": [_unit(m) for m in members], "subject_bundles": dag.subject_bundles.get(bundle, [])}
+        write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
         for r in dag.index.recordings
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
-    by_bundle["cohort", COHORT] = [cohort]
-    for (level, bundle), units in by_bundle.items():
-        content = {"units": units, "subject_bundles": dag.subject_bundles.get(bundle, [])}
-        if level == "cohort":
-            content["bundles"] = dag.bundles
-        write_changed(paths.listing_path(dag.outdir, level, bundle), content)
+    content = {"units": [cohort], "subject_bundles": [], "bundles": dag.bundles}
+    write_changed(paths.listing_path(dag.outdir, "cohort", COHORT), content, indent=None)
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.config.bids_dir))
     ignore = derivatives / ".bidsignore"
     if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
         sidecar.write_text(ignore, paths.BIDSIGNORE)
+
+
+def _unit(member: Recording | Subject) -> dict[str, Any]:
+    """What a job is told of a recording, or of a subject with a T1w."""
+    raw: dict[str, RawFile | None]
+    if isinstance(member, Subject):
+        subject = member.id.removeprefix("sub-")
+        meta: dict[str, Any] = {"subject": subject}
+        raw = {"t1w": member.t1w}
+    else:
+        subject = member.subject
+        meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
+        raw = {"bold": member.bold, "sbref": member.sbref}
+    files = {name: file for name, file in raw.items() if file}
+    stat = {name: {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns} for name, f in files.items()}
+    return {"id": member.id, "prefix": member.prefix, "subject": subject, "meta": meta, "stat": stat,
+            "raw": {name: file.path for name, file in files.items()}}  # fmt: skip
 
 
 def description(bids_dir: Path) -> dict[str, Any]:
@@ -86,7 +94,8 @@ def _sources(doi: Any) -> dict[str, Any]:
     return {"SourceDatasets": [{"DOI": found.group(), "URL": f"https://doi.org/{found.group()}"}]}
 
 
-def write_changed(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON only where the content is not there already, so that mtimes mean something."""
-    if sidecar.read_json(path) != content:
-        sidecar.write_json(path, content)
+def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+    """Write JSON only where the text is not there already, so that mtimes mean something."""
+    text = sidecar.as_json(content, indent)
+    if not path.exists() or path.read_text() != text:
+        sidecar.write_text(path, text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.quantiles import BITS, quantiles
 
 if TYPE_CHECKING:
     from brainlm_data.store import Store
 
-BATCH = 64  # recordings that one dask task reads
+COPIES = 4  # of a table of counts that are there at once
 
 
 @dataclass(frozen=True)
@@ -55,55 +57,47 @@ def demeaned(series: NDArray[np.floating]) -> NDArray[np.float64]:
 def fit_scaler(store: Store, recordings: Sequence[str], memory_mb: int = 1024, threads: int = 1) -> Scaler:
     """Exact median and IQR a parcel over the valid steps of these recordings, each demeaned first as `prepare` does.
 
-    Quantiles need all steps of a parcel at once. So parcels are taken in blocks that fit `memory_mb`, and the store is
-    read once a block, by dask tasks of a few recordings each.
+    The store is read a recording at a time, three times with the default memory, and counted (`quantiles`): no cohort
+    is too large. The result depends neither on memory nor on threads.
 
     Parameters
     ----------
     recordings: ids of training recordings, and of no other.
+    memory_mb: for the counts of all threads; with more of it the store is read less often.
 
     Raises
     ------
     InputError: no recordings, or none with valid steps.
     """
-    import dask
-
     if not recordings:
         raise InputError(
             "scaler: no training recording", "more subjects, or less in collate.validation, test, external"
         )
-    steps = sum(int(store.valid(name).sum()) for name in recordings)
-    if not steps:
+    if not any(store.valid(name).any() for name in recordings):
         raise InputError("scaler: the training recordings have no valid step", "look at the QC pages")
-    parcels = len(store.parcels)
-    width = max(1, int(memory_mb * 2**20 / (steps * 16)))  # float32: tasks' results, block, and what sorting takes
-    batches = [recordings[first : first + BATCH] for first in range(0, len(recordings), BATCH)]
-    blocks = []
-    for first in range(0, parcels, width):
-        columns = slice(first, first + width)
-        tasks = [dask.delayed(_valid_steps)(store, batch, columns) for batch in batches]
-        parts = dask.compute(*tasks, scheduler="threads" if threads > 1 else "synchronous", num_workers=threads)
-        blocks.append(_quartiles(np.concatenate(parts, axis=1)))
-    low, median, high = np.concatenate(blocks, axis=1)
+    parcels, wanted = len(store.parcels), (0.25, 0.5, 0.75)
+    bins = memory_mb * 2**20 / (threads * parcels * 2 * len(wanted) * 8 * COPIES)
+    passes = math.ceil(BITS / min(max(int(math.log2(max(bins, 1))), 4), 16))
+    strands = [Strand(store.path, recordings[first::threads]) for first in range(min(threads, len(recordings)))]
+    low, median, high = quantiles(strands, parcels, wanted, math.ceil(BITS / passes), threads)
     iqr = high - low
     return Scaler(median.astype(np.float32), np.where(iqr > 0, iqr, np.nan).astype(np.float32))
 
 
-def _valid_steps(store: Store, recordings: Sequence[str], columns: slice) -> NDArray[np.float32]:
-    """(parcels, steps) of some parcels: demeaned, valid steps only."""
-    parts = [demeaned(store.series(name)[:, columns])[store.valid(name)].T for name in recordings]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
+@dataclass(frozen=True)
+class Strand:
+    """Some recordings of a store, to be read one after another, in this process or another."""
 
+    path: Path
+    recordings: Sequence[str]
 
-def _quartiles(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """25, 50 and 75 per cent of each row (3, rows), NaN left out; NaN where a row has nothing else. Sorts in place."""
-    rows.sort(axis=1)  # NaN last
-    count = np.isfinite(rows).sum(1)
-    place = np.array([0.25, 0.5, 0.75])[:, None] * np.maximum(count - 1, 0)
-    below = np.floor(place).astype(int)
-    low, high = (rows[np.arange(len(rows)), np.minimum(i, rows.shape[1] - 1)].astype(float) for i in (below, below + 1))
-    high = np.where(below + 1 < count, high, low)
-    return np.where(count > 0, low + (place - below) * (high - low), np.nan)
+    def __call__(self) -> Iterator[NDArray[np.float32]]:
+        """(valid steps, parcels) of each, demeaned."""
+        from brainlm_data.store import open_store
+
+        store = open_store(self.path)
+        for name in self.recordings:
+            yield demeaned(store.series(name))[store.valid(name)].astype(np.float32)
 
 
 def prepare(

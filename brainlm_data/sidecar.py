@@ -42,10 +42,14 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write sorted, indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2, sort_keys=True, default=_plain) + "\n")
+def as_json(data: Mapping[str, Any], indent: int | None = 2) -> str:
+    """Sorted JSON; without `indent` in one line, which is ten times as fast."""
+    return json.dumps(data, indent=indent, sort_keys=True, default=_plain) + "\n"
+
+
+def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2) -> None:
+    """Write sorted JSON, atomically."""
+    write_text(path, as_json(data, indent))
 
 
 def write_text(path: Path, text: str) -> None:

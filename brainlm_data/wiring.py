@@ -55,8 +55,9 @@ def details_of(
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for stage in stages:
         said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
-        for recording in index.recordings:
-            if facts := {key: value for key in told(stage, config) if (value := getattr(recording, key))}:
+        keys = told(stage, config)
+        for recording in index.recordings if keys else ():
+            if facts := {key: value for key in keys if (value := getattr(recording, key))}:
                 said[recording.id] = said.get(recording.id, {}) | facts
         for unit in said.keys() & bundles.keys():
             found.setdefault((stage.name, bundles[unit]), {})[unit] = said[unit]
