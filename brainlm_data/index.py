@@ -130,7 +130,7 @@ class Index:
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
 
 
-def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Index:
+def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
     """List the recordings of a BIDS dataset.
 
     Parameters
@@ -138,6 +138,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
     bids_dir: root of a raw BIDS dataset.
     select: which recordings to keep.
     cache: a JSON file; used again while no file below `bids_dir` has changed (path, size, mtime).
+    as_cached: use it whatever has changed, without a look at the files: thousands of jobs need not list them again.
 
     Raises
     ------
@@ -147,9 +148,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         raise InputError(
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
-    key = _listing_key(bids_dir)
     cached = read_json(cache) if cache else {}
-    if cached.get("key") != key:
+    if not (as_cached and cached) and cached.get("key") != (key := _listing_key(bids_dir)):
         cached = {"key": key, **_scan(bids_dir)}
         if cache:
             write_json(cache, cached)

@@ -1,0 +1,132 @@
+"""What a job asks of a cluster: memory and time, by stage and by the size of what it reads, and GPUs.
+
+The figures are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and then rounded up generously: a
+job that asks for too little is killed and costs an attempt. Every further attempt asks for twice as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from brainlm_data.manifest import COHORT
+from brainlm_data.stage import Level, Stage
+
+if TYPE_CHECKING:
+    from brainlm_data.dag import Dag
+
+COMPRESSION = 2.0  # of .nii.gz with 16-bit integers, roughly: what is known without opening 76,000 files
+LEAST_MINUTES = 10.0  # starting up, on a file system that has a bad day
+DAY = 24 * 60.0
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of one job.
+
+    Attributes
+    ----------
+    mb, mb_a_mb: memory of a job that has nothing to do (imports), and more for each MB of its largest raw image.
+    seconds, seconds_a_mb: time of one unit, and more for each MB of its raw image; units come one after the other.
+    """
+
+    mb: float
+    mb_a_mb: float = 0.0
+    seconds: float = 0.0
+    seconds_a_mb: float = 0.0
+
+    def mem_mb(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
+        """Memory to ask for, MB, for units of these sizes (MB uncompressed)."""
+        return math.ceil((self.mb + self.mb_a_mb * max(sizes_mb, default=0.0)) * factor * 2 ** (attempt - 1))
+
+    def minutes(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
+        """Time to ask for, minutes, for units of these sizes (MB uncompressed)."""
+        seconds = sum(self.seconds + self.seconds_a_mb * size for size in sizes_mb)
+        return math.ceil((LEAST_MINUTES + seconds / 60) * factor * 2 ** (attempt - 1))
+
+
+# At cohort level a unit is a recording. Time of training is not known beforehand: it goes on from its checkpoint.
+NEEDS: dict[str, Need] = {
+    "template": Need(1000),
+    "atlas": Need(1000),
+    "anat": Need(1500, 20, 120, 2),
+    "fmriprep": Need(2000, seconds=24 * 3600),
+    "motion": Need(1000, 1.5, 30, 0.2),
+    "slicetiming": Need(1000),
+    "coreg": Need(1500, 1, 60),
+    "sample": Need(1000, 1.5, 30, 0.2),
+    "ingest": Need(1000, 3, 60, 0.5),
+    "confounds": Need(1000, 1, 30, 0.1),
+    "filter": Need(1000, 0.5, 10),
+    "denoise": Need(1000, 1, 60, 0.2),
+    "parcellate": Need(1000, 0.5, 10),
+    "resample": Need(1000, 0.5, 10),
+    "qc": Need(1500, 1, 30, 0.1),
+    "keep": Need(1000, 4, 60, 1),
+    "qcgroup": Need(2000, seconds=0.1),
+    "collate": Need(4000, seconds=0.1),
+    "train": Need(8000, seconds=0),
+    "evaluate": Need(8000),
+    "figures": Need(4000),
+    "report": Need(2000),
+    "scaling": Need(8000),
+    "phenotype": Need(8000),
+    "attention": Need(8000),
+    "networks": Need(8000),
+    "paper": Need(2000),
+}
+
+
+def of(stage: str, section: Any) -> Need:
+    """What a stage needs; training for each of its processes, fMRIPrep what its section says."""
+    need = NEEDS[stage]
+    if stage == "fmriprep":
+        return replace(need, mb=section.mem_mb + need.mb)
+    return replace(need, mb=need.mb * getattr(section, "processes", 1))
+
+
+def gpus(section: Any, partition: str | None) -> dict[str, Any]:
+    """Resources `gpu` and `slurm_partition` of a stage that can compute on a GPU, where it is to."""
+    device = getattr(section, "device", "cpu")
+    if device == "cpu" or (device == "auto" and partition is None):
+        return {}
+    return {"gpu": getattr(section, "processes", 1)} | ({"slurm_partition": partition} if partition else {})
+
+
+def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
+    """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt, GPUs where it uses them."""
+    section, jobs = dag.section(stage), dag.config.jobs
+    need = of(stage.name, section)
+
+    def asked(amount: Callable[[Sequence[float], int, float], int], factor: float) -> Callable[..., int]:
+        def ask(wildcards: Any, attempt: int) -> int:
+            sizes = dag.sizes_mb.get((stage.level, getattr(wildcards, "bundle", COHORT)), [])
+            return amount(sizes, attempt, factor)
+
+        return ask
+
+    return {
+        "mem_mb": asked(need.mem_mb, jobs.memory),
+        "runtime": asked(need.minutes, jobs.time),
+        **gpus(section, jobs.gpu_partition),
+    }
+
+
+def uncompressed_mb(path: str, size: int) -> float:
+    """Size of an image as it is in memory, MB, from that of its file."""
+    return size * (COMPRESSION if path.endswith(".gz") else 1.0) / 1e6
+
+
+def sizes_mb(dag: Dag) -> dict[tuple[Level, str], list[float]]:
+    """(level, bundle) -> size of the raw image of each of its units, MB uncompressed."""
+    found: dict[tuple[Level, str], list[float]] = {("cohort", COHORT): []}
+    for r in dag.index.recordings:
+        size = uncompressed_mb(r.bold.path, r.bold.size)
+        found["cohort", COHORT].append(size)
+        found.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(size)
+    for s in dag.index.subjects:
+        if s.t1w:
+            found.setdefault(("subject", dag.bundle_of[s.id]), []).append(uncompressed_mb(s.t1w.path, s.t1w.size))
+    return found
