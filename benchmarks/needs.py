@@ -1,15 +1,17 @@
-"""What one job needs: peak memory and seconds of every stage, for recordings of different size, beside what it asks for.
+"""What one job needs: peak memory and seconds of every stage, by the size of the recording, beside what it asks for.
 
     python -m benchmarks.needs --json [--sizes 64,64,36,200 88,88,64,490] [--data DIR]
 
 A size is x,y,z,volumes of a simulated recording (`brainlm-data simulate`, 212 mm across, T1w at 1 mm; DIR keeps it for
-another run); every stage is a process of its own with one thread, default configuration, as a rule runs it. `asks`: what
-brainlm_data/needs.py asks of a cluster for that recording alone, first attempt.
+another run); every stage is a process of its own with one thread, default configuration, as a rule runs it. `asks_mb`,
+`asks_min`: what brainlm_data/needs.py asks of a cluster for that recording alone, first attempt; of it
+`needs.SNAKEMAKE_MB` are for Snakemake, which runs twice in every job.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +39,7 @@ def of_size(size: str, data: Path) -> dict[str, Any]:
             begun = time.monotonic()
             cpu, peak = measured(program("run", stage, "--bids-dir", str(bids), "--outdir", folder))
             rows[stage] = {"cpu_s": round(cpu, 1), "s": round(time.monotonic() - begun, 1), "peak_mb": round(peak)}
+            print(f"{size} {stage} {rows[stage]}", file=sys.stderr, flush=True)
         dag = Dag({"bids_dir": str(bids), "outdir": folder}, ALL)
         for stage, row in rows.items():
             job = argparse.Namespace(bundle=dag.bundles[dag[stage].stage.level][0])

@@ -27,8 +27,8 @@ SHOWN = 20  # refusals that a run prints at its end
 # A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
 # say and keep what it has (training writes its checkpoint).
 COMMAND = (
-    "trap : TERM USR1; {program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
-    " --repairs {{params.repairs}} --threads {{threads}} 2>&1"
+    "trap : TERM USR1; {program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle}"
+    " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {{threads}} 2>&1"
     " | (trap '' TERM USR1; exec tee {{log:q}})"
 )
 
@@ -73,7 +73,7 @@ class Node:
 
     @property
     def resources(self) -> dict[str, Any]:
-        """What the job asks of a cluster: `mem_mb` and `runtime` (functions of Snakemake's), GPUs where it uses them."""
+        """What the job asks of a cluster: functions `mem_mb` and `runtime`, and GPUs where it uses them."""
         return needs.resources(self.dag, self.stage)
 
     def files(self, ending: str) -> list[str]:

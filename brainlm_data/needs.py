@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from brainlm_data.dag import Dag
 
 COMPRESSION = 2.0  # of .nii.gz with 16-bit integers, roughly: what is known without opening 76,000 files
+SNAKEMAKE_MB = 600.0  # in a job of SLURM Snakemake runs twice, in the batch script and in its step
 LEAST_MINUTES = 10.0  # starting up, on a file system that has a bad day
-DAY = 24 * 60.0
+DAY = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,35 @@ class Need:
 
     Attributes
     ----------
-    mb, mb_a_mb: memory of a job that has nothing to do (imports), and more for each MB of its largest raw image.
+    mb, mb_a_mb: memory of a stage that has nothing to do (imports), and more for each MB of its largest raw image.
     seconds, seconds_a_mb: time of one unit, and more for each MB of its raw image; units come one after the other.
+    start: seconds that do not depend on the units.
     """
 
     mb: float
     mb_a_mb: float = 0.0
     seconds: float = 0.0
     seconds_a_mb: float = 0.0
+    start: float = 0.0
 
     def mem_mb(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
         """Memory to ask for, MB, for units of these sizes (MB uncompressed)."""
-        return math.ceil((self.mb + self.mb_a_mb * max(sizes_mb, default=0.0)) * factor * 2 ** (attempt - 1))
+        mb = SNAKEMAKE_MB + self.mb + self.mb_a_mb * max(sizes_mb, default=0.0)
+        return math.ceil(mb * factor * 2 ** (attempt - 1))
 
     def minutes(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
         """Time to ask for, minutes, for units of these sizes (MB uncompressed)."""
-        seconds = sum(self.seconds + self.seconds_a_mb * size for size in sizes_mb)
+        seconds = self.start + sum(self.seconds + self.seconds_a_mb * size for size in sizes_mb)
         return math.ceil((LEAST_MINUTES + seconds / 60) * factor * 2 ** (attempt - 1))
 
 
-# At cohort level a unit is a recording. Time of training is not known beforehand: it goes on from its checkpoint.
+# At cohort level a unit is a recording. Time of training is not known beforehand: it goes on from its checkpoint; the
+# other stages with a model or a baseline to train do not, and ask for a day.
 NEEDS: dict[str, Need] = {
     "template": Need(1000),
     "atlas": Need(1000),
     "anat": Need(1500, 20, 120, 2),
-    "fmriprep": Need(2000, seconds=24 * 3600),
+    "fmriprep": Need(2000, seconds=DAY),
     "motion": Need(1000, 1.5, 30, 0.2),
     "slicetiming": Need(1000),
     "coreg": Need(1500, 1, 60),
@@ -67,14 +72,14 @@ NEEDS: dict[str, Need] = {
     "keep": Need(1000, 4, 60, 1),
     "qcgroup": Need(2000, seconds=0.1),
     "collate": Need(4000, seconds=0.1),
-    "train": Need(8000, seconds=0),
-    "evaluate": Need(8000),
+    "train": Need(8000, start=DAY),
+    "evaluate": Need(8000, start=DAY),
     "figures": Need(4000),
     "report": Need(2000),
-    "scaling": Need(8000),
-    "phenotype": Need(8000),
-    "attention": Need(8000),
-    "networks": Need(8000),
+    "scaling": Need(8000, start=DAY),
+    "phenotype": Need(8000, start=DAY),
+    "attention": Need(8000, start=DAY),
+    "networks": Need(8000, start=DAY),
     "paper": Need(2000),
 }
 

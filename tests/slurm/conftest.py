@@ -12,7 +12,7 @@ from tests.whole.run import Run
 
 CONFIG = {
     "collate": {"validation": 0, "test": 0},
-    "train": {"steps": 60, "batch_size": 2, "window": 40, "width": 16, "hidden": 32, "depth": 1, "threads": 1},
+    "train": {"steps": 240, "batch_size": 2, "window": 40, "width": 16, "hidden": 32, "depth": 1, "threads": 1},
 }
 # From raw images to what the denoising needs: once, in one process; what follows is small and goes through the cluster.
 FITTED = (
