@@ -93,11 +93,12 @@ def of(stage: str, section: Any) -> Need:
 
 
 def gpus(section: Any, partition: str | None) -> dict[str, Any]:
-    """Resources `gpu` and `slurm_partition` of a stage that can compute on a GPU, where it is to."""
+    """Resources of a stage that can compute on a GPU, where it is to: one a process, and the process's threads."""
     device = getattr(section, "device", "cpu")
     if device == "cpu" or (device == "auto" and partition is None):
         return {}
-    return {"gpu": getattr(section, "processes", 1)} | ({"slurm_partition": partition} if partition else {})
+    found = {"gpu": getattr(section, "processes", 1), "cpus_per_gpu": section.threads}
+    return found | ({"slurm_partition": partition} if partition else {})
 
 
 def resources(dag: Dag, stage: Stage) -> dict[str, Any]:

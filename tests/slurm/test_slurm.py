@@ -56,21 +56,21 @@ def test_the_same_bytes_as_without_slurm(local: Run, submitted: Submitted) -> No
 
 def test_a_cancelled_job_is_the_only_one_that_is_missing(submitted: Submitted) -> None:
     submitted.forget("resample", FIRST, SECOND)
-    process, said = submitted.start("--retries", "0", "--until", "resample", "--", "dataset")
+    process, said = submitted.start("dataset", "--retries", "0", "--until", "resample")
     until("both jobs", lambda: len(submitted.jobs_now("resample")) == 2)
     jobs = submitted.jobs_now("resample")
     tell("scancel", next(number for comment, number in jobs.items() if FIRST in comment))
     assert "Error in rule resample" in ended(process, said, status=1)
     kept = {path.stem for path in (submitted.outdir / "work/resample").glob("sub-*_task-rest.json")}
     assert kept == {SECOND}
-    assert submitted.planned("--until", "resample", "--", "dataset") == {"resample": 1}
+    assert submitted.planned("dataset", "--until", "resample") == {"resample": 1}
 
 
 @pytest.mark.skipif(not enforces_memory(), reason="this cluster kills no job for its memory")
 def test_a_job_without_enough_memory_gets_more(submitted: Submitted) -> None:
     """The first attempt asks for less than Python needs."""
     (submitted.outdir / "work/resample" / f"{FIRST}.json").unlink(missing_ok=True)
-    said = submitted("--retries", "4", "--until", "resample", "--config", "jobs={memory: 0.2}", "--", "dataset")
+    said = submitted("dataset", "--retries", "4", "--until", "resample", "--config", "jobs={memory: 0.2}")
     assert "Trying to restart job" in said
     assert (submitted.outdir / "work/resample" / f"{FIRST}.json").exists()
 
@@ -80,7 +80,7 @@ def test_the_controller_may_restart(submitted: Submitted) -> None:
     if not command:
         pytest.skip(f"{RESTART} does not name a command that restarts slurmctld")
     (submitted.outdir / "work/resample" / f"{FIRST}.json").unlink()
-    process, said = submitted.start("--until", "resample", "--", "dataset")
+    process, said = submitted.start("dataset", "--until", "resample")
     until("the job", lambda: bool(submitted.jobs_now("resample")))
     subprocess.run(shlex.split(command), check=True, timeout=120)
     assert "Error in rule" not in ended(process, said)
