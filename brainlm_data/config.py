@@ -28,6 +28,7 @@ class Jobs(StageConfig):
 
     memory: float = Field(1.0, gt=0, description="times the memory that is asked for; every further attempt doubles it")
     time: float = Field(1.0, gt=0, description="times the time limit; every further attempt doubles it, too")
+    max_hours: float = Field(24.0, gt=0, description="longest time limit to ask for: what the partition allows")
     gpu_partition: str | None = Field(
         None, description="where stages with a device run, unless it is cpu; train asks for train.processes GPUs"
     )

@@ -1,13 +1,14 @@
 """What a job asks of a cluster: memory and time, by stage and by the size of what it reads, and GPUs.
 
-The figures are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and then rounded up generously: a
-job that asks for too little is killed and costs an attempt. Every further attempt asks for twice as much.
+Those of the stages from template to qc are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and then
+rounded up generously: a job that asks for too little is killed and costs an attempt. Those of fmriprep, ingest, keep and
+of the stages of a whole cohort are estimates. Every further attempt asks for twice as much.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,21 +56,21 @@ class Need:
 # other stages with a model or a baseline to train do not, and ask for a day.
 NEEDS: dict[str, Need] = {
     "template": Need(1000),
-    "atlas": Need(1000),
-    "anat": Need(1500, 20, 120, 2),
+    "atlas": Need(800),
+    "anat": Need(1500, 20, 60, 8),
     "fmriprep": Need(2000, seconds=DAY),
-    "motion": Need(1000, 1.5, 30, 0.2),
-    "slicetiming": Need(1000),
-    "coreg": Need(1500, 1, 60),
-    "sample": Need(1000, 1.5, 30, 0.2),
-    "ingest": Need(1000, 3, 60, 0.5),
-    "confounds": Need(1000, 1, 30, 0.1),
-    "filter": Need(1000, 0.5, 10),
-    "denoise": Need(1000, 1, 60, 0.2),
-    "parcellate": Need(1000, 0.5, 10),
-    "resample": Need(1000, 0.5, 10),
-    "qc": Need(1500, 1, 30, 0.1),
-    "keep": Need(1000, 4, 60, 1),
+    "motion": Need(700, 1, 30, 0.15),
+    "slicetiming": Need(400, 0.5, 10),
+    "coreg": Need(1100, 0.5, 60),
+    "sample": Need(1200, 1, 40, 0.15),
+    "ingest": Need(1200, 3, 60, 0.5),
+    "confounds": Need(600, 1, 15, 0.05),
+    "filter": Need(400, 0.5, 10),
+    "denoise": Need(1000, 1, 30, 0.1),
+    "parcellate": Need(400, 0.5, 10),
+    "resample": Need(400, 0.5, 10),
+    "qc": Need(800, 0.5, 40, 0.05),
+    "keep": Need(1200, 4, 60, 1),
     "qcgroup": Need(2000, seconds=0.1),
     "collate": Need(4000, seconds=0.1),
     "train": Need(8000, start=DAY),
@@ -106,18 +107,16 @@ def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
     section, jobs = dag.section(stage), dag.config.jobs
     need = of(stage.name, section)
 
-    def asked(amount: Callable[[Sequence[float], int, float], int], factor: float) -> Callable[..., int]:
-        def ask(wildcards: Any, attempt: int) -> int:
-            sizes = dag.sizes_mb.get((stage.level, getattr(wildcards, "bundle", COHORT)), [])
-            return amount(sizes, attempt, factor)
+    def sizes(wildcards: Any) -> Sequence[float]:
+        return dag.sizes_mb.get((stage.level, getattr(wildcards, "bundle", COHORT)), [])
 
-        return ask
+    def mem_mb(wildcards: Any, attempt: int) -> int:
+        return need.mem_mb(sizes(wildcards), attempt, jobs.memory)
 
-    return {
-        "mem_mb": asked(need.mem_mb, jobs.memory),
-        "runtime": asked(need.minutes, jobs.time),
-        **gpus(section, jobs.gpu_partition),
-    }
+    def runtime(wildcards: Any, attempt: int) -> int:
+        return min(need.minutes(sizes(wildcards), attempt, jobs.time), math.ceil(60 * jobs.max_hours))
+
+    return {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
 
 
 def uncompressed_mb(path: str, size: int) -> float:

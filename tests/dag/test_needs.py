@@ -61,6 +61,11 @@ def test_each_attempt_asks_for_twice_as_much(four: Path) -> None:
     assert abs(second[0] - 2 * first[0]) <= 1 and abs(second[1] - 2 * first[1]) <= 1
 
 
+def test_no_attempt_asks_for_more_time_than_a_partition_allows(four: Path) -> None:
+    assert [asked(planned(four), "train", attempt=n)[1] for n in (1, 2, 3)] == [24 * 60] * 3
+    assert asked(planned(four, jobs={"max_hours": 48}), "train", attempt=2)[1] == 48 * 60
+
+
 def test_the_configuration_scales_what_is_asked_for_and_reruns_nothing(four: Path) -> None:
     plain, more = planned(four), planned(four, jobs={"memory": 3, "time": 2})
     a, b = asked(plain, "collate"), asked(more, "collate")
