@@ -70,18 +70,17 @@ class Submitted(Run):
         rows = [line.split("|") for line in tell("squeue", "--me", "-h", "-o", "%k|%i|%T").splitlines()]
         return {comment: number for comment, number, now in rows if comment.startswith(f"rule_{rule}") and now == state}
 
-    def forget(self, stage: str, *bundles: str) -> None:
-        """As if these bundles of a stage had never run: manifests, receipts and logs."""
-        for bundle in bundles:
-            (self.outdir / "work" / stage / f"{bundle}.json").unlink()
-            for file in (self.outdir / "work" / stage).rglob(f"{bundle}*.json"):
-                file.unlink()
+    def forget(self, stage: str) -> None:
+        """As if a stage had never run: manifests, receipts, checkpoints."""
+        shutil.rmtree(self.outdir / "work" / stage, ignore_errors=True)
+        shutil.rmtree(self.outdir / "work" / "receipts" / stage, ignore_errors=True)
 
-    def digests(self) -> dict[str, str]:
-        """Every file that a run is asked for -> sha256 of its bytes."""
-        files = [p for p in self.outdir.rglob("*") if p.is_file() and p.name not in TIMED]
-        kept = [p for p in files if p.relative_to(self.outdir).parts[0] not in {"work", ".snakemake"}]
-        return {str(p.relative_to(self.outdir)): sha256(p.read_bytes()).hexdigest() for p in kept}
+
+def digests(run: Run) -> dict[str, str]:
+    """Every file that a run is asked for -> sha256 of its bytes."""
+    files = [p for p in run.outdir.rglob("*") if p.is_file() and p.name not in TIMED]
+    kept = [p for p in files if p.relative_to(run.outdir).parts[0] != "work"]
+    return {str(p.relative_to(run.outdir)): sha256(p.read_bytes()).hexdigest() for p in kept}
 
 
 def by_hand(run: Run, *stages: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Submitted, enforces_memory, tell, until
+from tests.slurm.cluster import Submitted, digests, enforces_memory, tell, until
 from tests.whole.run import Run
 
 FIRST, SECOND = "sub-01_task-rest", "sub-02_task-rest"
@@ -47,7 +47,7 @@ def ended(process: subprocess.Popen[bytes], said: Path, status: int = 0) -> str:
 
 def test_the_same_bytes_as_without_slurm(local: Run, submitted: Submitted) -> None:
     """Series, store, scaler, weights, every sidecar; and then nothing is left to do."""
-    here, there = local.digests(), submitted.digests()
+    here, there = digests(local), digests(submitted)
     assert here.keys() == there.keys()
     assert [name for name in here if here[name] != there[name]] == []
     assert sum(name.endswith("model.safetensors") for name in here) == 1
@@ -55,22 +55,22 @@ def test_the_same_bytes_as_without_slurm(local: Run, submitted: Submitted) -> No
 
 
 def test_a_cancelled_job_is_the_only_one_that_is_missing(submitted: Submitted) -> None:
-    submitted.forget("resample", FIRST, SECOND)
-    process, said = submitted.start("dataset", "--retries", "0", "--until", "resample")
+    submitted.forget("resample")
+    process, said = submitted.start("preprocess", "--retries", "0", "--until", "resample")
     until("both jobs", lambda: len(submitted.jobs_now("resample")) == 2)
     jobs = submitted.jobs_now("resample")
     tell("scancel", next(number for comment, number in jobs.items() if FIRST in comment))
     assert "Error in rule resample" in ended(process, said, status=1)
     kept = {path.stem for path in (submitted.outdir / "work/resample").glob("sub-*_task-rest.json")}
     assert kept == {SECOND}
-    assert submitted.planned("dataset", "--until", "resample") == {"resample": 1}
+    assert submitted.planned("preprocess", "--until", "resample") == {"resample": 1}
 
 
 @pytest.mark.skipif(not enforces_memory(), reason="this cluster kills no job for its memory")
 def test_a_job_without_enough_memory_gets_more(submitted: Submitted) -> None:
     """The first attempt asks for less than Python needs."""
-    (submitted.outdir / "work/resample" / f"{FIRST}.json").unlink(missing_ok=True)
-    said = submitted("dataset", "--retries", "4", "--until", "resample", "--config", "jobs={memory: 0.2}")
+    submitted.forget("resample")
+    said = submitted("preprocess", "--retries", "4", "--until", "resample", "--config", "jobs={memory: 0.2}")
     assert "Trying to restart job" in said
     assert (submitted.outdir / "work/resample" / f"{FIRST}.json").exists()
 
@@ -79,8 +79,8 @@ def test_the_controller_may_restart(submitted: Submitted) -> None:
     command = os.environ.get(RESTART)
     if not command:
         pytest.skip(f"{RESTART} does not name a command that restarts slurmctld")
-    (submitted.outdir / "work/resample" / f"{FIRST}.json").unlink()
-    process, said = submitted.start("dataset", "--until", "resample")
+    submitted.forget("resample")
+    process, said = submitted.start("preprocess", "--until", "resample")
     until("the job", lambda: bool(submitted.jobs_now("resample")))
     subprocess.run(shlex.split(command), check=True, timeout=120)
     assert "Error in rule" not in ended(process, said)
@@ -91,7 +91,7 @@ def test_training_that_is_preempted_goes_on(local: Run, submitted: Submitted) ->
     """SIGTERM, a checkpoint, back into the queue, the same weights: what preemption with requeue does."""
     expected = local.file("model").read_bytes()
     submitted.file("model").unlink()
-    submitted.forget("train", "cohort")
+    submitted.forget("train")
     process, said = submitted.start("train")
     until("ten steps", lambda: 10 < len(journal(submitted)) < 200)
     tell("scontrol", "requeue", next(iter(submitted.jobs_now("train").values())))
