@@ -11,7 +11,7 @@ DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: env demo test test-whole test-parts lint clean
+.PHONY: env demo test test-whole test-parts test-slurm lint clean
 
 env: .venv/done
 
@@ -37,7 +37,11 @@ test-whole: env
 	$(BIN)/pytest tests/whole
 
 test-parts: env
-	$(BIN)/pytest --ignore tests/whole
+	$(BIN)/pytest --ignore tests/whole --ignore tests/slurm
+
+# Not part of `make test`: jobs on the SLURM of this machine; skipped, with the reason, where there is none.
+test-slurm: env
+	$(BIN)/pytest -rs tests/slurm
 
 lint: env
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ configfile: "config.yaml"
 
 
 try:
-    dag = Dag(config, ALL_STAGES)
+    dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process)
 except BrainLMError as error:
     raise WorkflowError(str(error)) from None
 

@@ -23,6 +23,17 @@ class Preprocess(StageConfig):
     )
 
 
+class Jobs(StageConfig):
+    """What jobs ask of a cluster; no key of it changes a result, and none makes a rerun."""
+
+    memory: float = Field(1.0, gt=0, description="times the memory that is asked for; every further attempt doubles it")
+    time: float = Field(1.0, gt=0, description="times the time limit; every further attempt doubles it, too")
+    max_hours: float = Field(24.0, gt=0, description="longest time limit to ask for: what the partition allows")
+    gpu_partition: str | None = Field(
+        None, description="where stages with a device run, unless it is cpu; train asks for train.processes GPUs"
+    )
+
+
 class General(StageConfig):
     """Keys that belong to no stage."""
 
@@ -43,6 +54,7 @@ class General(StageConfig):
     container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
     select: Select = Field(default_factory=Select, description="which recordings to process")
     preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")
+    jobs: Jobs = Field(default_factory=Jobs, description="memory, time and GPUs on a cluster (docs/hpc.md)")
 
 
 def model_of(stages: Sequence[Stage]) -> type[General]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TextIO
 
-from brainlm_data import listing, paths, sidecar, wiring
+from brainlm_data import listing, needs, paths, sidecar, wiring
 from brainlm_data.config import General, validate
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.index import Index, read_index
@@ -24,10 +24,18 @@ from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
 
 SHOWN = 20  # refusals that a run prints at its end
+# A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
+# say and keep what it has (training writes its checkpoint).
 COMMAND = (
-    "{program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle} --signature {{params.cfg:q}}"
-    " --repairs {{params.repairs}} --threads {{threads}} 2>&1 | tee {{log:q}}"
+    "trap : TERM USR1; {program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle}"
+    " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {{threads}} 2>&1"
+    " | (trap '' TERM USR1; exec tee {{log:q}})"
 )
+
+
+def _bundle(wildcards: Any) -> str:
+    """The bundle that a rule's wildcards name; a rule of cohort level has none."""
+    return getattr(wildcards, "bundle", COHORT)
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,13 @@ class Node:
     def threads(self) -> int:
         """Threads of the job: the section's own key where it has one, times its processes."""
         section = self.dag.section(self.stage)
-        each = getattr(section, "threads", None) or self.dag.config.threads
+        each = getattr(section, "threads", None) or getattr(section, "n_procs", None) or self.dag.config.threads
         return int(each * getattr(section, "processes", 1))
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What the job asks of a cluster: functions `mem_mb` and `runtime`, and GPUs where it uses them."""
+        return needs.resources(self.dag, self.stage)
 
     def files(self, ending: str) -> list[str]:
         """Paths of all cohort-level outputs with this ending."""
@@ -73,7 +86,7 @@ class Node:
 
     def inputs(self, wildcards: Any) -> dict[str, list[str]]:
         """Upstream manifests of this bundle, and the listing where the stage reads raw files."""
-        bundle = getattr(wildcards, "bundle", COHORT)
+        bundle = _bundle(wildcards)
         files: dict[str, list[str]] = {"upstream": []}
         for name, bundles in self.dag.upstream_bundles(self.stage, bundle).items():
             files["upstream"] += [str(paths.manifest_path(self.dag.outdir, name, b)) for b in bundles]
@@ -91,7 +104,7 @@ class Node:
 
         The rule's `params.cfg`: what makes a rerun happen.
         """
-        details = self.dag.details.get((self.stage.name, getattr(wildcards, "bundle", COHORT)), {})
+        details = self.dag.details.get((self.stage.name, _bundle(wildcards)), {})
         return wiring.with_details(self.asked, details, self.dag.outdir, self.stage.name)
 
     def repairs(self, wildcards: Any = None) -> int:
@@ -99,7 +112,7 @@ class Node:
 
         That is: an output is missing or changed, or the stage was run by hand with other values.
         """
-        path = paths.manifest_path(self.dag.outdir, self.stage.name, getattr(wildcards, "bundle", COHORT))
+        path = paths.manifest_path(self.dag.outdir, self.stage.name, _bundle(wildcards))
         if not path.exists():
             return 0
         try:
@@ -118,13 +131,15 @@ class Dag:
     ----------
     raw: config.yaml as Snakemake read it, overrides included.
     stages: all stages, data and model, in order.
+    planning: False in a job on a cluster, which takes the index as it was planned and writes no listing.
 
     Raises
     ------
     ConfigError, InputError: before any job.
     """
 
-    def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage]) -> None:
+    def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage], planning: bool = True) -> None:
+        self.planning = planning
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
@@ -134,8 +149,10 @@ class Dag:
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self._check_external()
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
-        listing.write(self)
+        if planning:
+            listing.write(self)
         self.n_recordings = len(self.index.recordings)
+        self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next; who asks again reads the cache
 
     def _check_engine(self) -> None:
@@ -164,7 +181,8 @@ class Dag:
     @cached_property
     def index(self) -> Index:
         """Recordings and subjects of the dataset, cached beside the outputs."""
-        return read_index(self.config.bids_dir, self.config.select, self.outdir / "work" / "index.json")
+        cache = self.outdir / "work" / "index.json"
+        return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property
     def names(self) -> dict[str, str]:

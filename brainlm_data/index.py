@@ -111,7 +111,7 @@ class Index:
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
 
 
-def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Index:
+def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
     """List the recordings of a BIDS dataset.
 
     Parameters
@@ -119,6 +119,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
     bids_dir: root of a raw BIDS dataset.
     select: which recordings to keep.
     cache: a JSON file; used again while no file below `bids_dir` has changed (path, size, mtime).
+    as_cached: use it whatever has changed, without a look at the files: thousands of jobs need not list them again.
 
     Raises
     ------
@@ -128,14 +129,14 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None) -> Ind
         raise InputError(
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
-    files = walk(bids_dir)
-    key = key_of(files)
     cached = read_json(cache) if cache else {}
-    if cached.get("key") != key:
-        cached = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
-        if cache:
-            write_json(cache, cached, indent=None)
-    del files
+    if not (as_cached and cached):
+        files = walk(bids_dir)
+        if cached.get("key") != (key := key_of(files)):
+            cached = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
+            if cache:
+                write_json(cache, cached, indent=None)
+        del files
     root, rows = str(bids_dir.absolute()), cached.pop("recordings")
     recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
     del rows

@@ -12,7 +12,7 @@ rule anat:
         dag.config.container
     threads: dag["anat"].threads
     resources:
-        mem_mb=3000,
+        **dag["anat"].resources,
     params:
         cfg=dag["anat"].signature,
         repairs=dag["anat"].repairs,
@@ -32,7 +32,7 @@ rule fmriprep:
         dag.config.container
     threads: dag["fmriprep"].threads
     resources:
-        mem_mb=16000,
+        **dag["fmriprep"].resources,
     params:
         cfg=dag["fmriprep"].signature,
         repairs=dag["fmriprep"].repairs,

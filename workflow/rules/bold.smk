@@ -12,7 +12,7 @@ rule motion:
         dag.config.container
     threads: dag["motion"].threads
     resources:
-        mem_mb=2000,
+        **dag["motion"].resources,
     params:
         cfg=dag["motion"].signature,
         repairs=dag["motion"].repairs,
@@ -31,7 +31,7 @@ rule slicetiming:
         dag.config.container
     threads: dag["slicetiming"].threads
     resources:
-        mem_mb=1000,
+        **dag["slicetiming"].resources,
     params:
         cfg=dag["slicetiming"].signature,
         repairs=dag["slicetiming"].repairs,
@@ -50,7 +50,7 @@ rule coreg:
         dag.config.container
     threads: dag["coreg"].threads
     resources:
-        mem_mb=2000,
+        **dag["coreg"].resources,
     params:
         cfg=dag["coreg"].signature,
         repairs=dag["coreg"].repairs,
@@ -69,7 +69,7 @@ rule sample:
         dag.config.container
     threads: dag["sample"].threads
     resources:
-        mem_mb=2000,
+        **dag["sample"].resources,
     params:
         cfg=dag["sample"].signature,
         repairs=dag["sample"].repairs,
@@ -89,7 +89,7 @@ rule ingest:
         dag.config.container
     threads: dag["ingest"].threads
     resources:
-        mem_mb=3000,
+        **dag["ingest"].resources,
     params:
         cfg=dag["ingest"].signature,
         repairs=dag["ingest"].repairs,
@@ -109,7 +109,7 @@ rule keep:
         dag.config.container
     threads: dag["keep"].threads
     resources:
-        mem_mb=4000,
+        **dag["keep"].resources,
     params:
         cfg=dag["keep"].signature,
         repairs=dag["keep"].repairs,

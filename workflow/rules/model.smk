@@ -19,7 +19,7 @@ rule qcgroup:
         dag.config.container
     threads: dag["qcgroup"].threads
     resources:
-        mem_mb=2000,
+        **dag["qcgroup"].resources,
     params:
         cfg=dag["qcgroup"].signature,
         repairs=dag["qcgroup"].repairs,
@@ -41,7 +41,7 @@ rule collate:
         dag.config.container
     threads: dag["collate"].threads
     resources:
-        mem_mb=4000,
+        **dag["collate"].resources,
     params:
         cfg=dag["collate"].signature,
         repairs=dag["collate"].repairs,
@@ -65,7 +65,7 @@ rule train:
         dag.config.container
     threads: dag["train"].threads
     resources:
-        mem_mb=8000,
+        **dag["train"].resources,
     params:
         cfg=dag["train"].signature,
         repairs=dag["train"].repairs,
@@ -87,7 +87,7 @@ rule evaluate:
         dag.config.container
     threads: dag["evaluate"].threads
     resources:
-        mem_mb=8000,
+        **dag["evaluate"].resources,
     params:
         cfg=dag["evaluate"].signature,
         repairs=dag["evaluate"].repairs,
@@ -112,7 +112,7 @@ rule figures:
         dag.config.container
     threads: dag["figures"].threads
     resources:
-        mem_mb=4000,
+        **dag["figures"].resources,
     params:
         cfg=dag["figures"].signature,
         repairs=dag["figures"].repairs,
@@ -132,7 +132,7 @@ rule report:
         dag.config.container
     threads: dag["report"].threads
     resources:
-        mem_mb=2000,
+        **dag["report"].resources,
     params:
         cfg=dag["report"].signature,
         repairs=dag["report"].repairs,

@@ -18,7 +18,7 @@ rule paper:
         dag.config.container
     threads: dag["paper"].threads
     resources:
-        mem_mb=2000,
+        **dag["paper"].resources,
     params:
         cfg=dag["paper"].signature,
         repairs=dag["paper"].repairs,
@@ -50,7 +50,7 @@ for task in PAPER_TASKS:
             dag.config.container
         threads: dag[task].threads
         resources:
-            mem_mb=8000,
+            **dag[task].resources,
         params:
             task=task,
             cfg=dag[task].signature,

@@ -12,7 +12,7 @@ rule confounds:
         dag.config.container
     threads: dag["confounds"].threads
     resources:
-        mem_mb=2000,
+        **dag["confounds"].resources,
     params:
         cfg=dag["confounds"].signature,
         repairs=dag["confounds"].repairs,
@@ -31,7 +31,7 @@ rule filter:
         dag.config.container
     threads: dag["filter"].threads
     resources:
-        mem_mb=2000,
+        **dag["filter"].resources,
     params:
         cfg=dag["filter"].signature,
         repairs=dag["filter"].repairs,
@@ -50,7 +50,7 @@ rule denoise:
         dag.config.container
     threads: dag["denoise"].threads
     resources:
-        mem_mb=2000,
+        **dag["denoise"].resources,
     params:
         cfg=dag["denoise"].signature,
         repairs=dag["denoise"].repairs,
@@ -69,7 +69,7 @@ rule parcellate:
         dag.config.container
     threads: dag["parcellate"].threads
     resources:
-        mem_mb=2000,
+        **dag["parcellate"].resources,
     params:
         cfg=dag["parcellate"].signature,
         repairs=dag["parcellate"].repairs,
@@ -88,7 +88,7 @@ rule resample:
         dag.config.container
     threads: dag["resample"].threads
     resources:
-        mem_mb=2000,
+        **dag["resample"].resources,
     params:
         cfg=dag["resample"].signature,
         repairs=dag["resample"].repairs,
@@ -107,7 +107,7 @@ rule qc:
         dag.config.container
     threads: dag["qc"].threads
     resources:
-        mem_mb=2000,
+        **dag["qc"].resources,
     params:
         cfg=dag["qc"].signature,
         repairs=dag["qc"].repairs,

@@ -12,7 +12,7 @@ rule template:
         dag.config.container
     threads: dag["template"].threads
     resources:
-        mem_mb=1000,
+        **dag["template"].resources,
     params:
         cfg=dag["template"].signature,
         repairs=dag["template"].repairs,
@@ -31,7 +31,7 @@ rule atlas:
         dag.config.container
     threads: dag["atlas"].threads
     resources:
-        mem_mb=1000,
+        **dag["atlas"].resources,
     params:
         cfg=dag["atlas"].signature,
         repairs=dag["atlas"].repairs,
