@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.planning import measure
 
 
+@pytest.mark.slow
 def test_two_thousand_recordings_in_bundles(tmp_path: Path) -> None:
     found = measure(tmp_path, recordings=2000, bundle=100, todo_only=False)
     per_bundle = 10  # stages of a recording's bundle; with anat as many again for the subjects
