@@ -1,8 +1,8 @@
 """What a job asks of a cluster: memory and time, by stage and by the size of what it reads, and GPUs.
 
-Those of the stages from template to qc are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and then
-rounded up generously: a job that asks for too little is killed and costs an attempt. Those of fmriprep, ingest, keep and
-of the stages of a whole cohort are estimates. Every further attempt asks for twice as much.
+Those of the stages from template to qc are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and
+rounded up generously: a job that asks for too little is killed and costs an attempt. Those of fmriprep, ingest, keep
+and of the stages of a whole cohort are estimates. Every further attempt asks for twice as much.
 """
 
 from __future__ import annotations
