@@ -74,6 +74,7 @@ def test_a_job_without_enough_memory_gets_more(submitted: Submitted) -> None:
     assert (submitted.outdir / "work/resample" / f"{FIRST}.json").exists()
 
 
+@pytest.mark.xfail(reason="with squeue the plugin may miss the end of a job while nothing answers: docs/hpc.md")
 def test_the_controller_may_restart(submitted: Submitted) -> None:
     command = os.environ.get(RESTART)
     if not command:
