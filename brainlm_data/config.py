@@ -27,6 +27,7 @@ class Jobs(StageConfig):
     """What jobs ask of a cluster; no key of it changes a result, and none makes a rerun."""
 
     memory: float = Field(1.0, gt=0, description="times the memory that is asked for; every further attempt doubles it")
+    max_mb: int = Field(64000, ge=1, description="further attempts ask for no more memory than this: what a node has")
     time: float = Field(1.0, gt=0, description="times the time limit; every further attempt doubles it, too")
     max_hours: float = Field(24.0, gt=0, description="longest time limit to ask for: what the partition allows")
     gpu_partition: str | None = Field(

@@ -109,7 +109,8 @@ def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
         return dag.sizes_mb.get((stage.level, getattr(wildcards, "bundle", COHORT)), [])
 
     def mem_mb(wildcards: Any, attempt: int) -> int:
-        return need.mem_mb(sizes(wildcards), attempt, jobs.memory)
+        first, now = (need.mem_mb(sizes(wildcards), n, jobs.memory) for n in (1, attempt))
+        return max(first, min(now, jobs.max_mb))
 
     def runtime(wildcards: Any, attempt: int) -> int:
         return min(need.minutes(sizes(wildcards), attempt, jobs.time), math.ceil(60 * jobs.max_hours))

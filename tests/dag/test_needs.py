@@ -66,6 +66,12 @@ def test_no_attempt_asks_for_more_time_than_a_partition_allows(four: Path) -> No
     assert asked(planned(four, jobs={"max_hours": 48}), "train", attempt=2)[1] == 48 * 60
 
 
+def test_further_attempts_ask_for_no_more_memory_than_a_node_has(four: Path) -> None:
+    """An attempt that was lost for its time must not then ask for a node that there is not."""
+    dag = planned(four, jobs={"max_mb": 9000})
+    assert [asked(dag, "train", attempt=n)[0] for n in (1, 2, 3)] == [8600, 9000, 9000]
+
+
 def test_the_configuration_scales_what_is_asked_for_and_reruns_nothing(four: Path) -> None:
     plain, more = planned(four), planned(four, jobs={"memory": 3, "time": 2})
     a, b = asked(plain, "collate"), asked(more, "collate")

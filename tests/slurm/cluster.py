@@ -41,10 +41,11 @@ def enforces_memory() -> bool:
     return "OverMemoryKill" in config or "task/cgroup" in config
 
 
-def until(what: str, found: Callable[[], bool]) -> None:
-    """Wait for something; fail with its name where it does not come."""
+def until(what: str, found: Callable[[], bool], run: subprocess.Popen[bytes]) -> None:
+    """Wait for something while a run goes on; fail with its name where it does not come."""
     end = time.monotonic() + PATIENCE_S
     while not found():
+        assert run.poll() is None, f"the run ended before {what}"
         assert time.monotonic() < end, f"waited {PATIENCE_S} s for {what}\n{tell('squeue')}"
         time.sleep(0.3)
 
