@@ -107,6 +107,7 @@ def test_training_without_enough_time_gets_more_and_goes_on(local: Run, submitte
     """One minute, then two, then four, from checkpoint to checkpoint."""
     more = {**submitted.config, "train": {**submitted.config["train"], "steps": 600}}
     run = Submitted(submitted.folder, more | {"jobs": {"time": 0.0005, "max_mb": 9000}})
+    run.forget("train")
     process, said = run.start("train", "--retries", "3")
     until("ten steps", lambda: 10 < len(journal(run)) < 100, process)
     before = journal(run)
