@@ -35,7 +35,8 @@ def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -
     for part in sections:
         lines += [f"- {part.title}: {warning}" for warning in part.warnings]
     lines += ["", "## Beside published numbers", "", "| published | value | ours | comparable |", "|---|---|---|---|"]
-    for row in [row for part in sections for row in part.published if row.ours != "–"]:
-        why = "yes" if row.comparable else f"no: {row.reason}"
-        lines.append(f"| {row.what} | {row.value} | {row.ours} ({row.ours_is}) | {why} |")
+    rows = [row for part in sections for row in part.published if row.ours != "–"]
+    for row in rows:
+        lines.append(f"| {row.what} | {row.value} | {row.ours} ({row.ours_is}) | {'yes' if row.comparable else 'no'} |")
+    lines += ["", "Why not:", "", *(f"- {why}" for why in dict.fromkeys(r.reason for r in rows if not r.comparable))]
     return "\n".join([*lines, "", card.replace("\n# ", "\n## ").replace("# Model", "## Training of", 1), ""])

@@ -29,8 +29,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         }
         metric = cls["metric"].replace("_", " ")
         found.append(
-            f"{name}, told by neighbours' CLS: {metric} {_of(cls)}, {'' if beyond else 'not '}beyond chance "
-            f"({number(cls['chance'])}); connectivity {_of(other)}. CLS {verdicts['connectivity']} connectivity and "
+            f"{name}, told by neighbours' CLS: {metric} {_of(cls)}, {'' if beyond else 'not '}beyond the chance "
+            f"of {number(cls['chance'])}; connectivity {_of(other)}. CLS {verdicts['connectivity']} connectivity and "
             f"{verdicts['untrained']} the untrained network."
         )
     rates = {r["method"]: r for r in content["Results"] if r["metric"] == "rank1"}

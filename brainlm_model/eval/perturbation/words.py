@@ -36,8 +36,6 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             f"From {first} to {second}, networks whose share of the change differs from the null's: "
             f"{'; '.join(labels.values())}."
         )
-    else:
-        found.append(content["PartOne"])
     told = {r["method"]: r for r in content["Results"] if (r["part"], r["name"]) == ("response", "own")}
     if told:
         values = ", ".join(f"{r['label']} {_of(r)}" for r in told.values())
@@ -50,6 +48,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             f"Responses to a driven parcel with the person's connectivity in steps that were not seen, r: {values}. "
             f"The model is {verdicts}."
         )
+    if not content["Levels"]:
+        found.append(f"Not asked: {content['PartOne']}.")
     return found
 
 
