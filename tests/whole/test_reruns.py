@@ -57,6 +57,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
     **{f"{task}.seed": (9, set()) for task in PAPER_TASKS},  # not part of the default target
+    "paper.title": ("another", set()),
     "figures.dpi": (99, FIGURES),
     "report.title": ("another", REPORT),
     "threads": (2, set()),
