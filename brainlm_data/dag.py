@@ -149,11 +149,11 @@ class Dag:
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self._check_external()
         self.details = wiring.details_of(list(self.stages.values()), self.config, self.index, bundles)
-        if planning:
-            listing.write(self)
         self.n_recordings = len(self.index.recordings)
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
-        del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next; who asks again reads the cache
+        if planning:
+            listing.write(self)  # asks for all that is derived from the index
+            del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
 
     def _check_engine(self) -> None:
         """What is asked for must be something that the engine does."""
@@ -271,10 +271,9 @@ class Dag:
             lines += [f"{len(refused)} refused:", *shown]
         return "\n".join(lines) if seen else "no series yet"
 
-    def command(self, stage: str, program: str = "brainlm-data") -> str:
-        """The shell command of a rule; `{params.task}` is one of cohort level, which the rule names."""
-        cohort = stage == "{params.task}" or self.all_stages[stage].level == "cohort"
-        bundle = COHORT if cohort else "{wildcards.bundle}"
+    def command(self, stage: str, program: str = "brainlm-data", level: Level | None = None) -> str:
+        """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
+        bundle = COHORT if (level or self.all_stages[stage].level) == "cohort" else "{wildcards.bundle}"
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
         return COMMAND.format(
             program=program, stage=stage, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir

@@ -77,11 +77,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.checkpoint import load
     from brainlm_model.data import WindowDataset
-    from brainlm_model.eval import masked
+    from brainlm_model.eval import masked, paper
 
     torch.set_num_threads(config.threads)
-    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    model = load(inputs["model"].parent, "cuda" if cuda else "cpu")
+    model = load(inputs["model"].parent, paper.on_device(config.device))
     store = open_store(inputs["store"])
     _check_scaler(model, store)
     patch, window = model.config.patch, model.config.window
@@ -132,7 +131,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Comparisons": masked.comparisons(scores, config.bootstrap, config.seed),
         "Warnings": warnings(facts),
     }
-    outputs["masked_json"].write_text(json.dumps(_without_nan(content), indent=2) + "\n")
+    outputs["masked_json"].write_text(json.dumps(paper.plain(content), indent=2) + "\n")
     with outputs["masked_csv"].open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
@@ -221,15 +220,6 @@ def _bands(table: pd.DataFrame) -> list[tuple[float | None, float | None]]:
 def _plain(value: Any) -> float | None:
     """A number for JSON; None for what is not set."""
     return None if value is None or value != value else float(value)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: null instead."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(facts: Facts) -> str:

@@ -18,16 +18,16 @@ from pydantic import Field
 from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
 from brainlm_model import words
 from brainlm_model.figures import FIGURES
+from brainlm_model.published import MASKED_R2, TRAINED_ON
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Ortega Caro et al., preprint v1: masked R2 by mask ratio at test, trained on all data
+# of models trained on all data
 PUBLISHED: dict[str, dict[float, float]] = {
-    "UK Biobank, trained at .75": {0.2: 0.402, 0.5: 0.389, 0.75: 0.343},
-    "UK Biobank, trained at .90": {0.2: 0.221, 0.5: 0.245, 0.75: 0.234},
-    "HCP (not trained on), trained at .75": {0.2: 0.316},
-    "HCP (not trained on), trained at .90": {0.2: 0.176},
+    f"{cohort}{'' if cohort == TRAINED_ON else ' (not trained on)'}, trained at {f'{ratio:.2f}'[1:]}": values
+    for (cohort, ratio, share), values in MASKED_R2.items()
+    if share == 1
 }
 CAPTIONS = {
     "masked_r2": "Masked R² on held-out subjects, model and baselines. Values below the axis are written out.",

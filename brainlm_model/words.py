@@ -18,6 +18,11 @@ def number(value: float | None, low: float | None = None, high: float | None = N
     return f"{text} [{', '.join(ends)}]" if len(ends) == 2 else text
 
 
+def interval(row: Mapping[str, Any]) -> str:
+    """`number` of a row's value, low and high."""
+    return number(row["value"], row["low"], row["high"])
+
+
 def held_out(content: Content) -> str:
     """Whom the model was tested on."""
     return "subjects of groups left out as a whole" if content.get("Split") == "external" else "held-out subjects"

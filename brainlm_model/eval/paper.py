@@ -19,15 +19,35 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import Files, InputError
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 Split = Literal["test", "validation", "external"]
 FLIPS = 5000  # of signs, in a paired test
 LEVEL = 0.05
+DPI = 150  # of the PNG figures
+
+
+def task(
+    name: str, version: int, summary: str, config: type[StageConfig], run: Callable[[Files, Files, Any], Facts],
+    describe: Callable[[Facts], str],
+) -> Stage:  # fmt: skip
+    """A stage of the form that all tasks have: a store and a model in; JSON, CSV, arrays and a figure out."""
+    return Stage(
+        name=name,
+        version=version,
+        level="cohort",
+        summary=summary,
+        Config=config,
+        inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+        outputs=tuple(f"{name}_{kind}" for kind in ("json", "csv", "arrays", "svg", "png")),
+        run=run,
+        describe=describe,
+    )
 
 
 def chosen(store: Any, splits: Sequence[str], most: int, seed: int) -> pd.DataFrame:
@@ -158,6 +178,16 @@ def write_tables(
         writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()
         writer.writerows({key: "" if v is None or v != v else v for key, v in row.items()} for row in rows)
+
+
+def write_figure(
+    outputs: Files, task: str, draw: Callable[..., Figure], kinds: Sequence[str] = ("csv", "arrays")
+) -> None:
+    """`T_svg` and `T_png`, drawn from the task's own files of these kinds alone, in the style of all figures."""
+    from brainlm_model.figures.style import save, style
+
+    with style():
+        save(draw(*(outputs[f"{task}_{kind}"] for kind in kinds)), outputs[f"{task}_svg"], outputs[f"{task}_png"], DPI)
 
 
 def plain(value: Any) -> Any:

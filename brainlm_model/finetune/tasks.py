@@ -128,8 +128,8 @@ def forecast(network: Any, x_BPT: Tensor, future: int) -> np.ndarray:
 
 
 @dataclass
-class FutureTask:
-    """The last steps of a window from those before them, in every parcel; the whole network learns."""
+class WindowTask:
+    """What a network learns from windows alone, as `loop.Task`: a subclass says how much a window is wrong."""
 
     network: Any
     windows: dict[str, Windows]
@@ -140,11 +140,6 @@ class FutureTask:
         """The network."""
         return nn.ModuleDict({"network": self.network})
 
-    @property
-    def groups(self) -> list[dict[str, Any]]:
-        """See `heads.parameter_groups`."""
-        return parameter_groups(self.network, None, self.settings.layer_decay, self.settings.weight_decay)
-
     def __len__(self) -> int:
         return len(self.windows["train"])
 
@@ -153,18 +148,33 @@ class FutureTask:
         self.network.train(on)
 
     def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
-        """Squared error of the hidden steps that are known."""
-        return self._loss(self.windows["train"].draw(chosen, epoch))
+        """The loss of windows drawn from these training recordings."""
+        return self.of_windows(self.windows["train"].draw(chosen, epoch))
 
-    def _loss(self, x_BPT: Tensor) -> Tensor:
-        device = self.network.cls.device
-        x_BPT = x_BPT.to(device)
-        mask_BPN = future_mask(x_BPT, self.network.config.patch, self.settings.future).to(device)
-        return masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)
+    def of_windows(self, x_BPT: Tensor) -> Tensor:
+        """The loss of windows."""
+        raise NotImplementedError
 
     def validate(self) -> float:
         """The same loss on windows spread over each validation recording."""
         data = self.windows["validation"]
         with torch.inference_mode():
-            losses = [float(self._loss(data.spread(i, self.settings.windows))) for i in range(len(data))]
+            losses = [float(self.of_windows(data.spread(i, self.settings.windows))) for i in range(len(data))]
         return float(np.mean(losses))
+
+
+@dataclass
+class FutureTask(WindowTask):
+    """The last steps of a window from those before them, in every parcel; the whole network learns."""
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """See `heads.parameter_groups`."""
+        return parameter_groups(self.network, None, self.settings.layer_decay, self.settings.weight_decay)
+
+    def of_windows(self, x_BPT: Tensor) -> Tensor:
+        """Squared error of the hidden steps that are known."""
+        device = self.network.cls.device
+        x_BPT = x_BPT.to(device)
+        mask_BPN = future_mask(x_BPT, self.network.config.patch, self.settings.future).to(device)
+        return masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)

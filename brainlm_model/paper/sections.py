@@ -11,7 +11,7 @@ from typing import Any
 
 from brainlm_data import Stage
 from brainlm_model.report import embedded
-from brainlm_model.words import number
+from brainlm_model.words import interval, number
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,5 @@ def _published(task: str, words: Any, row: Mapping[str, Any], content: Mapping[s
     value = number(row["value"])
     if row.get("plus_minus") is not None:
         value += f" ± {number(row['plus_minus'])}"
-    text, label = ("–", "no counterpart here") if found is None else (_value(found[1]), found[0])
+    text, label = ("–", "no counterpart here") if found is None else (interval(found[1]), found[0])
     return Published(task, words.said(row), value, text, label, bool(row["comparable"]), row["reason"])
-
-
-def _value(row: Mapping[str, Any]) -> str:
-    return number(row["value"], row["low"], row["high"])

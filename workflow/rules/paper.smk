@@ -57,4 +57,4 @@ for task in PAPER_TASKS:
             repairs=dag[task].repairs,
         shell:
             # not dag.command(task): a shell line is read when the job runs, after the loop
-            dag.command("{params.task}", "brainlm-model")
+            dag.command("{params.task}", "brainlm-model", "cohort")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import ConfigError, Facts, Files, Stage, StageConfig
+from brainlm_data import ConfigError, Facts, Files, StageConfig
 from brainlm_model.eval import paper
 from brainlm_model.eval.attention import groups
 from brainlm_model.eval.paper import Array
@@ -70,7 +70,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import collect
     from brainlm_model.figures.attention import draw
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -128,9 +127,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         network=parcels["network"].astype(str).to_numpy(dtype=str) if "network" in parcels else np.array([""]),
         levels=np.array(list(pair or []), dtype=str),
     )
-    with style():
-        save(draw(outputs["attention_csv"], outputs["attention_arrays"]), outputs["attention_svg"],
-             outputs["attention_png"], 150)  # fmt: skip
+    paper.write_figure(outputs, "attention", draw)
     pieces.clear()
     return facts
 
@@ -266,14 +263,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="attention",
-    version=1,
-    level="cohort",
-    summary="Map what the model attends to, compare it with connectivity and between groups.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("attention_json", "attention_csv", "attention_arrays", "attention_svg", "attention_png"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "attention",
+    1,
+    "Map what the model attends to, compare it with connectivity and between groups.",
+    Config,
+    run,
+    describe,
 )

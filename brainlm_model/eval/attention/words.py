@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import number
+from brainlm_model.words import interval
 
 TITLE = "Attention"
 CAPTION = (
@@ -28,9 +28,9 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     if "model" in coupled:
         row = next((r for r in content["Comparisons"] if r["metric"] == "r"), None)
         more = {"better": "more than", "worse": "less than", "not distinguishable": "no otherwise than"}
-        text = f"Attention between parcels correlates with connectivity by {_of(coupled['model'])}"
+        text = f"Attention between parcels correlates with connectivity by {interval(coupled['model'])}"
         if row is not None and "untrained" in coupled:
-            text += f", {more[row['verdict']]} that of the untrained network ({_of(coupled['untrained'])})"
+            text += f", {more[row['verdict']]} that of the untrained network ({interval(coupled['untrained'])})"
         found.append(text + ".")
     if content["Levels"]:
         first, second = content["Levels"]
@@ -42,13 +42,9 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _of(row: Mapping[str, Any]) -> str:
-    return number(row["value"], row["low"], row["high"])
-
-
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """CLS attention by network, coupling, differences by network."""
-    rows = [[r["part"].replace("_", " "), r["label"], r["name"], r["metric"], _of(r)] for r in content["Results"]]
+    rows = [[r["part"].replace("_", " "), r["label"], r["name"], r["metric"], interval(r)] for r in content["Results"]]
     return ["part", "model", "of", "measure", "value"], rows
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from brainlm_model.baselines import autoregression, state_space
 from brainlm_model.baselines.forecast import Array, Forecast, mean, persistence
-from brainlm_model.baselines.forecast_networks import NETWORKS, Forecaster
+from brainlm_model.baselines.forecast_networks import NETWORKS
 from brainlm_model.eval import masked
 from brainlm_model.eval.future.data import Learning
 from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.finetune.tasks import FutureTask, forecast, future_mask
+from brainlm_model.finetune.tasks import FutureTask, WindowTask, forecast, future_mask
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.masking import generator
 from brainlm_model.prior import GaussianPrior, population_covariance
@@ -89,18 +89,10 @@ def pretrained(given: Given, setting: dict[str, Any]) -> Forecast:
 
 
 @dataclass
-class NetworkTask:
+class NetworkTask(WindowTask):
     """A `Forecaster` as `finetune.loop.Task`."""
 
-    network: Forecaster
-    windows: dict[str, Windows]
-    settings: Settings
     device: Any
-
-    @property
-    def trained(self) -> nn.ModuleDict:
-        """The network."""
-        return nn.ModuleDict({"network": self.network})
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -108,26 +100,11 @@ class NetworkTask:
         parameters = list(self.network.parameters())
         return [{"params": parameters, "factor": 1.0, "weight_decay": self.settings.weight_decay}]
 
-    def __len__(self) -> int:
-        return len(self.windows["train"])
-
-    def train(self, on: bool) -> None:
-        """Training or evaluation mode."""
-        self.network.train(on)
-
-    def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
+    def of_windows(self, x_BPT: Tensor) -> Tensor:
         """See `Forecaster.loss`."""
-        return self._loss(self.windows["train"].draw(chosen, epoch))
-
-    def _loss(self, x_BPT: Tensor) -> Tensor:
         x_BPT, future = x_BPT.to(self.device), self.settings.future
-        return self.network.loss(x_BPT[:, :, :-future], x_BPT[:, :, -future:])
-
-    def validate(self) -> float:
-        """Squared error on windows spread over each validation recording."""
-        data = self.windows["validation"]
-        with torch.inference_mode():
-            return float(np.mean([float(self._loss(data.spread(i, self.settings.windows))) for i in range(len(data))]))
+        found: Tensor = self.network.loss(x_BPT[:, :, :-future], x_BPT[:, :, -future:])
+        return found
 
 
 def network(given: Given, setting: dict[str, Any], name: str) -> Forecast:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import ConfigError, Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import ConfigError, Facts, Files, InputError, StageConfig
 from brainlm_model.eval import paper
 from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.progress import Progress
@@ -61,7 +61,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.future.methods import METHODS
     from brainlm_model.eval.future.published import published
     from brainlm_model.figures.future import draw
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -115,8 +114,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
                "Warnings": _warnings(facts), "Published": published(ours)}  # fmt: skip
     paper.write_tables(outputs, "future", COLUMNS, rows, content)
     np.savez_compressed(outputs["future_arrays"], **arrays)
-    with style():
-        save(draw(outputs["future_csv"], outputs["future_arrays"]), outputs["future_svg"], outputs["future_png"], 150)
+    paper.write_figure(outputs, "future", draw)
     pieces.clear()
     return facts
 
@@ -214,14 +212,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="future",
-    version=1,
-    level="cohort",
-    summary="Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("future_json", "future_csv", "future_arrays", "future_svg", "future_png"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "future",
+    1,
+    "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
+    Config,
+    run,
+    describe,
 )

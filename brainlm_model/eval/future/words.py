@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import joined, number
+from brainlm_model.words import interval, joined
 
 TITLE = "Future states"
 CAPTION = (
@@ -20,7 +20,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     found = []
     for horizon in content["Horizons"]:
         rows = {r["method"]: r for r in _overall(content, horizon, "r2_flat")}
-        shown = {m: f"{r['label']} {number(r['value'], r['low'], r['high'])}" for m, r in rows.items()}
+        shown = {m: f"{r['label']} {interval(r)}" for m, r in rows.items()}
         best = max(rows, key=lambda m: rows[m]["value"])
         text = f"The next {horizon} steps, R²: best is {shown[best]}"
         if "finetuned" in rows and best != "finetuned":
@@ -51,7 +51,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for horizon in content["Horizons"]:
         cells = {m: {r["method"]: r for r in _overall(content, horizon, m)} for m in SHOWN}
         for method, first in cells["r2_flat"].items():
-            values = [number(r["value"], r["low"], r["high"]) for r in (cells[m][method] for m in SHOWN)]
+            values = [interval(r) for r in (cells[m][method] for m in SHOWN)]
             rows.append([str(horizon), first["label"], *values])
     return ["steps", "method", *SHOWN.values()], rows
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Facts, Files, InputError, StageConfig
 from brainlm_model.eval import paper
 from brainlm_model.eval.latent import identify, tables
 from brainlm_model.eval.latent.features import SPACES, filled, measure, standardised
@@ -69,7 +69,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.checkpoint import load
     from brainlm_model.eval import masked
     from brainlm_model.figures.latent import draw
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -137,8 +136,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     for v in variables:
         arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
     np.savez_compressed(outputs["latent_arrays"], **arrays)
-    with style():
-        save(draw(outputs["latent_csv"], outputs["latent_arrays"]), outputs["latent_svg"], outputs["latent_png"], 150)
+    paper.write_figure(outputs, "latent", draw)
     pieces.clear()
     return facts
 
@@ -228,14 +226,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="latent",
-    version=1,
-    level="cohort",
-    summary="Show the space of embeddings, measure what it separates, identify people from it.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("latent_json", "latent_csv", "latent_arrays", "latent_svg", "latent_png"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "latent",
+    1,
+    "Show the space of embeddings, measure what it separates, identify people from it.",
+    Config,
+    run,
+    describe,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import number
+from brainlm_model.words import interval, number
 
 TITLE = "Latent space"
 CAPTION = (
@@ -29,9 +29,9 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         }
         metric = cls["metric"].replace("_", " ")
         found.append(
-            f"{name}, told by neighbours' CLS: {metric} {_of(cls)}, {'' if beyond else 'not '}beyond the chance "
-            f"of {number(cls['chance'])}; connectivity {_of(other)}. CLS {verdicts['connectivity']} connectivity and "
-            f"{verdicts['untrained']} the untrained network."
+            f"{name}, told by neighbours' CLS: {metric} {interval(cls)}, {'' if beyond else 'not '}beyond the chance "
+            f"of {number(cls['chance'])}; connectivity {interval(other)}. CLS {verdicts['connectivity']} connectivity "
+            f"and {verdicts['untrained']} the untrained network."
         )
     rates = {r["method"]: r for r in content["Results"] if r["metric"] == "rank1"}
     if rates:
@@ -43,15 +43,11 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         )
         people = content["PairedSubjects"]
         found.append(
-            f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {_of(rates['cls'])}, "
-            f"parcels' tokens {_of(rates['parcels'])}, connectivity {_of(rates['connectivity'])}, chance "
+            f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {interval(rates['cls'])}, "
+            f"parcels' tokens {interval(rates['parcels'])}, connectivity {interval(rates['connectivity'])}, chance "
             f"{1 / people:.3f}. CLS {verdict} connectivity; best is {best['label']}."
         )
     return found
-
-
-def _of(row: Mapping[str, Any]) -> str:
-    return number(row["value"], row["low"], row["high"])
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -59,7 +55,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for r in content["Results"]:
         p = "" if r["p_holm"] is None else f"{r['p_holm']:.2g}"
-        rows.append([r["part"], r["label"], r["column"] or "", r["metric"], _of(r), number(r["chance"]), p])
+        rows.append([r["part"], r["label"], r["column"] or "", r["metric"], interval(r), number(r["chance"]), p])
     return ["part", "method", "column", "metric", "value", "chance", "corrected p"], rows
 
 

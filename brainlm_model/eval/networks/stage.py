@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Facts, Files, InputError, StageConfig
 from brainlm_model.eval import paper
 from brainlm_model.eval.networks import classify, scores
 from brainlm_model.eval.networks.features import FEATURES, LABELS, Sources, possible, read_windows
@@ -62,7 +62,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.figures.networks import draw
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -116,9 +115,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         outputs["networks_arrays"], networks=np.array(names, dtype=str),
         **{"/".join(key): value.sum(0) for key, value in found.items()},
     )  # fmt: skip
-    with style():
-        save(draw(outputs["networks_csv"], outputs["networks_arrays"]), outputs["networks_svg"],
-             outputs["networks_png"], 150)  # fmt: skip
+    paper.write_figure(outputs, "networks", draw)
     pieces.clear()
     return facts
 
@@ -209,14 +206,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="networks",
-    version=1,
-    level="cohort",
-    summary="Tell the functional network of each parcel from attention, series, connectivity, latents.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("networks_json", "networks_csv", "networks_arrays", "networks_svg", "networks_png"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "networks",
+    1,
+    "Tell the functional network of each parcel from attention, series, connectivity, latents.",
+    Config,
+    run,
+    describe,
 )

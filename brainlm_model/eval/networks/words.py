@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import number
+from brainlm_model.words import interval
 
 TITLE = "Functional networks of parcels"
 CAPTION = (
@@ -31,7 +31,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             for r in content["Results"]
             if (r["protocol"], r["classifier"], r["metric"], r["labels"]) == (protocol, classifier, "accuracy", "true")
         }
-        shown = {m: number(r["value"], r["low"], r["high"]) for m, r in rows.items()}
+        shown = {m: interval(r) for m, r in rows.items()}
         values = ", ".join(f"{name} {shown[m]}" for m, name in NAMED.items() if m in rows)
         best = max(rows.values(), key=lambda r: r["value"])
         text = f"{words[0].upper()}{words[1:]} ({CLASSIFIERS[classifier]}): {values}."
@@ -56,7 +56,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Accuracy, a column a protocol and classifier."""
     conditions = [(p, c) for p in PROTOCOLS for c in content["Classifiers"]]
     cells = {
-        (r["method"], r["protocol"], r["classifier"]): number(r["value"], r["low"], r["high"])
+        (r["method"], r["protocol"], r["classifier"]): interval(r)
         for r in content["Results"]
         if r["metric"] == "accuracy" and r["labels"] == "true"
     }

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Facts, Files, InputError, StageConfig
 from brainlm_model.eval import paper
 from brainlm_model.eval.perturbation import tables
 from brainlm_model.eval.perturbation.move import move
@@ -70,7 +70,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.figures.perturbation import draw
-    from brainlm_model.figures.style import network_name, save, style
+    from brainlm_model.figures.style import network_name
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -167,9 +167,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         **{f"map/{k}": _mean([m[k] for m in maps]).astype(np.float32) for k in keys},
     }  # fmt: skip
     np.savez_compressed(outputs["perturbation_arrays"], **arrays)
-    with style():
-        save(draw(outputs["perturbation_csv"], outputs["perturbation_arrays"]), outputs["perturbation_svg"],
-             outputs["perturbation_png"], 150)  # fmt: skip
+    paper.write_figure(outputs, "perturbation", draw)
     pieces.clear()
     return facts
 
@@ -216,16 +214,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="perturbation",
-    version=1,
-    level="cohort",
-    summary="Move rest to a task in the space of CLS; drive one parcel and read the others.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=(
-        "perturbation_json", "perturbation_csv", "perturbation_arrays", "perturbation_svg", "perturbation_png",
-    ),
-    run=run,
-    describe=describe,
-)  # fmt: skip
+STAGE = paper.task(
+    "perturbation",
+    1,
+    "Move rest to a task in the space of CLS; drive one parcel and read the others.",
+    Config,
+    run,
+    describe,
+)

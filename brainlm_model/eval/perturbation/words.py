@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import number
+from brainlm_model.words import interval
 
 TITLE = "In-silico perturbation"
 CAPTION = (
@@ -38,7 +38,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         )
     told = {r["method"]: r for r in content["Results"] if (r["part"], r["name"]) == ("response", "own")}
     if told:
-        values = ", ".join(f"{r['label']} {_of(r)}" for r in told.values())
+        values = ", ".join(f"{r['label']} {interval(r)}" for r in told.values())
         verdicts = ", ".join(
             f"{VERDICT[c['verdict']]} {told[c['against']]['label']}"
             for c in content["Comparisons"]
@@ -53,17 +53,13 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _of(row: Mapping[str, Any]) -> str:
-    return number(row["value"], row["low"], row["high"])
-
-
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Both parts, by network."""
     rows = []
     for r in content["Results"]:
         p = "" if r["p_holm"] is None else f"{r['p_holm']:.2g}"
         rows.append(
-            [r["part"].replace("_", " "), r["label"], r["name"] or "", r["network"] or "", r["metric"], _of(r), p]
+            [r["part"].replace("_", " "), r["label"], r["name"] or "", r["network"] or "", r["metric"], interval(r), p]
         )
     return ["part", "method", "of", "network", "metric", "value", "corrected p"], rows
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Facts, Files, InputError, StageConfig
 from brainlm_model.eval import paper
 
 if TYPE_CHECKING:
@@ -106,11 +106,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.phenotype import people as who
     from brainlm_model.eval.phenotype.cohort import Cohort
     from brainlm_model.figures import phenotype as figure
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
-    cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
-    store, model = open_store(inputs["store"]), load(inputs["model"].parent, "cuda" if cuda else "cpu")
+    store, model = open_store(inputs["store"]), load(inputs["model"].parent, paper.on_device(config.device))
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
@@ -167,8 +165,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     paper.write_tables(outputs, "phenotype", COLUMNS, rows, content)
     held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
     np.savez_compressed(outputs["phenotype_arrays"], **held)  # type: ignore[arg-type]
-    with style():
-        save(figure.draw(outputs["phenotype_csv"]), outputs["phenotype_svg"], outputs["phenotype_png"], 150)
+    paper.write_figure(outputs, "phenotype", figure.draw, ["csv"])
     return facts
 
 
@@ -217,14 +214,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="phenotype",
-    version=1,
-    level="cohort",
-    summary="Predict age, sex or any other column, beside linear and other baselines.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("phenotype_csv", "phenotype_arrays", "phenotype_svg", "phenotype_png", "phenotype_json"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "phenotype",
+    1,
+    "Predict age, sex or any other column, beside linear and other baselines.",
+    Config,
+    run,
+    describe,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import number
+from brainlm_model.words import interval
 
 TITLE = "Traits and diagnoses"
 CAPTION = "Held-out predictions of each column, with 95 % intervals over subjects; the vertical line is chance."
@@ -19,7 +19,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     for about in content["Columns"]:
         column, (metric, name) = about["Column"], KEY[about["Task"]]
         rows = {r["method"]: r for r in content["Results"] if (r["column"], r["metric"]) == (column, metric)}
-        shown = {m: number(r["value"], r["low"], r["high"]) for m, r in rows.items()}
+        shown = {m: interval(r) for m, r in rows.items()}
         text = f"{column} ({about['Subjects']} subjects, {content['Validation']}), {name}: "
         if BEST in rows and LINEAR in rows:
             row = next(
@@ -52,7 +52,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for column, label in dict.fromkeys(key[:2] for key in cells):
         values = [cells.get((column, label, m)) for m in metrics]
-        rows.append([column, label, *("" if v is None else number(v["value"], v["low"], v["high"]) for v in values)])
+        rows.append([column, label, *("" if v is None else interval(v) for v in values)])
     return ["column", "method", *metrics], rows
 
 

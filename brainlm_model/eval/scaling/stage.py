@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Facts, Files, InputError, StageConfig
 from brainlm_model import metrics
 from brainlm_model.eval import masked, paper
 from brainlm_model.eval.scaling.runs import Bench, Run, baseline, grid
 from brainlm_model.progress import Progress
+from brainlm_model.published import MASKED_R2, TRAINED_ON
 
 if TYPE_CHECKING:
     from brainlm_model.eval.masked import Scores
@@ -22,17 +23,6 @@ COLUMNS = (
     "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "label",
 )  # fmt: skip
 MAP_RATIO = 0.75  # of the brain map: the tested ratio next to it
-# Ortega Caro et al., preprint v1, table of masked R2: (cohort, training ratio, share of the data) -> test ratio -> R2
-PUBLISHED = {
-    ("UK Biobank", 0.75, 0.01): {0.2: 0.361, 0.5: 0.349, 0.75: 0.309},
-    ("UK Biobank", 0.75, 1.0): {0.2: 0.402, 0.5: 0.389, 0.75: 0.343},
-    ("UK Biobank", 0.9, 0.01): {0.2: 0.158, 0.5: 0.182, 0.75: 0.186},
-    ("UK Biobank", 0.9, 1.0): {0.2: 0.221, 0.5: 0.245, 0.75: 0.234},
-    ("HCP, not trained on", 0.75, 0.01): {0.2: 0.300},
-    ("HCP, not trained on", 0.75, 1.0): {0.2: 0.316},
-    ("HCP, not trained on", 0.9, 0.01): {0.2: 0.126},
-    ("HCP, not trained on", 0.9, 1.0): {0.2: 0.176},
-}
 REASON = (
     "other people, scanner, parcels, scaling and frequency band, on all of which masked R2 depends; the paper does not "
     "say what a covariance reaches on its data"
@@ -94,7 +84,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.checkpoint import load
     from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.figures.scaling import draw
-    from brainlm_model.figures.style import save, style
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -161,10 +150,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         r2_model=metrics.r2(of_parcels["model"]),
         r2_gaussian=metrics.r2(of_parcels["gaussian"]),
     )
-    with style():
-        save(
-            draw(outputs["scaling_csv"], outputs["scaling_arrays"]), outputs["scaling_svg"], outputs["scaling_png"], 150
-        )
+    paper.write_figure(outputs, "scaling", draw)
     pieces.clear()
     return facts
 
@@ -232,10 +218,11 @@ def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[di
 
 def _published() -> list[dict[str, Any]]:
     return [
-        {"source": "Ortega Caro et al., BrainLM, preprint v1", "cohort": cohort, "training_ratio": ratio,
+        {"source": "Ortega Caro et al., BrainLM, preprint v1",
+         "cohort": cohort if cohort == TRAINED_ON else f"{cohort}, not trained on", "training_ratio": ratio,
          "share": share, "mask_ratio": tested, "metric": "r2_flat", "value": value, "comparable": False,
          "reason": REASON}
-        for (cohort, ratio, share), cells in PUBLISHED.items() for tested, value in cells.items()
+        for (cohort, ratio, share), cells in MASKED_R2.items() for tested, value in cells.items()
     ]  # fmt: skip
 
 
@@ -261,14 +248,11 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = Stage(
-    name="scaling",
-    version=1,
-    level="cohort",
-    summary="Masked reconstruction by model size, training mask ratio and amount of data.",
-    Config=Config,
-    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("scaling_json", "scaling_csv", "scaling_arrays", "scaling_svg", "scaling_png"),
-    run=run,
-    describe=describe,
+STAGE = paper.task(
+    "scaling",
+    1,
+    "Masked reconstruction by model size, training mask ratio and amount of data.",
+    Config,
+    run,
+    describe,
 )

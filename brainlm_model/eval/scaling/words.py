@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import listed, number
+from brainlm_model.words import interval, listed, number
 
 TITLE = "Masked reconstruction"
 CAPTION = (
@@ -58,7 +58,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for r in content["Results"]:
         if r["split"] == content["Splits"][0] and r["metric"] == "r2_flat":
             people = f"{r['label']} ({r['training_subjects']} people, seed {r['seed'] or 0})"
-            rows.setdefault(people, {})[r["mask_ratio"]] = number(r["value"], r["low"], r["high"])
+            rows.setdefault(people, {})[r["mask_ratio"]] = interval(r)
     ratios = content["MaskRatios"]
     return ["method", *(f"{ratio:g} hidden" for ratio in ratios)], [[n, *map(c.get, ratios)] for n, c in rows.items()]  # type: ignore[list-item]
 
