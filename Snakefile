@@ -26,10 +26,10 @@ except BrainLMError as error:
 rule all:
     input:
         dag["report"].manifests,
-        dag.manifests([*dag.image_stages(), "qcgroup"]),
+        dag.manifests(dag.preprocessing()),
     localrule: True
 
 
-for group in ("run", "targets", "space", "anatomy", "bold", "series", "model", "paper"):
+for group in ("run", "targets", "space", "anatomy", "bold", "series", "imports", "model", "paper"):
 
     include: f"workflow/rules/{group}.smk"

@@ -69,7 +69,7 @@ def finish(config: dict[str, Any]) -> int:
 
     dag = Dag(config, ALL_STAGES)
     made = 0
-    wanted = set(dag.image_stages())
+    wanted = set(dag.preprocessing())
     for stage in dag.stages.values():
         if stage.name in PAPER_TASKS or (stage.level != "cohort" and stage.name not in wanted):
             continue

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 FACTS = "## Facts of the data"
 ORDER = (
-    "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample", "ingest", "confounds",
-    "filter", "denoise", "parcellate", "resample", "qc",
+    "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample",
+    "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
 )  # of the methods text; others follow  # fmt: skip
 SCALES = {
     True: "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"

@@ -78,7 +78,7 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         sub.add_argument("--workers", type=int, default=1, help="recordings of a bundle at once")
         by_rule = sub.add_argument_group("as a rule calls it")
         by_rule.add_argument("--bundle", help="bundle name")
-        by_rule.add_argument("--engine", default="native", help="preprocess.engine")
+        by_rule.add_argument("--route", default="native", help="native, fmriprep (preprocess.engine) or import")
         by_rule.add_argument("--signature", help="version, section and names as JSON")
         by_rule.add_argument("--repairs", type=int, default=0, help="how often its outputs were found damaged")
         sub.set_defaults(call=lambda arguments: _run(arguments, stages))
@@ -98,11 +98,11 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.bundle import run_bundle
     from brainlm_data.dag import Dag
     from brainlm_data.pipeline import MODEL_SECTIONS
-    from brainlm_data.wiring import load_job, of_engine
+    from brainlm_data.wiring import load_job, on_route
 
     if arguments.bundle:
         limit_threads(arguments.threads or 1)
-        active = of_engine(stages, arguments.engine)
+        active = on_route(stages, arguments.route)
         job = load_job(
             active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs
         )

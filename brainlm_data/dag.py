@@ -11,23 +11,25 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TextIO
 
 from brainlm_data import listing, needs, paths, sidecar, wiring
 from brainlm_data.config import General, validate
 from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.imports import listed
 from brainlm_data.index import Index, read_index
 from brainlm_data.lock import hold
 from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Level, Stage
-from brainlm_data.wiring import of_engine, placeholders, producers_of, reads_listing, upstream_of
+from brainlm_data.wiring import on_route, placeholders, producers_of, reads_listing, route_of, upstream_of
 
 SHOWN = 20  # refusals that a run prints at its end
 # A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
 # say and keep what it has (training writes its checkpoint).
 COMMAND = (
-    "trap : TERM USR1; {program} run {stage} --engine {engine} --outdir {outdir} --bundle {bundle}"
+    "trap : TERM USR1; {program} run {stage} --route {route} --outdir {outdir} --bundle {bundle}"
     " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {{threads}} 2>&1"
     " | (trap '' TERM USR1; exec tee {{log:q}})"
 )
@@ -143,8 +145,9 @@ class Dag:
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
-        self.stages = {stage.name: stage for stage in of_engine(stages, self.config.preprocess.engine)}
-        self._check_engine()
+        self.route = route_of(self.config)
+        self.stages = {stage.name: stage for stage in on_route(stages, self.route)}
+        self._check_route()
         self.producers = producers_of(list(self.stages.values()))
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self._check_external()
@@ -155,14 +158,15 @@ class Dag:
             listing.write(self)  # asks for all that is derived from the index
             del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
 
-    def _check_engine(self) -> None:
-        """What is asked for must be something that the engine does."""
+    def _check_route(self) -> None:
+        """What is asked for must be something that is done on the way to the series."""
         for name in sorted(self.all_stages.keys() - self.stages.keys()):
             if getattr(self.section(self.all_stages[name]), "is_on", False):
-                engine = self.config.preprocess.engine
+                if self.route == "import":
+                    raise ConfigError(f"config: {name} needs input.kind: bids", f"take {name} out")
                 raise ConfigError(
-                    f"config: {name} needs preprocess.engine: native, it is {engine}",
-                    f"take {name} out; {engine} writes its own 4-D images below derivatives/fmriprep",
+                    f"config: {name} needs preprocess.engine: native, it is {self.route}",
+                    f"take {name} out; {self.route} writes its own 4-D images below derivatives/fmriprep",
                 )
 
     def _check_external(self) -> None:
@@ -178,17 +182,25 @@ class Dag:
         """The stage's own section of the configuration."""
         return getattr(self.config, stage.name)
 
+    @property
+    def source(self) -> Path:
+        """Folder of what the run starts from."""
+        return listed.folder(getattr(self.config, "input")) if self.route == "import" else self.config.bids_dir  # noqa: B009
+
     @cached_property
     def index(self) -> Index:
         """Recordings and subjects of the dataset, cached beside the outputs."""
         cache = self.outdir / "work" / "index.json"
+        if self.route == "import":
+            return listed.index(self.config, cache, as_cached=not self.planning)
         return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property
     def names(self) -> dict[str, str]:
         """Values of the placeholders in paths: each is the `name` key of its owner's section."""
         owners = {"space": "template", "seg": "atlas", "model": "train"}
-        return {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+        found = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+        return found | (listed.names(getattr(self.config, "input")) if self.route == "import" else {})  # noqa: B009
 
     def names_of(self, stage: Stage) -> dict[str, str]:
         """Those of the names that occur in the paths of this stage's outputs."""
@@ -261,7 +273,7 @@ class Dag:
         """What became of the recordings, in words: how many went through, and why others did not."""
         seen, refused = 0, list[str]()
         for bundle in self.bundles["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
-            path = paths.manifest_path(self.outdir, "resample", bundle)
+            path = paths.manifest_path(self.outdir, self.producers["parcels"].name, bundle)
             units = read_manifest(path)["units"] if path.exists() else {}
             seen += len(units)
             refused += [f"  {u}: {entry['reason']}" for u, entry in units.items() if entry["status"] == "refused"]
@@ -275,13 +287,12 @@ class Dag:
         """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
         bundle = COHORT if (level or self.all_stages[stage].level) == "cohort" else "{wildcards.bundle}"
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
-        return COMMAND.format(
-            program=program, stage=stage, bundle=bundle, engine=self.config.preprocess.engine, outdir=outdir
-        )
+        return COMMAND.format(program=program, stage=stage, bundle=bundle, route=self.route, outdir=outdir)
 
-    def image_stages(self) -> list[str]:
-        """Subject- and recording-level stages that are asked for (not those with nothing to do, as `keep: []`)."""
-        return [s.name for s in self.stages.values() if s.level != "cohort" and getattr(self.section(s), "is_on", True)]
+    def preprocessing(self) -> list[str]:
+        """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""
+        found = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
+        return [s.name for s in found if getattr(self.section(s), "is_on", True)]
 
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""

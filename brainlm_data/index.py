@@ -6,7 +6,7 @@ it must be cheap: one walk lists the files (`scan`), and what was read of them i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,22 +129,49 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         raise InputError(
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
+
+    def listed(known: Mapping[str, Any]) -> Mapping[str, Any]:
+        files = walk(bids_dir)
+        if known.get("key") == (key := key_of(files)):
+            return known
+        found = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
+        if not found["recordings"]:
+            why = f" ({found['ignored'][0]})" if found["ignored"] else ""
+            raise InputError(
+                f"{bids_dir}: no BOLD run found{why}",
+                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)",
+            )
+        return found
+
+    return load_index(bids_dir, listed, select, cache, as_cached)
+
+
+def load_index(
+    folder: Path,
+    listed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    select: Select,
+    cache: Path | None = None,
+    as_cached: bool = False,
+) -> Index:
+    """The index from its cache, which `listed` brings up to date.
+
+    Parameters
+    ----------
+    folder: what paths in the cache are below. listed: new content of the cache from the old one (see `scan.scan`).
+
+    Raises
+    ------
+    InputError: `select` accepts no recording.
+    """
     cached = read_json(cache) if cache else {}
     if not (as_cached and cached):
-        files = walk(bids_dir)
-        if cached.get("key") != (key := key_of(files)):
-            cached = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
-            if cache:
-                write_json(cache, cached, indent=None)
-        del files
-    root, rows = str(bids_dir.absolute()), cached.pop("recordings")
+        new = dict(listed(cached))
+        if cache and new != cached:
+            write_json(cache, new, indent=None)
+        cached = new
+    root, rows = str(folder.absolute()), cached.pop("recordings")
     recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
     del rows
-    if not recordings:
-        why = f" ({cached['ignored'][0]})" if cached["ignored"] else ""
-        raise InputError(
-            f"{bids_dir}: no BOLD run found{why}", "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)"
-        )
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
         raise InputError(

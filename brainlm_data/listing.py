@@ -39,7 +39,7 @@ def write(dag: Dag) -> None:
     content = {"units": [cohort], "subject_bundles": [], "bundles": dag.bundles}
     write_changed(paths.listing_path(dag.outdir, "cohort", COHORT), content, indent=None)
     derivatives = dag.outdir / "derivatives"
-    write_changed(derivatives / "dataset_description.json", description(dag.config.bids_dir))
+    write_changed(derivatives / "dataset_description.json", description(dag.source))
     ignore = derivatives / ".bidsignore"
     if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
         sidecar.write_text(ignore, paths.BIDSIGNORE)
@@ -62,14 +62,14 @@ def _unit(member: Recording | Subject) -> dict[str, Any]:
             "raw": {name: file.path for name, file in files.items()}}  # fmt: skip
 
 
-def description(bids_dir: Path) -> dict[str, Any]:
+def description(source_dir: Path) -> dict[str, Any]:
     """dataset_description.json of the derivatives, as BIDS-Derivatives asks for.
 
     Raises
     ------
     InputError: the raw dataset's is no JSON object.
     """
-    raw = bids_dir / "dataset_description.json"
+    raw = source_dir / "dataset_description.json"
     try:
         source = json.loads(raw.read_text()) if raw.exists() else {}
     except (OSError, ValueError) as error:
@@ -77,11 +77,11 @@ def description(bids_dir: Path) -> dict[str, Any]:
     if not isinstance(source, dict):
         raise InputError(f"{raw}: not a JSON object", "mend it: bids-validator helps")
     return {
-        "Name": f"{source.get('Name', bids_dir.name)}: parcel series and what led to them",
+        "Name": f"{source.get('Name', source_dir.resolve().name)}: parcel series and what led to them",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "brainlm-pipeline", "Version": importlib.metadata.version("brainlm-pipeline")}],
-        "DatasetLinks": {"raw": bids_dir.resolve().as_uri()},
+        "DatasetLinks": {"raw": source_dir.resolve().as_uri()},
         **_sources(source.get("DatasetDOI")),
         "License": source.get("License", "that of the source dataset"),
     }

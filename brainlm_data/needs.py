@@ -2,7 +2,7 @@
 
 Those of the stages from template to qc are measured (`python -m benchmarks.needs --json`, docs/measurements.md) and
 then rounded up generously: a job that asks for too little is killed and costs an attempt. Those of fmriprep, ingest,
-keep and of the stages of a whole cohort are estimates. Every further attempt asks for twice as much.
+imported, keep and of the stages of a whole cohort are estimates. Every further attempt asks for twice as much.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Need:
 NEEDS: dict[str, Need] = {
     "template": Need(1000),
     "atlas": Need(800),
+    "input": Need(2000),
+    "imported": Need(1500, 4, 30, 0.5),
     "anat": Need(1500, 20, 60, 8),
     "fmriprep": Need(2000, seconds=DAY),
     "motion": Need(700, 1, 30, 0.15),

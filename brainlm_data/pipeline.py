@@ -13,7 +13,9 @@ from brainlm_data.stages import (
     denoise,
     filter,
     fmriprep,
+    imported,
     ingest,
+    input,
     keep,
     motion,
     parcellate,
@@ -29,6 +31,7 @@ from brainlm_data.stages import (
 MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", *PAPER, "paper"})
 
 STAGES: tuple[Stage, ...] = (
+    input.STAGE,
     template.STAGE,
     atlas.STAGE,
     anat.STAGE,
@@ -43,6 +46,7 @@ STAGES: tuple[Stage, ...] = (
     denoise.STAGE,
     parcellate.STAGE,
     resample.STAGE,
+    imported.STAGE,
     keep.STAGE,
     qc.STAGE,
     qcgroup.STAGE,

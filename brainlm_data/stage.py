@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Level = Literal["cohort", "subject", "recording"]
+Route = Literal["native", "fmriprep", "import"]  # to the series: an engine of the images, or what exists already
 Facts = dict[str, Any]
 
 
@@ -99,7 +100,7 @@ class Stage:
     # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
     told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
-    engine: str | None = None  # the `preprocess.engine` that this stage belongs to; None: any
+    routes: tuple[Route, ...] = get_args(Route)  # on which of them this stage is
 
     def signature(self, config: StageConfig, names: Mapping[str, str] | None = None) -> str:
         """What decides whether outputs are still good: VERSION, the section's values, and the names in its paths.

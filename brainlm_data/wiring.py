@@ -14,12 +14,18 @@ from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
 from brainlm_data.index import Index
 from brainlm_data.manifest import COHORT
-from brainlm_data.stage import Stage
+from brainlm_data.stage import Route, Stage
 
 
-def of_engine(stages: Sequence[Stage], engine: str) -> list[Stage]:
-    """The stages that run under an engine: those of any engine, and its own."""
-    return [stage for stage in stages if stage.engine in (None, engine)]
+def route_of(config: General) -> Route:
+    """The way to the series that a configuration asks for."""
+    given = getattr(config, "input", None)  # a stage's section
+    return "import" if given is not None and given.kind != "bids" else config.preprocess.engine
+
+
+def on_route(stages: Sequence[Stage], route: str) -> list[Stage]:
+    """The stages of a way to the series, and what follows."""
+    return [stage for stage in stages if route in stage.routes]
 
 
 def producers_of(stages: Sequence[Stage]) -> dict[str, Stage]:
@@ -66,7 +72,7 @@ def details_of(
 
 def told(stage: Stage, config: General) -> list[str]:
     """What the stage is told of each recording: fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
-    return [key for key in stage.told if key != "fieldmaps" or config.preprocess.engine == "native"]
+    return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
 
 
 def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdir: Path, stage: str) -> str:

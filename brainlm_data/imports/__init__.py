@@ -55,6 +55,7 @@ class Series:
     tr_s: s; None where nothing says so. volumes: how many there should be, where a table says so.
     start_s: time of the first volume, s (BIDS StartTime). mean_fd_mm: NaN where it was not measured.
     file: its name, for messages. phenotypes: columns of the participants' table.
+    files: all that is its own, the series or image first. place: what `read` finds it in; None: that first file.
     """
 
     id: str
@@ -69,6 +70,8 @@ class Series:
     mean_fd_mm: float = np.nan
     file: str = ""
     phenotypes: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    place: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,32 @@ KINDS = {
     "ukb": "UK Biobank's bulk field 20227, cleaned by ICA-FIX: zips, or folders",
     "ptseries": "*.ptseries.nii, CIFTI series of parcels",
     "dat": "*.dat files of the BrainLM toolkit, A424",
+    "parcellated": "any of abide, pcp, arrays, ptseries, dat: which one, the files' endings tell",
 }
+ENDINGS = {".npz": "abide", ".1D": "pcp", ".ptseries.nii": "ptseries", ".dat": "dat", ".npy": "arrays"}
 
 
 def read(kind: str, path: Path, options: Options) -> Source:
     """The recordings of `path`. Raises InputError where it is not what the kind says."""
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file", "give a path that exists")
+    kind = kind_of(path) if kind == "parcellated" else kind
     if kind not in IMAGES and options.images != Treatment():
         raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
     return source
+
+
+def kind_of(path: Path) -> str:
+    """The kind of parcel series by the endings of the files; `.tsv` counts where there is no other.
+
+    Raises InputError where there are files of two kinds, or none.
+    """
+    names = [file.name for file in path.rglob("*")] if path.is_dir() else [path.name]
+    found = sorted({kind for ending, kind in ENDINGS.items() if any(name.endswith(ending) for name in names)})
+    if not found and any(name.endswith(".tsv") for name in names):
+        found = ["arrays"]
+    if len(found) != 1:
+        said = f"files of kinds {' and '.join(found)}" if found else f"no file that ends in {', '.join(ENDINGS)}, .tsv"
+        raise InputError(f"{path}: {said}", "say which kind, or give another folder")
+    return found[0]

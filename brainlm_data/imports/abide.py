@@ -9,8 +9,9 @@ file_id   (people), as participant_id in the TSV
 from __future__ import annotations
 
 import zipfile
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,7 @@ def read(path: Path, options: Options) -> Source:
     InputError: it is not such a file, its arrays do not fit together, or there is no table.
     """
     file = _file(path)
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if absent := [name for name in ARRAYS if name not in arrays]:
-                raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
-            data, offset, scale, ids = (arrays[name] for name in ARRAYS)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: not an .npz ({error})", "give the .npz of kind abide, or another KIND") from error
-    _check(file, data, offset, scale, ids)
+    data, offset, scale, ids = _arrays(file, file.stat().st_mtime_ns)
     table = options.participants or file.with_suffix(".tsv")
     if not table.is_file():
         raise InputError(f"{table}: there is no such table", "put it beside the .npz, or give --participants TSV")
@@ -48,7 +42,7 @@ def read(path: Path, options: Options) -> Source:
         row = people.find(name)
         load = partial(_load, rows, scale[number], bool(row), table.name)
         series.append(
-            Series(id=name, subject=name, load=load, task="rest", file=file.name, **described(row, options.tr_s))
+            Series(name, name, load, task="rest", file=file.name, files=(file,), **described(row, options.tr_s))
         )
     known = [
         "The TR of each person is the table's." if options.tr_s is None else "One TR was given for all.",
@@ -70,6 +64,19 @@ def _file(path: Path) -> Path:
     if len(found) != 1:
         raise InputError(f"{path}: {len(found)} .npz files in it", "give the one that is meant")
     return found[0]
+
+
+@lru_cache(maxsize=1)  # a job reads the file once, not once a recording
+def _arrays(file: Path, _mtime_ns: int) -> tuple[NDArray[Any], ...]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            if absent := [name for name in ARRAYS if name not in arrays]:
+                raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
+            data, offset, scale, ids = (arrays[name] for name in ARRAYS)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file}: not an .npz ({error})", "give the .npz of kind abide, or another KIND") from error
+    _check(file, data, offset, scale, ids)
+    return data, offset, scale, ids
 
 
 def _check(

@@ -58,8 +58,7 @@ def read(path: Path, options: Options) -> Source:
         "Whether recordings were scaled to one grand mean, and the units.",
         "How much of each parcel lay inside the field of view.",
     ]
-    beside = [b for file in files if (b := sidecar.sidecar_path(file)).is_file()]
-    used = [*files, *beside, *([table] if table else [])]
+    used = [*(file for one in series.values() for file in one.files), *([table] if table else [])]
     return Source(list(series.values()), used, atlas_of(files[0].stem), known, unknown, oriented=False)
 
 
@@ -80,7 +79,7 @@ def _series(file: Path, find: Any, options: Options) -> Series:
     start_s = np.nan if start is None else start
     return Series(
         name, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"], start_s=start_s,
-        file=file.name, **more,
+        file=file.name, files=(file, *(b for b in [sidecar.sidecar_path(file)] if b.is_file())), **more,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def read(path: Path, options: Options) -> Source:
             raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file a recording")
         series[file.stem] = Series(
             file.stem, str(who["subject"]), partial(_load, file), session=who["session"], task=who["task"],
-            run=who["run"], file=file.name, **described(row, options.tr_s),
+            run=who["run"], file=file.name, files=(file,), **described(row, options.tr_s),
         )  # fmt: skip
     places = [file for file in found if file.name == COORDINATES]
     known = [

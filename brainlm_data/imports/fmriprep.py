@@ -50,21 +50,23 @@ def read(path: Path, options: Options) -> Source:
     plan = Plan(**{**vars(plan), "chosen": chosen_strategies(options.images, STRATEGY)})
     table = options.participants or next((t for t in [path / "participants.tsv"] if t.is_file()), None)
     people = read_participants(table)
-    series, files = [], []
+    series = []
     for name, file in chosen:
         who = entities(name)
         confounds = _confounds(file, name)
         row = people.find(name, str(who["subject"]))
         load = partial(_load, file, confounds, name, plan, options.tr_s)
         start = number(read_json(sidecar_path(file)).get("StartTime"))
+        mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
+        own = tuple(f for f in (file, sidecar_path(file), mask, confounds) if f is not None and f.is_file())
+        place = next((p for p in file.parents if p.name == f"sub-{who['subject']}"), path)
         series.append(
             Series(
                 name, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"],
-                start_s=np.nan if start is None else start, file=file.name, **described(row, options.tr_s),
+                start_s=np.nan if start is None else start, file=file.name, files=own, place=place,
+                **described(row, options.tr_s),
             )
         )  # fmt: skip
-        mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
-        files += [f for f in (file, sidecar_path(file), mask, confounds) if f is not None and f.is_file()]
     made_by = _version(read_json(path / "dataset_description.json"))
     known = [
         f"Images are fMRIPrep's{made_by} in {space}: motion-corrected and normalized, not denoised.",
@@ -77,6 +79,7 @@ def read(path: Path, options: Options) -> Source:
         "Whether slice timing and distortion were corrected: fMRIPrep's report of each subject says so.",
         "tSNR and DVARS were not measured here.",
     ]
+    files = [file for one in series for file in one.files]
     return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, **facts)
 
 

@@ -55,13 +55,19 @@ def read(path: Path, options: Options) -> Source:
         )
     plan, facts = planned(options, SPACE, scaled=True)
     people = read_participants(options.participants, MISSING)
-    series, files = [], []
+    series = []
     for (who, run), (match, file) in found.items():
         name = f"sub-{who}_task-rest_run-{match['number']}{match['field'] or ''}{match['dir']}".replace("_7T", "7T")
         load = partial(_load, file, options.tr_s, TR_S[match["field"] or ""], int(match["hp"]), plan)
         row = described(people.find(name, who), options.tr_s)
-        series.append(Series(name, who, load, task="rest", run=name.rpartition("run-")[2], file=f"{who}/{run}", **row))
-        files += [file, *(m for m in [file.with_name("Movement_Regressors.txt")] if m.is_file())]
+        own = (file, *(m for m in [file.with_name("Movement_Regressors.txt")] if m.is_file()))
+        place = Path(*file.parts[: file.parts.index("MNINonLinear")])
+        series.append(
+            Series(
+                name, who, load, task="rest", run=name.rpartition("run-")[2], file=f"{who}/{run}", files=own,
+                place=place, **row,
+            )
+        )  # fmt: skip
     passes = sorted({match["hp"] for match, _ in found.values()})
     known = [
         "HCP's pipelines have done it: correction of motion and distortion, normalization, grand mean 10000, regression"
@@ -79,6 +85,7 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     table = [options.participants] if options.participants else []
+    files = [file for one in series for file in one.files]
     return Source(series, [*files, *table], known=known, unknown=unknown, **facts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ class Image:
     source_low_hz: float = 0.0
 
 
+@lru_cache(maxsize=2)  # a job reads an atlas once, not once a recording
 def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str, Any]]:
     """What is done to images in `space`, and keywords of `Source`: atlas, parcels and all that belongs to them.
 

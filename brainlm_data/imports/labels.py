@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainlm_data.errors import InputError
+from brainlm_data.imports import Source
+from brainlm_data.imports.series import parcel_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +74,24 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
     if (again := table["name"][table["name"].duplicated()]).size:
         raise InputError(f"the parcels: two are called {again.iloc[0]}", "make the names unique")
     return table
+
+
+def agreed(
+    source: Source, labels: pd.DataFrame | None, seen: Sequence[tuple[tuple[int, int], tuple[str, ...]]]
+) -> tuple[int, tuple[str, ...]]:
+    """Number and names (or none) of a cohort's parcels, from the shapes and columns of recordings that were read.
+
+    Raises InputError as `parcel_count`.
+    """
+    names = Counter(columns for _, columns in seen if columns)
+    listed = set() if labels is None or "name" not in labels else set(labels["name"].astype(str))
+    matched = any(numbered(columns) or set(columns) <= listed for columns in names)  # then labels may have more rows
+    if source.parcels is not None:
+        count = len(source.parcels)
+    else:
+        rows = None if labels is None or matched else len(labels)
+        count = parcel_count([shape for shape, _ in seen], rows) if seen else 0
+    return count, next((name for name, _ in names.most_common() if len(name) == count), ())
 
 
 def numbered(columns: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,15 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     ------
     InputError: not a table, no column that names the rows, or one name for two rows.
     """
-    import pandas as pd
-
     if path is None:
         return Participants({})
+    return _read(path, tuple(missing), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=2)  # a job reads a table once, not once a recording
+def _read(path: Path, missing: Sequence[str], _mtime_ns: int) -> Participants:
+    import pandas as pd
+
     try:
         separator = "," if path.suffix.lower() == ".csv" else "\t"
         names = [str(name) for name in pd.read_csv(path, sep=separator, nrows=0)]

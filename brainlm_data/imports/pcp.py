@@ -37,7 +37,8 @@ def read(path: Path, options: Options) -> Source:
         if found and "site" not in row:
             row["site"] = found["site"]
         load = partial(load_file, file)
-        series.append(Series(name, subject, load, task="rest", file=file.name, **described(row, options.tr_s)))
+        more = described(row, options.tr_s)
+        series.append(Series(name, subject, load, task="rest", file=file.name, files=(file,), **more))
     band, strategy = _strategy(files)
     known = ["Resting state. One recording a person, by the number in the file's name.", *strategy]
     known.append("One TR was given for all." if options.tr_s is not None else "The TR of each person is the table's.")

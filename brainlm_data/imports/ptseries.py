@@ -40,7 +40,7 @@ def read(path: Path, options: Options) -> Source:
         load = partial(_load, file, about["tr_s"])
         series[stem] = Series(
             stem, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"], file=file.name,
-            **about,
+            files=(file,), **about,
         )  # fmt: skip
     known = ["Parcels are those that the files name; the TR is theirs, too."]
     if options.tr_s is not None:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.imports import Made, Series
+from brainlm_data.imports import Made, Series, Source
 from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
+AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
 TR_S = (0.05, 30.0)  # outside of this it is another unit, or not a TR
 
 
@@ -132,6 +133,35 @@ def check_shape(shape: tuple[int, int], parcels: int) -> None:
     if rows == parcels or columns > rows:
         raise Refused(f"{said}: it looks like (parcel, time)", "transpose it: one row a volume, one column a parcel")
     raise Refused(said, "import recordings of one parcellation")
+
+
+def order_of(about: About, parcels: int, columns: tuple[str, ...]) -> list[int] | None:
+    """Which of its columns are the cohort's, in their order; None: as they are. Raises Refused where they are not."""
+    check_shape(about.shape, parcels)
+    if not about.columns or about.columns == columns:
+        return None
+    if len(set(columns)) == len(columns) and set(about.columns) == set(columns):
+        return [about.columns.index(name) for name in columns]
+    raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
+
+
+def band_of(about: About, source: Source) -> tuple[float, float]:
+    """Edges of all filters, Hz; the lower one is NaN where nobody knows it."""
+    low, high = about.band or source.band or (np.nan, np.inf)
+    return low, min(high, about.high_hz)
+
+
+def doubts(source: Source, shapes: Sequence[tuple[int, int]], named: bool) -> list[str]:
+    """What nothing shows: that series are (time, parcel). `named`: their columns or the parcels are."""
+    if source.oriented or named or len(set(shapes)) != 1 or shapes[0][1] <= shapes[0][0]:
+        return []
+    return [AMBIGUOUS.format(*shapes[0])]
+
+
+def sentence(kind: str, made_here: bool, tr_s: float, hz: float) -> str:
+    """Of the methods text."""
+    how = "made here from preprocessed images" if made_here else "imported as they were"
+    return f"Parcel series were {how} (kind {kind}), and resampled from TR {tr_s:g} s to {hz:g} Hz."
 
 
 def _listed(numbers: Sequence[int]) -> str:

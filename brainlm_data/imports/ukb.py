@@ -64,8 +64,11 @@ def read(path: Path, options: Options) -> Source:
         load = partial(_load_zip if place.suffix == ".zip" else _load_folder, place, options.tr_s, plan)
         row = described(people.find(name, who), options.tr_s)
         run = array if array != "0" else None
-        series.append(Series(name, who, load, session=instance, task="rest", run=run, file=called, **row))
-    inside = [f for folder in folders for name in WANTED if (f := folder / name).is_file()]
+        own = (place,) if place.suffix == ".zip" else tuple(f for name in WANTED if (f := place / name).is_file())
+        whole = place if place.suffix == ".zip" else place.parents[1]
+        series.append(
+            Series(name, who, load, session=instance, task="rest", run=run, file=called, files=own, place=whole, **row)
+        )
     known = [
         "UK Biobank's pipeline has done it: correction of motion and distortion, grand mean 10000, high-pass (sigma"
         " 50 s, about .01 Hz), ICA-FIX. Not done again.",
@@ -77,7 +80,8 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     table = [options.participants] if options.participants else []
-    return Source(series, [*zips, *inside, *table], known=known, unknown=unknown, **facts)
+    files = [file for one in series for file in one.files]
+    return Source(series, [*files, *table], known=known, unknown=unknown, **facts)
 
 
 def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> Made:

@@ -22,15 +22,14 @@ from brainlm_data import sidecar
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.imports import Series, Source
-from brainlm_data.imports.labels import numbered, parcels_of, read_labels
-from brainlm_data.imports.series import About, check_shape, parcel_count, resampled
+from brainlm_data.imports.labels import agreed, parcels_of, read_labels
+from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
 from brainlm_data.lock import beside
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
 STORE = "store.zarr"
-AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
 def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
     labels = None if request.labels is None else read_labels(request.labels)
     rows, done = _spooled(source, request.hz, spool, config.threads)
-    names = Counter(found.columns for found in done.values() if found.columns)
-    listed = set() if labels is None or "name" not in labels else set(labels["name"].astype(str))
-    matched = any(numbered(columns) or set(columns) <= listed for columns in names)  # then labels may have more rows
-    shapes = [found.shape for found in done.values()]
-    if source.parcels is not None:
-        parcels = len(source.parcels)
-    else:
-        parcels = parcel_count(shapes, None if labels is None or matched else len(labels)) if done else 0
-    columns = next((name for name, _ in names.most_common() if len(name) == parcels), ())
+    parcels, columns = agreed(source, labels, [(found.shape, found.columns) for found in done.values()])
     for row, series in zip(rows, source.series, strict=True):
         if (found := done.get(row["id"])) is not None:
             try:
@@ -113,15 +104,10 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
         "imported": {"kind": request.kind, "name": request.name, "known": list(source.known),
                      "unknown": list(source.unknown)},
     }  # fmt: skip
-    how = "made here from preprocessed images" if source.made_here else "imported as they were"
-    sentence = f"Parcel series were {how} (kind {request.kind}), and resampled"
-    methods = [
-        {"import": f"{sentence} from TR {row['tr_s']:g} s to {request.hz:g} Hz.", **done[row["id"]].methods}
-        for row in stored
-    ]
+    kind, here, hz = request.kind, source.made_here, request.hz
+    methods = [{"import": sentence(kind, here, row["tr_s"], hz), **done[row["id"]].methods} for row in stored]
     invalid = [done[row["id"]].invalid for row in stored]
-    doubtful = not source.oriented and not columns and labels is None and len(set(shapes)) == 1
-    warnings = [AMBIGUOUS.format(*shapes[0])] if doubtful and parcels > shapes[0][0] else []
+    warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
     facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
     paths = [*source.files, *([request.labels] if request.labels else [])]
@@ -182,22 +168,19 @@ def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
         row["start_time_s"] = series.start_s
     if found is None:
         return row
-    low, high = found.band or source.band or (np.nan, np.inf)
+    low, high = band_of(found, source)
     return row | {
         "tr_s": found.tr_s, "n_volumes": found.shape[0], "n_steps": found.steps,
-        "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": min(high, found.high_hz),
+        "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": high,
         "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan, **found.measured,
     }  # fmt: skip
 
 
 def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> None:
     """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
-    check_shape(found.shape, parcels)
-    if found.columns and found.columns != columns:
-        if len(set(columns)) == len(columns) and set(found.columns) == set(columns):
-            np.save(file, np.load(file)[:, [found.columns.index(name) for name in columns]])
-            return
-        raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
+    order = order_of(found, parcels, columns)
+    if order is not None:
+        np.save(file, np.load(file)[:, order])
 
 
 def _short(path: Path, root: Path) -> str:

@@ -196,5 +196,5 @@ STAGE = Stage(
     ),
     run=run,
     describe=describe,
-    engine="native",
+    routes=("native",),
 )  # fmt: skip

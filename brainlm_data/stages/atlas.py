@@ -243,4 +243,5 @@ STAGE = Stage(
     outputs=("atlas_dseg", "atlas_table"),
     run=run,
     describe=describe,
+    routes=("native", "fmriprep"),
 )

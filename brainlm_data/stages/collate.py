@@ -52,7 +52,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     rows = [_row(recording, config.exclude) for recording in recordings.values()]
     stored = [row for row in rows if row["status"] != "refused"]
     files = [row["_file"] for row in stored]
-    parcels = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False, dtype={"name": str})
+    unknown = dict.fromkeys(("x", "y", "z", "n_voxels"), "n/a")  # of imported parcels
+    parcels = pd.read_csv(
+        inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
+    )
     return gather(
         rows,
         Reader(files, [str(name) for name in parcels["name"]]),
@@ -105,7 +108,8 @@ def _attributes(atlas: Facts) -> dict[str, Any]:
     """Attributes of the store that the atlas decides."""
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
     found = {key: atlas.get(name, "") for key, name in keys.items()}
-    return found | ({"space_mismatch": atlas["SpaceMismatch"]} if "SpaceMismatch" in atlas else {})
+    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported"}
+    return found | {key: atlas[name] for key, name in more.items() if name in atlas}
 
 
 def describe(facts: Facts) -> str:

@@ -172,4 +172,5 @@ STAGE = Stage(
     outputs=("confounds",),
     run=run,
     describe=describe,
+    routes=("native", "fmriprep"),
 )

@@ -232,5 +232,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("t1w_preproc", "t1w_mask", "t1w_gm", "t1w_wm", "bold_to_t1w", "bold_to_mni"),
-    engine="native",
+    routes=("native",),
 )

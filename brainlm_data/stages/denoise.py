@@ -267,4 +267,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     by_unit=by_unit,
+    routes=("native", "fmriprep"),
 )

@@ -121,4 +121,5 @@ STAGE = Stage(
     outputs=("filter_recipe",),
     run=run,
     describe=describe,
+    routes=("native", "fmriprep"),
 )

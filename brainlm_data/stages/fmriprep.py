@@ -109,5 +109,5 @@ STAGE = Stage(
     outputs=("fmriprep_run",),
     run=run,
     describe=describe,
-    engine="fmriprep",
+    routes=("fmriprep",),
 )

@@ -120,5 +120,5 @@ STAGE = Stage(
     ),
     run=run,
     describe=describe,
-    engine="fmriprep",
+    routes=("fmriprep",),
 )  # fmt: skip

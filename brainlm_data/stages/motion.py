@@ -229,5 +229,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("sbref",),
-    engine="native",
+    routes=("native",),
 )

@@ -60,4 +60,5 @@ STAGE = Stage(
     outputs=("parcels_native",),
     run=run,
     describe=describe,
+    routes=("native", "fmriprep"),
 )

@@ -111,4 +111,5 @@ STAGE = Stage(
     describe=describe,
     optional=("t1w_mni", "bold_to_t1w", "bold_to_mni", "qc_page"),
     told=("fieldmaps",),
+    routes=("native", "fmriprep"),
 )  # fmt: skip

@@ -75,4 +75,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("qc_page",),
+    routes=("native", "fmriprep"),
 )

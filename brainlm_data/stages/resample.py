@@ -78,4 +78,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     told=("fieldmaps",),
+    routes=("native", "fmriprep"),
 )

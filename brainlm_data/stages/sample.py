@@ -220,5 +220,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
-    engine="native",
+    routes=("native",),
 )  # fmt: skip

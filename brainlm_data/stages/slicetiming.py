@@ -117,5 +117,5 @@ STAGE = Stage(
     outputs=("slice_times",),
     run=run,
     describe=describe,
-    engine="native",
+    routes=("native",),
 )

@@ -186,4 +186,5 @@ STAGE = Stage(
     outputs=("template_t1w", "template_mask", "template_probseg"),
     run=run,
     describe=describe,
+    routes=("native", "fmriprep"),
 )

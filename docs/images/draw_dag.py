@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from brainlm_data.stage import Stage
-from brainlm_data.wiring import of_engine, producers_of, upstream_of
+from brainlm_data.wiring import on_route, producers_of, upstream_of
 from brainlm_model.stages import ALL_STAGES
 
 LANES = {
@@ -25,7 +25,7 @@ WIDTH, HEIGHT = 1.24, 0.5
 
 def main() -> None:
     """Columns by longest path from the sources; arrows only where no longer path says the same."""
-    stages = [s for s in of_engine(ALL_STAGES, "native") if s.name not in HIDDEN]
+    stages = [s for s in on_route(ALL_STAGES, "native") if s.name not in HIDDEN]
     producers = producers_of(stages)
     parents = {s.name: {u.name for u in upstream_of(s, producers)} for s in stages}
     ancestors: dict[str, set[str]] = {}

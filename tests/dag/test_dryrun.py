@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from brainlm_model.stages import PAPER_TASKS
@@ -70,6 +71,20 @@ def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     jobs = planned(tmp_path, config)
     assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
+
+
+@pytest.mark.parametrize("bundle", [1, 2])
+def test_input_of_another_kind_replaces_all_that_leads_to_series(tmp_path: Path, bundle: int) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(1, 5):
+        np.save(tmp_path / f"in/sub-{number:02d}_task-rest.npy", np.zeros((50, 3)))
+    section = {"kind": "arrays", "path": str(tmp_path / "in"), "tr_s": 2.0}
+    config = {"outdir": str(tmp_path / "out"), "input": section, "bundle_size": bundle}
+    expected = {"input": 1, "imported": 4 // bundle, "collate": 1}
+    assert planned(tmp_path, config) == {**expected, "train": 1, "evaluate": 1, "figures": 1, "report": 1}
+    assert planned(tmp_path, config, "preprocess") == {"input": 1, "imported": 4 // bundle}
+    output = snakemake(tmp_path, config | {"keep": ["denoised"]}, "-n", check=False)
+    assert "keep needs input.kind: bids" in output and "Traceback" not in output
 
 
 def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:

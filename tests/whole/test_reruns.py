@@ -74,7 +74,7 @@ def test_a_key_reruns_its_stage_and_its_followers(simulated: Run, key: str) -> N
 
 
 def test_every_stage_has_a_row() -> None:
-    native = {s.name for s in ALL_STAGES if s.Config.model_fields and s.engine != "fmriprep"}
+    native = {s.name for s in ALL_STAGES if s.Config.model_fields and "native" in s.routes}
     assert native == {key.split(".")[0] for key in RERUNS if "." in key}
 
 

@@ -3,7 +3,7 @@
 
 rule preprocess:
     input:
-        dag.manifests([*dag.image_stages(), "qcgroup"]),
+        dag.manifests(dag.preprocessing()),
     localrule: True
 
 

@@ -1,0 +1,136 @@
+"""What a change redoes in a cohort that runs in bundles: Snakemake on generated series, and counts.
+
+    python -m benchmarks.bundles --json [--recordings 1000] [--bundle 100] [--cores 2]
+
+Parcel series (`input.kind: arrays`, 60 volumes of 24 parcels), one of them cut short, go to the store. Then, one after the
+other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is mended; an output is
+deleted; a job is killed (SIGKILL to all) and the same command is given again. Of each: `jobs` by rule, `redone`
+(recordings whose receipt is new), and seconds a recording of the first run beside those of a run of one
+recording, the overhead of a job (`job_s`: median over the bundles of wall seconds, from Snakemake's log, at work on nothing).
+
+Keys: `steps` (name -> jobs, redone, refused, done, s), `n_recordings`, `bundle_size`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.tools import parser, show
+
+ROOT = Path(__file__).resolve().parents[1]
+CUT = "sub-00002_task-rest"
+
+
+def make(folder: Path, numbers: range) -> None:
+    """Series of 60 volumes, 24 parcels."""
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        series = 100 + np.cumsum(rng.normal(size=(60, 24)), axis=0)
+        np.save(folder / f"sub-{number:05d}_task-rest.npy", series.astype(np.float32))
+
+
+class Cohort:
+    """A folder with series, its run, and what of it was done when."""
+
+    def __init__(self, folder: Path, bundle: int, cores: int) -> None:
+        self.folder, self.cores = folder, cores
+        self.out = folder / "out"
+        self.config: dict[str, Any] = {
+            "outdir": str(self.out), "bundle_size": bundle,
+            "input": {"kind": "arrays", "path": str(folder / "in"), "tr_s": 2.0},
+        }  # fmt: skip
+        self.seen: dict[str, int] = {}
+
+    def start(self) -> subprocess.Popen[str]:
+        """`snakemake dataset`."""
+        (self.folder / "config.json").write_text(json.dumps(self.config))
+        call = [
+            sys.executable, "-m", "snakemake", "dataset", "--snakefile", str(ROOT / "Snakefile"), "--directory",
+            str(self.folder), "--configfile", str(ROOT / "config.yaml"), str(self.folder / "config.json"), "--cores",
+            str(self.cores), "--workflow-profile", str(ROOT / "profiles/default"),
+        ]  # fmt: skip
+        return subprocess.Popen(
+            call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+
+    def run(self) -> dict[str, Any]:
+        """To the end: jobs by rule, recordings redone, and what became of all."""
+        import pandas as pd
+
+        begin = time.monotonic()
+        process = self.start()
+        output = process.communicate()[0]
+        if process.returncode:
+            raise SystemExit(output[-4000:])
+        seconds = time.monotonic() - begin
+        rules = re.findall(r"^rule (\w+):$", output, flags=re.MULTILINE)
+        receipts = {p.stem: p.stat().st_mtime_ns for p in (self.out / "work/receipts/imported").glob("*.json")}
+        redone = sum(self.seen.get(name) != mtime for name, mtime in receipts.items())
+        self.seen = receipts
+        table = pd.read_parquet(self.out / "recordings.parquet")
+        counts = {str(k): int(v) for k, v in table["status"].value_counts().items()}
+        reasons = table.loc[table["status"] == "refused", "reason"].tolist()
+        return {"jobs": {rule: rules.count(rule) for rule in sorted(set(rules))}, "redone": redone, "status": counts,
+                "reasons": reasons, "s": seconds}  # fmt: skip
+
+
+def measure(folder: Path, recordings: int, bundle: int, cores: int) -> dict[str, Any]:
+    """Every step, one after the other."""
+    cohort = Cohort(folder, bundle, cores)
+    make(folder / "in", range(1, recordings + 1))
+    cut = folder / f"in/{CUT}.npy"
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:200])
+    steps = {"all": cohort.run(), "nothing": cohort.run()}
+    cohort.config["collate"] = {"seed": 9}
+    steps["collate.seed"] = cohort.run()
+    cohort.config["imported"] = {"hz": 0.5}
+    steps["imported.hz"] = cohort.run()
+    make(folder / "in", range(recordings + 1, recordings + 11))
+    steps["ten more"] = cohort.run()
+    cut.write_bytes(whole)
+    steps["the cut one mended"] = cohort.run()
+    next((folder / "out/derivatives/sub-00005/func").glob("*_timeseries.tsv")).unlink()
+    steps["an output deleted"] = cohort.run()
+    cohort.config["imported"] = {"hz": 1.0}
+    process = cohort.start()
+    while process.poll() is None and sum(_new(cohort)) < recordings // 2:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = sum(_new(cohort))
+    cohort.seen = {p.stem: p.stat().st_mtime_ns for p in (cohort.out / "work/receipts/imported").glob("*.json")}
+    steps["killed, and again"] = {**cohort.run(), "kept": kept}
+    return {"n_recordings": recordings, "bundle_size": bundle, "steps": steps}
+
+
+def _new(cohort: Cohort) -> list[bool]:
+    receipts = (cohort.out / "work/receipts/imported").glob("*.json")
+    return [cohort.seen.get(p.stem) != p.stat().st_mtime_ns for p in receipts]
+
+
+def main() -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--recordings", type=int, default=1000)
+    arguments.add_argument("--bundle", type=int, default=100)
+    arguments.add_argument("--cores", type=int, default=2)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bundles-") as folder:
+        show(measure(Path(folder), given.recordings, given.bundle, given.cores), given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""imported: the series of a recording that somebody else has preprocessed, at the common rate.
+
+In place of all stages from motion to resample where `input.kind` is not bids: what the source has done already is not
+done again (docs/import.md).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data.errors import Refused
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+class Config(StageConfig):
+    """The common rate; and, of images, what is still done to them."""
+
+    hz: float = Field(1.0, gt=0, le=10, description="steps a second of every series")
+    strategy: str | None = Field(None, description="fmriprep: what is regressed out; null: acompcor (stage denoise)")
+    low_hz: float | None = Field(
+        None, ge=0, description="images: high-pass, Hz; 0: none; null: .01 (fmriprep), else the source's alone"
+    )
+    high_hz: float | None = Field(None, ge=0, description="images: low-pass, Hz; 0 and null: none")
+    censor_fd_mm: float | None = Field(None, gt=0, description="images: volumes that moved more are interpolated")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write (steps, parcels) and what was measured.
+
+    Raises
+    ------
+    Refused: the recording cannot be read or used (no TR, too short, other parcels than the cohort's, no data).
+    """
+    from brainlm_data.imports import Options, Treatment, read
+    from brainlm_data.imports.series import band_of, order_of, resampled, sentence
+    from brainlm_data.tables import write_table
+
+    about = inputs.facts("atlas_table")
+    how, kind, metadata = about["Reading"], about["Imported"]["kind"], inputs.meta["metadata"]
+    images = Treatment(
+        how["Space"], how["Atlas"], config.strategy, config.low_hz, config.high_hz, config.censor_fd_mm,
+        how["AllowSpaceMismatch"],
+    )  # fmt: skip
+    people, labels = (None if how[key] is None else Path(how[key]) for key in ("Participants", "Labels"))
+    source = read(kind, Path(metadata["Place"]), Options(how["TrS"], people, labels, images))
+    series = next((one for one in source.series if one.id == inputs.meta["id"]), None)
+    if series is None:
+        raise Refused(f"{metadata['Place']}: no {inputs.meta['id']} in it", "has it been moved? Run the DAG again")
+    names = _names(inputs["atlas_table"])
+    values, found = resampled(series, config.hz)
+    order = order_of(found, len(names), tuple(about["Columns"]))
+    write_table(outputs["parcels"], names, values if order is None else values[:, order])
+    low, high = band_of(found, source)
+    measured: dict[str, Any] = {
+        "mean_fd_mm": series.mean_fd_mm, "n_missing_parcels": found.missing, "start_time_s": series.start_s,
+        **({"coverage_min": 0.0} if found.missing else {}), **found.measured,
+    }  # fmt: skip
+    outputs["qc_metrics"].write_text(json.dumps({k: v for k, v in measured.items() if v == v}, indent=2))
+    return {
+        "SamplingFrequency": config.hz,
+        "RepetitionTime": found.tr_s,
+        "NumberOfVolumes": found.shape[0],
+        "NumberOfSteps": found.steps,
+        "StartTime": None if np.isnan(series.start_s) else series.start_s,
+        "InvalidSteps": found.invalid,
+        "EffectiveBand": [None if np.isnan(low) else low, high],
+        "Units": about["Units"],
+        "AtlasName": about["AtlasName"],
+        "Space": about["Space"],
+        "Done": [sentence(kind, source.made_here, found.tr_s, config.hz), *found.methods.values()],
+    }
+
+
+def _names(table: Path) -> list[str]:
+    import pandas as pd
+
+    return [str(name) for name in pd.read_csv(table, sep="\t", keep_default_na=False, dtype={"name": str})["name"]]
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentences: of the import, and of what was still done to images."""
+    return " ".join(facts["Done"])
+
+
+STAGE = Stage(
+    name="imported",
+    version=1,
+    level="recording",
+    summary="Take the series of a recording from what somebody else has preprocessed.",
+    Config=Config,
+    inputs=("bold", "atlas_table"),
+    outputs=("parcels", "qc_metrics"),
+    run=run,
+    describe=describe,
+    routes=("import",),
+)

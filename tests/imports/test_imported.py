@@ -1,0 +1,40 @@
+"""Stage imported, alone: what it writes, and how far it goes on images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from brainlm_data.tables import read_table
+from tests.imports.images import derivatives
+from tests.imports.made import signal
+from tests.imports.test_arrays import NAMES, bids
+from tests.imports.test_input import images, stages
+
+
+def test_series_sidecar_and_metrics_of_a_recording(tmp_path: Path) -> None:
+    section = {"kind": "arrays", "path": str(bids(tmp_path / "in"))}
+    assert stages(tmp_path, "input", "imported", input=section) == 0
+    func = tmp_path / "dag/derivatives/sub-03/func"
+    stem = "sub-03_task-rest_run-2_space-unknown_seg-imported_stat-mean_timeseries"
+    names, values = read_table(func / f"{stem}.tsv")
+    assert names == NAMES and values.shape == (119, 6)
+    np.testing.assert_allclose(values[::2], signal(7), rtol=1e-5)
+    facts = json.loads((func / f"{stem}.json").read_text())
+    assert facts["SamplingFrequency"] == 1 and facts["RepetitionTime"] == 2 and facts["StartTime"] == 0.5
+    assert facts["EffectiveBand"] == [None, 0.25] and facts["Units"] == "as in the source"
+    assert facts["SourceDigests"].keys() >= {"bids::atlas/atlas-imported/atlas-imported_dseg.tsv"}
+
+
+def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
+    section = {"kind": "fmriprep", "path": str(derivatives(tmp_path / "in")), **images(tmp_path)}
+    asked = {"strategy": "24P", "low_hz": 0, "high_hz": 0.1, "censor_fd_mm": 0.12}
+    assert stages(tmp_path, "input", "imported", input=section, imported=asked) == 0
+    func = tmp_path / "dag/derivatives/sub-01/func"
+    facts = json.loads(next(func.glob("*_seg-blocks_stat-mean_timeseries.json")).read_text())
+    assert facts["EffectiveBand"] == [0, 0.1] and facts["Parameters"]["strategy"] == "24P"
+    assert "columns of the source's confounds" in " ".join(facts["Done"]) and "0.12 mm" in " ".join(facts["Done"])
+    metrics = json.loads(next(func.glob("*_metrics.json")).read_text())
+    assert metrics["n_confounds"] > 12 and metrics["n_censored"] > 0 and metrics["mean_fd_mm"] > 0

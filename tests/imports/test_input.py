@@ -1,0 +1,163 @@
+"""`input.kind`: the DAG's stages bring what exists into the same store as `brainlm-data import` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from brainlm_data import open_store
+from brainlm_data.cli import main
+from brainlm_data.imports import KINDS
+from tests.imports.images import atlas, derivatives
+from tests.imports.made import abide, pcp, run, signal
+from tests.imports.test_arrays import bids
+from tests.imports.test_hcp_ukb import hcp, ukb
+from tests.imports.test_ptseries_dat import ptseries
+
+
+def many(write: Callable[[Path, int], Any]) -> Callable[[Path], Path]:
+    """A folder with four people."""
+
+    def made(folder: Path) -> Path:
+        for number in range(1, 5):
+            write(folder, number)
+        return folder
+
+    return made
+
+
+def dat(folder: Path, number: int) -> None:
+    folder.mkdir(exist_ok=True)
+    np.savetxt(folder / f"sub-{number:02d}_task-rest.dat", signal(number, parcels=424), delimiter="\t")
+
+
+def images(folder: Path) -> dict[str, Any]:
+    """Keys of images: the atlas that they were made with."""
+    return {"atlas": str(atlas(folder / "atlas"))}
+
+
+# kind: (its example, the TR that is given)
+EXAMPLES: dict[str, tuple[Callable[[Path], Path], float | None]] = {
+    "abide": (abide, None),
+    "pcp": (pcp, 2.0),
+    "arrays": (bids, None),
+    "parcellated": (bids, None),
+    "ptseries": (many(lambda folder, i: ptseries(folder / f"sub-{i:02d}.ptseries.nii", signal(i))), None),
+    "dat": (many(dat), 1.5),
+    "fmriprep": (derivatives, None),
+    "hcp": (many(lambda folder, i: hcp(folder, str(100000 + i), seed=i)), None),
+    "ukb": (many(lambda folder, i: ukb(folder, str(1000000 + i), seed=i)), None),
+}
+
+
+def stages(folder: Path, *names: str, **config: Any) -> int:
+    """`brainlm-data run`, one stage after the other; the first exit status that is not 0."""
+    (folder / "config.yaml").write_text(yaml.safe_dump({"outdir": str(folder / "dag"), **config}))
+    for name in names:
+        if status := main(["run", name, "--configfile", str(folder / "config.yaml"), "--threads", "1"]):
+            return status
+    return 0
+
+
+def test_every_kind_has_an_example() -> None:
+    assert EXAMPLES.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_the_same_store_as_the_command(tmp_path: Path, kind: str) -> None:
+    make, tr_s = EXAMPLES[kind]
+    path = make(tmp_path / "in")
+    given = images(tmp_path) if kind in ("fmriprep", "hcp", "ukb") else {}
+    words = [*(["--atlas", given["atlas"]] if given else []), *(["--tr", str(tr_s)] if tr_s else [])]
+    assert run(kind, path, tmp_path / "out", *words) == 0
+    section = {"kind": kind, "path": str(path), "tr_s": tr_s, **given}
+    assert stages(tmp_path, "input", "imported", "collate", input=section) == 0
+    here, there = (open_store(tmp_path / name / "store.zarr") for name in ("dag", "out"))
+    assert here.recordings["id"].tolist() == there.recordings["id"].tolist()
+    for name in here.recordings["id"]:
+        np.testing.assert_array_equal(here.series(name), there.series(name))
+        np.testing.assert_array_equal(here.valid(name), there.valid(name))
+    shared = ["id", "subject", "tr_s", "n_volumes", "split", "status", "mean_fd_mm", "band_low_hz", "band_high_hz"]
+    assert here.recordings[shared].equals(there.recordings[shared])
+    same = ("atlas", "atlas_sha256", "space", "network_source", "parcels", "units", "rate_hz")
+    assert {key: here.attrs[key] for key in same} == {key: there.attrs[key] for key in same}
+    said = {**there.attrs["imported"], "kind": "arrays" if kind == "parcellated" else kind}
+    assert here.attrs["imported"] == said
+    scalers = here.scaler, there.scaler
+    assert scalers[0] is not None and scalers[1] is not None
+    np.testing.assert_array_equal(scalers[0].iqr, scalers[1].iqr)
+
+
+def test_a_recording_that_cannot_be_used_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = bids(tmp_path / "in")
+    broken = next(folder.rglob("sub-02_*.npy"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    np.save(next(folder.rglob("sub-03_*.npy")), signal(1, volumes=61, parcels=5))
+    assert stages(tmp_path, "input", "imported", "collate", input={"kind": "arrays", "path": str(folder)}) == 0
+    table = open_store(tmp_path / "dag/store.zarr").recordings.set_index("id")
+    refused = table[table["status"] == "refused"]["reason"]
+    assert "not an array of numbers" in refused["sub-02_task-rest_run-2"]
+    assert "5 columns, 6 parcels expected" in refused["sub-03_task-rest_run-2"]
+    assert len(refused) == 2 and len(table) == 12
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+    """Its own files, its sidecar, its row: by the receipt of each recording."""
+    folder = bids(tmp_path / "in")
+    section = {"kind": "arrays", "path": str(folder)}
+    receipts = tmp_path / "dag/work/receipts/imported"
+
+    def again(**more: Any) -> set[str]:
+        before = {file.stem: file.stat().st_mtime_ns for file in receipts.glob("*")}
+        assert stages(tmp_path, "input", "imported", input=section, **more) == 0
+        return {file.stem for file in receipts.glob("*") if before.get(file.stem) != file.stat().st_mtime_ns}
+
+    assert len(again()) == 12 and again() == set()
+    assert again(collate={"seed": 9}) == set()
+    np.save(next(folder.rglob("sub-02_*.npy")), signal(77))
+    assert again() == {"sub-02_task-rest_run-2"}
+    beside = next(folder.rglob("sub-03_*run-1*.json"))
+    beside.write_text(json.dumps({"RepetitionTime": 2.5}))
+    assert again() == {"sub-03_task-rest_run-1"}
+    assert len(again(imported={"hz": 0.5})) == 12
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"kind": "arrays"}, "kind arrays needs path"),
+        ({"kind": "bids", "path": "x"}, "kind bids starts from bids_dir"),
+        ({"kind": "nifti", "path": "x"}, "'parcellated'"),
+        ({"kind": "arrays", "path": "/nowhere"}, "input.path: there is no /nowhere"),
+        ({"kind": "hcp", "path": "."}, "give the folder of the subjects"),
+        ({"kind": "arrays", "path": ".", "atlas": "A424"}, "are for images"),
+    ],
+)
+def test_what_cannot_be_meant(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    section: dict[str, Any],
+    words: str,
+) -> None:
+    """One line, before any job."""
+    monkeypatch.chdir(tmp_path)
+    assert stages(tmp_path, "input", input=section) == 2
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said and len(said.splitlines()) == 2
+
+
+def test_the_kind_of_parcel_series_is_told_by_the_endings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bids(tmp_path / "in")
+    (folder / "x.1D").write_text("1 2\n")
+    assert run("parcellated", folder, tmp_path / "out") == 2
+    assert "files of kinds arrays and pcp" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run("parcellated", tmp_path / "empty", tmp_path / "out") == 2
+    assert "no file that ends in .npz" in capsys.readouterr().err
