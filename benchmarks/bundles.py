@@ -4,11 +4,10 @@
 
 Parcel series (`input.kind: arrays`, 60 volumes of 24 parcels), one of them cut short, go to the store. Then, one after the
 other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is mended; an output is
-deleted; a job is killed (SIGKILL to all) and the same command is given again. Of each: `jobs` by rule, `redone`
-(recordings whose receipt is new), and seconds a recording of the first run beside those of a run of one
-recording, the overhead of a job (`job_s`: median over the bundles of wall seconds, from Snakemake's log, at work on nothing).
+deleted; the run is killed halfway (SIGKILL to all) and the same command is given again.
 
-Keys: `steps` (name -> jobs, redone, refused, done, s), `n_recordings`, `bundle_size`.
+Keys: `steps` (name -> `jobs` by rule, `redone`: recordings whose receipt is new, `status` and `reasons` in the table of
+recordings, `s`: wall seconds; of the last one `kept`: what was done at the kill), `n_recordings`, `bundle_size`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", *PAPER, "p
 
 STAGES: tuple[Stage, ...] = (
     input.STAGE,
+    imported.STAGE,
     template.STAGE,
     atlas.STAGE,
     anat.STAGE,
@@ -46,7 +47,6 @@ STAGES: tuple[Stage, ...] = (
     denoise.STAGE,
     parcellate.STAGE,
     resample.STAGE,
-    imported.STAGE,
     keep.STAGE,
     qc.STAGE,
     qcgroup.STAGE,
