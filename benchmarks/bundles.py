@@ -2,9 +2,9 @@
 
     python -m benchmarks.bundles --json [--recordings 1000] [--bundle 100] [--cores 2]
 
-Parcel series (`input.kind: arrays`, 60 volumes of 24 parcels), one of them cut short, go to the store. Then, one after the
-other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is mended; an output is
-deleted; the run is killed halfway (SIGKILL to all) and the same command is given again.
+Parcel series (`input.kind: arrays`, 60 volumes of 24 parcels), one of them cut short, go to the store. Then, one after
+the other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is mended; an output
+is deleted; the run is killed halfway (SIGKILL to all) and the same command is given again.
 
 Keys: `steps` (name -> `jobs` by rule, `redone`: recordings whose receipt is new, `status` and `reasons` in the table of
 recordings, `s`: wall seconds; of the last one `kept`: what was done at the kill), `n_recordings`, `bundle_size`.
@@ -52,6 +52,14 @@ class Cohort:
         }  # fmt: skip
         self.seen: dict[str, int] = {}
 
+    def receipts(self) -> dict[str, int]:
+        """Recording -> when it was done."""
+        return {p.stem: p.stat().st_mtime_ns for p in (self.out / "work/receipts/imported").glob("sub-*.json")}
+
+    def new(self) -> int:
+        """How many were done since `seen`."""
+        return sum(self.seen.get(name) != mtime for name, mtime in self.receipts().items())
+
     def start(self) -> subprocess.Popen[str]:
         """`snakemake dataset`."""
         (self.folder / "config.json").write_text(json.dumps(self.config))
@@ -75,9 +83,8 @@ class Cohort:
             raise SystemExit(output[-4000:])
         seconds = time.monotonic() - begin
         rules = re.findall(r"^rule (\w+):$", output, flags=re.MULTILINE)
-        receipts = {p.stem: p.stat().st_mtime_ns for p in (self.out / "work/receipts/imported").glob("*.json")}
-        redone = sum(self.seen.get(name) != mtime for name, mtime in receipts.items())
-        self.seen = receipts
+        redone = self.new()
+        self.seen = self.receipts()
         table = pd.read_parquet(self.out / "recordings.parquet")
         counts = {str(k): int(v) for k, v in table["status"].value_counts().items()}
         reasons = table.loc[table["status"] == "refused", "reason"].tolist()
@@ -105,19 +112,13 @@ def measure(folder: Path, recordings: int, bundle: int, cores: int) -> dict[str,
     steps["an output deleted"] = cohort.run()
     cohort.config["imported"] = {"hz": 1.0}
     process = cohort.start()
-    while process.poll() is None and sum(_new(cohort)) < recordings // 2:
+    while process.poll() is None and cohort.new() < recordings // 2:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    kept = sum(_new(cohort))
-    cohort.seen = {p.stem: p.stat().st_mtime_ns for p in (cohort.out / "work/receipts/imported").glob("*.json")}
+    kept, cohort.seen = cohort.new(), cohort.receipts()
     steps["killed, and again"] = {**cohort.run(), "kept": kept}
     return {"n_recordings": recordings, "bundle_size": bundle, "steps": steps}
-
-
-def _new(cohort: Cohort) -> list[bool]:
-    receipts = (cohort.out / "work/receipts/imported").glob("*.json")
-    return [cohort.seen.get(p.stem) != p.stat().st_mtime_ns for p in receipts]
 
 
 def main() -> int:

@@ -113,6 +113,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
         entry = receipt["entry"]
     else:
         if job.stage.level == "cohort":
+            _set_aside(job, inputs)
             _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
         try:
             entry = _execute(job, unit, inputs, digests)
@@ -120,6 +121,8 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
             if job.stage.level == "cohort":
                 raise
             return _refused(job, unit, refusal)
+        for path in inputs.meta["before"].values():
+            shutil.rmtree(path, ignore_errors=True)
         sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
@@ -142,6 +145,16 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
         elif path in ours:
             path.unlink(missing_ok=True)
     receipt_file.unlink(missing_ok=True)
+
+
+def _set_aside(job: Job, inputs: Files) -> None:
+    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays."""
+    for name, aside in inputs.meta["before"].items():
+        old = job.path(name, "")
+        if old.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            Path(aside).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(old, aside)
 
 
 def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -181,10 +194,12 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
     meta = dict(unit["meta"])
+    workdir = job.outdir / "work" / job.stage.name / f"{unit['id']}.state"
     meta |= {
         "id": unit["id"],
         "outdir": str(job.outdir),
-        "workdir": str(job.outdir / "work" / job.stage.name / f"{unit['id']}.state"),
+        "workdir": str(workdir),
+        "before": {name: str(workdir / "before" / name) for name in job.stage.grows},
     }
     if job.stage.level == "cohort":
         meta["recordings"] = _cohort(job, unit, upstream)

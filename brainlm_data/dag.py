@@ -192,7 +192,8 @@ class Dag:
         """Recordings and subjects of the dataset, cached beside the outputs."""
         cache = self.outdir / "work" / "index.json"
         if self.route == "import":
-            return listed.index(self.config, cache, as_cached=not self.planning)
+            given, how = (getattr(self.config, name) for name in ("input", "imported"))
+            return listed.index(given, how, self.config.select, cache, as_cached=not self.planning)
         return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property

@@ -37,7 +37,8 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
         beside = sidecar.sidecar_path(Path(path))
         if str(beside) in known and beside != Path(path):
             digests[f"{name}.json"] = look_up(str(beside))
-    described = {k: v for k, v in inputs.meta.items() if k not in {"outdir", "workdir"} and not k.startswith("_")}
+    places = {"outdir", "workdir", "before"}
+    described = {k: v for k, v in inputs.meta.items() if k not in places and not k.startswith("_")}
     plain = json.loads(json.dumps(described, sort_keys=True, default=str))
     for row in plain.get("recordings", []):
         row.pop("files")

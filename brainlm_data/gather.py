@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from brainlm_data.errors import InputError
+from brainlm_data.shards import Before
 from brainlm_data.splits import SPLITS, as_text, external_subjects, split_subjects
 from brainlm_data.stage import Facts, StageConfig
 
@@ -103,6 +104,7 @@ def gather(
     methods: Sequence[Mapping[str, str]],
     outputs: Mapping[str, Path],
     config: Config,
+    before: Before | None = None,
 ) -> Facts:
     """Write store, recordings table, scaler and card.
 
@@ -112,7 +114,7 @@ def gather(
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
     invalid: steps from dropped or censored volumes, and `methods`: sentences by stage; one a stored row.
     parcels: one row a parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
-    outputs: where `store`, `recordings`, `scaler` and `card` go.
+    outputs: where `store`, `recordings`, `scaler` and `card` go. before: see `write_store`.
 
     Raises
     ------
@@ -144,6 +146,7 @@ def gather(
         invalid,
         config.chunk_steps,
         config.threads,
+        before,
     )
     splits = split_subjects([row["subject"] for row in done], config.validation, config.test, config.seed, outside)
     for row, start in zip(stored, starts, strict=True):

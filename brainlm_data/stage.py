@@ -99,6 +99,7 @@ class Stage:
     # (section, ids of all units) -> unit id -> meta: what a file that the section names says of single units. It joins
     # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
+    grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
     routes: tuple[Route, ...] = get_args(Route)  # on which of them this stage is
 

@@ -2,7 +2,8 @@
 
 `bold` (time, parcel) float32 and `valid` (time) bool. Each recording starts on a chunk boundary and is padded with NaN
 to the next one. Chunks are gathered in shards, one file and one writer each, so that many processes can write at once;
-the bytes depend on the order of the recordings alone. What is known of each recording is in the store's attributes.
+the bytes depend on the order of the recordings alone, and a store that grows keeps its shards (`shards`). What is known
+of each recording is in the store's attributes.
 Splits, exclusions and the scaler are in files beside the store: changing them changes no byte of it.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.shards import Before, made_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +53,7 @@ def write_store(
     invalid: Sequence[Sequence[int]] | None = None,
     chunk_steps: int = 256,
     workers: int = 1,
+    before: Before | None = None,
 ) -> list[int]:
     """Write a store; returns the first step of each recording.
 
@@ -63,6 +66,8 @@ def write_store(
     attrs: rate_hz, units, atlas, atlas_sha256, card and what else describes the data; JSON values.
     invalid: for each recording the steps that come from dropped or censored volumes.
     workers: processes, each of which writes whole shards.
+    before: of the store that this one replaces; recordings that were in it come first, and shards that are the same
+        are not written again. `series` must then be a function.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def write_store(
     """
     import zarr
 
+    order = before.order(recordings["id"].tolist()) if before else list(range(len(recordings)))
+    recordings = recordings.iloc[order]
     lengths = [int(n) for n in recordings["n_steps"]]
     starts, total = layout(lengths, chunk_steps)
     parcels, shard = len(atlas_table), chunk_steps * SHARD_CHUNKS
@@ -96,17 +103,27 @@ def write_store(
                 group.create_array(name, data=values, dimension_names=("parcel",), attributes={"units": unit})
         zarr.consolidate_metadata(path)
     names = list(recordings["id"])
-    job = _Writer(
-        path, names, starts, lengths, parcels, list(invalid) if invalid is not None else None, _by_row(series)
-    )
+    marked = [invalid[row] for row in order] if invalid is not None else None
+    job = _Writer(path, names, starts, lengths, parcels, marked, _by_row(series), order)
     spans = [(first, min(first + shard, total)) for first in range(0, total, shard)]
+    content: list[str] = []  # of each shard
+    if before:
+        marks, kind = [before.marks[row] for row in order], f"{FORMAT} {zarr.__version__} {chunk_steps} {parcels}"
+        for first, last in spans:
+            rows = job.rows(first, last)
+            pieces = [(marks[row], starts[row], lengths[row], marked[row] if marked else []) for row in rows]
+            content.append(made_of(first, pieces, kind))
+        taken = before.take(path, content)
+        spans = [span for number, span in enumerate(spans) if number not in taken]
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 and callable(series) else nullcontext()
     with pool as executor:
         if isinstance(executor, Executor):  # the job travels once a run of neighbouring shards, not once a shard
             list(executor.map(job.write, spans, chunksize=len(spans) // (8 * workers) + 1))
         else:
             list(map(job.write, spans))
-    return starts
+    if before:
+        before.keep(path, names, content)
+    return [start for _, start in sorted(zip(order, starts, strict=True))]
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
@@ -142,7 +159,14 @@ class _Writer:
     parcels: int
     invalid: list[Sequence[int]] | None
     series: Callable[[int], Series]
+    order: list[int]  # what `series` calls the recordings, in the store's order
     _last: tuple[int, Series] | None = field(default=None, repr=False)
+
+    def rows(self, first: int, last: int) -> list[int]:
+        """Recordings with steps in [first, last)."""
+        begin = int(np.searchsorted(self.starts, first, side="right")) - 1
+        end = int(np.searchsorted(self.starts, last, side="left"))
+        return [row for row in range(begin, end) if self.starts[row] + self.lengths[row] > first]
 
     def write(self, span: tuple[int, int]) -> None:
         """Fill the steps [first, last) of the store, which are one shard."""
@@ -151,23 +175,19 @@ class _Writer:
         first, last = span
         bold = np.full((last - first, self.parcels), np.nan, np.float32)
         valid = np.zeros(last - first, bool)
-        begin = int(np.searchsorted(self.starts, first, side="right")) - 1
-        for row in range(begin, len(self.starts)):
+        for row in self.rows(first, last):
             start, stop = self.starts[row], self.starts[row] + self.lengths[row]
-            if start >= last:
-                break
             low, high = max(start, first), min(stop, last)
-            if low < high:
-                data, good = self._load(row)
-                bold[low - first : high - first] = data[low - start : high - start]
-                valid[low - first : high - first] = good[low - start : high - start]
+            data, good = self._load(row)
+            bold[low - first : high - first] = data[low - start : high - start]
+            valid[low - first : high - first] = good[low - start : high - start]
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         group["bold"][first:last] = bold
         group["valid"][first:last] = valid
 
     def _load(self, row: int) -> tuple[Series, NDArray[np.bool_]]:
         if self._last is None or self._last[0] != row:
-            self._last = row, np.asarray(self.series(row), dtype=np.float32)
+            self._last = row, np.asarray(self.series(self.order[row]), dtype=np.float32)
         data = self._last[1]
         if data.shape != (self.lengths[row], self.parcels):
             expected = (self.lengths[row], self.parcels)

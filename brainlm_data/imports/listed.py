@@ -11,8 +11,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.imports import IMAGES, Options, Treatment, read
 
 if TYPE_CHECKING:
-    from brainlm_data.config import General
-    from brainlm_data.index import Index
+    from brainlm_data.index import Index, Select
     from brainlm_data.stages.imported import Config as Imported
     from brainlm_data.stages.input import Config as Input
 
@@ -40,12 +39,11 @@ def names(given: Input) -> dict[str, str]:
     return {"space": space, "seg": atlas} if given.kind in IMAGES else {"space": "unknown", "seg": "imported"}
 
 
-def index(config: General, cache: Path, as_cached: bool) -> Index:
+def index(given: Input, how: Imported, select: Select, cache: Path, as_cached: bool) -> Index:
     """The index of what is imported, see `index.read_index`."""
     from brainlm_data.index import load_index
 
-    given, how = (getattr(config, name) for name in ("input", "imported"))
-    return load_index(folder(given), lambda _: listed(given, how), config.select, cache, as_cached)
+    return load_index(folder(given), lambda _: listed(given, how), select, cache, as_cached)
 
 
 def listed(given: Input, how: Imported) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
+from brainlm_data.shards import Before
 from brainlm_data.sidecar import sidecar_path
 from brainlm_data.splits import SPLITS
 from brainlm_data.stage import Facts, Files, Stage
@@ -65,7 +66,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         [recordings[row["id"]]["methods"] for row in stored],
         outputs,
         config,
+        _before(inputs, files),
     )
+
+
+def _before(inputs: Files, files: list[Path]) -> Before | None:
+    """The store that this one replaces, where the runner says where it is."""
+    if "before" not in inputs.meta:
+        return None
+    return Before(Path(inputs.meta["workdir"]), Path(inputs.meta["before"]["store"]), [_mark(file) for file in files])
+
+
+def _mark(file: Path) -> str:
+    """Another one where the file is another."""
+    stat = file.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
@@ -132,4 +147,5 @@ STAGE = Stage(
     outputs=("store", "recordings", "scaler", "card"),
     run=run,
     describe=describe,
+    grows=("store",),
 )

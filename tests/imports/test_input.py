@@ -161,3 +161,26 @@ def test_the_kind_of_parcel_series_is_told_by_the_endings(tmp_path: Path, capsys
     (tmp_path / "empty").mkdir()
     assert run("parcellated", tmp_path / "empty", tmp_path / "out") == 2
     assert "no file that ends in .npz" in capsys.readouterr().err
+
+
+def test_a_cohort_that_grows_keeps_its_shards(tmp_path: Path) -> None:
+    """Through the runner: the old store is set aside, taken from, and gone when the new one stands."""
+    folder = bids(tmp_path / "in", subjects=20)
+    section = {"kind": "arrays", "path": str(folder)}
+    assert stages(tmp_path, "input", "imported", "collate", input=section) == 0
+    store = tmp_path / "dag/store.zarr"
+
+    def first_shard() -> int:
+        return (store / "bold/c/0/0").stat().st_ino
+
+    before = first_shard()
+    bids(tmp_path / "more", subjects=22)
+    for number in (20, 21):
+        (tmp_path / f"more/sub-{number}").rename(folder / f"sub-{number}")
+    (tmp_path / "more/participants.tsv").rename(folder / "participants.tsv")
+    assert stages(tmp_path, "input", "imported", "collate", input=section) == 0
+    assert first_shard() == before and len(open_store(store).recordings) == 44
+    assert not list((tmp_path / "dag/work/collate/cohort.state/before").glob("*"))
+    assert stages(tmp_path, "collate", input=section, collate={"seed": 5}) == 0
+    assert first_shard() == before
+    np.testing.assert_allclose(open_store(store).series("sub-21_task-rest_run-2")[::2], signal(43), rtol=1e-5)
