@@ -82,7 +82,7 @@ class Cohort:
         if process.returncode:
             raise SystemExit(output[-4000:])
         seconds = time.monotonic() - begin
-        rules = re.findall(r"^rule (\w+):$", output, flags=re.MULTILINE)
+        rules = re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", output)
         redone = self.new()
         self.seen = self.receipts()
         table = pd.read_parquet(self.out / "recordings.parquet")

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from brainlm_data import paths, sidecar
 from brainlm_data.digests import input_digests
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.manifest import COHORT, Manifest, describe_output, outputs_hold, read_manifest
+from brainlm_data.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 
@@ -57,8 +57,10 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     A `Refused` unit is written into the manifest with its reason; any other exception propagates, leaves no
     manifest and keeps the receipts of the units that were done, so that a rerun goes on from there.
     """
+    said: dict[str, str] = {}
+    read = {*job.stage.inputs, *(f"{name}.json" for name in job.stage.inputs)}
     upstream = {
-        name: _merge(read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles)
+        name: merged((read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles), read, said)
         for name, bundles in job.bundles.items()
     }
     entries: dict[str, Any] = {}
@@ -82,10 +84,6 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     }
     sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest)
     return manifest
-
-
-def _merge(manifests: Iterable[Manifest]) -> dict[str, Any]:
-    return {unit: entry for manifest in manifests for unit, entry in manifest["units"].items()}
 
 
 def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float) -> None:

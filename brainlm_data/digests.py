@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from brainlm_data.stage import Files
 def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
     """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
     known = {
-        str(outdir / output["path"]): output
+        f"{outdir}/{output['path']}": output
         for entries in upstream.values()
         for entry in entries.values()
         for output in entry.get("outputs", {}).values()
@@ -38,8 +39,14 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
         if str(beside) in known and beside != Path(path):
             digests[f"{name}.json"] = look_up(str(beside))
     places = {"outdir", "workdir", "before"}
-    described = {k: v for k, v in inputs.meta.items() if k not in places and not k.startswith("_")}
-    plain = json.loads(json.dumps(described, sort_keys=True, default=str))
-    for row in plain.get("recordings", []):
-        row.pop("files")
-    return {**digests, "meta": json.dumps(plain, sort_keys=True)}
+    plain = {k: v for k, v in inputs.meta.items() if k not in places and not k.startswith("_")}
+    if rows := plain.pop("recordings", None):  # one after the other: a cohort's are hundreds of MB
+        seen = hashlib.sha256()
+        for row in rows:
+            seen.update(_json({key: value for key, value in row.items() if key != "files"}).encode())
+        digests["recordings"] = seen.hexdigest()
+    return {**digests, "meta": _json(plain)}
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, default=str)

@@ -65,7 +65,11 @@ class Config(StageConfig):
     exclude: Exclude = Field(default_factory=Exclude, description="QC thresholds")
     chunk_steps: int = Field(256, ge=16, description="steps of a Zarr chunk; each recording starts a new one")
     threads: int = Field(1, ge=1, description="processes that write the store, threads that fit the scaler")
-    memory_mb: int = Field(1024, ge=64, description="memory for fitting the scaler, MiB")
+    memory_mb: int = Field(1024, ge=64, description="memory for fitting the scaler, MiB, of all threads or workers")
+    scheduler: str | None = Field(
+        None,
+        description="address of a dask.distributed scheduler whose workers fit the scaler; null: this job's threads",
+    )
 
     @field_validator("external", mode="before")
     @classmethod
@@ -155,7 +159,7 @@ def gather(
         row["split"] = splits[row["subject"]]
     table = table_of(rows)
     training = [row["id"] for row in done if row["split"] == "train"]
-    scaler = fit_scaler(open_store(outputs["store"]), training, config.memory_mb, config.threads)
+    scaler = fit_scaler(open_store(outputs["store"]), training, config.memory_mb, config.threads, config.scheduler)
     scaler.save(outputs["scaler"])
     table.to_parquet(outputs["recordings"], index=False)
     outputs["card"].write_text(card + describe_tables(table, config.model_dump()))

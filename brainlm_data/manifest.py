@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,21 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first") from error
     except (OSError, ValueError) as error:
         raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
+
+
+def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[str, str]) -> dict[str, Any]:
+    """Unit -> its entry in whichever manifest has it, with these outputs alone.
+
+    `said`: sentences so far; equal ones become one string, because a cohort has each of them 76,000 times.
+    """
+    found: dict[str, Any] = {}
+    for manifest in manifests:
+        for unit, entry in manifest["units"].items():
+            if "outputs" in entry:
+                entry["outputs"] = {name: output for name, output in entry["outputs"].items() if name in outputs}
+                entry["methods"] = {stage: said.setdefault(text, text) for stage, text in entry["methods"].items()}
+            found[unit] = entry
+    return found
 
 
 def describe_output(path: Path, outdir: Path) -> dict[str, Any]:

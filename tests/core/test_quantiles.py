@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from brainlm_data import InputError, open_store
 from brainlm_data.quantiles import _floats, _keys, quantiles
+from brainlm_data.scaler import fit_scaler
+from brainlm_data.store import write_store
+from tests.core.test_store import PARCELS
 
 VALUES = arrays(np.float32, (9, 2), elements=st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, -0.0, np.nan, 1]))
 
@@ -41,3 +49,26 @@ def test_keys_keep_order_and_come_back(values: np.ndarray) -> None:
     assert _floats(_keys(values)).tobytes() == values.tobytes()
     order = np.argsort(_keys(values), kind="stable")
     assert (np.diff(values[order].astype(float)) >= 0).all()
+
+
+def test_workers_of_a_scheduler_find_the_same(tmp_path: Path) -> None:
+    """Two processes, as of two machines that see the store."""
+    distributed = pytest.importorskip("distributed", reason="no dask.distributed: pip install 'dask[distributed]'")
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(n, 3)).astype(np.float32) for n in (40, 70, 55, 90)]
+    table = pd.DataFrame({"id": list("abcd"), "n_steps": [len(x) for x in series]})
+    write_store(tmp_path / "store.zarr", series, table, PARCELS, {"rate_hz": 1.0}, chunk_steps=16)
+    store = open_store(tmp_path / "store.zarr")
+    here = fit_scaler(store, list("abd"))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        there = fit_scaler(store, list("abd"), scheduler=cluster.scheduler_address)
+    np.testing.assert_array_equal(there.iqr, here.iqr)
+    np.testing.assert_array_equal(there.median, here.median)
+
+
+def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    table = pd.DataFrame({"id": ["a"], "n_steps": [40]})
+    write_store(tmp_path / "store.zarr", [np.eye(40, 3, dtype=np.float32)], table, PARCELS, {"rate_hz": 1.0})
+    with pytest.raises(InputError, match=r"needs dask.distributed.*pip install"):
+        fit_scaler(open_store(tmp_path / "store.zarr"), ["a"], scheduler="tcp://127.0.0.1:1")
