@@ -93,7 +93,7 @@ def finish(config: dict[str, Any]) -> int:
                 methods = {stage.name: "x" * SENTENCE}
                 entries[unit["id"]] = {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
             manifest = {"stage": stage.name, "bundle": bundle, "signature": signature, "repairs": 0, "units": entries}
-            sidecar.write_json(paths.manifest_path(dag.outdir, stage.name, bundle), manifest)
+            sidecar.write_json(paths.manifest_path(dag.outdir, stage.name, bundle), manifest, indent=None)
     return made
 
 

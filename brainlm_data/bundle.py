@@ -82,7 +82,7 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
         "repairs": job.repairs,
         "units": entries,
     }
-    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest)
+    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
     return manifest
 
 

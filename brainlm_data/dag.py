@@ -16,11 +16,11 @@ from typing import Any, TextIO
 
 from brainlm_data import listing, needs, paths, sidecar, wiring
 from brainlm_data.config import General, validate
-from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.errors import ConfigError
 from brainlm_data.imports import listed
 from brainlm_data.index import Index, read_index
 from brainlm_data.lock import hold
-from brainlm_data.manifest import COHORT, outputs_hold, read_manifest
+from brainlm_data.manifest import COHORT, read_manifest, repairs_of
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import on_route, placeholders, producers_of, reads_listing, route_of, upstream_of
@@ -110,20 +110,11 @@ class Node:
         return wiring.with_details(self.asked, details, self.dag.outdir, self.stage.name)
 
     def repairs(self, wildcards: Any = None) -> int:
-        """How often this bundle was found not to be what the config asks for; one more while it is so, and it reruns.
-
-        That is: an output is missing or changed, or the stage was run by hand with other values.
-        """
+        """The rule's `params.repairs`: another number makes this bundle rerun (`manifest.repairs`)."""
         path = paths.manifest_path(self.dag.outdir, self.stage.name, _bundle(wildcards))
-        if not path.exists():
-            return 0
-        try:
-            manifest = read_manifest(path)
-        except InputError:
-            return -1  # a damaged manifest
-        whole = manifest.get("signature") == self.asked
-        whole &= all(outputs_hold(entry, self.dag.outdir, digests=True) for entry in manifest["units"].values())
-        return int(manifest["repairs"]) + (0 if whole else 1)
+        if not self.dag.planning:
+            return repairs_of([path], self.asked, self.dag.outdir)[path]
+        return self.dag.checked(self.stage.name)[path]
 
 
 class Dag:
@@ -141,7 +132,7 @@ class Dag:
     """
 
     def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage], planning: bool = True) -> None:
-        self.planning = planning
+        self.planning, self._checked = planning, dict[str, dict[Path, int]]()
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
@@ -262,6 +253,13 @@ class Dag:
             else:
                 found[upstream.name] = [bundle]
         return found
+
+    def checked(self, stage: str) -> dict[Path, int]:
+        """Manifest -> `manifest.repairs`, of all bundles of a stage; looked at once."""
+        if stage not in self._checked:
+            files = [Path(file) for file in self[stage].manifests]
+            self._checked[stage] = repairs_of(files, self[stage].asked, self.outdir)
+        return self._checked[stage]
 
     def begin(self) -> TextIO:
         """Lock the outdir for this process and note what was asked for, which `brainlm-data verify` compares with."""

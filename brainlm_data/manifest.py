@@ -7,9 +7,11 @@ the same for one recording, kept apart because Snakemake deletes declared output
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from brainlm_data import sidecar
 from brainlm_data.errors import InputError
 
 COHORT = "cohort"
+MANY, CHECKERS = 200, 4  # manifests that are checked by more than one process, and by how many
 Manifest = dict[str, Any]
 
 
@@ -63,6 +66,8 @@ def outputs_hold(entry: Mapping[str, Any], outdir: Path, digests: bool) -> bool:
         except OSError:
             return False
         size, mtime = found.st_size, found.st_mtime_ns
+        if size == output["size"] and mtime == output["mtime_ns"]:
+            continue
         if stat.S_ISDIR(found.st_mode):
             size, mtime = sidecar.stat_of(outdir / output["path"])
         if size != output["size"]:
@@ -70,3 +75,28 @@ def outputs_hold(entry: Mapping[str, Any], outdir: Path, digests: bool) -> bool:
         if mtime != output["mtime_ns"] and (not digests or sidecar.digest(outdir / output["path"]) != output["sha256"]):
             return False
     return True
+
+
+def repairs(path: Path, asked: str, outdir: Path) -> int:
+    """How often a bundle was found not to be what the config asks for; one more while it is so, and it reruns.
+
+    That is: an output is missing or changed, or the stage was run by hand with other values. -1: a damaged manifest.
+    """
+    if not path.exists():
+        return 0
+    try:
+        manifest = read_manifest(path)
+    except InputError:
+        return -1
+    whole = manifest.get("signature") == asked
+    whole &= all(outputs_hold(entry, outdir, digests=True) for entry in manifest["units"].values())
+    return int(manifest["repairs"]) + (0 if whole else 1)
+
+
+def repairs_of(paths: Sequence[Path], asked: str, outdir: Path) -> dict[Path, int]:
+    """`repairs` of many manifests; of a cohort's by several processes, because it is a `stat` of millions of files."""
+    check = partial(repairs, asked=asked, outdir=outdir)
+    if len(paths) < MANY or "fork" not in multiprocessing.get_all_start_methods():
+        return {path: check(path) for path in paths}
+    with multiprocessing.get_context("fork").Pool(min(CHECKERS, os.cpu_count() or 1)) as pool:
+        return dict(zip(paths, pool.map(check, paths, chunksize=10), strict=True))

@@ -194,9 +194,9 @@ def test_a_run_by_hand_with_other_values_is_found_and_undone(bids: Path, tmp_pat
     assert dag["motion"].repairs(wildcards) == 0
     other = Dag(config | {"motion": {"gain": 3}}, STAGES)
     run_bundle(load_job(STAGES, "motion", dag.outdir, "sub-01_task-rest", other["motion"].signature(wildcards)))
-    assert dag["motion"].repairs(wildcards) == 1
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1
     run(config)
-    assert dag["motion"].repairs(wildcards) == 1  # as recorded: nothing more to do
+    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # as recorded: nothing more to do
 
 
 def test_a_link_to_nothing_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_path: Path) -> None:
