@@ -5,9 +5,10 @@
 Random series (A424's number of parcels) are made on the fly, so reading the series of stage `resample` is not part of
 it (docs/stages/collate.md has what that costs); 80 % of the people are in training. Each number of recordings has a
 process of its own. CPU seconds of all processes, peak memory of the largest above what it had at its start, bytes of
-the store.
+the store. Then ten recordings more: the new store takes over the old shards.
 
-Keys: for each number of recordings `n<number>_{store_cpu_s, scaler_cpu_s, cpu_s, peak_mb, bytes}` (`cpu_s`: all of it),
+Keys: for each number of recordings `n<number>_{store_cpu_s, scaler_cpu_s, cpu_s, peak_mb, bytes}` (`cpu_s`: all of it)
+and `n<number>_grow_{store_cpu_s, bytes}`: ten more, without the scaler, and the bytes of shards that were written;
 `steps`, `parcels`, and `n76000_cpu_s`, `n76000_bytes`, `n76000_peak_mb`: on the line through the last two numbers.
 """
 
@@ -27,7 +28,7 @@ one_thread()
 import numpy as np
 from numpy.typing import NDArray
 
-PARCELS, RATE_HZ, COHORT = 424, 1.0, 76000
+PARCELS, RATE_HZ, COHORT, MORE = 424, 1.0, 76000, 10
 
 
 @dataclass
@@ -55,6 +56,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     import pandas as pd
 
     from brainlm_data import gather, scaler
+    from brainlm_data.shards import Before
 
     seconds = {"scaler": 0.0}
     fit = scaler.fit_scaler
@@ -67,7 +69,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
 
     scaler.fit_scaler = timed
     rows = []
-    for index in range(number):
+    for index in range(number + MORE):
         subject = f"{index // 2:06d}"
         row = gather.empty_row({"id": f"sub-{subject}_run-{index % 2 + 1}", "subject": subject, "session": None,
                                 "task": "rest", "run": str(index % 2 + 1)})  # fmt: skip
@@ -79,18 +81,34 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     parcels = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{k}" for k in range(PARCELS)],
                             "hemisphere": "L", "network": "N", "x": 0.0, "y": 0.0, "z": 0.0})  # fmt: skip
     attributes = {"atlas": "A424", "atlas_sha256": "", "space": "MNI152NLin6Asym", "network_source": ""}
-    methods = [{"motion": "Motion was corrected."}] * number
+    marks, said = [str(index) for index in range(len(rows))], {"motion": "Motion was corrected."}
     with tempfile.TemporaryDirectory(prefix="collate-") as folder:
         names = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
         outputs = {name: Path(folder) / file for name, file in names.items()}
-        begin = children_cpu()
+        config, aside = gather.Config(threads=threads), Path(folder) / "before"
+
+        def collate(count: int) -> float:
+            begin = children_cpu()
+            before = Before(Path(folder), aside, marks[:count])
+            gather.gather(
+                [dict(row) for row in rows[:count]], Series(steps), [[]] * count, parcels, attributes, [said] * count,
+                outputs, config, before,
+            )  # fmt: skip
+            return children_cpu() - begin
+
         with Cost() as spent:
-            config = gather.Config(threads=threads)
-            gather.gather(rows, Series(steps), [[]] * number, parcels, attributes, methods, outputs, config)
-        whole = children_cpu() - begin
-        size = sum(file.stat().st_size for file in outputs["store"].rglob("*") if file.is_file())
-    return {"store_cpu_s": whole - seconds["scaler"], "scaler_cpu_s": seconds["scaler"], "cpu_s": whole,
-            "peak_mb": spent.mb, "bytes": size}  # fmt: skip
+            whole = collate(number)
+        found = {"store_cpu_s": whole - seconds["scaler"], "scaler_cpu_s": seconds["scaler"], "cpu_s": whole,
+                 "peak_mb": spent.mb, "bytes": size_of(outputs["store"])}  # fmt: skip
+        outputs["store"].rename(aside)
+        more = collate(number + MORE) - seconds["scaler"]
+        return found | {"grow_store_cpu_s": more, "grow_bytes": size_of(outputs["store"], links=1)}
+
+
+def size_of(store: Path, links: int | None = None) -> int:
+    """Bytes of the shards' files; with `links` of those that have so many names."""
+    stats = [file.stat() for file in store.glob("bold/c/*/0")]
+    return sum(stat.st_size for stat in stats if links in (None, stat.st_nlink))
 
 
 def main() -> int:
