@@ -101,12 +101,14 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.wiring import load_job, on_route
 
     if arguments.bundle:
-        limit_threads(arguments.threads or 1)
+        threads = arguments.threads or 1
+        workers = min(arguments.workers, threads)  # Snakemake gives fewer threads where the machine has fewer
+        limit_threads(threads // workers)
         active = on_route(stages, arguments.route)
         job = load_job(
             active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs
         )
-        run_bundle(job, arguments.workers)
+        run_bundle(job, workers)
         return
     known = {stage.name for stage in stages}
     raw = {k: v for k, v in read_config(arguments).items() if k in known or k not in MODEL_SECTIONS}

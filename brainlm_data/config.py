@@ -26,6 +26,11 @@ class Preprocess(StageConfig):
 class Jobs(StageConfig):
     """What jobs ask of a cluster; no key of it changes a result, and none makes a rerun."""
 
+    workers: int = Field(
+        1,
+        ge=1,
+        description="recordings of a bundle that a job processes at once, with so many times threads and memory",
+    )
     memory: float = Field(1.0, gt=0, description="times the memory that is asked for; every further attempt doubles it")
     max_mb: int = Field(64000, ge=1, description="further attempts ask for no more memory than this: what a node has")
     time: float = Field(1.0, gt=0, description="times the time limit; every further attempt doubles it, too")

@@ -68,10 +68,10 @@ class Node:
 
     @property
     def threads(self) -> int:
-        """Threads of the job: the section's own key where it has one, times its processes."""
+        """Threads of the job: the section's own key where it has one, times its processes, times its workers."""
         section = self.dag.section(self.stage)
         each = getattr(section, "threads", None) or getattr(section, "n_procs", None) or self.dag.config.threads
-        return int(each * getattr(section, "processes", 1))
+        return int(each * getattr(section, "processes", 1)) * needs.workers(self.dag.config, self.stage)
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -284,7 +284,8 @@ class Dag:
 
     def command(self, stage: str, program: str = "brainlm-data", level: Level | None = None) -> str:
         """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
-        bundle = COHORT if (level or self.all_stages[stage].level) == "cohort" else "{wildcards.bundle}"
+        cohort = (level or self.all_stages[stage].level) == "cohort"
+        bundle = COHORT if cohort else "{wildcards.bundle} --workers {resources.workers}"
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
         return COMMAND.format(program=program, stage=stage, bundle=bundle, route=self.route, outdir=outdir)
 

@@ -17,6 +17,7 @@ from brainlm_data.paths import PAPER
 from brainlm_data.stage import Level, Stage
 
 if TYPE_CHECKING:
+    from brainlm_data.config import General
     from brainlm_data.dag import Dag
 
 COMPRESSION = 2.0  # of .nii.gz with 16-bit integers, roughly: what is known without opening 76,000 files
@@ -42,14 +43,14 @@ class Need:
     seconds_a_mb: float = 0.0
     start: float = 0.0
 
-    def mem_mb(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
-        """Memory to ask for, MB, for units of these sizes (MB uncompressed)."""
-        mb = SNAKEMAKE_MB + self.mb + self.mb_a_mb * max(sizes_mb, default=0.0)
+    def mem_mb(self, sizes_mb: Sequence[float], attempt: int, factor: float, workers: int = 1) -> int:
+        """Memory to ask for, MB, for units of these sizes (MB uncompressed), so many of them at once."""
+        mb = SNAKEMAKE_MB + workers * (self.mb + self.mb_a_mb * max(sizes_mb, default=0.0))
         return math.ceil(mb * factor * 2 ** (attempt - 1))
 
-    def minutes(self, sizes_mb: Sequence[float], attempt: int, factor: float) -> int:
-        """Time to ask for, minutes, for units of these sizes (MB uncompressed)."""
-        seconds = self.start + sum(self.seconds + self.seconds_a_mb * size for size in sizes_mb)
+    def minutes(self, sizes_mb: Sequence[float], attempt: int, factor: float, workers: int = 1) -> int:
+        """Time to ask for, minutes, for units of these sizes (MB uncompressed), so many of them at once."""
+        seconds = self.start + sum(self.seconds + self.seconds_a_mb * size for size in sizes_mb) / workers
         return math.ceil((LEAST_MINUTES + seconds / 60) * factor * 2 ** (attempt - 1))
 
 
@@ -93,6 +94,11 @@ def of(stage: str, section: Any) -> Need:
     return replace(need, mb=need.mb * getattr(section, "processes", 1))
 
 
+def workers(config: General, stage: Stage) -> int:
+    """Units of a bundle that a job processes at once."""
+    return 1 if stage.level == "cohort" else min(config.jobs.workers, config.bundle_size)
+
+
 def gpus(section: Any, partition: str | None) -> dict[str, Any]:
     """Resources of a stage that can compute on a GPU, where it is to: one a process, and the process's threads."""
     device = getattr(section, "device", "cpu")
@@ -103,21 +109,22 @@ def gpus(section: Any, partition: str | None) -> dict[str, Any]:
 
 
 def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
-    """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt, GPUs where it uses them."""
-    section, jobs = dag.section(stage), dag.config.jobs
+    """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt; GPUs, or workers of a bundle."""
+    section, jobs, many = dag.section(stage), dag.config.jobs, workers(dag.config, stage)
     need = of(stage.name, section)
 
     def sizes(wildcards: Any) -> Sequence[float]:
         return dag.sizes_mb.get((stage.level, getattr(wildcards, "bundle", COHORT)), [])
 
     def mem_mb(wildcards: Any, attempt: int) -> int:
-        first, now = (need.mem_mb(sizes(wildcards), n, jobs.memory) for n in (1, attempt))
+        first, now = (need.mem_mb(sizes(wildcards), n, jobs.memory, many) for n in (1, attempt))
         return max(first, min(now, jobs.max_mb))
 
     def runtime(wildcards: Any, attempt: int) -> int:
-        return min(need.minutes(sizes(wildcards), attempt, jobs.time), math.ceil(60 * jobs.max_hours))
+        return min(need.minutes(sizes(wildcards), attempt, jobs.time, many), math.ceil(60 * jobs.max_hours))
 
-    return {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
+    found = {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
+    return found if stage.level == "cohort" else {**found, "workers": many}
 
 
 def uncompressed_mb(path: str, size: int) -> float:
