@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,11 @@ def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     jobs = planned(tmp_path, config)
     assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
+    section = json.dumps({"runner": "apptainer", "image": "/images/fmriprep.sif"})
+    output = snakemake(tmp_path, config, "-n", "-p", "--config", f"fmriprep={section}")
+    calls = re.findall(r"brainlm-data run fmriprep --engine fmriprep .+", output)
+    assert len(calls) == 2
+    assert all('"image": "/images/fmriprep.sif"' in call and '"runner": "apptainer"' in call for call in calls)
 
 
 def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:
