@@ -19,7 +19,7 @@ class Preprocess(StageConfig):
 
     engine: Literal["native", "fmriprep"] = Field(
         "native",
-        description="native: this package's stages; fmriprep: run fmriprep-docker instead of anat, motion, coreg",
+        description="native: this package's stages; fmriprep: run fMRIPrep's container instead of anat, motion, coreg",
     )
 
 

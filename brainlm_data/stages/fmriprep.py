@@ -1,4 +1,4 @@
-"""fmriprep: run fMRIPrep through `fmriprep-docker`, for those who prefer it to the native stages.
+"""fmriprep: run fMRIPrep's container, by Docker or Apptainer, for those who prefer it to the native stages.
 
 Esteban et al. (2019), doi:10.1038/s41592-018-0235-4. Its derivatives land in `<outdir>/derivatives/fmriprep`; stage
 `ingest` takes them from there.
@@ -11,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,7 +26,14 @@ IMAGE = "nipreps/fmriprep:25.2.7"
 class Config(StageConfig):
     """How fMRIPrep is called."""
 
-    image: str = Field(IMAGE, description="container image, name:version; pin it")
+    runner: Literal["docker", "apptainer"] = Field(
+        "docker",
+        description="docker: by fmriprep-docker; apptainer: by apptainer, or singularity where only that is there",
+    )
+    image: str = Field(
+        IMAGE,
+        description="container image, name:version; pin it. Of apptainer also a .sif file or an address (docker://)",
+    )
     output_space: str = Field("MNI152NLin6Asym:res-2", description="must be the template that the atlas is in")
     fs_license: Path | None = Field(None, description="FreeSurfer licence file, which fMRIPrep asks for")
     fs_reconall: bool = Field(False, description="run FreeSurfer's surface reconstruction (hours)")
@@ -37,16 +46,70 @@ class Config(StageConfig):
 
 
 def command(bids_dir: Path, output_dir: Path, work_dir: Path, subject: str, config: Config) -> list[str]:
-    """The fmriprep-docker call of one subject, as a list of arguments (never a shell string)."""
-    call = ["fmriprep-docker", "--no-tty", "--image", config.image, "--work-dir", str(work_dir)]
-    if config.fs_license:
-        call += ["--fs-license-file", str(config.fs_license)]
-    call += ["--output-spaces", config.output_space]
-    call += [str(bids_dir), str(output_dir), "participant", "--participant-label", subject]
+    """The call of one subject, as a list of arguments (never a shell string).
+
+    Raises
+    ------
+    InputError: Apptainer cannot be told to show a folder with this name.
+    """
+    bids, out, work = (str(path.absolute()) for path in (bids_dir, output_dir, work_dir))
+    licence = str(config.fs_license.absolute()) if config.fs_license else ""
+    options = ["--work-dir", work, *(["--fs-license-file", licence] if licence else [])]
+    options += ["--output-spaces", config.output_space]
+    positional = [bids, out, "participant", "--participant-label", subject]
+    if config.runner == "docker":
+        # the wrapper's own options come first: it turns them into mounts
+        call = ["fmriprep-docker", "--no-tty", "--image", config.image, *options, *positional]
+    else:
+        call = [apptainer(), "run", "--cleanenv", *binds([bids, licence], [out, work]), address(config.image)]
+        call += [*positional, *options]
     call += ["--nprocs", str(config.n_procs), "--mem-mb", str(config.mem_mb), "--notrack"]
     if not config.fs_reconall:
         call.append("--fs-no-reconall")
     return call + config.extra
+
+
+def apptainer() -> str:
+    """The program: singularity has the same options, and on older clusters it is the only one."""
+    return "singularity" if shutil.which("apptainer") is None and shutil.which("singularity") else "apptainer"
+
+
+def binds(read: Sequence[str], written: Sequence[str]) -> list[str]:
+    """`--bind` of each path, at the same place in the container, so that what fMRIPrep writes down is true outside."""
+    if odd := [path for path in (*read, *written) if ":" in path or "," in path]:
+        raise InputError(f"{odd[0]}: apptainer cannot bind a path with : or ,", "rename it, or make a link to it")
+    pairs = [*((path, ":ro") for path in read), *((path, "") for path in written)]
+    return [word for path, mode in pairs if path for word in ("--bind", f"{path}:{path}{mode}")]
+
+
+def address(image: str) -> str:
+    """What Apptainer takes: a .sif file or an address as they are, a name of Docker's with docker://."""
+    return image if image.endswith(".sif") or "://" in image else f"docker://{image}"
+
+
+def check(call: list[str], config: Config) -> None:
+    """That the programs and files of a call are there.
+
+    Raises
+    ------
+    InputError: which one is not, and the command that would have been run.
+    """
+    shown = f"the command: {shlex.join(call)}"
+    programs = ["fmriprep-docker", "docker"] if config.runner == "docker" else [call[0]]
+    for program in programs:
+        if shutil.which(program) is None:
+            other = "apptainer" if config.runner == "docker" else "docker"
+            raise InputError(
+                f"fMRIPrep needs a container engine: {program} is not on PATH",
+                f"install it, or set fmriprep.runner: {other} or preprocess.engine: native; {shown}",
+            )
+    if config.fs_license and not config.fs_license.exists():
+        raise InputError(f"fmriprep.fs_license: {config.fs_license} does not exist", f"correct it; {shown}")
+    if config.runner == "apptainer" and config.image.endswith(".sif") and not Path(config.image).exists():
+        raise InputError(
+            f"fmriprep.image: {config.image} does not exist",
+            f"apptainer build {config.image} docker://{IMAGE}; {shown}",
+        )
 
 
 def bids_root(file: Path) -> Path:
@@ -64,15 +127,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     Raises
     ------
-    InputError: fmriprep-docker or docker is missing, or fMRIPrep ended with an error.
+    InputError: the container engine or a file is missing, or fMRIPrep ended with an error. Its work folder stays: the
+        next attempt goes on from there.
     """
     outdir = Path(inputs.meta["outdir"])
     work_dir = config.work_dir or outdir / "work" / "fmriprep-scratch"
     derivatives = outdir / "derivatives" / "fmriprep"
     call = command(bids_root(inputs["t1w"]), derivatives, work_dir, inputs.meta["subject"], config)
-    for program in ("fmriprep-docker", "docker"):
-        if shutil.which(program) is None:
-            raise InputError(f"{program} is not on PATH", "install it, or set preprocess.engine: native")
+    check(call, config)
     work_dir.mkdir(parents=True, exist_ok=True)
     derivatives.mkdir(parents=True, exist_ok=True)
     print(shlex.join(call), file=sys.stderr, flush=True)
@@ -81,7 +143,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if status != 0 or not page.exists():
         raise InputError(
             f"fMRIPrep ended with status {status}; its report is {page}",
-            "read its messages in this log; is docker running?",
+            f"read its messages in this log; the same run goes on from {work_dir}",
         )
     record = {
         "Command": call,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,32 @@ def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     jobs = planned(tmp_path, config)
     assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
+    section = json.dumps({"runner": "apptainer", "image": "/images/fmriprep.sif"})
+    output = snakemake(tmp_path, config, "-n", "-p", "--config", f"fmriprep={section}")
+    calls = re.findall(r"brainlm-data run fmriprep --engine fmriprep .+", output)
+    assert len(calls) == 2
+    assert all('"image": "/images/fmriprep.sif"' in call and '"runner": "apptainer"' in call for call in calls)
+
+
+def test_fmriprep_is_never_run_inside_another_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --sdm apptainer its rule runs outside, and starts the one container itself (a stand-in)."""
+    bids = write_bids(tmp_path / "bids", subjects=("01",))
+    page = tmp_path / "out/derivatives/fmriprep/sub-01.html"
+    (tmp_path / "bin").mkdir()
+    body = f'echo "$1" >> {tmp_path}/calls; [ "$1" != run ] && echo apptainer version 1.3.0 || echo x > {page}'
+    (tmp_path / "bin/apptainer").write_text(f"#!/bin/sh\n{body}\n")
+    (tmp_path / "bin/apptainer").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    section = {"preprocess": {"engine": "fmriprep"}, "fmriprep": {"runner": "apptainer"}}
+    config = {
+        "bids_dir": str(bids),
+        "outdir": str(tmp_path / "out"),
+        "template": {"name": "MNI152NLin6Asym"},
+        **section,
+    }
+    snakemake(tmp_path, config | {"atlas": {"name": "A424"}}, "--sdm", "apptainer", "--until", "fmriprep")
+    calls = (tmp_path / "calls").read_text().split()
+    assert calls.count("run") == 1 and "exec" not in calls and page.exists()
 
 
 @pytest.mark.parametrize("bundle", [1, 2])

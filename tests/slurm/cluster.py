@@ -9,14 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.whole.run import Run
 
 PATIENCE_S = 240  # for anything that should happen at once on an idle cluster
-TIMED = {"log.csv", ".store.zarr.flat.json"}  # how long each step took; a cache's key, which has the store's mtime
 
 
 def tell(*call: str) -> str:
@@ -75,13 +73,6 @@ class Submitted(Run):
         """As if a stage had never run: manifests, receipts, checkpoints."""
         shutil.rmtree(self.outdir / "work" / stage, ignore_errors=True)
         shutil.rmtree(self.outdir / "work" / "receipts" / stage, ignore_errors=True)
-
-
-def digests(run: Run) -> dict[str, str]:
-    """Every file that a run is asked for -> sha256 of its bytes."""
-    files = [p for p in run.outdir.rglob("*") if p.is_file() and p.name not in TIMED]
-    kept = [p for p in files if p.relative_to(run.outdir).parts[0] != "work"]
-    return {str(p.relative_to(run.outdir)): sha256(p.read_bytes()).hexdigest() for p in kept}
 
 
 def by_hand(run: Run, *stages: str) -> None:

@@ -1,8 +1,9 @@
-"""The fMRIPrep rule: its command, and what happens without docker."""
+"""The fMRIPrep rule: its command, and what happens without a container engine. Stand-ins: no container is run."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,30 @@ def test_command(tmp_path: Path) -> None:
         "/ds", "/out", "participant", "--participant-label", "01",
         "--nprocs", "4", "--mem-mb", "16000", "--notrack", "--fs-no-reconall", "--dummy-scans", "2",
     ]  # fmt: skip
+
+
+def test_command_of_apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every path that is named is bound, at its own place; the raw data and the licence only for reading."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = Config(runner="apptainer", fs_license=Path("/home/l.txt"), fs_reconall=True, extra=["--dummy-scans", "2"])
+    expected = [
+        "apptainer", "run", "--cleanenv", "--bind", "/ds:/ds:ro", "--bind", "/home/l.txt:/home/l.txt:ro",
+        "--bind", "/out:/out", "--bind", "/work:/work", "docker://nipreps/fmriprep:25.2.7",
+        "/ds", "/out", "participant", "--participant-label", "01", "--work-dir", "/work",
+        "--fs-license-file", "/home/l.txt", "--output-spaces", "MNI152NLin6Asym:res-2",
+        "--nprocs", "4", "--mem-mb", "16000", "--notrack", "--dummy-scans", "2",
+    ]  # fmt: skip
+    folders = Path("/ds"), Path("/out"), Path("/work")
+    assert command(*folders, "01", config) == expected
+    program(tmp_path, "singularity", "exit 0")
+    assert command(*folders, "01", config) == ["singularity", *expected[1:]]
+    with pytest.raises(InputError, match="/o:ut: apptainer cannot bind"):
+        command(Path("/ds"), Path("/o:ut"), Path("/work"), "01", config)
+
+
+@pytest.mark.parametrize("image", ["/images/fmriprep.sif", "docker://lab/fmriprep@sha256:0", "oras://lab/f:1"])
+def test_images_that_apptainer_takes_as_they_are(image: str) -> None:
+    assert fmriprep.address(image) == image
 
 
 def test_the_wrapper_knows_the_options() -> None:
@@ -51,29 +76,63 @@ def program(folder: Path, name: str, body: str) -> None:
     (folder / name).chmod(0o755)
 
 
-def test_runs_and_records(tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch) -> None:
+def engines(tmp_path: Path, runner: str, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins for the container engine, alone on PATH with the shell's own programs."""
+    program(tmp_path / "bin", "docker", "exit 0")
+    program(tmp_path / "bin", "fmriprep-docker" if runner == "docker" else "apptainer", body)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize("runner", ["docker", "apptainer"])
+def test_runs_and_records(
+    runner: str, tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stand-in program that writes the page fMRIPrep would: what is tested is our call and our record."""
     derivatives = tmp_path / "out/derivatives/fmriprep"
-    program(tmp_path / "bin", "docker", "exit 0")
-    program(tmp_path / "bin", "fmriprep-docker", f'echo "$@" > {tmp_path}/called; echo x > {derivatives}/sub-01.html')
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    facts = fmriprep.run(*files, Config())
+    engines(tmp_path, runner, f'echo "$@" > {tmp_path}/called; echo x > {derivatives}/sub-01.html', monkeypatch)
+    facts = fmriprep.run(*files, Config.model_validate({"runner": runner}))
     assert f"{tmp_path}/bids {derivatives} participant --participant-label 01" in (tmp_path / "called").read_text()
     assert json.loads((tmp_path / "run.json").read_text())["Image"] == facts["Image"] == fmriprep.IMAGE
     assert "fMRIPrep (Esteban et al., 2019" in fmriprep.STAGE.describe(facts)
 
 
-def test_without_docker_it_says_so(tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"not on PATH.*engine: native"):
-        fmriprep.run(*files, Config())
-
-
-def test_a_failure_is_never_passed_on(
-    tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("runner", "missing"), [("docker", "fmriprep-docker"), ("apptainer", "apptainer")], ids=["docker", "apptainer"]
+)
+def test_without_an_engine_it_says_which_and_the_command(
+    runner: str, missing: str, tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path / "bin", "docker", "exit 0")
-    program(tmp_path / "bin", "fmriprep-docker", "exit 3")
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    with pytest.raises(InputError, match="status 3"):
-        fmriprep.run(*files, Config())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = Config.model_validate({"runner": runner})
+    out = tmp_path / "out"
+    call = command(tmp_path / "bids", out / "derivatives/fmriprep", out / "work/fmriprep-scratch", "01", config)
+    with pytest.raises(InputError) as caught:
+        fmriprep.run(*files, config)
+    message = str(caught.value)
+    assert f"needs a container engine: {missing} is not on PATH" in message
+    assert "engine: native" in message and message.endswith(shlex.join(call))
+
+
+@pytest.mark.parametrize("key", ["fs_license", "image"])
+def test_files_of_the_section_must_be_there(
+    key: str, tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines(tmp_path, "apptainer", "exit 0", monkeypatch)
+    config = Config.model_validate({"runner": "apptainer", key: f"{tmp_path}/none.sif"})
+    with pytest.raises(InputError, match=rf"fmriprep.{key}: .*none.sif does not exist"):
+        fmriprep.run(*files, config)
+
+
+@pytest.mark.parametrize("runner", ["docker", "apptainer"])
+def test_a_failure_is_never_passed_on_and_its_work_is_kept(
+    runner: str, tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt finds what the first one left in the work folder."""
+    work, page = tmp_path / "out/work/fmriprep-scratch", tmp_path / "out/derivatives/fmriprep/sub-01.html"
+    body = f"if [ -e {work}/half ]; then echo x > {page}; else echo x > {work}/half; exit 3; fi"
+    engines(tmp_path, runner, body, monkeypatch)
+    config = Config.model_validate({"runner": runner})
+    with pytest.raises(InputError, match=rf"status 3.*goes on from {work}"):
+        fmriprep.run(*files, config)
+    assert (work / "half").exists() and not (tmp_path / "run.json").exists()
+    assert fmriprep.run(*files, config)["Report"] == str(page)

@@ -29,7 +29,7 @@ rule fmriprep:
     log:
         dag["fmriprep"].log,
     container:
-        dag.config.container
+        lambda wildcards: None  # it starts a container itself, which cannot be done from inside another
     threads: dag["fmriprep"].threads
     resources:
         **dag["fmriprep"].resources,
