@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainlm_data import open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
 from tests.model.people import trained
+from tests.model.written import write
 
 PARCELS, STEPS, WINDOW, PATCH = 12, 130, 40, 10
 SPLITS = ["train"] * 12 + ["validation"] * 5 + ["test"] * 12 + ["external"] * 3
@@ -46,13 +44,7 @@ def make(folder: Path, planted: bool = True, change: tuple[str, ...] = ()) -> An
     table = table.assign(n_steps=[len(x) for x in data], status="done")
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i}" for i in range(PARCELS)]})
     atlas[["x", "y", "z"]] = rng.uniform(-60, 60, (PARCELS, 3))
-    folder.mkdir(parents=True, exist_ok=True)
-    series = [(10 * x + 100).astype(np.float32) for x in data]
-    write_store(folder / "store.zarr", series, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    fit_scaler(open_store(folder / "store.zarr"), ids[: SPLITS.count("train")]).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
-    return open_store(folder / "store.zarr")
+    return write(folder, [(10 * x + 100).astype(np.float32) for x in data], table, atlas)
 
 
 def cohort(folder: Path, planted: bool = True) -> Path:

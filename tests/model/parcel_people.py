@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainlm_data import Files, open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
+from brainlm_data import Files
 from brainlm_model.stages import PAPER_TASKS
 from tests.model.people import trained
+from tests.model.written import write
 
 NETWORKS, EACH, STEPS = ("Default", "Limbic", "Somatomotor", "Visual"), 5, 85
 PARCELS = EACH * len(NETWORKS)
@@ -50,13 +49,7 @@ def make(folder: Path, planted: bool = True) -> Any:
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i:02d}" for i in range(PARCELS)]})
     atlas["network"] = [NETWORKS[m] for m in member]
     atlas[["x", "y", "z"]] = rng.uniform(-50, 50, (PARCELS, 3))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_store(folder / "store.zarr", data, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    training = table.loc[table["split"] == "train", "id"].tolist()
-    fit_scaler(open_store(folder / "store.zarr"), training).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
-    return open_store(folder / "store.zarr")
+    return write(folder, data, table, atlas)
 
 
 def cohort(folder: Path, planted: bool = True, **keys: Any) -> Path:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainlm_data import open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
 from tests.model.test_train import run
+from tests.model.written import write
 
 PARCELS, STEPS, WINDOW, PATCH = 10, 130, 40, 10
 SPLITS = ["train"] * 16 + ["validation"] * 6 + ["test"] * 8
@@ -40,14 +38,8 @@ def make(folder: Path) -> Any:
     table.loc[0, "note"] = "x"
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i}" for i in range(PARCELS)]})
     atlas[["x", "y", "z"]] = rng.uniform(-60, 60, (PARCELS, 3))
-    folder.mkdir(parents=True, exist_ok=True)
     data = [person(rng, c, 1.3 if sex == "F" else 0.7) for c, sex in zip(coupling, table["sex"], strict=True)]
-    write_store(folder / "store.zarr", data, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    store = open_store(folder / "store.zarr")
-    fit_scaler(store, ids[: SPLITS.count("train")]).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
-    return open_store(folder / "store.zarr")
+    return write(folder, data, table, atlas)
 
 
 def trained(store: Any, folder: Path, **keys: Any) -> Path:

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
 from brainlm_model.eval.latent import features, identify, separate
 from tests.model.parcel_people import run
 from tests.model.people import trained
+from tests.model.written import write
 
 PARCELS, STEPS, TRAINING, HELD = 16, 100, 6, 20
 
@@ -45,13 +43,7 @@ def make(folder: Path, planted: bool, runs: int = 2) -> Path:
     table = pd.DataFrame(rows)
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i:02d}" for i in range(PARCELS)]})
     atlas[["x", "y", "z"]] = rng.uniform(-50, 50, (PARCELS, 3))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_store(folder / "store.zarr", data, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    store = open_store(folder / "store.zarr")
-    fit_scaler(store, table.loc[table["split"] == "train", "id"].tolist()).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
-    trained(open_store(folder / "store.zarr"), folder / "model")
+    trained(write(folder, data, table, atlas), folder / "model")
     return folder
 
 

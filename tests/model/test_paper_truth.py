@@ -10,10 +10,9 @@ import pytest
 
 from brainlm_data import open_store
 from brainlm_data.cli import main as data
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
 from brainlm_model.cli import main as model
 from tests.model.parcel_people import run
+from tests.model.written import write
 
 SUBJECTS, EVERY = 200, 4  # every fourth parcel of the atlas: 106
 LINEAR = ["correlations_ridge", "tangent_ridge", "coskewness_ridge"]
@@ -30,11 +29,7 @@ def cohort(folder: Path, *options: str) -> Path:
     table, kept = store.recordings.drop(columns="start"), np.arange(0, len(store.parcels), EVERY)
     series = [np.asarray(store.series(name)[:, kept], np.float32) for name in table["id"]]
     atlas = store.parcels.iloc[kept].reset_index(drop=True)
-    write_store(folder / "store.zarr", series, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    training = table.loc[table["split"] == "train", "id"].tolist()
-    fit_scaler(open_store(folder / "store.zarr"), training).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
+    write(folder, series, table, atlas)
     train = ["train", str(folder / "store.zarr"), "--out", str(folder / "model")]
     assert model([*train, "--set", "train.steps=20", "train.threads=1"]) == 0
     return folder

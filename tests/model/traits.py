@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainlm_data import open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
+from tests.model.written import write
 
 PARCELS, STEPS = 12, 160
 PEOPLE = 64
@@ -54,10 +52,4 @@ def make(folder: Path, planted: bool = True, seed: int = 0) -> Any:
     table.loc[table["subject"] == "09", ["status", "reason"]] = ["refused", "for the test"]
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i}" for i in range(PARCELS)]})
     atlas[["x", "y", "z"]] = rng.uniform(-60, 60, (PARCELS, 3))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_store(folder / "store.zarr", data, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
-    table.to_parquet(folder / "recordings.parquet")
-    store = open_store(folder / "store.zarr")
-    fit_scaler(store, table.loc[table["split"] == "train", "id"].tolist()).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
-    return open_store(folder / "store.zarr")
+    return write(folder, data, table, atlas)

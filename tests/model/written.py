@@ -1,0 +1,25 @@
+"""A store with its tables in a folder, from series that a test makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainlm_data import open_store
+from brainlm_data.scaler import fit_scaler
+from brainlm_data.store import write_store
+
+
+def write(folder: Path, series: Sequence[np.ndarray], table: pd.DataFrame, atlas: pd.DataFrame) -> Any:
+    """The open store; the scaler is that of `split` train. `table`: with columns id, n_steps, split, status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_store(folder / "store.zarr", series, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
+    table.to_parquet(folder / "recordings.parquet")
+    training = table.loc[table["split"] == "train", "id"].tolist()
+    fit_scaler(open_store(folder / "store.zarr"), training).save(folder / "scaler.npz")
+    (folder / "card.md").write_text("simulated\n")
+    return open_store(folder / "store.zarr")
