@@ -76,7 +76,7 @@ def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
     section = json.dumps({"runner": "apptainer", "image": "/images/fmriprep.sif"})
     output = snakemake(tmp_path, config, "-n", "-p", "--config", f"fmriprep={section}")
-    calls = re.findall(r"brainlm-data run fmriprep --engine fmriprep .+", output)
+    calls = re.findall(r"brainlm-data run fmriprep --route fmriprep .+", output)
     assert len(calls) == 2
     assert all('"image": "/images/fmriprep.sif"' in call and '"runner": "apptainer"' in call for call in calls)
 
