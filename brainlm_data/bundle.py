@@ -6,6 +6,7 @@ still vouches for, collects refusals, and writes the manifest last. No stage kno
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -149,10 +150,13 @@ def _set_aside(job: Job, inputs: Files) -> None:
     """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays."""
     for name, aside in inputs.meta["before"].items():
         old = job.path(name, "")
+        if old.is_symlink():
+            raise InputError(f"{old} is a link, and is replaced as a whole", "move it back, or link the outdir instead")
         if old.exists():
             shutil.rmtree(aside, ignore_errors=True)
             Path(aside).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(old, aside)
+            with contextlib.suppress(OSError):  # work/ on another disk: then nothing is taken over
+                os.replace(old, aside)
 
 
 def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -79,6 +79,7 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         by_rule = sub.add_argument_group("as a rule calls it")
         by_rule.add_argument("--bundle", help="bundle name")
         by_rule.add_argument("--route", default="native", help="native, fmriprep (preprocess.engine) or import")
+        by_rule.add_argument("--cores", type=int, help="of the job: recordings at once, with --threads each")
         by_rule.add_argument("--signature", help="version, section and names as JSON")
         by_rule.add_argument("--repairs", type=int, default=0, help="how often its outputs were found damaged")
         sub.set_defaults(call=lambda arguments: _run(arguments, stages))
@@ -102,19 +103,18 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
 
     if arguments.bundle:
         threads = arguments.threads or 1
-        workers = min(arguments.workers, threads)  # Snakemake gives fewer threads where the machine has fewer
-        limit_threads(threads // workers)
+        limit_threads(threads)
         active = on_route(stages, arguments.route)
         job = load_job(
             active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs
         )
-        run_bundle(job, workers)
+        run_bundle(job, max(1, (arguments.cores or 1) // threads))
         return
     known = {stage.name for stage in stages}
     raw = {k: v for k, v in read_config(arguments).items() if k in known or k not in MODEL_SECTIONS}
     dag = Dag(raw, stages)
     node = dag[arguments.stage]
-    limit_threads(arguments.threads or node.threads)
+    limit_threads(arguments.threads or node.each)
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     if unknown := sorted(set(arguments.recording or ()) - possible):
         raise InputError(

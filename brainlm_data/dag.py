@@ -20,17 +20,16 @@ from brainlm_data.errors import ConfigError
 from brainlm_data.imports import listed
 from brainlm_data.index import Index, read_index
 from brainlm_data.lock import hold
-from brainlm_data.manifest import COHORT, read_manifest, repairs_of
+from brainlm_data.manifest import COHORT, repairs_of
 from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Level, Stage
 from brainlm_data.wiring import on_route, placeholders, producers_of, reads_listing, route_of, upstream_of
 
-SHOWN = 20  # refusals that a run prints at its end
 # A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
 # say and keep what it has (training writes its checkpoint).
 COMMAND = (
     "trap : TERM USR1; {program} run {stage} --route {route} --outdir {outdir} --bundle {bundle}"
-    " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {{threads}} 2>&1"
+    " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {threads} 2>&1"
     " | (trap '' TERM USR1; exec tee {{log:q}})"
 )
 
@@ -67,11 +66,16 @@ class Node:
         ]
 
     @property
-    def threads(self) -> int:
-        """Threads of the job: the section's own key where it has one, times its processes, times its workers."""
+    def each(self) -> int:
+        """Threads of one unit: the section's own key where it has one, times its processes."""
         section = self.dag.section(self.stage)
         each = getattr(section, "threads", None) or getattr(section, "n_procs", None) or self.dag.config.threads
-        return int(each * getattr(section, "processes", 1)) * needs.workers(self.dag.config, self.stage)
+        return int(each * getattr(section, "processes", 1))
+
+    @property
+    def threads(self) -> int:
+        """Threads of the job: those of all recordings that it processes at once."""
+        return self.each * needs.workers(self.dag.config, self.stage)
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -268,26 +272,16 @@ class Dag:
         listing.write_changed(paths.asked_path(self.outdir), asked)
         return lock
 
-    def outcome(self) -> str:
-        """What became of the recordings, in words: how many went through, and why others did not."""
-        seen, refused = 0, list[str]()
-        for bundle in self.bundles["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
-            path = paths.manifest_path(self.outdir, self.producers["parcels"].name, bundle)
-            units = read_manifest(path)["units"] if path.exists() else {}
-            seen += len(units)
-            refused += [f"  {u}: {entry['reason']}" for u, entry in units.items() if entry["status"] == "refused"]
-        lines = [f"{seen - len(refused)} of {self.n_recordings} recordings went through"]
-        if refused:
-            shown = refused[:SHOWN] + ([f"  ... (all in {self.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
-            lines += [f"{len(refused)} refused:", *shown]
-        return "\n".join(lines) if seen else "no series yet"
-
     def command(self, stage: str, program: str = "brainlm-data", level: Level | None = None) -> str:
         """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
         cohort = (level or self.all_stages[stage].level) == "cohort"
-        bundle = COHORT if cohort else "{wildcards.bundle} --workers {resources.workers}"
+        bundle, threads = (
+            (COHORT, "{threads}") if cohort else ("{wildcards.bundle}", "{resources.each} --cores {threads}")
+        )
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
-        return COMMAND.format(program=program, stage=stage, bundle=bundle, route=self.route, outdir=outdir)
+        return COMMAND.format(
+            program=program, stage=stage, bundle=bundle, route=self.route, outdir=outdir, threads=threads
+        )
 
     def preprocessing(self) -> list[str]:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""

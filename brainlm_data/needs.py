@@ -124,7 +124,7 @@ def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
         return min(need.minutes(sizes(wildcards), attempt, jobs.time, many), math.ceil(60 * jobs.max_hours))
 
     found = {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
-    return found if stage.level == "cohort" else {**found, "workers": many}
+    return found if stage.level == "cohort" else {**found, "each": dag[stage.name].each}
 
 
 def uncompressed_mb(path: str, size: int) -> float:

@@ -46,13 +46,20 @@ class Before:
 
     def take(self, path: Path, made_of: Sequence[str]) -> set[int]:
         """Link the shards that are made of the same into the new store; their numbers."""
-        whole = self.store.is_dir() and list(stat_of(self.store)) == self._known.get("stat")
-        old = self._known.get("made_of", []) if whole else []
+        old = self._known.get("made_of", []) if self._whole() else []
         same = {number for number, (a, b) in enumerate(zip(made_of, old, strict=False)) if a == b}
-        for number in same:
-            for file in (f"bold/c/{number}/0", f"valid/c/{number}"):
-                _link(self.store / file, path / file)
+        files = [file for number in same for file in (f"bold/c/{number}/0", f"valid/c/{number}")]
+        for file in files:
+            _link(self.store / file, path / file)
+        if same and not self._whole():  # somebody removed it meanwhile: what is missing is then not "no data"
+            for file in files:
+                (path / file).unlink(missing_ok=True)
+            return set()
         return same
+
+    def _whole(self) -> bool:
+        """Whether the store before is there as it was written."""
+        return self.store.is_dir() and list(stat_of(self.store)) == self._known.get("stat")
 
     def keep(self, path: Path, names: Sequence[str], made_of: Sequence[str]) -> None:
         """Note what the new store is made of, now that it is whole."""

@@ -108,7 +108,9 @@ def write_store(
     spans = [(first, min(first + shard, total)) for first in range(0, total, shard)]
     content: list[str] = []  # of each shard
     if before:
-        marks, kind = [before.marks[row] for row in order], f"{FORMAT} {zarr.__version__} {chunk_steps} {parcels}"
+        marks = [before.marks[row] for row in order]
+        columns = [str(name) for name in atlas_table["name"]]
+        kind = f"{FORMAT} {zarr.__version__} {chunk_steps} {SHARD_CHUNKS} {columns}"
         for first, last in spans:
             rows = job.rows(first, last)
             pieces = [(marks[row], starts[row], lengths[row], marked[row] if marked else []) for row in rows]

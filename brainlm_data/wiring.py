@@ -65,8 +65,8 @@ def details_of(
         for recording in index.recordings if keys else ():
             if facts := {key: value for key in keys if (value := getattr(recording, key))}:
                 said[recording.id] = said.get(recording.id, {}) | facts
-        for unit in said.keys() & bundles.keys():
-            found.setdefault((stage.name, bundles[unit]), {})[unit] = said[unit]
+        for unit in said.keys() & {*bundles, COHORT}:
+            found.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
     return found
 
 

@@ -58,7 +58,8 @@ def read(path: Path, options: Options) -> Source:
         load = partial(_load, file, confounds, name, plan, options.tr_s)
         start = number(read_json(sidecar_path(file)).get("StartTime"))
         mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
-        own = tuple(f for f in (file, sidecar_path(file), mask, confounds) if f is not None and f.is_file())
+        beside = [sidecar_path(file), mask, *([confounds, sidecar_path(confounds)] if confounds else [])]
+        own = (file, *(f for f in beside if f.is_file()))
         place = next((p for p in file.parents if p.name == f"sub-{who['subject']}"), path)
         series.append(
             Series(

@@ -19,6 +19,7 @@ from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.imports import Made, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, made, planned
 from brainlm_data.imports.participants import described, read_participants
+from brainlm_data.sidecar import sidecar_path
 
 NAME = re.compile(
     r"(?P<run>rfMRI_REST(?P<number>\d*[a-z]?)(?P<field>_7T)?_(?P<dir>LR|RL|AP|PA))_hp(?P<hp>\d+)_clean"
@@ -60,7 +61,8 @@ def read(path: Path, options: Options) -> Source:
         name = f"sub-{who}_task-rest_run-{match['number']}{match['field'] or ''}{match['dir']}".replace("_7T", "7T")
         load = partial(_load, file, options.tr_s, TR_S[match["field"] or ""], int(match["hp"]), plan)
         row = described(people.find(name, who), options.tr_s)
-        own = (file, *(m for m in [file.with_name("Movement_Regressors.txt")] if m.is_file()))
+        beside = [file.with_name("Movement_Regressors.txt"), sidecar_path(file)]
+        own = (file, *(f for f in beside if f.is_file()))
         place = Path(*file.parts[: file.parts.index("MNINonLinear")])
         series.append(
             Series(

@@ -55,7 +55,7 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
     """
     assert given.path is not None
     root = folder(given)
-    source = read(given.kind, given.path, options(given, how))
+    source = read(given.kind, given.path.absolute(), options(given, how))
     rows, metadata = list[list[Any]](), list[Mapping[str, Any]]()
     phenotypes: dict[str, Mapping[str, Any]] = {}
     seen = set[str]()
@@ -64,13 +64,13 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
             problem = "more than one recording is called" if series.id in seen else "a recording is called"
             raise InputError(f"{given.path}: {problem} {series.id!r}", "names of letters, digits, ., _, + and -")
         seen.add(series.id)
-        files = [(str(file.absolute().relative_to(root)), *_stat(file)) for file in series.files]
+        files = [(str(file.absolute().relative_to(root)), *stat_of(file)) for file in series.files]
         rows.append([
             series.id, series.subject, series.session, series.task, series.run, len(metadata), [], files[0], None,
         ])  # fmt: skip
         metadata.append({
             "Place": str((series.place or series.files[0]).absolute()), "Files": files, "RepetitionTime": series.tr_s,
-            "NumberOfVolumes": series.volumes,
+            "NumberOfVolumes": series.volumes, "HasRow": bool(series.phenotypes),
             "MeanFd": series.mean_fd_mm if series.mean_fd_mm == series.mean_fd_mm else None,
         })  # fmt: skip
         phenotypes.setdefault(series.subject, dict(series.phenotypes))
@@ -86,6 +86,16 @@ def folder(given: Input) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _stat(file: Path) -> tuple[int, int]:
-    stat = file.stat()
+def label_image(given: Input) -> Path | None:
+    """The atlas, where it is a file of the caller's."""
+    own = given.atlas is not None and given.atlas not in ("A424", "demo424")
+    return Path(given.atlas or "") if own else None
+
+
+def stat_of(file: Path) -> tuple[int, int]:
+    """Size and mtime; zeros for a link whose content is not there (git-annex), which its recording's job then says."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0
     return stat.st_size, stat.st_mtime_ns

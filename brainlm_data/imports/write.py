@@ -114,7 +114,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     content = {
         "GeneratedBy": {"Name": "brainlm-data import", "Version": importlib.metadata.version("brainlm-pipeline")},
         "Arguments": dict(request.arguments),
-        "Inputs": {_short(path, request.path): sidecar.digest(path) for path in paths},
+        "Inputs": {_short(path, request.path): sidecar.digest(path) for path in paths if path.is_file()},
         "Known": list(source.known),
         "Unknown": list(source.unknown),
         "Reasons": {row["id"]: row["reason"] for row in rows if row["status"] == "refused"},

@@ -78,9 +78,9 @@ def _before(inputs: Files, files: list[Path]) -> Before | None:
 
 
 def _mark(file: Path) -> str:
-    """Another one where the file is another."""
+    """Another one where the file, or what this stage makes of it, is another."""
     stat = file.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns}"
+    return f"{STAGE.version} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _row(recording: dict[str, Any], exclude: Exclude) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from brainlm_data.errors import Refused
+from brainlm_data.errors import InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 
@@ -34,6 +34,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     Raises
     ------
+    InputError: the atlas has changed.
     Refused: the recording cannot be read or used (no TR, too short, other parcels than the cohort's, no data).
     """
     from brainlm_data.imports import Options, Treatment, read
@@ -48,6 +49,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     )  # fmt: skip
     people, labels = (None if how[key] is None else Path(how[key]) for key in ("Participants", "Labels"))
     source = read(kind, Path(metadata["Place"]), Options(how["TrS"], people, labels, images))
+    if source.made_here and source.sha256 != about["Sha256"]:
+        raise InputError("the atlas is not the one that stage input saw", "run the same command again")
     series = next((one for one in source.series if one.id == inputs.meta["id"]), None)
     if series is None:
         raise Refused(f"{metadata['Place']}: no {inputs.meta['id']} in it", "has it been moved? Run the DAG again")

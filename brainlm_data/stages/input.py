@@ -6,12 +6,14 @@ table of the parcels, stage `imported` the series of each recording, and the run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.manifest import COHORT
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 LOOKED_AT = 10  # recordings that are read to see which parcels there are, where no table says so
@@ -57,17 +59,19 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.stages.imported import Config as Imported
 
     assert config.path is not None
-    kind = kind_of(config.path) if config.kind == "parcellated" else config.kind
+    path = config.path.absolute()
+    kind = kind_of(path) if config.kind == "parcellated" else config.kind
     options = listed.options(config, Imported())
-    source = read(kind, config.path, options)
+    source = read(kind, path, options)
     labels = None if config.labels is None else read_labels(config.labels)
-    seen = [] if source.parcels is not None else _looked_at(source.series, config.path)
+    seen = [] if source.parcels is not None else _looked_at(source.series, path)
     count, columns = agreed(source, labels, seen)
     table = parcels_of(count, columns, source.atlas, labels) if source.parcels is None else source.parcels
     table.to_csv(outputs["atlas_table"], sep="\t", index=False, na_rep="n/a")
     networks = config.labels.name if config.labels and labels is not None and "network" in labels else "none"
     warnings = doubts(source, [shape for shape, _ in seen], bool(columns) or labels is not None)
     treatment = options.images if source.made_here else Treatment()
+    atlas = _text(listed.label_image(config)) or treatment.atlas
     return {
         "AtlasName": source.atlas or "unknown",
         "Sha256": source.sha256,
@@ -83,10 +87,19 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Units": source.units,
         "Reading": {
             "TrS": options.tr_s, "Participants": _text(options.participants), "Labels": _text(options.labels),
-            "Space": treatment.space, "Atlas": treatment.atlas, "AllowSpaceMismatch": treatment.mismatch,
+            "Space": treatment.space, "Atlas": atlas, "AllowSpaceMismatch": treatment.mismatch,
         },
         "Warnings": warnings,
     }  # fmt: skip
+
+
+def by_unit(config: Config, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The tables and the label image that the section names, as they are now: where one changes, this stage reruns."""
+    from brainlm_data.imports import listed
+
+    files = [config.labels, listed.participants(config), listed.label_image(config)]
+    stats = [(str(file.absolute()), *listed.stat_of(file)) for file in files if file is not None]
+    return {COHORT: {"named": stats}} if stats else {}
 
 
 def _looked_at(series: Any, path: Path) -> list[tuple[tuple[int, int], tuple[str, ...]]]:
@@ -134,4 +147,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
+    by_unit=by_unit,
 )

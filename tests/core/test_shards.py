@@ -163,3 +163,30 @@ def test_any_history_reads_as_a_fresh_store(tmp_path_factory: pytest.TempPathFac
     for cohort in cohorts:
         growing.write(cohort)
         growing.holds(cohort)
+
+
+def test_shards_that_vanish_while_they_are_taken_are_written_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job that ends meanwhile removes the old store: what is gone is not taken for "no data"."""
+    growing, link, calls = Growing(tmp_path), os.link, list[str]()
+    growing.write(OLD)
+
+    def and_remove(old: Path, new: Path) -> None:
+        link(old, new)
+        calls.append(str(old))
+        if len([c for c in calls if "before" in c]) == 3:
+            shutil.rmtree(tmp_path / "before")
+
+    monkeypatch.setattr("brainlm_data.shards.os.link", and_remove)
+    growing.write(OLD | NEW)
+    monkeypatch.undo()
+    growing.holds(OLD | NEW)
+
+
+def test_parcels_of_other_names_take_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = Growing(tmp_path)
+    growing.write(OLD)
+    monkeypatch.setitem(globals(), "PARCELS", PARCELS.assign(name=["c", "b", "a"]))
+    growing.write(OLD)
+    assert set(growing.read) == set(OLD)

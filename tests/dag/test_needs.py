@@ -99,7 +99,7 @@ def test_workers_of_a_bundle_are_asked_for(four: Path) -> None:
     """So many times the threads and the memory, a share of the time; never more than a bundle has recordings."""
     one, two = (planned(four, bundle_size=4, jobs={"workers": n}) for n in (1, 2))
     assert (one["motion"].threads, two["motion"].threads, two["collate"].threads) == (1, 2, 1)
-    assert two["motion"].resources["workers"] == 2 and "workers" not in two["collate"].resources
+    assert two["motion"].resources["each"] == 1 and "each" not in two["collate"].resources
     a, b = (asked(dag, "motion", "bundle-00001") for dag in (one, two))
     assert b[0] > 1.5 * a[0] and b[1] < a[1]
     assert planned(four, jobs={"workers": 8})["motion"].threads == 1

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
 
 from brainlm_data import open_store
 from brainlm_data.cli import main
+from brainlm_data.dag import Dag
 from brainlm_data.imports import KINDS
+from brainlm_data.imports.images import planned
+from brainlm_data.pipeline import STAGES
 from tests.imports.images import atlas, derivatives
 from tests.imports.made import abide, pcp, run, signal
 from tests.imports.test_arrays import bids
@@ -184,3 +189,61 @@ def test_a_cohort_that_grows_keeps_its_shards(tmp_path: Path) -> None:
     assert stages(tmp_path, "collate", input=section, collate={"seed": 5}) == 0
     assert first_shard() == before
     np.testing.assert_allclose(open_store(store).series("sub-21_task-rest_run-2")[::2], signal(43), rtol=1e-5)
+
+
+def test_a_table_that_comes_or_changes_reruns_the_stage(tmp_path: Path) -> None:
+    """As Snakemake sees it: the signature of stage input."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        np.save(folder / f"sub-{number:02d}.npy", signal(number))
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("index\tname\n" + "".join(f"{i}\tp{i}\n" for i in range(1, 7)))
+    config = {"outdir": str(tmp_path / "dag"), "input": {"kind": "arrays", "path": str(folder), "labels": str(labels)}}
+
+    def asked() -> str:
+        return Dag(config, STAGES)["input"].signature()
+
+    seen = [asked(), asked()]
+    (folder / "participants.tsv").write_text("participant_id\ttr\n" + "".join(f"sub-{i:02d}\t2\n" for i in range(4)))
+    seen.append(asked())
+    labels.write_text(labels.read_text().replace("p1", "first"))
+    seen.append(asked())
+    assert [a == b for a, b in itertools.pairwise(seen)] == [True, False, False]
+    assert stages(tmp_path, "input", "imported", "collate", input=config["input"]) == 0
+    store = open_store(tmp_path / "dag/store.zarr")
+    assert store.parcels["name"][0] == "first" and (store.recordings["tr_s"] == 2).all()
+
+
+def test_a_link_to_nothing_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    """As git-annex leaves a file that was not fetched; of images, too."""
+    folder = derivatives(tmp_path / "in")
+    image = next((folder / "sub-02").rglob("*_desc-preproc_bold.nii.gz"))
+    image.unlink()
+    image.symlink_to("../../.git/annex/objects/none")
+    section = {"kind": "fmriprep", "path": str(folder), **images(tmp_path)}
+    assert stages(tmp_path, "input", "imported", "collate", input=section) == 0
+    table = open_store(tmp_path / "dag/store.zarr").recordings.set_index("id")
+    assert "datalad get" in table.loc["sub-02_task-rest", "reason"]
+    assert (table["status"] == "done").sum() == len(table) - 1
+
+
+def test_a_label_image_that_changed_mixes_no_two_atlases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = {"kind": "fmriprep", "path": str(derivatives(tmp_path / "in")), **images(tmp_path)}
+    assert stages(tmp_path, "input", input=section) == 0
+    image = nib.load(section["atlas"])
+    assert isinstance(image, nib.Nifti1Image)
+    data = np.asarray(image.dataobj)
+    other = np.where(data == 1, 2, np.where(data == 2, 1, data)).astype(np.int16)
+    nib.save(nib.Nifti1Image(other, image.affine), section["atlas"])
+    planned.cache_clear()  # as in another process
+    assert stages(tmp_path, "imported", input=section) == 2
+    assert "the atlas is not the one that stage input saw" in capsys.readouterr().err
+
+
+def test_a_path_from_within_a_subjects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = EXAMPLES["hcp"][0](tmp_path / "in")
+    section = {"kind": "hcp", "path": ".", **images(tmp_path)}
+    monkeypatch.chdir(folder / "100002")
+    assert stages(tmp_path, "input", "imported", input=section) == 0
+    assert [p.name for p in (tmp_path / "dag/derivatives").glob("sub-*")] == ["sub-100002"]

@@ -1,5 +1,6 @@
 # One run at a time in an outdir; a SLURM that does not answer is waited for; at the end, what became of the recordings.
 from brainlm_data import slurm
+from brainlm_data.outcome import outcome
 
 
 onstart:
@@ -8,4 +9,4 @@ onstart:
 
 
 onsuccess:
-    print(dag.outcome(), file=sys.stderr)
+    print(outcome(dag), file=sys.stderr)
