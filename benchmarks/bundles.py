@@ -17,7 +17,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,9 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tools import parser, show
+from benchmarks.tools import parser, show, snakemake_call
 
-ROOT = Path(__file__).resolve().parents[1]
 CUT = "sub-00002_task-rest"
 
 
@@ -63,13 +61,13 @@ class Cohort:
     def start(self) -> subprocess.Popen[str]:
         """`snakemake dataset`."""
         (self.folder / "config.json").write_text(json.dumps(self.config))
-        call = [
-            sys.executable, "-m", "snakemake", "dataset", "--snakefile", str(ROOT / "Snakefile"), "--directory",
-            str(self.folder), "--configfile", str(ROOT / "config.yaml"), str(self.folder / "config.json"), "--cores",
-            str(self.cores), "--workflow-profile", str(ROOT / "profiles/default"),
-        ]  # fmt: skip
+        call = snakemake_call(self.folder, self.cores, self.folder / "config.json")
         return subprocess.Popen(
-            call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            [*call, "--", "dataset"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def run(self) -> dict[str, Any]:

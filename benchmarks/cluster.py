@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tools import parser, show
+from benchmarks.tools import ROOT, parser, show, snakemake_call
 
-ROOT = Path(__file__).resolve().parents[1]
 TIMED = {"log.csv", ".store.zarr.flat.json"}  # how long each step took; a cache's key, which has the store's mtime
 
 
@@ -38,9 +36,7 @@ def digests(outdir: Path) -> dict[str, str]:
 def snakemake(folder: Path, given: Any, name: str, *more: str) -> tuple[float, int]:
     """Run everything into `<folder>/<name>`: wall seconds and number of jobs. What it printed is in `<name>.txt`."""
     call = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--workflow-profile", str(ROOT / "profiles/default"), "--cores", str(given.cores), *more,
-        "--configfile", str(ROOT / "config.yaml"), str(given.configfile.resolve()),
+        *snakemake_call(folder, given.cores, given.configfile.resolve()), *more,
         "--config", f"bids_dir={given.bids.resolve()}", f"outdir={folder / name}",
     ]  # fmt: skip
     said = folder / f"{name}.txt"

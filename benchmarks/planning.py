@@ -18,17 +18,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tools import apart, one_thread, parser, show
+from benchmarks.tools import apart, one_thread, parser, show, snakemake_call
 
 one_thread()
 
-ROOT = Path(__file__).resolve().parents[1]
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # sha256 of no bytes
 SENTENCE = 250  # characters of a stage's methods sentence, about
 
@@ -108,11 +106,7 @@ def index_cost(bids: str) -> float:
 
 def snakemake(folder: Path, *arguments: str) -> dict[str, Any]:
     """Wall and CPU seconds, peak MB and the number of jobs of one call."""
-    call = [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(ROOT / "config.yaml"), str(folder / "config.json"), "--cores", "1",
-        "--workflow-profile", str(ROOT / "profiles/default"), *arguments,
-    ]  # fmt: skip
+    call = [*snakemake_call(folder, 1, folder / "config.json"), *arguments]
     begin = time.monotonic()
     with (folder / "snakemake.log").open("w+") as log:
         process = subprocess.Popen(call, stdout=log, stderr=subprocess.STDOUT)

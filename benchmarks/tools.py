@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,21 @@ from typing import Any
 
 from brainlm_data.cli import limit_threads
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def one_thread() -> None:
     """To be called before any of the numerical libraries is imported, because they read their number once."""
     limit_threads(1)
+
+
+def snakemake_call(folder: Path, cores: int, *configfiles: Path) -> list[str]:
+    """`snakemake` on the product's Snakefile in `folder`, config.yaml under these files; targets and options follow."""
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
+        "--workflow-profile", str(ROOT / "profiles/default"), "--cores", str(cores),
+        "--configfile", str(ROOT / "config.yaml"), *map(str, configfiles),
+    ]  # fmt: skip
 
 
 class Cost:

@@ -5,6 +5,7 @@ One module a kind says which recordings there are and how to read one; `write.py
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -158,6 +159,17 @@ def read(kind: str, path: Path, options: Options) -> Source:
         raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
     return source
+
+
+def label_image(atlas: str | None) -> Path | None:
+    """The atlas of images, where it is a file of the caller's."""
+    return None if atlas in (None, "A424", "demo424") else Path(str(atlas))
+
+
+def atlas_name(atlas: str | None) -> str:
+    """What an atlas of images is called: by letters and digits alone, as file names want it."""
+    own = label_image(atlas)
+    return (atlas or "A424") if own is None else re.sub(r"[^A-Za-z0-9]", "", own.name.split(".")[0])
 
 
 def kind_of(path: Path) -> str:

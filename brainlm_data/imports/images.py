@@ -6,7 +6,6 @@ what stages sample, filter, denoise and parcellate do. What the source has done 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
-from brainlm_data.imports import Made, Options, Treatment
+from brainlm_data.imports import Made, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal
 from brainlm_data.methods.reader import Reader, leading, places
 from brainlm_data.methods.volumes import Run, repetition_time
@@ -89,10 +88,9 @@ def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str
     """
     asked = options.images
     given = asked.atlas or "A424"
-    own = given not in ("A424", "demo424")
-    name = re.sub(r"[^A-Za-z0-9]", "", Path(given).name.split(".")[0]) if own else given
+    name = atlas_name(given)
     try:
-        config = atlas_stage.Config(name=name, path=Path(given) if own else None, labels=options.labels)
+        config = atlas_stage.Config(name=name, path=label_image(given), labels=options.labels)
         found = atlas_stage.parcellation(config, space)
     except InputError as error:
         raise InputError(error.message, error.remedy.replace("atlas.path", "--atlas")) from error

@@ -94,6 +94,16 @@ def agreed(
     return count, next((name for name, _ in names.most_common() if len(name) == count), ())
 
 
+def table_of(
+    source: Source, file: Path | None, labels: pd.DataFrame | None, count: int, columns: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """The parcels of what is imported, and where their networks come from. `labels`: of `file`, see `parcels_of`."""
+    if source.parcels is not None:
+        return source.parcels, source.networks
+    networks = file.name if file is not None and labels is not None and "network" in labels else "none"
+    return parcels_of(count, columns, source.atlas, labels), networks
+
+
 def numbered(columns: Sequence[str]) -> bool:
     """True where columns are called by the parcels' numbers."""
     return bool(columns) and all(name.isdigit() for name in columns)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import InputError
-from brainlm_data.imports import IMAGES, Options, Treatment, read
+from brainlm_data.imports import IMAGES, Options, Treatment, atlas_name, read
+from brainlm_data.sidecar import stat_of
 
 if TYPE_CHECKING:
     from brainlm_data.index import Index, Select
@@ -34,9 +35,10 @@ def participants(given: Input) -> Path | None:
 
 def names(given: Input) -> dict[str, str]:
     """What file names say of space and parcellation."""
-    atlas = re.sub(r"[^A-Za-z0-9]", "", Path(given.atlas or "A424").name.split(".")[0])
+    if given.kind not in IMAGES:
+        return {"space": "unknown", "seg": "imported"}
     space = (given.space or SPACES.get(given.kind, "MNI")).split(":")[0]
-    return {"space": space, "seg": atlas} if given.kind in IMAGES else {"space": "unknown", "seg": "imported"}
+    return {"space": space, "seg": atlas_name(given.atlas)}
 
 
 def index(given: Input, how: Imported, select: Select, cache: Path, as_cached: bool) -> Index:
@@ -64,7 +66,7 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
             problem = "more than one recording is called" if series.id in seen else "a recording is called"
             raise InputError(f"{given.path}: {problem} {series.id!r}", "names of letters, digits, ., _, + and -")
         seen.add(series.id)
-        files = [(str(file.absolute().relative_to(root)), *stat_of(file)) for file in series.files]
+        files = [(str(file.absolute().relative_to(root)), *size_and_mtime(file)) for file in series.files]
         rows.append([
             series.id, series.subject, series.session, series.task, series.run, len(metadata), [], files[0], None,
         ])  # fmt: skip
@@ -86,16 +88,9 @@ def folder(given: Input) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def label_image(given: Input) -> Path | None:
-    """The atlas, where it is a file of the caller's."""
-    own = given.atlas is not None and given.atlas not in ("A424", "demo424")
-    return Path(given.atlas or "") if own else None
-
-
-def stat_of(file: Path) -> tuple[int, int]:
-    """Size and mtime; zeros for a link whose content is not there (git-annex), which its recording's job then says."""
+def size_and_mtime(file: Path) -> tuple[int, int]:
+    """Of a file; zeros for a link whose content is not there (git-annex), which its recording's job then says."""
     try:
-        stat = file.stat()
+        return stat_of(file)
     except OSError:
         return 0, 0
-    return stat.st_size, stat.st_mtime_ns

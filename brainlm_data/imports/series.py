@@ -42,6 +42,12 @@ class About:
     methods: Mapping[str, str] = field(default_factory=dict)
 
 
+def as_read(series: Series) -> tuple[NDArray[np.floating], tuple[str, ...], Made | None]:
+    """Values and columns of a recording, and what more is known where it was made here. Raises Refused."""
+    loaded = series.load()
+    return (loaded.values, loaded.columns, loaded) if isinstance(loaded, Made) else (*loaded, None)
+
+
 def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     """Read a recording and bring it to `hz`: (steps, parcel), and what was found.
 
@@ -52,9 +58,7 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     ------
     Refused: no TR, or an impossible one; not (time, parcel); too short; other volumes than the table says; no data.
     """
-    loaded = series.load()
-    made = loaded if isinstance(loaded, Made) else None
-    raw, columns = (loaded.values, loaded.columns) if isinstance(loaded, Made) else loaded
+    raw, columns, made = as_read(series)
     tr_s = made.tr_s if made else series.tr_s
     values = np.asarray(raw, dtype=np.float64)
     if values.ndim != 2:

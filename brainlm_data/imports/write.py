@@ -22,7 +22,7 @@ from brainlm_data import sidecar
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.imports import Series, Source
-from brainlm_data.imports.labels import agreed, parcels_of, read_labels
+from brainlm_data.imports.labels import agreed, read_labels, table_of
 from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
 from brainlm_data.lock import beside
 from brainlm_data.splits import external_subjects
@@ -95,11 +95,10 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     if not stored:
         reasons = "; ".join(row["reason"] for row in rows[:3])
         raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
-    table = parcels_of(parcels, columns, source.atlas, labels) if source.parcels is None else source.parcels
-    networks = request.labels.name if request.labels and labels is not None and "network" in labels else "none"
+    table, networks = table_of(source, request.labels, labels, parcels, columns)
     attributes: dict[str, Any] = {
         "atlas": source.atlas or "unknown", "atlas_sha256": source.sha256, "space": source.space,
-        "network_source": networks if source.parcels is None else source.networks,
+        "network_source": networks,
         **({"space_mismatch": source.mismatch} if source.mismatch else {}),
         "imported": {"kind": request.kind, "name": request.name, "known": list(source.known),
                      "unknown": list(source.unknown)},

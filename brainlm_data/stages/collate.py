@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError
 from brainlm_data.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
 from brainlm_data.shards import Before
-from brainlm_data.sidecar import sidecar_path
+from brainlm_data.sidecar import sidecar_path, stat_of
 from brainlm_data.splits import SPLITS
 from brainlm_data.stage import Facts, Files, Stage
 
@@ -79,8 +79,8 @@ def _before(inputs: Files, files: list[Path]) -> Before | None:
 
 def _mark(file: Path) -> str:
     """Another one where the file, or what this stage makes of it, is another."""
-    stat = file.stat()
-    return f"{STAGE.version} {stat.st_size} {stat.st_mtime_ns}"
+    size, mtime = stat_of(file)
+    return f"{STAGE.version} {size} {mtime}"
 
 
 def _row(recording: dict[str, Any], exclude: Exclude) -> Row:

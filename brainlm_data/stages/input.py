@@ -53,8 +53,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: there is nothing of this kind, the parcels cannot be known, or the atlas cannot be had.
     """
-    from brainlm_data.imports import Treatment, kind_of, listed, read
-    from brainlm_data.imports.labels import agreed, parcels_of, read_labels
+    from brainlm_data.imports import Treatment, kind_of, label_image, listed, read
+    from brainlm_data.imports.labels import agreed, read_labels, table_of
     from brainlm_data.imports.series import doubts
     from brainlm_data.stages.imported import Config as Imported
 
@@ -66,17 +66,16 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     labels = None if config.labels is None else read_labels(config.labels)
     seen = [] if source.parcels is not None else _looked_at(source.series, path)
     count, columns = agreed(source, labels, seen)
-    table = parcels_of(count, columns, source.atlas, labels) if source.parcels is None else source.parcels
+    table, networks = table_of(source, config.labels, labels, count, columns)
     table.to_csv(outputs["atlas_table"], sep="\t", index=False, na_rep="n/a")
-    networks = config.labels.name if config.labels and labels is not None and "network" in labels else "none"
     warnings = doubts(source, [shape for shape, _ in seen], bool(columns) or labels is not None)
     treatment = options.images if source.made_here else Treatment()
-    atlas = _text(listed.label_image(config)) or treatment.atlas
+    atlas = _text(label_image(config.atlas)) or treatment.atlas
     return {
         "AtlasName": source.atlas or "unknown",
         "Sha256": source.sha256,
         "Space": source.space,
-        "NetworkSource": networks if source.parcels is None else source.networks,
+        "NetworkSource": networks,
         **({"SpaceMismatch": source.mismatch} if source.mismatch else {}),
         "NumberOfParcels": count,
         "Imported": {
@@ -95,25 +94,24 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def by_unit(config: Config, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The tables and the label image that the section names, as they are now: where one changes, this stage reruns."""
-    from brainlm_data.imports import listed
+    from brainlm_data.imports import label_image, listed
 
-    files = [config.labels, listed.participants(config), listed.label_image(config)]
-    stats = [(str(file.absolute()), *listed.stat_of(file)) for file in files if file is not None]
+    files = [config.labels, listed.participants(config), label_image(config.atlas)]
+    stats = [(str(file.absolute()), *listed.size_and_mtime(file)) for file in files if file is not None]
     return {COHORT: {"named": stats}} if stats else {}
 
 
 def _looked_at(series: Any, path: Path) -> list[tuple[tuple[int, int], tuple[str, ...]]]:
     """(shape, columns) of the first recordings that can be read. Raises InputError where none can."""
-    from brainlm_data.imports import Made
+    from brainlm_data.imports.series import as_read
 
     found, reason = list[tuple[tuple[int, int], tuple[str, ...]]](), ""
     for one in series:
         try:
-            loaded = one.load()
+            values, columns, _ = as_read(one)
         except Refused as refusal:
             reason = reason or f"{one.file}: {refusal}"
             continue
-        values, columns = (loaded.values, loaded.columns) if isinstance(loaded, Made) else loaded
         if values.ndim == 2:
             found.append(((values.shape[0], values.shape[1]), columns))
         if len(found) == LOOKED_AT:
