@@ -5,7 +5,7 @@ import sys
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from brainlm_data.dag import Dag
+from brainlm_data.graph.dag import Dag
 from brainlm_data.errors import BrainLMError
 from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 

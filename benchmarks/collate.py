@@ -55,8 +55,8 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     """Everything for one number of recordings."""
     import pandas as pd
 
-    from brainlm_data import gather, scaler
-    from brainlm_data.shards import Before
+    from brainlm_data.dataset import gather, scaler
+    from brainlm_data.dataset.shards import Before
 
     seconds = {"scaler": 0.0}
     fit = scaler.fit_scaler

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from brainlm_model.official.parts import convolve
+from brainlm_model.models.official.parts import convolve
 
 
 def torch_conv2d(x: Tensor, kernel: Tensor) -> Tensor:

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from brainlm_data import Scaler, read_series
-from brainlm_data.atlas import SPACE, embedded_atlas
-from brainlm_model.checkpoint import TrainedModel
-from brainlm_model.config import build
-from brainlm_model.embedding import Recording, embeddings
-from brainlm_model.model import BrainLM
+from brainlm_data.spaces.demo424 import SPACE, embedded_atlas
+from brainlm_model.models.brainlm import BrainLM
+from brainlm_model.models.config import build
+from brainlm_model.trained.checkpoint import TrainedModel
+from brainlm_model.trained.embedding import Recording, embeddings
 
 PARCELS = 424
 

@@ -40,10 +40,10 @@ from torch import Tensor
 
 from benchmarks.plain_official import PlainBrainLM
 from brainlm_data import InputError
-from brainlm_model.official import OfficialBrainLM
-from brainlm_model.official.config import BrainLMConfig, Config, from_hf
-from brainlm_model.official.files import Network, build, load_weights, read_tensors
-from brainlm_model.official.parts import Output
+from brainlm_model.models.official import OfficialBrainLM
+from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf
+from brainlm_model.models.official.files import Network, build, load_weights, read_tensors
+from brainlm_model.models.official.parts import Output
 
 ABSOLUTE, RELATIVE = 2e-5, 1e-5
 MODES = {"auto": "auto_encode", "last": "predict_last", "lastpix": "predict_last_pixel"}

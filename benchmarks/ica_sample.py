@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recovery import Array, correlations, files_of
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise, sample
-from brainlm_data.tables import read_table
 
 COHORT = ("atlas_dseg", "atlas_table", "template_t1w", "template_mask", "template_probseg")
 SUBJECT = ("t1w_to_mni", *sample.TISSUES)

@@ -46,8 +46,8 @@ def courses(volumes: int, parcels: int) -> NDArray[np.float64]:
 
 def write(folder: Path, volumes: int, recordings: int) -> None:
     """The three data sets; recordings of one kind are the same file under several names."""
-    from brainlm_data.atlas import embedded_atlas
-    from brainlm_data.methods.volumes import Writer
+    from brainlm_data.reading.image import Writer
+    from brainlm_data.spaces.demo424 import embedded_atlas
 
     image, table = embedded_atlas()
     labels, affine = np.asarray(image.dataobj), np.asarray(image.affine)
@@ -117,7 +117,7 @@ def cost(kind: str, path: str, outdir: str) -> dict[str, float]:
 
 def read(path: str) -> float:
     """CPU seconds of one pass."""
-    from brainlm_data.methods.volumes import Run
+    from brainlm_data.reading.image import Run
 
     with Cost() as spent:
         for _ in Run(Path(path)):

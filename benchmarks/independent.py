@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from benchmarks.normalize import call
 from benchmarks.recovery import correlations
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.methods.nuisance import dvars
 from brainlm_data.methods.operators import Recipe, drop, fill_censored, high_pass
@@ -53,7 +54,6 @@ from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.stage import Files
 from brainlm_data.stages import anat, atlas, confounds, coreg, motion, sample, template
 from brainlm_data.stages import filter as filter_stage
-from brainlm_data.tables import read_table
 
 Array = NDArray[np.float64]
 WORST = 8  # parcels that are named

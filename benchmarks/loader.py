@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 
 from brainlm_data import Scaler, open_store
-from brainlm_data.store import write_store
+from brainlm_data.dataset.store import write_store
 from brainlm_model import WindowDataset
 
 Batch = Callable[[Sequence[int], np.ndarray], torch.Tensor]

@@ -21,10 +21,11 @@ from benchmarks.tools import Cost, apart, one_thread, parser, show
 one_thread()
 
 # ruff: noqa: E402
-from brainlm_data import paths, sidecar
-from brainlm_data.bundle import Job, run_bundle
-from brainlm_data.manifest import COHORT
+from brainlm_data import paths
+from brainlm_data.files import sidecar
 from brainlm_data.pipeline import STAGES
+from brainlm_data.runner.bundle import Job, run_bundle
+from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # sha256 of no bytes

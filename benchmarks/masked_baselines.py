@@ -21,7 +21,7 @@ from scipy.interpolate import CubicSpline
 
 from brainlm_data.imports import Options, read
 from brainlm_model.baselines import gaussian, interpolation, mean
-from brainlm_model.eval.masked import Condition, Recording, draw_mask, score, table
+from brainlm_model.eval.masked.scoring import Condition, Recording, draw_mask, score, table
 
 WINDOW, PATCH, RATIOS = 200, 20, (0.2, 0.5, 0.75, 0.9)
 

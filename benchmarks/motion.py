@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
 from brainlm_data.stages import motion
-from brainlm_data.tables import read_table
 
 SIZES = {"A": ((64, 64, 36), 3.5), "B": ((88, 88, 64), 2.4)}
 TSNR, FLUCTUATION, GAIN_DRIFT = 80.0, 0.01, 0.01
@@ -97,7 +97,7 @@ def simulate(path: Path, size: str, volumes: int) -> NDArray[Any]:
 def stage(bold: Path, folder: Path) -> dict[str, Any]:
     """Run stage motion, then the estimator alone; CPU seconds a volume and the stage's peak memory."""
     from brainlm_data.methods.realign import Realigner
-    from brainlm_data.methods.volumes import Run
+    from brainlm_data.reading.image import Run
 
     names = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "r.nii.gz", "bold_mask": "m.nii.gz"}
     outputs = Files({k: folder / v for k, v in names.items()})

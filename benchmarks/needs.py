@@ -4,7 +4,7 @@
 
 A size is x,y,z,volumes of a simulated recording (`brainlm-data simulate`, 212 mm across, T1w at 1 mm; DIR keeps it for
 another run); every stage is a process of its own with one thread, default configuration, as a rule runs it. `asks_mb`,
-`asks_min`: what brainlm_data/needs.py asks of a cluster for that recording alone, first attempt; of it
+`asks_min`: what brainlm_data/graph/needs.py asks of a cluster for that recording alone, first attempt; of it
 `needs.SNAKEMAKE_MB` are for Snakemake, which runs twice in every job.
 """
 
@@ -26,7 +26,7 @@ ACROSS_MM = 212.0
 
 def of_size(size: str, data: Path) -> dict[str, Any]:
     """Stage -> CPU seconds, wall seconds, peak MB, and what is asked for."""
-    from brainlm_data.dag import Dag
+    from brainlm_data.graph.dag import Dag
     from brainlm_data.pipeline import STAGES as ALL
 
     x, y, z, volumes = (int(part) for part in size.split(","))

@@ -38,7 +38,7 @@ def write(folder: Path, volumes: int, parcels: int, resolution: int) -> None:
     from nilearn.datasets import load_mni152_brain_mask
     from scipy.spatial import cKDTree
 
-    from brainlm_data.methods.volumes import Writer
+    from brainlm_data.reading.image import Writer
 
     rng = np.random.default_rng(0)
     image = load_mni152_brain_mask(resolution=resolution)
@@ -83,7 +83,7 @@ class Labels:
 
     def means(self, run: Path) -> Array:
         """(volumes, parcels)"""
-        from brainlm_data.methods.volumes import Run
+        from brainlm_data.reading.image import Run
 
         count = len(self.size)
         rows = [np.bincount(self.parcel, volume.ravel(order="F")[self.inside], count) for volume in Run(run)]
@@ -115,7 +115,7 @@ def decompress(file: Path, module: Any) -> None:
 
 
 def read(file: Path) -> None:
-    from brainlm_data.methods.volumes import Run
+    from brainlm_data.reading.image import Run
 
     for _ in Run(file):
         pass

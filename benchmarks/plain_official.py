@@ -1,15 +1,15 @@
 """The official BrainLM written plainly: attention matrices and convolution are made as the official layer makes them.
 
-Same constructor, weights and calls as `brainlm_model.official.OfficialBrainLM`; what speed and memory are measured
-against. `python -m benchmarks.fixtures PREFIX --plain` holds it to the official outputs.
+Same constructor, weights and calls as `OfficialBrainLM` (`brainlm_model/models/official`); what speed and memory are
+measured against. `python -m benchmarks.fixtures PREFIX --plain` holds it to the official outputs.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from brainlm_model.official.brainlm import Layer, OfficialBrainLM
-from brainlm_model.official.config import BrainLMConfig
+from brainlm_model.models.official.brainlm import Layer, OfficialBrainLM
+from brainlm_model.models.official.config import BrainLMConfig
 
 
 class PlainLayer(Layer):

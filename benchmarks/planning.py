@@ -61,8 +61,9 @@ def _touch(path: str) -> int:
 
 def finish(config: dict[str, Any]) -> int:
     """Manifests of every stage as after a whole run, and the files that they name; the number of these."""
-    from brainlm_data import paths, sidecar
-    from brainlm_data.dag import Dag
+    from brainlm_data import paths
+    from brainlm_data.files import sidecar
+    from brainlm_data.graph.dag import Dag
     from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 
     dag = Dag(config, ALL_STAGES)
@@ -97,7 +98,7 @@ def finish(config: dict[str, Any]) -> int:
 
 def index_cost(bids: str) -> float:
     """CPU seconds of reading the dataset without a cache."""
-    from brainlm_data.index import Select, read_index
+    from brainlm_data.bids.index import Select, read_index
 
     begin = time.process_time()
     read_index(Path(bids), Select())

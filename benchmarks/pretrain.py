@@ -32,14 +32,14 @@ import numpy as np
 import torch
 
 from brainlm_data import open_store
-from brainlm_model.data import WindowDataset
-from brainlm_model.eval import masked
+from brainlm_model.eval.masked import scoring
 from brainlm_model.training.recipe import Config
 from brainlm_model.training.worker import make_trainer
+from brainlm_model.windows.dataset import WindowDataset
 
 RATIOS, DRAWS, PATCH = (0.2, 0.5, 0.75, 0.9), 1000, 20
 BASELINES = ("gaussian", "lagged", "pca", "mean", "interpolation")
-CONDITIONS = [masked.Condition("random", ratio) for ratio in RATIOS]
+CONDITIONS = [scoring.Condition("random", ratio) for ratio in RATIOS]
 
 
 def windows(store: Any, split: str, share: float = 1.0, seed: int = 0) -> WindowDataset:
@@ -67,16 +67,16 @@ def one_cell(path: Path, models: list[str], share: float, seed: int, changes: di
     store = open_store(path)
     train = windows(store, "train", share, seed)
     names = [name for name in BASELINES if name != "lagged" or (share == 1 and seed == 0)]
-    methods: dict[str, Any] = masked.fit_baselines(names, train, windows(store, "validation"), PATCH, RATIOS, 1)
+    methods: dict[str, Any] = scoring.fit_baselines(names, train, windows(store, "validation"), PATCH, RATIOS, 1)
     about = {}
     for model in models:
         config = recipe(model, share, seed, changes)
         trainer = make_trainer(path, config, 0)
         if model == models[0]:  # the Gaussian that both start from
-            methods["untrained"] = masked.ModelPredictor(copy.deepcopy(trainer.network))
+            methods["untrained"] = scoring.ModelPredictor(copy.deepcopy(trainer.network))
         begin = time.process_time()
         log = trainer.fit(None)
-        methods[model] = masked.ModelPredictor(trainer.network)
+        methods[model] = scoring.ModelPredictor(trainer.network)
         about[model] = {
             "parameters": sum(p.numel() for p in trainer.network.parameters()), "steps": log[-1]["step"],
             "cpu_minutes": round((time.process_time() - begin) / 60, 2), "config": config.model_dump(mode="json"),
@@ -86,11 +86,11 @@ def one_cell(path: Path, models: list[str], share: float, seed: int, changes: di
     for split in ("test", "external"):
         if not (store.recordings["split"] == split).any():
             continue
-        held_out = masked.recordings(windows(store, split), 1)
-        scores = masked.score(held_out, methods, CONDITIONS, PATCH, 0)
-        rows += [{"split": split, **row} for row in masked.table(scores, DRAWS, 0)]
+        held_out = scoring.recordings(windows(store, split), 1)
+        scores = scoring.score(held_out, methods, CONDITIONS, PATCH, 0)
+        rows += [{"split": split, **row} for row in scoring.table(scores, DRAWS, 0)]
         for model in models:
-            comparisons += [{"split": split, **row} for row in masked.comparisons(scores, DRAWS, 0, model)]
+            comparisons += [{"split": split, **row} for row in scoring.comparisons(scores, DRAWS, 0, model)]
     subjects = len(set(train.subjects))
     return {"share": share, "seed": seed, "training_subjects": subjects, "models": about, "results": rows,
             "comparisons": comparisons}  # fmt: skip

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.tools import parser, show
 
 IMPORTS = (
-    "import resource, time; import brainlm_data.dag, brainlm_model.stages;"
+    "import resource, time; import brainlm_data.graph.dag, brainlm_model.stages;"
     "print(time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
 )
 
@@ -47,7 +47,7 @@ def main() -> None:
     wanted.add_argument("--recordings", type=int, default=2000)
     wanted.add_argument("--bundle-size", type=int, default=100)
     options = wanted.parse_args()
-    from brainlm_data.dag import Dag
+    from brainlm_data.graph.dag import Dag
     from brainlm_model.stages import ALL_STAGES
 
     result: dict[str, Any] = {"recordings": options.recordings, "bundle_size": options.bundle_size}

@@ -49,11 +49,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise
-from brainlm_data.tables import read_table
 
 Array = NDArray[np.float64]
 NAMES = ("voxel_sample", "sample_mask", "sample_probseg", "confounds", "motion_params", "filter_recipe", "parcels_raw")

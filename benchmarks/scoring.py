@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from brainlm_data.files.sidecar import sidecar_path, write_json
 from brainlm_data.methods import rigid
 from brainlm_data.paths import ARTIFACTS
-from brainlm_data.sidecar import sidecar_path, write_json
 from brainlm_data.stage import Facts, Files, Stage
 
 Points = NDArray[np.float64]

@@ -7,7 +7,7 @@ turn; medians of CPU seconds, and the largest peak of memory above that before t
 
 * `plain`: `benchmarks/plain_official.py`, which passes the official fixtures (`benchmarks.fixtures PREFIX --plain`):
   attention matrices are materialised, as the official layer does it;
-* `same`: `brainlm_model.official`, the same maths;
+* `same`: `brainlm_model.models.official`, the same maths;
 * `cross`: encoder on visible tokens, masked tokens as queries of cross-attention (`decoder: cross`), same sizes;
 * `fast`: our model of that name at the same width: one block of axial attention on a conditional Gaussian.
 
@@ -33,12 +33,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_official import PlainBrainLM
-from brainlm_model.config import ModelConfig, build
-from brainlm_model.masking import make_mask
-from brainlm_model.model import BrainLM, masked_mse
-from brainlm_model.official import OfficialNetwork
-from brainlm_model.official.config import preset
-from brainlm_model.official.files import build as build_official
+from brainlm_model.models.brainlm import BrainLM, masked_mse
+from brainlm_model.models.config import ModelConfig, build
+from brainlm_model.models.masking import make_mask
+from brainlm_model.models.official import OfficialNetwork
+from brainlm_model.models.official.config import preset
+from brainlm_model.models.official.files import build as build_official
 
 SIDES = ("plain", "same", "cross", "fast")
 

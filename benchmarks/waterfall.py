@@ -47,13 +47,13 @@ from numpy.typing import NDArray
 
 from benchmarks.normalize import NAMES, call
 from benchmarks.recovery import correlations, removed
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import ARTIFACTS
 from brainlm_data.stage import Files, Stage
 from brainlm_data.stages import anat, atlas, confounds, coreg, denoise, motion, sample, template
 from brainlm_data.stages import filter as filter_stage
-from brainlm_data.tables import read_table
 
 Array = NDArray[np.float64]
 STEPS = ("headers", "motion", "normalization", "filter", "ica")

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from brainlm_data.cli import summary as stage_summary
     from brainlm_data.config import schema as config_schema
     from brainlm_data.config import section_from
+    from brainlm_data.dataset.scaler import Scaler, prepare
+    from brainlm_data.dataset.splits import SPLITS
+    from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.scaler import Scaler, prepare
-    from brainlm_data.sidecar import atomic
-    from brainlm_data.sources import ParcelSeries, compare_store, read_series
-    from brainlm_data.splits import SPLITS
-    from brainlm_data.store import open_store
+    from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
@@ -28,20 +28,20 @@ __all__ = [
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "ParcelSeries": ("sources", "ParcelSeries"),
-    "SPLITS": ("splits", "SPLITS"),
+    "ParcelSeries": ("reading.sources", "ParcelSeries"),
+    "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
-    "Scaler": ("scaler", "Scaler"),
+    "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
-    "atomic": ("sidecar", "atomic"),
-    "compare_store": ("sources", "compare_store"),
+    "atomic": ("files.sidecar", "atomic"),
+    "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
-    "open_store": ("store", "open_store"),
-    "prepare": ("scaler", "prepare"),
+    "open_store": ("dataset.store", "open_store"),
+    "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("cli", "read_config"),
-    "read_series": ("sources", "read_series"),
+    "read_series": ("reading.sources", "read_series"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import BrainLMError, ConfigError, InputError
-from brainlm_data.manifest import COHORT
+from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 
 
@@ -96,10 +96,10 @@ def _config_keys(stage: Stage) -> str:
 
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
-    from brainlm_data.bundle import run_bundle
-    from brainlm_data.dag import Dag
+    from brainlm_data.graph.dag import Dag
+    from brainlm_data.graph.edges import load_job, on_route
     from brainlm_data.pipeline import MODEL_SECTIONS
-    from brainlm_data.wiring import load_job, on_route
+    from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
         threads = arguments.threads or 1

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
 from brainlm_data import strategies
+from brainlm_data.bids.index import Select
 from brainlm_data.errors import ConfigError
-from brainlm_data.index import Select
 from brainlm_data.stage import Stage, StageConfig
 
 

@@ -61,7 +61,7 @@ class Files(Mapping[str, Path]):
 
     def facts(self, name: str) -> Facts:
         """The sidecar of artifact `name`; empty where that artifact has none."""
-        from brainlm_data.sidecar import sidecar_path
+        from brainlm_data.files.sidecar import sidecar_path
 
         path = sidecar_path(self._paths[name])
         return json.loads(path.read_text()) if path.exists() else {}

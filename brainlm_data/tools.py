@@ -50,7 +50,7 @@ def register(commands: Any) -> None:
 
 
 def _index(arguments: argparse.Namespace) -> None:
-    from brainlm_data.index import Select, read_index
+    from brainlm_data.bids.index import Select, read_index
 
     index = read_index(arguments.bids_dir, Select.model_validate({}))
     with_t1w = {s.id for s in index.subjects if s.t1w}
@@ -79,10 +79,10 @@ def _fmriprep_command(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from brainlm_data import sidecar
     from brainlm_data.errors import InputError
-    from brainlm_data.manifest import read_manifest
+    from brainlm_data.files import sidecar
     from brainlm_data.paths import asked_path
+    from brainlm_data.runner.manifest import read_manifest
 
     checked, bad, other = 0, [], []
     manifests = sorted(p for p in (arguments.outdir / "work").glob("*/*.json") if p.parent.name != "listing")

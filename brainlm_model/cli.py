@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, stage_summary
-from brainlm_model import embed_command
+from brainlm_model.commands import embed
 from brainlm_model.finetune import command as finetune_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `brainlm-model`."""
-    from brainlm_model import alone
+    from brainlm_model.commands import alone
     from brainlm_model.stages import ALL_STAGES, STAGES
 
     parser = argparse.ArgumentParser(
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, ALL_STAGES)
     alone.add_commands(commands)
-    embed_command.add(commands)
+    embed.add(commands)
     finetune_command.add(commands)
     convert = commands.add_parser("convert", help="an official BrainLM checkpoint into a model of ours, and back")
     convert.add_argument("source", type=Path, help="folder with config.json and weights; with --to hf a converted one")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from brainlm_model import official
+    from brainlm_model.models import official
 
     if arguments.to == "model":
         said = official.to_model(arguments.source, arguments.target, arguments.scaler, arguments.store)

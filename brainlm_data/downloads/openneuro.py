@@ -13,7 +13,7 @@ from pathlib import Path
 
 from brainlm_data.downloads.s3 import Bucket, Item, below
 from brainlm_data.errors import ConfigError, InputError
-from brainlm_data.lock import beside
+from brainlm_data.files.lock import beside
 
 URL = "https://s3.amazonaws.com/openneuro.org"
 DATASET = re.compile(r"ds\d{6,}")

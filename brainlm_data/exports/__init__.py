@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
-from brainlm_data.lock import beside
-from brainlm_data.sidecar import digest, write_json
+from brainlm_data.files.lock import beside
+from brainlm_data.files.sidecar import digest, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brainlm_data.store import Store
+    from brainlm_data.dataset.store import Store
 
 FORMATS = {
     "hf": "HF Arrow folders, as the official BrainLM code reads them",
@@ -70,7 +70,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
     ------
     InputError: no store, OUTDIR is there already (and not `force`), or what the format raises.
     """
-    from brainlm_data.store import open_store
+    from brainlm_data.dataset.store import open_store
 
     store = open_store(path)
     if path.resolve().is_relative_to(outdir.resolve()):

@@ -12,9 +12,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from brainlm_data.dataset.store import Store
 from brainlm_data.errors import InputError
 from brainlm_data.exports import Options, recordings, table
-from brainlm_data.store import Store
 
 GRID = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
 SHAPE = (91, 109, 91)

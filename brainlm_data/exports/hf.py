@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.scaler import Scaler, demeaned, prepare
+from brainlm_data.dataset.store import Store
 from brainlm_data.errors import InputError
 from brainlm_data.exports import One, Options, recordings, table
-from brainlm_data.scaler import Scaler, demeaned, prepare
-from brainlm_data.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from brainlm_data.dataset.store import Store
 from brainlm_data.exports import Options, recordings, table
-from brainlm_data.store import Store
 
 
 def write(store: Store, folder: Path, options: Options) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import sidecar
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files import sidecar
 from brainlm_data.imports import Options, Series, Source, Values
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     from brainlm_data.config import section_from
-    from brainlm_data.gather import Config
+    from brainlm_data.dataset.gather import Config
     from brainlm_data.imports import read
     from brainlm_data.imports.write import Request, write
     from brainlm_data.stages import collate

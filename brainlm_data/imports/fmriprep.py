@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.sidecar import read_json, sidecar_path
 from brainlm_data.imports import Made, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
-from brainlm_data.sidecar import read_json, sidecar_path
 
 NAME = re.compile(
     r"(?P<id>sub-[\w+-]+?)_space-(?P<space>[A-Za-z0-9]+)(?P<more>(_(cohort|res)-[A-Za-z0-9]+)*)_desc-preproc_bold\.nii(\.gz)?"

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import Made, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, made, planned
 from brainlm_data.imports.participants import described, read_participants
-from brainlm_data.sidecar import sidecar_path
 
 NAME = re.compile(
     r"(?P<run>rfMRI_REST(?P<number>\d*[a-z]?)(?P<field>_7T)?_(?P<dir>LR|RL|AP|PA))_hp(?P<hp>\d+)_clean"

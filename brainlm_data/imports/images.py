@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.files.sidecar import read_json, sidecar_path
 from brainlm_data.imports import Made, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal
-from brainlm_data.methods.reader import Reader, leading, places
-from brainlm_data.methods.volumes import Run, repetition_time
-from brainlm_data.nifti_series import grand_mean_scale, nothing
-from brainlm_data.sidecar import read_json, sidecar_path
+from brainlm_data.reading.image import Run, repetition_time
+from brainlm_data.reading.nifti import grand_mean_scale, nothing
+from brainlm_data.reading.parcel_means import Reader, leading, places
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.strategies import Strategy
@@ -192,7 +192,7 @@ def _tr(run: Run, image: Image) -> tuple[float, list[str]]:
 
 def _confounds(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """fMRIPrep's table. Where it has no c_comp_cor and w_comp_cor, a_comp_cor by mask (its JSON) is called so."""
-    from brainlm_data.tables import read_table
+    from brainlm_data.files.tables import read_table
 
     names, table = read_table(path)
     about = read_json(sidecar_path(path))

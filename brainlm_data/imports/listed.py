@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.sidecar import stat_of
 from brainlm_data.imports import IMAGES, Options, Treatment, atlas_name, read
-from brainlm_data.sidecar import stat_of
 
 if TYPE_CHECKING:
-    from brainlm_data.index import Index, Select
+    from brainlm_data.bids.index import Index, Select
     from brainlm_data.stages.imported import Config as Imported
     from brainlm_data.stages.input import Config as Input
 
@@ -43,7 +43,7 @@ def names(given: Input) -> dict[str, str]:
 
 def index(given: Input, how: Imported, select: Select, cache: Path, as_cached: bool) -> Index:
     """The index of what is imported, see `index.read_index`."""
-    from brainlm_data.index import load_index
+    from brainlm_data.bids.index import load_index
 
     return load_index(folder(given), lambda _: listed(given, how), select, cache, as_cached)
 

@@ -23,7 +23,7 @@ from brainlm_data.imports import Made, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, Points, made, planned
 from brainlm_data.imports.participants import described, read_participants
 from brainlm_data.methods.fnirt import Field, places_in, read_matrix
-from brainlm_data.methods.volumes import Run
+from brainlm_data.reading.image import Run
 
 NAME = re.compile(r"(?P<eid>\d+)(?:_20227_(?P<instance>\d+)_(?P<array>\d+))?")
 SPACE = "MNI152NLin6Asym"

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import sidecar
+from brainlm_data.dataset.gather import Config, Row, empty_row, gather, with_phenotypes
+from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.gather import Config, Row, empty_row, gather, with_phenotypes
+from brainlm_data.files import sidecar
+from brainlm_data.files.lock import beside
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, read_labels, table_of
 from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
-from brainlm_data.lock import beside
-from brainlm_data.splits import external_subjects
 from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}

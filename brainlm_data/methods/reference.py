@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import Refused
 from brainlm_data.methods.nuisance import non_steady
 from brainlm_data.methods.realign import Realigner
-from brainlm_data.methods.volumes import Run, Volume, cleaned
+from brainlm_data.reading.image import Run, Volume, cleaned
 
 LOST = 0.5  # a volume with less than this share of the finite voxels that others have holds no image
 

@@ -18,7 +18,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods import interp
 from brainlm_data.methods.rigid import Matrix, read_itk
 from brainlm_data.methods.slicetiming import SliceTimes, corrected, held
-from brainlm_data.methods.volumes import Run
+from brainlm_data.reading.image import Run
 from brainlm_data.stage import Files
 
 Points = NDArray[np.floating[Any]]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.methods.volumes import Volume, cleaned
+from brainlm_data.reading.image import Volume, cleaned
 
 RADIUS = 4  # volumes on either side; Lanczos window
 

@@ -9,9 +9,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.quality.alignment import Alignment, resampled
 from brainlm_data.stage import Files
-from brainlm_data.tables import read_table
 
 Array = NDArray[np.float64]
 MEANINGS = {

@@ -14,11 +14,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.overrides import USER
 from brainlm_data.quality import plots
 from brainlm_data.quality.measures import MEANINGS, Sample, censored, is_noise
 from brainlm_data.stage import Files
-from brainlm_data.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -52,7 +52,7 @@ def check_folder(plan: Plan) -> None:
 
 def atlas() -> tuple[Any, Any]:
     """The embedded atlas: label image and table, its rows sorted by index."""
-    from brainlm_data.atlas import embedded_atlas
+    from brainlm_data.spaces.demo424 import embedded_atlas
 
     image, table = embedded_atlas()
     return image, table.sort_values("index").reset_index(drop=True)

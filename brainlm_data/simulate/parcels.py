@@ -29,9 +29,9 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     """
     import pandas as pd
 
-    from brainlm_data.scaler import fit_scaler
-    from brainlm_data.splits import split_subjects
-    from brainlm_data.store import open_store, write_store
+    from brainlm_data.dataset.scaler import fit_scaler
+    from brainlm_data.dataset.splits import split_subjects
+    from brainlm_data.dataset.store import open_store, write_store
 
     check_folder(plan)
     _, table = atlas()

@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.sidecar import sidecar_path, write_json
+from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
-from brainlm_data.sidecar import sidecar_path, write_json
 from brainlm_data.simulate import noise, signals
 from brainlm_data.simulate.anatomy import FIELD_STEP, FINE_ORIGIN, FINE_SHAPE, Head, grid_affine, voxel_points
 from brainlm_data.simulate.plan import AGES, Plan
 from brainlm_data.simulate.scanner import EpiRun
-from brainlm_data.tables import write_table
 
 README = """A simulated dataset: no person was scanned.
 

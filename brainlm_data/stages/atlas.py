@@ -12,10 +12,10 @@ import nibabel as nib
 import numpy as np
 from pydantic import Field, model_validator
 
-from brainlm_data import atlas as embedded
 from brainlm_data.errors import InputError
-from brainlm_data.fetch import Remote, obtain
-from brainlm_data.sidecar import digest
+from brainlm_data.files.fetch import Remote, obtain
+from brainlm_data.files.sidecar import digest
+from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:

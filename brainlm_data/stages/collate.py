@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
+from brainlm_data.dataset.shards import Before
+from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
-from brainlm_data.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
-from brainlm_data.shards import Before
-from brainlm_data.sidecar import sidecar_path, stat_of
-from brainlm_data.splits import SPLITS
+from brainlm_data.files.sidecar import sidecar_path, stat_of
 from brainlm_data.stage import Facts, Files, Stage
 
 
@@ -31,7 +31,7 @@ class Reader:
 
     def __call__(self, row: int) -> NDArray[np.float32]:
         """(time, parcel). Raises InputError where the columns are not the atlas's parcels."""
-        from brainlm_data.tables import read_table
+        from brainlm_data.files.tables import read_table
 
         columns, values = read_table(self.files[row])
         if columns != self.names:

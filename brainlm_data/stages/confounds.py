@@ -37,8 +37,8 @@ class Config(StageConfig):
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write one row a volume (T), `n/a` where a column is not defined (first volume of FD, DVARS, derivatives)."""
+    from brainlm_data.files.tables import read_table, write_table
     from brainlm_data.methods.rigid import COLUMNS, displacement, rms_displacement
-    from brainlm_data.tables import read_table, write_table
 
     facts = inputs.facts("voxel_sample")
     tr = float(facts["RepetitionTime"])

@@ -84,7 +84,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     Refused: a confound or an overridden component that there is not; fewer volumes than regressors.
     InputError: the strategy needs volumes to be censored that stage filter did not censor.
     """
-    from brainlm_data.tables import read_table, write_table
+    from brainlm_data.files.tables import read_table, write_table
 
     recipe = Recipe.load(inputs["filter_recipe"])
     chosen = strategies.resolve(config.strategy)
@@ -177,7 +177,7 @@ def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe:
     """AROMA's four features of each component."""
     from scipy.ndimage import binary_erosion
 
-    from brainlm_data.tables import read_table
+    from brainlm_data.files.tables import read_table
 
     motion = _filtered(read_table(inputs["motion_params"])[1], recipe)
     csf = np.asarray(nib.load(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF  # type: ignore[attr-defined]
@@ -194,7 +194,7 @@ def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe:
 
 
 def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) -> None:
-    from brainlm_data.methods.volumes import Writer
+    from brainlm_data.reading.image import Writer
 
     image = np.zeros(mask.shape, np.float32)
     with Writer(path, (*mask.shape, max(len(z), 1)), affine, np.float32) as writer:

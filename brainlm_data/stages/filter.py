@@ -41,7 +41,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     Refused: too few good volumes, or a band that this TR cannot hold.
     """
-    from brainlm_data.tables import read_table
+    from brainlm_data.files.tables import read_table
 
     facts = inputs.facts("parcels_raw")
     tr, volumes = float(facts["RepetitionTime"]), int(facts["NumberOfVolumes"])

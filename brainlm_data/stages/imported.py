@@ -37,9 +37,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: the atlas has changed.
     Refused: the recording cannot be read or used (no TR, too short, other parcels than the cohort's, no data).
     """
+    from brainlm_data.files.tables import write_table
     from brainlm_data.imports import Options, Treatment, read
     from brainlm_data.imports.series import band_of, order_of, resampled, sentence
-    from brainlm_data.tables import write_table
 
     about = inputs.facts("atlas_table")
     how, kind, metadata = about["Reading"], about["Imported"]["kind"], inputs.meta["metadata"]

@@ -60,8 +60,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: fMRIPrep's output space is not the template's.
     Refused: files of this recording are missing, or their lengths differ.
     """
+    from brainlm_data.files.tables import write_table
     from brainlm_data.methods.rigid import write_itk
-    from brainlm_data.tables import write_table
 
     record = json.loads(inputs["fmriprep_run"].read_text())
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask").get("Space")

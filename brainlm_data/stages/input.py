@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.manifest import COHORT
+from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 LOOKED_AT = 10  # recordings that are read to see which parcels there are, where no table says so

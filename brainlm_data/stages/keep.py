@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from brainlm_data.methods.volumes import Writer
+from brainlm_data.reading.image import Writer
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 NOTHING = {"", "null", "none", "~"}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import Refused
+from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
-from brainlm_data.methods.volumes import Run, Volume, cleaned, repetition_time
+from brainlm_data.reading.image import Run, Volume, cleaned, repetition_time
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
-from brainlm_data.tables import write_table
 
 if TYPE_CHECKING:
     from brainlm_data.methods.realign import Realigner

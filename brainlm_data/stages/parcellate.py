@@ -18,7 +18,7 @@ class Config(StageConfig):
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write (T, parcels): scaled, filtered, denoised; dropped volumes are n/a rows, missing parcels n/a columns."""
-    from brainlm_data.tables import read_table, write_table
+    from brainlm_data.files.tables import read_table, write_table
 
     raw, recipe = inputs.facts("parcels_raw"), inputs.facts("filter_recipe")
     names, series = read_table(inputs["parcels_raw"])

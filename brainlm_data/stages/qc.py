@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data import fieldmaps
-from brainlm_data.sidecar import write_json
+from brainlm_data.bids import fieldmaps
+from brainlm_data.files.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data.sidecar import write_json
+from brainlm_data.files.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import fieldmaps
+from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import STOP, invalid_steps, resample
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
@@ -18,7 +18,7 @@ class Config(StageConfig):
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write (T', parcels), T' = floor((T - 1) TR hz) + 1; n/a where nothing valid can be interpolated."""
-    from brainlm_data.tables import read_table, write_table
+    from brainlm_data.files.tables import read_table, write_table
 
     native, atlas = inputs.facts("parcels_native"), inputs.facts("atlas_table")
     tr, total = float(native["RepetitionTime"]), int(native["NumberOfVolumes"])

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.methods.volumes import Writer
+from brainlm_data.files.tables import write_table
+from brainlm_data.reading.image import Writer
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
-from brainlm_data.tables import write_table
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from brainlm_data.errors import Refused
 from brainlm_data.methods.slicetiming import SliceTimes
-from brainlm_data.methods.volumes import Run
+from brainlm_data.reading.image import Run
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 AXES = {"i": 0, "j": 1, "k": 2}

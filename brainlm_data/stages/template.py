@@ -9,12 +9,12 @@ import nibabel as nib
 import numpy as np
 from pydantic import Field, model_validator
 
-from brainlm_data import templateflow
 from brainlm_data.errors import InputError
-from brainlm_data.fetch import Remote, is_cached, obtain
-from brainlm_data.sidecar import digest
+from brainlm_data.files.fetch import Remote, is_cached, obtain
+from brainlm_data.files.sidecar import digest
+from brainlm_data.spaces import templateflow
+from brainlm_data.spaces.templateflow import Template
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
-from brainlm_data.templateflow import Template
 
 BUNDLED = "MNI152NLin2009aSym"
 NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not

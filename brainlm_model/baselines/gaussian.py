@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from brainlm_model import metrics
 from brainlm_model.baselines import Mask, Predictor, Windows, visible
+from brainlm_model.eval import metrics
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 DEFAULT_RIDGE = 0.1  # where there is no validation subject to choose it on

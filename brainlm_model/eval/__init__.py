@@ -1,1 +1,1 @@
-"""Evaluation tasks, one module each; `brainlm_model/evaluate.py` is the stage that runs them."""
+"""Evaluation tasks, one module each; `brainlm_model/eval/masked/stage.py` is the stage that runs them."""

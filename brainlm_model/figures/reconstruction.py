@@ -72,14 +72,14 @@ def draw(masked_example: Path) -> Figure:
 
 
 def _r2(truth: Any, predicted: Any, mask: Any) -> float:
-    from brainlm_model import metrics
+    from brainlm_model.eval import metrics
 
     return float(metrics.r2(metrics.sums(truth, predicted, mask & np.isfinite(truth)).sum(axis=0)))
 
 
 def _parcels(data: Mapping[str, Any]) -> list[int]:
     """Parcels at the lower quartile, median and upper quartile of the model's R2, so that none is picked by hand."""
-    from brainlm_model import metrics
+    from brainlm_model.eval import metrics
 
     scored = data["mask"] & np.isfinite(data["truth"])
     values = metrics.r2(metrics.sums(data["truth"], data["x_model"], scored))

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from brainlm_model.official.convert import NOTICE
+from brainlm_model.models.official.convert import NOTICE
 
 if TYPE_CHECKING:
-    from brainlm_model.checkpoint import TrainedModel
     from brainlm_model.finetune.learn import Learnt
     from brainlm_model.finetune.settings import Settings
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 TRANSFORMS = {
     "z": "z-scored", "minmax": "scaled to 0 to 1", "logminmax": "scaled to 0 to 1 after log(1 + x)",

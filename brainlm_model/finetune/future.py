@@ -18,7 +18,7 @@ from brainlm_model.finetune.windows import Windows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 
 def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:

@@ -17,12 +17,12 @@ from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.tasks import LabelTask
 from brainlm_model.finetune.windows import Windows
-from brainlm_model.masking import generator
+from brainlm_model.models.masking import generator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 
 def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Learnt:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from brainlm_data import BrainLMError
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.masking import generator
+from brainlm_model.models.masking import generator
 from brainlm_model.progress import Progress
 
 FIRST_WEIGHTS, ORDER, DRAW = range(3)  # streams of random numbers

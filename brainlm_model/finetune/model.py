@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import BrainLMError, InputError
-from brainlm_model.checkpoint import TrainedModel
-from brainlm_model.embedding import is_store, recordings_of, windows_of
 from brainlm_model.finetune.labels import Transform
+from brainlm_model.trained.checkpoint import TrainedModel
+from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
 
 if TYPE_CHECKING:
     from brainlm_model.finetune.heads import Head

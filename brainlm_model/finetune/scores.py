@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.metrics import ENOUGH_SUBJECTS, r2, subject_draws
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, r2, subject_draws
 
 Array = NDArray[np.float64]
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainlm_model.embedding import BATCH
 from brainlm_model.finetune.heads import Head, parameter_groups
 from brainlm_model.finetune.loop import DRAW
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows
-from brainlm_model.masking import generator
-from brainlm_model.model import masked_mse
+from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.masking import generator
+from brainlm_model.trained.embedding import BATCH
 
 
 def outputs(network: Any, head: Head, x_BPT: Tensor, features: str) -> Tensor:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.data import WindowDataset
-from brainlm_model.embedding import cut
+from brainlm_model.trained.embedding import cut
+from brainlm_model.windows.dataset import WindowDataset
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainlm_model.checkpoint import TrainedModel
     from brainlm_model.finetune.settings import Settings
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 
 class Windows:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data import Stage
-from brainlm_model.report import embedded
-from brainlm_model.words import interval, number
+from brainlm_model.eval.masked.words import interval, number
+from brainlm_model.report.stage import embedded
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from brainlm_data import Facts, Files, Stage, StageConfig
 from brainlm_model.eval.tasks import TASKS
 from brainlm_model.paper import card
 from brainlm_model.paper.sections import Section, section
-from brainlm_model.report import embedded, markdown, split_table, versions
+from brainlm_model.report.stage import embedded, markdown, split_table, versions
 
 MASKED = {
     "masked_r2": "Masked R² of the checkpoint on held-out subjects, beside every baseline.",
@@ -48,8 +48,8 @@ def write(
     table = pd.read_parquet(inputs["recordings"])
     here = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent]), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader([here, here.parent / "report"]), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     page = environment.get_template("page.html").render(
         title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),

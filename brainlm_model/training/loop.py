@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from brainlm_data import BrainLMError
-from brainlm_model.masking import generator, make_mask
-from brainlm_model.model import BrainLM, squared_error
-from brainlm_model.networks import build_network
-from brainlm_model.prior import population_covariance
+from brainlm_model.models.brainlm import BrainLM, squared_error
+from brainlm_model.models.build import build_network
+from brainlm_model.models.masking import generator, make_mask
+from brainlm_model.models.prior import population_covariance
 from brainlm_model.training import state
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.journal import Journal, Row
@@ -34,9 +34,9 @@ from brainlm_model.training.optim import learning_rate, make_optimizer
 from brainlm_model.training.world import World
 
 if TYPE_CHECKING:
-    from brainlm_model.data import WindowDataset
-    from brainlm_model.mixture import Mixture
     from brainlm_model.training.recipe import Config
+    from brainlm_model.windows.dataset import WindowDataset
+    from brainlm_model.windows.mixture import Mixture
 
 SAVE_SECONDS = 30  # between step checkpoints
 VALIDATION_WINDOWS = 32

@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from brainlm_data import StageConfig
-from brainlm_model.config import Attention, Decoder, ModelConfig, Prior, Spatial, Temporal, build
-from brainlm_model.masking import Masking
-from brainlm_model.official.config import PRESETS as OFFICIAL
-from brainlm_model.official.config import Config as OfficialConfig
-from brainlm_model.official.config import sized
+from brainlm_model.models.config import Attention, Decoder, ModelConfig, Prior, Spatial, Temporal, build
+from brainlm_model.models.masking import Masking
+from brainlm_model.models.official.config import PRESETS as OFFICIAL
+from brainlm_model.models.official.config import Config as OfficialConfig
+from brainlm_model.models.official.config import sized
 
 ARCHITECTURE = (
     "width", "heads", "hidden", "depth", "decoder_depth", "attention", "decoder", "prior", "strength", "spatial",

@@ -30,8 +30,8 @@ def make_trainer(store: Path, config: Config, version: int, world: World | None 
     import numpy as np
 
     from brainlm_data import open_store
-    from brainlm_model.data import WindowDataset
-    from brainlm_model.mixture import Mixture
+    from brainlm_model.windows.dataset import WindowDataset
+    from brainlm_model.windows.mixture import Mixture
 
     def windows(path: Path, split: str) -> WindowDataset:
         opened = open_store(path)

@@ -10,8 +10,8 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from brainlm_data.graph.edges import on_route, producers_of, upstream_of
 from brainlm_data.stage import Stage
-from brainlm_data.wiring import on_route, producers_of, upstream_of
 from brainlm_model.stages import ALL_STAGES
 
 LANES = {

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from brainlm_data.card import ORDER
 from brainlm_data.cli import main
 from brainlm_data.config import schema, validate
+from brainlm_data.dataset.card import ORDER
 from brainlm_data.defaults import defaults
 from brainlm_data.errors import ConfigError
 from brainlm_data.paths import ARTIFACTS

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from brainlm_data.bundle import run_bundle
-from brainlm_data.dag import Dag
-from brainlm_data.sidecar import read_json
-from brainlm_data.wiring import load_job
+from brainlm_data.files.sidecar import read_json
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.edges import load_job
+from brainlm_data.runner.bundle import run_bundle
 from tests.conftest import write_bids
 from tests.core.test_runner import raw, run
 from tests.core.toy import CALLS, STAGES

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from brainlm_data.config import validate
-from brainlm_data.dag import Dag
 from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.graph.dag import Dag
 from brainlm_data.pipeline import STAGES as PIPELINE
 from tests.core.toy import STAGES
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from brainlm_data.dag import Dag
 from brainlm_data.errors import InputError
-from brainlm_data.listing import description
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.listing import description
 from brainlm_data.paths import ARTIFACTS, BIDSIGNORE
 from tests.core.test_runner import raw, run
 from tests.core.toy import STAGES

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from brainlm_data import fetch
 from brainlm_data.errors import InputError
-from brainlm_data.fetch import Remote, cache_folder, obtain
+from brainlm_data.files import fetch
+from brainlm_data.files.fetch import Remote, cache_folder, obtain
 
 CONTENT = b"an atlas"
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from brainlm_data.bids.fieldmaps import WARNING, stated
+from brainlm_data.bids.index import Select, read_index
 from brainlm_data.cli import main
 from brainlm_data.config import validate
-from brainlm_data.fieldmaps import WARNING, stated
-from brainlm_data.index import Select, read_index
+from brainlm_data.graph.edges import details_of
 from brainlm_data.pipeline import STAGES
-from brainlm_data.wiring import details_of
 from tests.conftest import write_bids
 
 RUN = "ses-a/func/sub-01_ses-a_task-rest_bold.nii.gz"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import Refused
-from brainlm_data.methods.volumes import Run
+from brainlm_data.reading.image import Run
 from tests.core.test_volumes import SOME, header_of, save
 
 

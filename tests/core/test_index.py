@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from brainlm_data.bids.index import Select, read_index
 from brainlm_data.errors import InputError
-from brainlm_data.index import Select, read_index
 from tests.conftest import write_bids
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brainlm_data import InputError, open_store
-from brainlm_data.quantiles import _floats, _keys, quantiles
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
+from brainlm_data.dataset.quantiles import _floats, _keys, quantiles
+from brainlm_data.dataset.scaler import fit_scaler
+from brainlm_data.dataset.store import write_store
 from tests.core.test_store import PARCELS
 
 VALUES = arrays(np.float32, (9, 2), elements=st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, -0.0, np.nan, 1]))

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from brainlm_data.bundle import Job, _forget, run_bundle
-from brainlm_data.dag import Dag
 from brainlm_data.errors import InputError
-from brainlm_data.manifest import COHORT, describe_output
+from brainlm_data.files.sidecar import write_json
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.edges import load_job
 from brainlm_data.paths import receipt_path
-from brainlm_data.sidecar import write_json
-from brainlm_data.wiring import load_job
+from brainlm_data.runner.bundle import Job, _forget, run_bundle
+from brainlm_data.runner.manifest import COHORT, describe_output
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainlm_data import open_store
-from brainlm_data.shards import Before
-from brainlm_data.store import SHARD_CHUNKS, write_store
+from brainlm_data.dataset.shards import Before
+from brainlm_data.dataset.store import SHARD_CHUNKS, write_store
 from tests.core.test_store import PARCELS
 
 CHUNK = 4
@@ -125,7 +125,7 @@ def test_a_store_that_is_not_as_it_was_written_is_not_taken_from(
     elif harm == "a file":
         shard.unlink()
     else:  # while the shards of a changed cohort are written: the store of before is then older than what is known
-        monkeypatch.setattr("brainlm_data.shards.Before.keep", lambda *_: (_ for _ in ()).throw(MemoryError))
+        monkeypatch.setattr("brainlm_data.dataset.shards.Before.keep", lambda *_: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             growing.write(dict.fromkeys(OLD, 1))
         shutil.rmtree(growing.store)
@@ -178,7 +178,7 @@ def test_shards_that_vanish_while_they_are_taken_are_written_instead(
         if len([c for c in calls if "before" in c]) == 3:
             shutil.rmtree(tmp_path / "before")
 
-    monkeypatch.setattr("brainlm_data.shards.os.link", and_remove)
+    monkeypatch.setattr("brainlm_data.dataset.shards.os.link", and_remove)
     growing.write(OLD | NEW)
     monkeypatch.undo()
     growing.holds(OLD | NEW)

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from brainlm_data import BrainLMError, InputError, Refused, prepare, read_series
-from brainlm_data.card import COMPARED, facts_in
+from brainlm_data.dataset.card import COMPARED, facts_in
+from brainlm_data.files.tables import write_table
 from brainlm_data.methods.operators import Recipe, high_pass, low_pass, resample
-from brainlm_data.nifti_series import COSINES, find_atlas
-from brainlm_data.sources import compare_store
+from brainlm_data.reading.nifti import COSINES, find_atlas
+from brainlm_data.reading.sources import compare_store
 from brainlm_data.stages import filter as filter_stage
-from brainlm_data.tables import write_table
 
 TR, VOLUMES, PARCELS, SHAPE = 0.8, 240, 6, (12, 10, 8)
 AFFINE = np.array([[2.0, 0, 0, -12], [0, 2, 0, -10], [0, 0, 2, -8], [0, 0, 0, 1]])
@@ -200,7 +200,7 @@ def test_errors_name_their_remedy(tmp_path: Path, atlas: Path) -> None:
 
 
 def test_the_embedded_atlas_is_found_by_name() -> None:
-    from brainlm_data.atlas import embedded_atlas
+    from brainlm_data.spaces.demo424 import embedded_atlas
 
     own = np.asarray(embedded_atlas()[0].dataobj)
     sha = hashlib.sha256(own.astype("<i4").tobytes()).hexdigest()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brainlm_data.dataset.splits import SPLITS, external_subjects, split_subjects
 from brainlm_data.errors import InputError
-from brainlm_data.splits import SPLITS, external_subjects, split_subjects
 
 
 @given(st.sets(st.text("abc123", min_size=1), min_size=3, max_size=60), st.integers(0, 5))

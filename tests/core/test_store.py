@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainlm_data import open_store, prepare
+from brainlm_data.dataset.scaler import Scaler, fit_scaler
+from brainlm_data.dataset.store import layout, write_store
 from brainlm_data.errors import InputError
-from brainlm_data.scaler import Scaler, fit_scaler
-from brainlm_data.sidecar import digest
-from brainlm_data.store import layout, write_store
+from brainlm_data.files.sidecar import digest
 
 PARCELS = pd.DataFrame(
     {"index": [1, 2, 5], "name": list("abc"), "hemisphere": "L", "network": list("xyx"), "x": 1.0, "y": 2.0, "z": 3.0}
@@ -121,7 +121,7 @@ def test_prepare(tmp_path: Path) -> None:
 
 
 def test_any_number_of_writers_and_either_source_give_the_same_bytes(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("brainlm_data.store.SHARD_CHUNKS", 2)  # recordings reach over shards
+    monkeypatch.setattr("brainlm_data.dataset.store.SHARD_CHUNKS", 2)  # recordings reach over shards
     series = [np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32) for n in (10, 7, 40, 16, 1)]
     table = pd.DataFrame({"id": list("abcde"), "n_steps": [len(s) for s in series], "age": [1.5, None, 2, 3, 4]})
     for name, source, workers in (("a", iter(series), 1), ("b", series.__getitem__, 1), ("c", series.__getitem__, 2)):

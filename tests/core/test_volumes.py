@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.methods.volumes import Run, Writer
-from brainlm_data.tables import read_table, write_table
+from brainlm_data.files.tables import read_table, write_table
+from brainlm_data.reading.image import Run, Writer
 
 
 def save(path: Path, data: np.ndarray, slope: float | None = None) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from brainlm_data.dag import Dag
-from brainlm_data.index import RawFile
-from brainlm_data.needs import NEEDS, uncompressed_mb
+from brainlm_data.bids.index import RawFile
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.needs import NEEDS, uncompressed_mb
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import write_bids
 

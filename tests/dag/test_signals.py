@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from brainlm_data.dag import Dag
+from brainlm_data.graph.dag import Dag
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import write_bids
 

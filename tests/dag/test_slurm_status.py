@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from brainlm_data import slurm
+from brainlm_data.graph import slurm
 
 NAME = "snakemake_executor_plugin_slurm"
 

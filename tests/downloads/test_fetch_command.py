@@ -12,7 +12,7 @@ from brainlm_data.downloads import s3
 from brainlm_data.downloads.openneuro import DONE
 from brainlm_data.downloads.s3 import Bucket, Item, below
 from brainlm_data.errors import InputError
-from brainlm_data.lock import hold
+from brainlm_data.files.lock import hold
 from tests.downloads.bucket import Fake, served
 from tests.imports.made import signal, write_1d
 

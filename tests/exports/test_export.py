@@ -14,8 +14,8 @@ import pytest
 
 from brainlm_data import open_store, prepare
 from brainlm_data.cli import main
-from brainlm_data.sidecar import digest
-from brainlm_data.store import Store
+from brainlm_data.dataset.store import Store
+from brainlm_data.files.sidecar import digest
 from tests.imports.made import PARCELS, run, signal
 
 

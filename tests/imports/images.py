@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.tables import write_table
+from brainlm_data.files.tables import write_table
 from tests.core.test_sources import AFFINE, PARCELS, SHAPE, TR, VOLUMES, courses, labels, painted
 
 SPACE = "MNI152NLin6Asym"

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from brainlm_data import open_store, prepare
-from brainlm_data.card import read_facts
-from brainlm_data.gather import FIRST
-from brainlm_data.sidecar import digest
+from brainlm_data.dataset.card import read_facts
+from brainlm_data.dataset.gather import FIRST
+from brainlm_data.files.sidecar import digest
 from brainlm_model import WindowDataset
 from tests.conftest import SHARED
 from tests.imports.made import PARCELS, abide, run, signal

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from brainlm_data import open_store, read_series
-from brainlm_data.card import read_facts
+from brainlm_data.dataset.card import read_facts
+from brainlm_data.files.sidecar import digest
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
-from brainlm_data.sidecar import digest
 from tests.imports.images import (
     DROPPED,
     PARCELS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainlm_data.tables import read_table
+from brainlm_data.files.tables import read_table
 from tests.imports.images import derivatives
 from tests.imports.made import signal
 from tests.imports.test_arrays import NAMES, bids

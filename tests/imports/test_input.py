@@ -15,7 +15,7 @@ import yaml
 
 from brainlm_data import open_store
 from brainlm_data.cli import main
-from brainlm_data.dag import Dag
+from brainlm_data.graph.dag import Dag
 from brainlm_data.imports import KINDS
 from brainlm_data.imports.images import planned
 from brainlm_data.pipeline import STAGES

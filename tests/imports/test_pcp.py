@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from brainlm_data import open_store
-from brainlm_data.card import read_facts
+from brainlm_data.dataset.card import read_facts
 from tests.imports.made import PARCELS, pcp, run, signal, write_1d
 
 

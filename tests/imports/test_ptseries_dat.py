@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from brainlm_data import open_store
-from brainlm_data.card import read_facts
+from brainlm_data.dataset.card import read_facts
 from brainlm_data.methods.operators import resample
 from tests.imports.made import PARCELS, run, signal
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from brainlm_data import open_store
 from brainlm_data.errors import Refused
+from brainlm_data.files.lock import hold
+from brainlm_data.files.sidecar import digest
 from brainlm_data.imports import Series, write
 from brainlm_data.imports.series import resampled
-from brainlm_data.lock import hold
-from brainlm_data.sidecar import digest
 from tests.conftest import ROOT
 from tests.imports.made import abide, run, signal
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import Scaler, open_store
-from brainlm_data.store import write_store
+from brainlm_data.dataset.store import write_store
 
 PARCELS, STEPS, SHORT = 24, 260, 150
 SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import Files
+from brainlm_data.dataset.store import write_store
 from brainlm_data.paths import artifact_path
-from brainlm_data.store import write_store
-from brainlm_model import evaluate, figures, train
+from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
+from brainlm_model.training import stage as train
 
 NETWORKS = ("Visual", "Somatomotor", "Default", "Control")
 PARCELS, STEPS = 32, 260

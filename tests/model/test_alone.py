@@ -9,8 +9,9 @@ import pytest
 
 from brainlm_data import open_store
 from brainlm_data.cli import main as data
-from brainlm_model import load, words
+from brainlm_model import load
 from brainlm_model.cli import main
+from brainlm_model.eval.masked import words
 from tests.imports.made import abide
 
 SMALL = ["window=40", "patch=10", "width=16", "heads=2", "hidden=32", "depth=1", "decoder_depth=1", "steps=2",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from brainlm_data import ConfigError, InputError
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
 from brainlm_model.eval.attention.groups import contrast, design
 from brainlm_model.eval.attention.maps import connectivity, coupling
 from brainlm_model.stages import PAPER_TASKS
@@ -160,10 +160,10 @@ def test_coupling_by_hand():
 
 
 def test_corrected_p_and_flips():
-    assert paper.holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
+    assert common.holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
     subjects = [f"s{i}" for i in range(20)]
-    assert paper.sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
-    assert paper.sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
-    assert paper.sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
-    value, low, high = paper.bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
+    assert common.sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
+    assert common.sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
+    assert common.sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
+    value, low, high = common.bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
     assert value.tolist() == [1.5, 5] and low[0] < 1.5 < high[0] and np.isnan(low[1])

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from brainlm_data import InputError
-from brainlm_model.attention import between_parcels, weights
-from brainlm_model.official.network import OfficialNetwork
+from brainlm_model.models.attention import between_parcels, weights
+from brainlm_model.models.official.network import OfficialNetwork
 from tests.model.test_model import VARIANTS, small, windows
 from tests.model.test_official import BRAINLM, VITMAE, network
 from tests.model.test_official_embedding import places

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from benchmarks import masked_baselines
-from brainlm_model import metrics
 from brainlm_model.baselines import gaussian, interpolation, lagged, mean, pca
+from brainlm_model.eval import metrics
 from tests.conftest import SHARED
 
 MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian, "pca": pca, "lagged": lagged}

@@ -7,9 +7,9 @@ import torch
 
 import brainlm_model
 from brainlm_data import InputError, open_store
-from brainlm_model.config import ModelConfig
-from brainlm_model.masking import generator, random_mask
-from brainlm_model.model import BrainLM
+from brainlm_model.models.brainlm import BrainLM
+from brainlm_model.models.config import ModelConfig
+from brainlm_model.models.masking import generator, random_mask
 from tests.model.cohort import PARCELS, make, series
 from tests.model.test_train import run
 

@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 
 import brainlm_model
 from brainlm_data import InputError, open_store
-from brainlm_model import evaluate
-from brainlm_model.checkpoint import save_weights
 from brainlm_model.cli import main
-from brainlm_model.model import masked_mse
-from brainlm_model.official import build, read_network, to_hf, to_model
-from brainlm_model.official.config import to_hf as hf_fields
-from brainlm_model.official.files import DEAD
-from brainlm_model.official.network import VITMAE_DIVISOR
+from brainlm_model.eval.masked import stage as evaluate
+from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.official import build, read_network, to_hf, to_model
+from brainlm_model.models.official.config import to_hf as hf_fields
+from brainlm_model.models.official.files import DEAD
+from brainlm_model.models.official.network import VITMAE_DIVISOR
+from brainlm_model.trained.checkpoint import save_weights
 from tests.conftest import SHARED
 from tests.model import results
 from tests.model.cohort import PARCELS, make, series

@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from sklearn.metrics import r2_score
 
 from brainlm_data import Files, InputError
-from brainlm_model import evaluate, load, train
+from brainlm_model import load
 from brainlm_model.baselines import mean
-from brainlm_model.data import WindowDataset
-from brainlm_model.eval import masked
-from brainlm_model.evaluate import STAGE, Config, band_text
+from brainlm_model.eval.masked import scoring
+from brainlm_model.eval.masked import stage as evaluate
+from brainlm_model.eval.masked.stage import STAGE, Config, band_text
+from brainlm_model.training import stage as train
 from brainlm_model.training.loop import Trainer
+from brainlm_model.windows.dataset import WindowDataset
 from tests.model.results import artifact, files, simulate
 
 KEYS = {"threads": 1, "device": "cpu", "bootstrap": 100, "windows_per_recording": 1}
@@ -50,9 +52,9 @@ def test_a_number_of_the_table_can_be_made_again_by_hand(finished):
     model = load(artifact(finished, "model").parent)
     data = WindowDataset(artifact(finished, "store"), "test", model.config.window, fill=np.nan)
     truth, found = [], []
-    for recording in masked.recordings(data, 2):
+    for recording in scoring.recordings(data, 2):
         assert recording.x_BPT.shape == (2, 32, 200)
-        mask = masked.draw_mask(recording, masked.Condition("random", 0.5), model.config.patch, 0)
+        mask = scoring.draw_mask(recording, scoring.Condition("random", 0.5), model.config.patch, 0)
         assert mask.mean() == pytest.approx(0.5)
         x = torch.from_numpy(recording.x_BPT)
         with torch.inference_mode():
@@ -79,16 +81,16 @@ def test_no_method_ever_sees_a_masked_value(finished):
             return np.zeros_like(x_BPT)
 
     spy = Spy()
-    masked.score(masked.recordings(data, 1), {"spy": spy}, [masked.Condition("random", 0.5)], 20, 0)
+    scoring.score(scoring.recordings(data, 1), {"spy": spy}, [scoring.Condition("random", 0.5)], 20, 0)
     assert spy.calls == len(data)
 
 
 def test_masks_depend_on_the_recording_and_the_seed_alone():
     x = np.zeros((2, 8, 100), dtype=np.float32)
-    condition = masked.Condition("random", 0.5)
+    condition = scoring.Condition("random", 0.5)
 
     def draw(name, seed=0):
-        return masked.draw_mask(masked.Recording(name, "s", x), condition, 20, seed)
+        return scoring.draw_mask(scoring.Recording(name, "s", x), condition, 20, seed)
 
     np.testing.assert_array_equal(draw("a"), draw("a"))
     assert not np.array_equal(draw("a"), draw("b"))
@@ -99,10 +101,10 @@ def test_masks_depend_on_the_recording_and_the_seed_alone():
 
 def test_the_order_of_recordings_changes_nothing(finished):
     data = WindowDataset(artifact(finished, "store"), "test", 200, fill=np.nan)
-    every = list(masked.recordings(data, 1))
-    conditions = [masked.Condition("random", 0.5)]
-    first = masked.score(every, {"mean": mean.fit([])}, conditions, 20, 0)
-    last = masked.score(every[::-1], {"mean": mean.fit([])}, conditions, 20, 0)
+    every = list(scoring.recordings(data, 1))
+    conditions = [scoring.Condition("random", 0.5)]
+    first = scoring.score(every, {"mean": mean.fit([])}, conditions, 20, 0)
+    last = scoring.score(every[::-1], {"mean": mean.fit([])}, conditions, 20, 0)
     np.testing.assert_array_equal(first.sums["mean", conditions[0]], last.sums["mean", conditions[0]][::-1])
 
 
@@ -114,7 +116,7 @@ def test_the_untrained_model_is_the_trainer_before_its_first_step(tmp_path, prio
     train.STAGE.run(files(tmp_path, train.STAGE.inputs), files(tmp_path, train.STAGE.outputs), config)
     model = load(artifact(tmp_path, "model").parent)
     start = Trainer(config, WindowDataset(artifact(tmp_path, "store"), "train", fill=np.nan), None, 1).network
-    found = masked.untrained(model).network
+    found = scoring.untrained(model).network
     for name, value in start.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value, msg=name)
     weights = [n for n, _ in start.named_parameters()]

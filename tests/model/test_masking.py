@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainlm_data import ConfigError
-from brainlm_model.masking import future_mask, generator, make_mask, parcel_mask, random_mask, tube_mask
-from brainlm_model.train import Config
+from brainlm_model.models.masking import future_mask, generator, make_mask, parcel_mask, random_mask, tube_mask
+from brainlm_model.training.stage import Config
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_squared_error, r2_score
 
-from brainlm_model import metrics
+from brainlm_model.eval import metrics
 
 
 def cohort(seed: int = 0, recordings: int = 7, parcels: int = 5, steps: int = 40):

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from brainlm_data import InputError
-from brainlm_model.data import WindowDataset
-from brainlm_model.masking import generator
-from brainlm_model.mixture import Mixture
-from brainlm_model.train import STAGE, Config
+from brainlm_model.models.masking import generator
+from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import make_trainer
+from brainlm_model.windows.dataset import WindowDataset
+from brainlm_model.windows.mixture import Mixture
 from tests.model.cohort import PARCELS, make
 
 SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}

@@ -18,10 +18,10 @@ from torch.nn.functional import conv2d
 from benchmarks.fixtures import check
 from benchmarks.plain_official import PlainBrainLM
 from brainlm_data import InputError
-from brainlm_model.official import PRESETS, OfficialBrainLM, build
-from brainlm_model.official.config import BrainLMConfig, ViTMAEConfig, from_hf, to_hf
-from brainlm_model.official.files import DEAD
-from brainlm_model.official.parts import convolve
+from brainlm_model.models.official import PRESETS, OfficialBrainLM, build
+from brainlm_model.models.official.config import BrainLMConfig, ViTMAEConfig, from_hf, to_hf
+from brainlm_model.models.official.files import DEAD
+from brainlm_model.models.official.parts import convolve
 from tests.conftest import ROOT, SHARED
 from tests.model import official_spec as spec
 

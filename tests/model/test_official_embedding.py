@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainlm_model.official.network import VITMAE_DIVISOR, OfficialNetwork
+from brainlm_model.models.official.network import VITMAE_DIVISOR, OfficialNetwork
 from tests.model.test_official import BRAINLM, VITMAE, network
 
 

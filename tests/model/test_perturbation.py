@@ -50,10 +50,10 @@ class Knows(torch.nn.Module):
 
 def test_the_network_that_the_task_drives_is_found_by_a_cls_that_knows_of_it(planted):
     """Not by one that does not: its smallest change lies where its CLS is sensitive, to whatever it is moved."""
-    from brainlm_model.checkpoint import load
-    from brainlm_model.eval.paper import Pieces
+    from brainlm_model.eval.common import Pieces
     from brainlm_model.eval.perturbation import tables
     from brainlm_model.eval.perturbation.stage import Config
+    from brainlm_model.trained.checkpoint import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     rows = store.recordings[store.recordings["split"] == "test"]
@@ -183,8 +183,8 @@ def _ridge(map_: torch.Tensor, target: torch.Tensor, left: float) -> float:
 
 
 def test_gradients_pass_a_gaussian_prior():
-    from brainlm_model.config import build
-    from brainlm_model.model import BrainLM
+    from brainlm_model.models.brainlm import BrainLM
+    from brainlm_model.models.config import build
 
     torch.manual_seed(0)
     network = BrainLM(build("tiny", parcels=6, window=40, patch=10)).eval()
@@ -202,7 +202,7 @@ def test_gradients_pass_a_gaussian_prior():
 
 
 def test_only_the_seed_is_seen_and_never_itself(planted):
-    from brainlm_model.checkpoint import load
+    from brainlm_model.trained.checkpoint import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     x = windows.scaled(store, "sub-06_task-rest", model)[: model.config.window].T

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from brainlm_model.masking import generator, random_mask
-from brainlm_model.prior import GaussianPrior, continued, population_covariance
+from brainlm_model.models.masking import generator, random_mask
+from brainlm_model.models.prior import GaussianPrior, continued, population_covariance
 
 
 def covariance(parcels: int = 12, seed: int = 0) -> np.ndarray:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from brainlm_model.checkpoint import load
-from brainlm_model.masking import generator
-from brainlm_model.model import masked_mse
-from brainlm_model.networks import build_network
-from brainlm_model.train import STAGE, Config
+from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.build import build_network
+from brainlm_model.models.masking import generator
+from brainlm_model.trained.checkpoint import load
+from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import make_trainer
 from tests.model.cohort import make
 
@@ -33,7 +33,7 @@ def fewer_layers(monkeypatch):
     """The published models with one narrow layer: the whole ones would take minutes."""
     from dataclasses import replace
 
-    from brainlm_model.official import config as official
+    from brainlm_model.models.official import config as official
 
     for model in ("official-5m", "vitmae-111m"):
         few = replace(official.PRESETS[model], num_hidden_layers=1, decoder_num_hidden_layers=1, hidden_size=48,
@@ -54,7 +54,7 @@ def test_published_models_train(store, model, fewer_layers):
 def test_a_published_model_trained_here_is_loaded_and_exported_without_the_authors_licence(
     store, tmp_path, fewer_layers
 ):
-    from brainlm_model.official import read_network, to_hf
+    from brainlm_model.models.official import read_network, to_hf
     from tests.model.test_train import run
 
     keys = {"model": "official-5m", "width": None, "heads": None, "hidden": None, "depth": None, "steps": 2}

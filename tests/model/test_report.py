@@ -4,8 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from brainlm_model import report, words
-from brainlm_model.report import STAGE, Config, markdown
+from brainlm_model.eval.masked import words
+from brainlm_model.report import stage as report
+from brainlm_model.report.stage import STAGE, Config, markdown
 from tests.model.results import artifact, files
 
 VOID = {"meta", "img", "br", "link", "hr"}

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from brainlm_data import BrainLMError, Files
-from brainlm_model.data import WindowDataset
-from brainlm_model.train import STAGE, Config
 from brainlm_model.training import loop
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.optim import learning_rate
+from brainlm_model.training.stage import STAGE, Config
+from brainlm_model.windows.dataset import WindowDataset
 from tests.model.cohort import PARCELS, make
 
 SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}

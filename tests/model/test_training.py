@@ -8,11 +8,11 @@ import torch
 from pydantic import ValidationError
 
 from brainlm_data import BrainLMError, ConfigError
-from brainlm_model.masking import generator, random_mask
-from brainlm_model.model import masked_mse
-from brainlm_model.networks import build_network
-from brainlm_model.train import STAGE, Config
+from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.build import build_network
+from brainlm_model.models.masking import generator, random_mask
 from brainlm_model.training.optim import learning_rate, make_optimizer
+from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import launch, make_trainer
 from tests.model.cohort import PARCELS, make
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import open_store
-from brainlm_data.scaler import fit_scaler
-from brainlm_data.store import write_store
+from brainlm_data.dataset.scaler import fit_scaler
+from brainlm_data.dataset.store import write_store
 
 
 def write(folder: Path, series: Sequence[np.ndarray], table: pd.DataFrame, atlas: pd.DataFrame) -> Any:

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from scipy.ndimage import map_coordinates
 
-from brainlm_data.index import Select, read_index
+from brainlm_data.bids.index import Select, read_index
+from brainlm_data.files.sidecar import digest
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
-from brainlm_data.sidecar import digest
 from brainlm_data.simulate.anatomy import FIELD_SHAPE, Warp
 from brainlm_data.simulate.cohort import simulate
 from brainlm_data.simulate.plan import Plan
 from brainlm_data.simulate.signals import slow_courses
 from brainlm_data.simulate.truth import Displacement
-from brainlm_data.tables import read_table
 
 SMALL = Plan(Path("unused"), 1, 24, 2.0, (28, 33, 26), 6.5, seed=5, t1w_mm=2.0, tasks=("rest", "wm"))
 CLEAN = dataclasses.replace(SMALL, noise=0.0, physio=0.0)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from brainlm_data.sidecar import sidecar_path
+from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.tables import write_table
 from brainlm_data.stage import Facts, Files, Stage
-from brainlm_data.tables import write_table
 
 T, TR, SHAPE, VOXEL = 140, 2.0, (24, 28, 22), 4.0
 AFFINE = np.diag([VOXEL, VOXEL, VOXEL, 1.0])

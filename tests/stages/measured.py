@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.tables import write_table
 from brainlm_data.methods.operators import Recipe, Regression
-from brainlm_data.sidecar import sidecar_path
 from brainlm_data.stage import Files
-from brainlm_data.tables import write_table
 
 T, TR, PARCELS, K = 60, 2.0, 12, 5
 

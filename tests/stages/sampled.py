@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
-from brainlm_data.sidecar import sidecar_path
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import sample
-from brainlm_data.tables import read_table
 
 ROUTE = rigid.about(np.array([0.05, -0.1, 0.08]), np.array([3.0, -2.0, 4.0]), np.zeros(3))  # template -> boldref
 GRID = np.diag([2.0, 2.0, 2.0, 1.0])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from brainlm_data.files.sidecar import sidecar_path, write_json
 from brainlm_data.paths import ARTIFACTS
-from brainlm_data.sidecar import sidecar_path, write_json
 from brainlm_data.stage import Facts, Files, Stage
 
 

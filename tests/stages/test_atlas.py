@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from brainlm_data.atlas import embedded_atlas
 from brainlm_data.errors import InputError
-from brainlm_data.sidecar import sidecar_path, write_json
+from brainlm_data.files.sidecar import sidecar_path, write_json
+from brainlm_data.spaces.demo424 import embedded_atlas
 from brainlm_data.stages import atlas
 from tests.stages.space import run
 

@@ -10,13 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data import open_store, prepare
-from brainlm_data.card import merge_methods, read_facts
+from brainlm_data.dataset.card import merge_methods, read_facts
+from brainlm_data.dataset.gather import FIRST, Config, Exclude
 from brainlm_data.errors import InputError
-from brainlm_data.gather import FIRST, Config, Exclude
-from brainlm_data.sidecar import digest, sidecar_path
+from brainlm_data.files.sidecar import digest, sidecar_path
+from brainlm_data.files.tables import write_table
 from brainlm_data.stage import Files
 from brainlm_data.stages import collate
-from brainlm_data.tables import write_table
 
 NAMES = ["p1", "p2", "p3"]
 SUBJECTS, STEPS = 10, 30

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from brainlm_data.errors import Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import aroma, ica
 from brainlm_data.methods.operators import Recipe, Regression, high_pass
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
-from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 

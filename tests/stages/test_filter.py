@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, filter
-from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 

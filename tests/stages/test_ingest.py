@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.stage import Files
 from brainlm_data.stages import ingest
-from brainlm_data.tables import read_table
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 SHAPE = (12, 14, 12)

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.stage import Files
 from brainlm_data.stages import keep
 from brainlm_data.stages.keep import Config
-from brainlm_data.tables import read_table
 from tests.stages import phantom, sampled
 
 

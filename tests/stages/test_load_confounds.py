@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Facts
 from brainlm_data.stages import confounds
-from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 PREFIX = "sub-01/ses-02/func/sub-01_ses-02_task-rest_run-1"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import motion
-from brainlm_data.tables import read_table
 from tests.stages import phantom
 
 NAMES = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "ref.nii.gz", "bold_mask": "mask.nii.gz"}

@@ -10,12 +10,12 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Regression
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.quality import plots
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, qc
-from brainlm_data.tables import read_table
 from tests.stages import fitted, measured
 
 IDS = ("sub-01_task-rest", "sub-02_task-rest")

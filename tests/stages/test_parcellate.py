@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe, high_pass
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate
-from brainlm_data.tables import read_table
 from tests.stages import fitted
 
 

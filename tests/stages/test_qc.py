@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainlm_data.fieldmaps import WARNING
+from brainlm_data.bids.fieldmaps import WARNING
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.stage import Files

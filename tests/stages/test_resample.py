@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainlm_data.fieldmaps import WARNING
+from brainlm_data.bids.fieldmaps import WARNING
+from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate, resample
-from brainlm_data.tables import read_table, write_table
 from tests.stages import fitted
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
 from brainlm_data.stages import sample
-from brainlm_data.tables import read_table
 from tests.stages import phantom, sampled
 
 T = 4

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from brainlm_data import strategies
 from brainlm_data.config import section_from
 from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, Regression, Temporal, cosines
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
-from brainlm_data.tables import read_table, write_table
 from tests.conftest import ROOT
 from tests.stages import fitted
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from brainlm_data import fetch, templateflow
 from brainlm_data.errors import InputError
-from brainlm_data.sidecar import digest
+from brainlm_data.files import fetch
+from brainlm_data.files.sidecar import digest
+from brainlm_data.spaces import templateflow
 from brainlm_data.stages import template
 from tests.stages.space import run
 

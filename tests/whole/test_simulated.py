@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import brainlm_data
 import brainlm_model
-from brainlm_data.tables import read_table
+from brainlm_data.files.tables import read_table
 from tests.whole.run import Run
 
 SUBJECTS = ("01", "02", "03", "04")

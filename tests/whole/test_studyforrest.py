@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from brainlm_data.files.tables import read_table
 from brainlm_data.paths import artifact_path
-from brainlm_data.tables import read_table
 from tests.whole.run import Run
 
 PREFIX = "sub-02/func/sub-02_task-oneback_run-1"

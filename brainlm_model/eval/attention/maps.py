@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from brainlm_data import InputError
-from brainlm_model.embedding import windows_of
-from brainlm_model.eval.paper import Array, Pieces
+from brainlm_model.eval.common import Array, Pieces
 from brainlm_model.progress import Progress
+from brainlm_model.trained.embedding import windows_of
 
 TOGETHER = 10  # recordings of one kept piece
 

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import ConfigError, Facts, Files, StageConfig
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
 from brainlm_model.eval.attention import groups
-from brainlm_model.eval.paper import Array
-from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.common import Array
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `attention` of config.yaml."""
 
-    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
     recordings: int = Field(200, ge=2, description="at most so many, drawn by the seed")
     group: str | None = Field(None, description="column of recordings.parquet whose two levels are compared")
     levels: list[str | float] = Field([], description="two values of it: second minus first; []: its only two")
@@ -66,18 +66,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
-    from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import collect
+    from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.attention import draw
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
-    table = paper.chosen(store, config.splits, config.recordings, config.seed)
+    table = common.chosen(store, config.splits, config.recordings, config.seed)
     pair = _pair(table, config)
-    model = load(inputs["model"].parent, paper.on_device(config.device))
-    networks = {"model": model.network, "untrained": masked.untrained(model).network}
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "attention", STAGE.version, config))
+    model = load(inputs["model"].parent, common.on_device(config.device))
+    networks = {"model": model.network, "untrained": scoring.untrained(model).network}
+    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "attention", STAGE.version, config))
     found = collect(store, table["id"].tolist(), model, networks, pieces)
     table = table.set_index("id").loc[found.ids].reset_index()
 
@@ -116,7 +116,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
     rows = [{column: row.get(column) for column in COLUMNS} for row in rows]
     few = [row for row in rows if not row["part"].endswith("_parcel")]  # single parcels are in the table
-    paper.write_tables(outputs, "attention", COLUMNS, rows, {**content, "Results": few})
+    common.write_tables(outputs, "attention", COLUMNS, rows, {**content, "Results": few})
     matrices: dict[str, Any] = {f"attention_{name}": m.astype(np.float32) for name, m in found.mean.items()}
     np.savez_compressed(
         outputs["attention_arrays"],
@@ -127,7 +127,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         network=parcels["network"].astype(str).to_numpy(dtype=str) if "network" in parcels else np.array([""]),
         levels=np.array(list(pair or []), dtype=str),
     )
-    paper.write_figure(outputs, "attention", draw)
+    common.write_figure(outputs, "attention", draw)
     pieces.clear()
     return facts
 
@@ -177,7 +177,9 @@ def _cls(found: Any, parcels: pd.DataFrame, weights: Array) -> list[dict[str, An
             ("cls_parcel", names, of, maps_RP),
             ("cls_network", list(members), list(members), _network_means(maps_RP, members)),
         ):
-            for name, network, value, low, high in zip(labels, belongs, *paper.bootstrap(values, weights), strict=True):
+            for name, network, value, low, high in zip(
+                labels, belongs, *common.bootstrap(values, weights), strict=True
+            ):
                 rows.append({"part": part, "method": method, "name": name, "network": network,
                              "metric": "times_uniform", "value": value, "low": low, "high": high})  # fmt: skip
     return rows
@@ -186,7 +188,7 @@ def _cls(found: Any, parcels: pd.DataFrame, weights: Array) -> list[dict[str, An
 def _coupling(found: Any, weights: Array) -> list[dict[str, Any]]:
     rows = []
     for method, values_R2 in found.coupling.items():
-        for metric, value, low, high in zip(METRICS, *paper.bootstrap(values_R2, weights), strict=True):
+        for metric, value, low, high in zip(METRICS, *common.bootstrap(values_R2, weights), strict=True):
             rows.append({"part": "coupling", "method": method, "name": METRICS[metric], "network": "",
                          "metric": metric, "value": value, "low": low, "high": high})  # fmt: skip
     return rows
@@ -195,12 +197,12 @@ def _coupling(found: Any, weights: Array) -> list[dict[str, Any]]:
 def _against_untrained(found: Any, subjects: Sequence[str], weights: Array, seed: int) -> list[dict[str, Any]]:
     """Trained minus untrained coupling, with the paired interval and a sign-flip test, corrected for two metrics."""
     change_R2 = found.coupling["model"] - found.coupling["untrained"]
-    value, low, high = paper.bootstrap(change_R2, weights)
-    p = [paper.sign_flip(change_R2[:, i], subjects, seed) for i in range(len(METRICS))]
+    value, low, high = common.bootstrap(change_R2, weights)
+    p = [common.sign_flip(change_R2[:, i], subjects, seed) for i in range(len(METRICS))]
     return [
         {"metric": metric, "method": "model", "against": "untrained", "difference": value[i], "low": low[i],
-         "high": high[i], "p": p[i], "p_holm": corrected, "verdict": paper.verdict(value[i], corrected)}
-        for i, (metric, corrected) in enumerate(zip(METRICS, paper.holm(p), strict=True))
+         "high": high[i], "p": p[i], "p_holm": corrected, "verdict": common.verdict(value[i], corrected)}
+        for i, (metric, corrected) in enumerate(zip(METRICS, common.holm(p), strict=True))
     ]  # fmt: skip
 
 
@@ -225,12 +227,12 @@ def _differences(
                 rows.append(
                     {"part": part, "method": method, "name": name, "network": belongs[i], "metric": "times_uniform",
                      "value": seen.difference[i], "low": seen.low[i], "high": seen.high[i], "t": seen.t[i],
-                     "p": seen.p[i], "significant": bool(seen.p[i] < paper.LEVEL),
+                     "p": seen.p[i], "significant": bool(seen.p[i] < common.LEVEL),
                      "n_subjects": seen.first + (seen.second if seen.design == "between" else 0),
                      "n_recordings": len(table), "label": LABELS[method]}
                 )  # fmt: skip
             facts |= {"Design": seen.design, "SubjectsOfLevels": [seen.first, seen.second], "LeftOut": seen.left_out}
-            facts[f"{method}_{part}_significant"] = sum(bool(p < paper.LEVEL) for p in seen.p)
+            facts[f"{method}_{part}_significant"] = sum(bool(p < common.LEVEL) for p in seen.p)
     if "mean_fd_mm" in table:
         which = np.array(levels, dtype=object)
         facts["MeanFdMmOfLevels"] = [float(np.nanmean([*table.loc[which == v, "mean_fd_mm"], np.nan])) for v in pair]
@@ -263,7 +265,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "attention",
     1,
     "Map what the model attends to, compare it with connectivity and between groups.",

@@ -13,13 +13,13 @@ import numpy as np
 
 from brainlm_data import InputError
 from brainlm_model.baselines.forecast import Array, Forecast
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
 from brainlm_model.finetune import scores
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows, has_split
 
 if TYPE_CHECKING:
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 FIT_WINDOWS = {"long": 40, "short": 4}  # of a training recording: one run a window, or many short runs in each
 
@@ -74,7 +74,7 @@ def held(
     ------
     InputError: no such recording, or none with a window of the model's length.
     """
-    table = paper.chosen(store, splits, most, settings.seed)
+    table = common.chosen(store, splits, most, settings.seed)
     names = set(table["id"])
     parts = {}
     for split in dict.fromkeys(splits):

@@ -15,17 +15,17 @@ from torch import Tensor
 from brainlm_model.baselines import autoregression, state_space
 from brainlm_model.baselines.forecast import Array, Forecast, mean, persistence
 from brainlm_model.baselines.forecast_networks import NETWORKS
-from brainlm_model.eval import masked
 from brainlm_model.eval.future.data import Learning
+from brainlm_model.eval.masked import scoring
 from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.tasks import FutureTask, WindowTask, forecast, future_mask
 from brainlm_model.finetune.windows import Windows
-from brainlm_model.masking import generator
-from brainlm_model.prior import GaussianPrior, population_covariance
+from brainlm_model.models.masking import generator
+from brainlm_model.models.prior import GaussianPrior, population_covariance
 
 if TYPE_CHECKING:
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 STRENGTH = 100.0  # of the prior where the model has none: `ModelConfig.strength`
 
@@ -74,7 +74,7 @@ def finetuned(given: Given, setting: dict[str, Any]) -> Forecast:
 
 def untrained(given: Given, setting: dict[str, Any]) -> Forecast:
     """The same architecture from random weights, trained like `finetuned`."""
-    return _learnt(masked.untrained(given.model).network, given, setting)
+    return _learnt(scoring.untrained(given.model).network, given, setting)
 
 
 def _learnt(network: Any, given: Given, setting: dict[str, Any]) -> Forecast:

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data import ConfigError, Facts, Files, InputError, StageConfig
-from brainlm_model.eval import paper
-from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval import common
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.progress import Progress
 
 COLUMNS = (
@@ -27,7 +27,7 @@ Name = Literal[
 class Config(StageConfig):
     """Section `future` of config.yaml."""
 
-    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
     horizons: list[int] = Field(
         [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
     )
@@ -56,21 +56,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
     from brainlm_model.eval.future import data, scores
     from brainlm_model.eval.future.methods import METHODS
     from brainlm_model.eval.future.published import published
     from brainlm_model.figures.future import draw
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
-    model = load(inputs["model"].parent, paper.on_device(config.device))
+    model = load(inputs["model"].parent, common.on_device(config.device))
     _check(config, model, len(store.parcels))
     settings = {steps: _settings(config, steps) for steps in config.horizons}
     any_settings = settings[config.horizons[0]]
     held = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
     learning = data.learning(store, config.train_recordings, model, any_settings)
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "future", STAGE.version, config))
+    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "future", STAGE.version, config))
     weights = subject_draws(held.subjects, config.bootstrap, config.seed)
     shared = {"n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids)}
     rows: list[dict[str, Any]] = []
@@ -112,9 +112,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ours = f"{len(store.parcels)} parcels, {len(held.ids)} recordings"
     content = {**facts, "Comparisons": compared, "Chosen": chosen,
                "Warnings": _warnings(facts), "Published": published(ours)}  # fmt: skip
-    paper.write_tables(outputs, "future", COLUMNS, rows, content)
+    common.write_tables(outputs, "future", COLUMNS, rows, content)
     np.savez_compressed(outputs["future_arrays"], **arrays)
-    paper.write_figure(outputs, "future", draw)
+    common.write_figure(outputs, "future", draw)
     pieces.clear()
     return facts
 
@@ -147,7 +147,7 @@ def _settings(config: Config, steps: int) -> Any:
 
 
 def _horizon(
-    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: paper.Pieces, progress: Progress
+    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: common.Pieces, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
     from brainlm_model.eval.future.data import score
@@ -162,7 +162,7 @@ def _horizon(
         past_BPH = held.windows(example)[:1, :, :-steps]
         return {
             "sums": score(held, forecast, steps),
-            "chosen": np.array(json.dumps(paper.plain(setting))),
+            "chosen": np.array(json.dumps(common.plain(setting))),
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
@@ -194,7 +194,7 @@ def _warnings(facts: Facts) -> list[str]:
         found += [
             f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
-            if others * steps * 2.0 ** (1 - subjects) > paper.LEVEL
+            if others * steps * 2.0 ** (1 - subjects) > common.LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
         found.append(f"method {REFERENCE} was left out: nothing is compared with it")
@@ -212,7 +212,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "future",
     1,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",

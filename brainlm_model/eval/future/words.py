@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import interval, joined
+from brainlm_model.eval.masked.words import interval, joined
 
 TITLE = "Future states"
 CAPTION = (

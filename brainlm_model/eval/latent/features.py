@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from brainlm_data import BrainLMError, ParcelSeries
-from brainlm_model.embedding import Recording, embeddings
 from brainlm_model.eval.attention.maps import connectivity
-from brainlm_model.eval.paper import Array, Pieces
+from brainlm_model.eval.common import Array, Pieces
 from brainlm_model.progress import Progress
+from brainlm_model.trained.embedding import Recording, embeddings
 
 KINDS = ("cls", "mean", "parcels")
 TOGETHER = 10  # recordings of one kept piece

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
+from brainlm_model.eval.common import Array
 from brainlm_model.eval.latent import identify, tables
 from brainlm_model.eval.latent.features import SPACES, filled, measure, standardised
 from brainlm_model.eval.latent.separate import Variable, variable
-from brainlm_model.eval.paper import Array
-from brainlm_model.metrics import ENOUGH_SUBJECTS
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
 
 DEFAULT = re.compile(r"(?i)^((age|sex|gender)($|_).*|site|task|mean_fd_mm)$")
 PUBLISHED = [
@@ -40,7 +40,7 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `latent` of config.yaml."""
 
-    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
     recordings: int = Field(200, ge=4, description="at most so many, drawn by the seed")
     train_recordings: int = Field(40, ge=2, description="of training subjects, from which features are standardised")
     columns: list[str] = Field([], description="variables; []: age, sex, site, task, mean_fd_mm where there are any")
@@ -66,19 +66,19 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
-    from brainlm_model.eval import masked
+    from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.latent import draw
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
-    table = paper.chosen(store, config.splits, config.recordings, config.seed)
+    table = common.chosen(store, config.splits, config.recordings, config.seed)
     columns = config.columns or sorted((str(c) for c in table if DEFAULT.match(str(c))), key=str.lower)
     pairs = identify.pairs_of(table, config.pairs)
-    training = paper.chosen(store, ["train"], config.train_recordings, config.seed)["id"].tolist()
-    model = load(inputs["model"].parent, paper.on_device(config.device))
-    networks = {"": model, "_untrained": replace(model, network=masked.untrained(model).network)}
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "latent", STAGE.version, config))
+    training = common.chosen(store, ["train"], config.train_recordings, config.seed)["id"].tolist()
+    model = load(inputs["model"].parent, common.on_device(config.device))
+    networks = {"": model, "_untrained": replace(model, network=scoring.untrained(model).network)}
+    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "latent", STAGE.version, config))
 
     def vectors(parts: Sequence[Any], name: str) -> Any:
         return measure(store, parts, networks, pieces, name)
@@ -126,7 +126,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Warnings": _warnings(facts),
         "Published": PUBLISHED,
     }
-    paper.write_tables(outputs, "latent", tables.COLUMNS, rows, content)
+    common.write_tables(outputs, "latent", tables.COLUMNS, rows, content)
     arrays: dict[str, Any] = {
         "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
         "columns": np.array([v.name for v in variables], dtype=str),
@@ -136,7 +136,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     for v in variables:
         arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
     np.savez_compressed(outputs["latent_arrays"], **arrays)
-    paper.write_figure(outputs, "latent", draw)
+    common.write_figure(outputs, "latent", draw)
     pieces.clear()
     return facts
 
@@ -226,7 +226,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "latent",
     1,
     "Show the space of embeddings, measure what it separates, identify people from it.",

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.eval.networks import classify, scores
 from brainlm_model.eval.networks.features import FEATURES, LABELS, Sources, possible, read_windows
-from brainlm_model.metrics import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.progress import Progress
 
 COLUMNS = (
@@ -35,7 +35,7 @@ Method = Literal[
 class Config(StageConfig):
     """Section `networks` of config.yaml. All methods see one window of the model's length a recording."""
 
-    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
     recordings: int = Field(200, ge=1, description="at most so many, drawn by the seed")
     train_recordings: int = Field(40, ge=2, description="of training subjects: VAE, GCN, and classifiers across people")
     methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="features of a parcel")
@@ -58,22 +58,22 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
-    from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import coordinates
+    from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.networks import draw
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
     names, labels_P, few = networks_of(store)
-    test = paper.chosen(store, config.splits, config.recordings, config.seed)
-    train = paper.chosen(store, ["train"], config.train_recordings, config.seed)
-    model = load(inputs["model"].parent, paper.on_device(config.device))
+    test = common.chosen(store, config.splits, config.recordings, config.seed)
+    train = common.chosen(store, ["train"], config.train_recordings, config.seed)
+    model = load(inputs["model"].parent, common.on_device(config.device))
     sources = Sources(
-        model.network, masked.untrained(model).network, read_windows(store, train, model),
+        model.network, scoring.untrained(model).network, read_windows(store, train, model),
         read_windows(store, test, model), coordinates(store), config.seed,
     )  # fmt: skip
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "networks", STAGE.version, config))
+    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "networks", STAGE.version, config))
     methods = possible(store, config.methods)
     found = _classify(sources, methods, config, labels_P, pieces)
 
@@ -110,12 +110,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Warnings": _warnings(facts, [n for n in config.methods if n not in methods]),
         "Published": _published(facts),
     }
-    paper.write_tables(outputs, "networks", COLUMNS, rows, content)
+    common.write_tables(outputs, "networks", COLUMNS, rows, content)
     np.savez_compressed(
         outputs["networks_arrays"], networks=np.array(names, dtype=str),
         **{"/".join(key): value.sum(0) for key, value in found.items()},
     )  # fmt: skip
-    paper.write_figure(outputs, "networks", draw)
+    common.write_figure(outputs, "networks", draw)
     pieces.clear()
     return facts
 
@@ -140,7 +140,7 @@ def networks_of(store: Any) -> tuple[list[str], classify.Ints, list[str]]:
 
 
 def _classify(
-    sources: Sources, methods: Sequence[str], config: Config, labels_P: classify.Ints, pieces: paper.Pieces
+    sources: Sources, methods: Sequence[str], config: Config, labels_P: classify.Ints, pieces: common.Pieces
 ) -> dict[tuple[str, str, str, str], classify.Ints]:
     """(protocol, classifier, method, labels) -> confusion; `labels`: true, or shuffled over the parcels (k-NN)."""
     train, test = sources.train, sources.test
@@ -206,7 +206,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "networks",
     1,
     "Tell the functional network of each parcel from attention, series, connectivity, latents.",

@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
+from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
 from brainlm_model.eval.perturbation import tables
 from brainlm_model.eval.perturbation.move import move
 from brainlm_model.eval.perturbation.response import group_rows, recording, seeds_of, why_not
 from brainlm_model.eval.perturbation.windows import levels_of, people
-from brainlm_model.metrics import ENOUGH_SUBJECTS
 from brainlm_model.progress import Progress
 
 PUBLISHED = [
@@ -30,7 +30,7 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `perturbation` of config.yaml."""
 
-    splits: list[paper.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
     column: str = Field("task", description="column of recordings.parquet that names rest and the task")
     levels: list[str] = Field([], description="two values of it, rest first; []: rest and the first other one")
     target: Literal["own", "training"] = Field(
@@ -66,25 +66,27 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
-    from brainlm_model.eval import masked
     from brainlm_model.eval.attention.maps import coordinates
+    from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.perturbation import draw
     from brainlm_model.figures.style import network_name
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
-    table = paper.chosen(store, config.splits, config.recordings, config.seed)
-    everybody = paper.chosen(store, config.splits, len(store.recordings), config.seed)
+    table = common.chosen(store, config.splits, config.recordings, config.seed)
+    everybody = common.chosen(store, config.splits, len(store.recordings), config.seed)
     pair = levels_of(everybody, config.column, config.levels)
-    training = paper.chosen(store, ["train"], len(store.recordings), config.seed)
-    model = load(inputs["model"].parent, paper.on_device(config.device))
-    networks = {"model": model.network, "untrained": masked.untrained(model).network}
+    training = common.chosen(store, ["train"], len(store.recordings), config.seed)
+    model = load(inputs["model"].parent, common.on_device(config.device))
+    networks = {"model": model.network, "untrained": scoring.untrained(model).network}
     parcels = store.parcels
     names = parcels["name"].astype(str).tolist()
     of = [network_name(n) for n in parcels["network"]] if "network" in parcels else ["unassigned"] * len(names)
     members = {name: np.array([n == name for n in of]) for name in sorted(set(of))}
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "perturbation", STAGE.version, config))
+    pieces = common.Pieces(
+        outputs.meta.get("workdir"), common.source_key(inputs, "perturbation", STAGE.version, config)
+    )
 
     rows: list[dict[str, Any]] = []
     found: dict[str, Any] = {}
@@ -158,7 +160,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Warnings": _warnings(facts, rows),
         "Published": PUBLISHED,
     }
-    paper.write_tables(outputs, "perturbation", tables.COLUMNS, rows, content)
+    common.write_tables(outputs, "perturbation", tables.COLUMNS, rows, content)
     keys = list(maps[0]) if maps else []
     arrays: dict[str, Any] = {
         "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(of, dtype=str),
@@ -167,7 +169,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         **{f"map/{k}": _mean([m[k] for m in maps]).astype(np.float32) for k in keys},
     }  # fmt: skip
     np.savez_compressed(outputs["perturbation_arrays"], **arrays)
-    paper.write_figure(outputs, "perturbation", draw)
+    common.write_figure(outputs, "perturbation", draw)
     pieces.clear()
     return facts
 
@@ -214,7 +216,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "perturbation",
     1,
     "Move rest to a task in the space of CLS; drive one parcel and read the others.",

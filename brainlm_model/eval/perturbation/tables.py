@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_model.eval import paper
-from brainlm_model.eval.paper import Array
+from brainlm_model.eval import common
+from brainlm_model.eval.common import Array
+from brainlm_model.eval.metrics import subject_draws
 from brainlm_model.eval.perturbation.response import agreement
-from brainlm_model.metrics import subject_draws
 
 COLUMNS = (
     "part", "method", "name", "network", "metric", "value", "low", "high", "p", "p_holm", "n_subjects",
@@ -67,16 +67,16 @@ def moved(
                    "share_difference": profile[0] - profile[1]}  # fmt: skip
         for metric, values in metrics.items():
             each = by_network(values, members)
-            value, low, high = paper.bootstrap(each, weights)
+            value, low, high = common.bootstrap(each, weights)
             tested = metric.endswith("difference")
-            p = [paper.sign_flip(each[:, i], subjects, config.seed) if tested else np.nan for i in range(len(members))]
-            for i, (name, corrected) in enumerate(zip(members, paper.holm(p), strict=True)):
+            p = [common.sign_flip(each[:, i], subjects, config.seed) if tested else np.nan for i in range(len(members))]
+            for i, (name, corrected) in enumerate(zip(members, common.holm(p), strict=True)):
                 rows.append({**shared, "part": "moved_network", "name": name, "network": name, "metric": metric,
                              "value": value[i], "low": low[i], "high": high[i], "p": p[i], "p_holm": corrected,
                              "n_parcels": int(members[name].sum())})  # fmt: skip
             if tested:
                 continue
-            value, low, high = paper.bootstrap(values, weights)
+            value, low, high = common.bootstrap(values, weights)
             rows += [
                 {**shared, "part": "moved_parcel", "name": name, "network": of[i], "metric": metric, "value": value[i],
                  "low": low[i], "high": high[i], "n_parcels": 1} for i, name in enumerate(parcels)
@@ -87,7 +87,7 @@ def moved(
                 with np.errstate(invalid="ignore", divide="ignore"):
                     both = np.stack([before, 1 - after / before], 1)
                 for metric, value, low, high in zip(
-                    ("distance", "reached"), *paper.bootstrap(both, weights), strict=True
+                    ("distance", "reached"), *common.bootstrap(both, weights), strict=True
                 ):
                     rows.append({**shared, "part": "moved_distance", "name": what, "metric": metric, "value": value,
                                  "low": low, "high": high})  # fmt: skip
@@ -111,7 +111,7 @@ def sizes(
     rows = []
     for method, label in answered(gaussian).items():
         if method in maps[0] and method != "visible":
-            value, low, high = paper.bootstrap(np.array([[np.nanmean(np.abs(m[method]))] for m in maps]), weights)
+            value, low, high = common.bootstrap(np.array([[np.nanmean(np.abs(m[method]))] for m in maps]), weights)
             row = {"part": "response_size", "method": method, "metric": "mean_absolute", "value": value[0],
                    "low": low[0], "high": high[0], "n_subjects": len(set(subjects)), "n_recordings": len(maps),
                    "label": label}  # fmt: skip
@@ -131,7 +131,7 @@ def responded(
         groups = {"": np.ones(len(of), dtype=bool), **{n: np.array([o == n for o in of]) for n in sorted(set(of))}}
         values = by_network(each_RK, groups)
         means[method, target] = values[:, 0]
-        for i, (value, low, high) in enumerate(zip(*paper.bootstrap(values, weights), strict=True)):
+        for i, (value, low, high) in enumerate(zip(*common.bootstrap(values, weights), strict=True)):
             name = list(groups)[i]
             rows.append({"part": "response_network" if name else "response", "method": method, "name": target,
                          "network": name, "metric": "r", "value": value, "low": low, "high": high,
@@ -142,11 +142,11 @@ def responded(
         if method == "model":
             continue
         change = means["model", target] - values_R
-        value, low, high = paper.bootstrap(change[:, None], weights)
+        value, low, high = common.bootstrap(change[:, None], weights)
         compared.append({"part": "response", "target": target, "method": "model", "against": method,
                          "difference": value[0], "low": low[0], "high": high[0],
-                         "p": paper.sign_flip(change, subjects, config.seed),
+                         "p": common.sign_flip(change, subjects, config.seed),
                          "n_subjects": len(set(subjects))})  # fmt: skip
-    for row, p in zip(compared, paper.holm([row["p"] for row in compared]), strict=True):
-        row["p_holm"], row["verdict"] = p, paper.verdict(row["difference"], p)
+    for row, p in zip(compared, common.holm([row["p"] for row in compared]), strict=True):
+        row["p_holm"], row["verdict"] = p, common.verdict(row["difference"], p)
     return [{c: row.get(c) for c in COLUMNS} for row in rows], compared

@@ -22,7 +22,7 @@ from brainlm_model.eval.phenotype.stage import BEST, ON_RECORDINGS, REFERENCE, C
 from brainlm_model.progress import Progress
 
 if TYPE_CHECKING:
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from brainlm_model.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 Array = NDArray[np.floating]
 Places = NDArray[np.intp]
@@ -65,7 +65,7 @@ def embed(
     model: TrainedModel, store: Any, workdir: Path | None, key: str
 ) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why; kept in `workdir`."""
-    from brainlm_model.embedding import embeddings, recordings_of
+    from brainlm_model.trained.embedding import embeddings, recordings_of
 
     file = workdir / f"embeddings-{key}.npz" if workdir else None
     if file is not None and file.is_file():

@@ -12,7 +12,7 @@ from brainlm_model.eval.phenotype.learn import Outcome, Task, inner_score
 from brainlm_model.eval.phenotype.people import People
 
 if TYPE_CHECKING:
-    from brainlm_model.checkpoint import TrainedModel
+    from brainlm_model.trained.checkpoint import TrainedModel
 
 # as many as every other method has (`traits.CANDIDATES`)
 RATES = (3e-4, 1e-3, 3e-3)

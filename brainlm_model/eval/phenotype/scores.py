@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.paper import holm, verdict
+from brainlm_model.eval.common import holm, verdict
+from brainlm_model.eval.metrics import subject_draws
 from brainlm_model.finetune.scores import moments, of_numbers
-from brainlm_model.metrics import subject_draws
 
 Array = NDArray[np.float64]
 KEY = {"regression": "r2", "classification": "auroc"}

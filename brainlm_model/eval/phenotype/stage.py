@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import paper
+from brainlm_model.eval import common
 
 if TYPE_CHECKING:
     from brainlm_model.eval.phenotype.people import Target
@@ -102,13 +102,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from threadpoolctl import threadpool_limits
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
     from brainlm_model.eval.phenotype import people as who
     from brainlm_model.eval.phenotype.cohort import Cohort
     from brainlm_model.figures import phenotype as figure
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
-    store, model = open_store(inputs["store"]), load(inputs["model"].parent, paper.on_device(config.device))
+    store, model = open_store(inputs["store"]), load(inputs["model"].parent, common.on_device(config.device))
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
@@ -162,10 +162,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Warnings": warnings(facts),
         "Published": PUBLISHED,
     }
-    paper.write_tables(outputs, "phenotype", COLUMNS, rows, content)
+    common.write_tables(outputs, "phenotype", COLUMNS, rows, content)
     held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
     np.savez_compressed(outputs["phenotype_arrays"], **held)  # type: ignore[arg-type]
-    paper.write_figure(outputs, "phenotype", figure.draw, ["csv"])
+    common.write_figure(outputs, "phenotype", figure.draw, ["csv"])
     return facts
 
 
@@ -214,7 +214,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "phenotype",
     1,
     "Predict age, sex or any other column, beside linear and other baselines.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from brainlm_model.words import interval
+from brainlm_model.eval.masked.words import interval
 
 TITLE = "Traits and diagnoses"
 CAPTION = "Held-out predictions of each column, with 95 % intervals over subjects; the vertical line is chance."

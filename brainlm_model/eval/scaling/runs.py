@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval import masked
-from brainlm_model.metrics import Array
+from brainlm_model.eval.masked import scoring
+from brainlm_model.eval.metrics import Array
 
 if TYPE_CHECKING:
     from brainlm_model.baselines import Predictor
-    from brainlm_model.checkpoint import TrainedModel
-    from brainlm_model.data import WindowDataset
     from brainlm_model.eval.scaling.stage import Config
+    from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.windows.dataset import WindowDataset
 
 Piece = dict[str, Any]
 
@@ -92,10 +92,10 @@ class Bench:
     def __init__(self, store: Any, path: Path, config: Config, splits: Sequence[str], checkpoint: TrainedModel) -> None:
         self.store, self.path, self.config, self.model = store, path, config, checkpoint
         self.held = {split: self._windows(split) for split in splits}
-        self.conditions = [masked.Condition("random", ratio) for ratio in config.mask_ratios]
+        self.conditions = [scoring.Condition("random", ratio) for ratio in config.mask_ratios]
 
     def _windows(self, split: str, share: float = 1.0, seed: int = 0) -> WindowDataset:
-        from brainlm_model.data import WindowDataset
+        from brainlm_model.windows.dataset import WindowDataset
 
         return WindowDataset(self.store, split, self.model.config.window, seed, fill=float(np.nan), share=share)
 
@@ -109,8 +109,8 @@ class Bench:
         found: Piece = {}
         for split, data in self.held.items():
             wanted = self.chosen(split)
-            recordings = (r for i, r in enumerate(masked.recordings(data, 1)) if i in wanted)
-            scores = masked.score(recordings, methods, self.conditions, self.model.config.patch, self.config.seed)
+            recordings = (r for i, r in enumerate(scoring.recordings(data, 1)) if i in wanted)
+            scores = scoring.score(recordings, methods, self.conditions, self.model.config.patch, self.config.seed)
             for (method, condition), sums_RP4 in scores.sums.items():
                 found[f"{split}/{condition.ratio:g}/{method}"] = sums_RP4
             found[f"{split}/ids"], found[f"{split}/subjects"] = np.array(scores.ids), np.array(scores.subjects)
@@ -118,7 +118,7 @@ class Bench:
 
     def checkpoint(self) -> Piece:
         """Scores of the trained model of this run, of itself untrained, and of baselines on all training subjects."""
-        methods = {"model": masked.ModelPredictor(self.model.network), "untrained": masked.untrained(self.model)}
+        methods = {"model": scoring.ModelPredictor(self.model.network), "untrained": scoring.untrained(self.model)}
         train = self._windows("train")
         return self._sums({**methods, **self._fit(train)}) | {"subjects": len(set(train.subjects))}
 
@@ -133,7 +133,7 @@ class Bench:
         there = bool((self.store.recordings["split"] == "validation").any())
         tuning = self._windows("validation") if there else None
         names, patch = ["gaussian", *config.baselines], self.model.config.patch
-        return masked.fit_baselines(names, train, tuning, patch, config.mask_ratios, config.seed + 1)
+        return scoring.fit_baselines(names, train, tuning, patch, config.mask_ratios, config.seed + 1)
 
     def trained(self, run: Run, folder: Path | None) -> Piece:
         """Train and score; `folder` holds the step checkpoint meanwhile."""
@@ -151,7 +151,7 @@ class Bench:
         begin = time.process_time()
         log = trainer.fit(folder)
         spent = (time.process_time() - begin) / 60
-        found = self._sums({run.name: masked.ModelPredictor(trainer.network)})
+        found = self._sums({run.name: scoring.ModelPredictor(trainer.network)})
         found |= {
             "parameters": sum(p.numel() for p in trainer.network.parameters()), "steps": log[-1]["step"],
             "subjects": len(set(trainer.train.subjects)), "cpu_minutes": spent,
@@ -160,13 +160,13 @@ class Bench:
             shutil.rmtree(folder, ignore_errors=True)
         return found
 
-    def scores(self, split: str, done: Mapping[Any, Piece]) -> masked.Scores:
+    def scores(self, split: str, done: Mapping[Any, Piece]) -> scoring.Scores:
         """All of a split as one table of sums: the same recordings, the same masks."""
-        sums: dict[tuple[str, masked.Condition], NDArray[np.float64] | Array] = {}
+        sums: dict[tuple[str, scoring.Condition], NDArray[np.float64] | Array] = {}
         first = next(iter(done.values()))
         for piece in done.values():
             for key, values in piece.items():
                 parts = key.split("/", 2)
                 if parts[0] == split and len(parts) == 3:
-                    sums[parts[2], masked.Condition("random", float(parts[1]))] = values
-        return masked.Scores(sums, first[f"{split}/ids"].tolist(), first[f"{split}/subjects"].tolist())
+                    sums[parts[2], scoring.Condition("random", float(parts[1]))] = values
+        return scoring.Scores(sums, first[f"{split}/ids"].tolist(), first[f"{split}/subjects"].tolist())

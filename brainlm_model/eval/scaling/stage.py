@@ -9,14 +9,14 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model import metrics
-from brainlm_model.eval import masked, paper
+from brainlm_model.eval import common, metrics
+from brainlm_model.eval.masked import scoring
+from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.eval.scaling.runs import Bench, Run, baseline, grid
 from brainlm_model.progress import Progress
-from brainlm_model.published import MASKED_R2, TRAINED_ON
 
 if TYPE_CHECKING:
-    from brainlm_model.eval.masked import Scores
+    from brainlm_model.eval.masked.scoring import Scores
 
 COLUMNS = (
     "split", "method", "model", "training_ratio", "share", "seed", "training_subjects", "parameters", "steps",
@@ -45,7 +45,7 @@ class Config(StageConfig):
     steps: int = Field(150, ge=1, description="optimiser steps of each training")
     batch_size: int = Field(8, ge=1, description="windows a step")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    splits: list[paper.Split] = Field(
+    splits: list[common.Split] = Field(
         ["test", "external"],
         min_length=1,
         description="whose recordings; a split that the store does not have is passed over",
@@ -81,9 +81,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.checkpoint import load
     from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.figures.scaling import draw
+    from brainlm_model.trained.checkpoint import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])
@@ -94,9 +94,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             f"scaling: no recording in split {' or '.join(config.splits)}",
             "more subjects, or collate.test, collate.external",
         )
-    checkpoint = load(inputs["model"].parent, paper.on_device(config.device))
+    checkpoint = load(inputs["model"].parent, common.on_device(config.device))
     bench = Bench(store, inputs["store"], config, splits, checkpoint)
-    pieces = paper.Pieces(outputs.meta.get("workdir"), paper.source_key(inputs, "scaling", STAGE.version, config))
+    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "scaling", STAGE.version, config))
     runs = grid(config)
     shares = [(share, seed) for share, seed in dict.fromkeys((r.share, r.seed) for r in runs) if share < 1]
     progress = Progress("scaling", 1 + len(shares) + len(runs))
@@ -138,7 +138,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "CpuMinutes": {r.name: round(float(done[r]["cpu_minutes"]), 2) for r in runs},
     }
     content = {**facts, "Comparisons": compared, "Warnings": _warnings(facts), "Published": _published()}
-    paper.write_tables(outputs, "scaling", COLUMNS, rows, content)
+    common.write_tables(outputs, "scaling", COLUMNS, rows, content)
     ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
     of_parcels = {name: done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"].sum(0) for name in ("model", "gaussian")}
     np.savez_compressed(
@@ -150,7 +150,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         r2_model=metrics.r2(of_parcels["model"]),
         r2_gaussian=metrics.r2(of_parcels["gaussian"]),
     )
-    paper.write_figure(outputs, "scaling", draw)
+    common.write_figure(outputs, "scaling", draw)
     pieces.clear()
     return facts
 
@@ -160,7 +160,7 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
     by_name = {r.name: r for r in runs}
     everybody = int(done["checkpoint"]["subjects"])
     found = []
-    for row in masked.table(scores, config.bootstrap, config.seed):
+    for row in scoring.table(scores, config.bootstrap, config.seed):
         name, *part = row["method"].split("@")
         about: dict[str, Any]
         if name in by_name:
@@ -204,7 +204,7 @@ def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[di
     rows = []
     for kind, first, second in pairs:
         for ratio in config.mask_ratios:
-            condition = masked.Condition("random", ratio)
+            condition = scoring.Condition("random", ratio)
             found = metrics.compare(
                 scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
             )  # fmt: skip
@@ -248,7 +248,7 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = paper.task(
+STAGE = common.task(
     "scaling",
     1,
     "Masked reconstruction by model size, training mask ratio and amount of data.",

@@ -1,0 +1,1 @@
+"""What is in a BIDS dataset: recordings, subjects, fieldmaps, and what was left aside."""

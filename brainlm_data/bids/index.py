@@ -1,0 +1,225 @@
+"""From a BIDS dataset to the list of recordings, read once and cached.
+
+The index is read when Snakemake parses the Snakefile (a checkpoint would hide the followers from `snakemake -n`), so
+it must be cheap: one walk lists the files (`scan`), and what was read of them is kept beside the outputs, keyed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from brainlm_data.bids.scan import key_of, scan, walk
+from brainlm_data.errors import InputError
+from brainlm_data.files.sidecar import read_json, write_json
+from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.stage import StageConfig
+
+
+class Select(StageConfig):
+    """Which recordings to process; an empty list means all. Labels in quotes: YAML reads 01 as the number 1."""
+
+    subject: list[str] = Field([], description="subject labels, without sub-")
+    session: list[str] = Field([], description="session labels, without ses-")
+    task: list[str] = Field([], description="task labels")
+    run: list[str] = Field([], description="run indices")
+
+    @field_validator("subject", "session", "task", mode="before")
+    @classmethod
+    def _labels(cls, values: Any) -> Any:
+        """Numbers are no labels: whether 01 or 1 was meant, YAML does not tell."""
+        numbers = [v for v in values if not isinstance(v, str)] if isinstance(values, list) else []
+        if numbers:
+            raise ValueError(f'{numbers[0]!r} is no text, and YAML reads 01 as 1: put labels in quotes, ["01", "2"]')
+        return values
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _indices(cls, values: Any) -> Any:
+        """An index is a number: 1, "1" and "01" are one run."""
+        return [str(v) if type(v) is int else v for v in values] if isinstance(values, list) else values
+
+    def accepts(self, recording: Recording) -> bool:
+        """True where every non-empty list names this recording's value."""
+        return all(
+            not wanted or (value is not None and plain(value) in {plain(w) for w in wanted})
+            for wanted, value, plain in (
+                (self.subject, recording.subject, _label),
+                (self.session, recording.session, _label),
+                (self.task, recording.task, _label),
+                (self.run, recording.run, _index),
+            )
+        )
+
+
+def _label(text: str) -> str:
+    """`sub-01` -> `01`, which is another subject than `1`."""
+    return text.split("-", 1)[-1]
+
+
+def _index(text: str) -> str:
+    """`run-01` -> `1`."""
+    return str(int(label)) if (label := _label(text)).isdigit() else label
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """A raw file as it was when the index was made."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One BOLD run. `id` is its BIDS name without suffix, `prefix` its place below derivatives/."""
+
+    id: str
+    prefix: str
+    subject: str
+    session: str | None
+    task: str | None
+    run: str | None
+    bold: RawFile
+    metadata: dict[str, Any]
+    sbref: RawFile | None = None
+    fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One person's anatomy; `t1w` is None where there is none."""
+
+    id: str
+    prefix: str
+    t1w: RawFile | None
+
+
+@dataclass(frozen=True)
+class Index:
+    """A dataset: recordings sorted by id, and their subjects."""
+
+    recordings: tuple[Recording, ...]
+    subjects: tuple[Subject, ...]
+    phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
+    ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
+    ids: tuple[str, ...]  # every recording of the dataset, selected or not
+
+
+def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
+    """List the recordings of a BIDS dataset.
+
+    Parameters
+    ----------
+    bids_dir: root of a raw BIDS dataset.
+    select: which recordings to keep.
+    cache: a JSON file; used again while no file below `bids_dir` has changed (path, size, mtime).
+    as_cached: use it whatever has changed, without a look at the files: thousands of jobs need not list them again.
+
+    Raises
+    ------
+    InputError: no such folder, no BOLD run in it, or none that `select` accepts.
+    """
+    if not bids_dir.is_dir():
+        raise InputError(
+            f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
+        )
+
+    def listed(known: Mapping[str, Any]) -> Mapping[str, Any]:
+        files = walk(bids_dir)
+        if known.get("key") == (key := key_of(files)):
+            return known
+        found = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
+        if not found["recordings"]:
+            why = f" ({found['ignored'][0]})" if found["ignored"] else ""
+            raise InputError(
+                f"{bids_dir}: no BOLD run found{why}",
+                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)",
+            )
+        return found
+
+    return load_index(bids_dir, listed, select, cache, as_cached)
+
+
+def load_index(
+    folder: Path,
+    listed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    select: Select,
+    cache: Path | None = None,
+    as_cached: bool = False,
+) -> Index:
+    """The index from its cache, which `listed` brings up to date.
+
+    Parameters
+    ----------
+    folder: what paths in the cache are below. listed: new content of the cache from the old one (see `scan.scan`).
+
+    Raises
+    ------
+    InputError: `select` accepts no recording.
+    """
+    cached = read_json(cache) if cache else {}
+    if not (as_cached and cached):
+        new = dict(listed(cached))
+        if cache and new != cached:
+            write_json(cache, new, indent=None)
+        cached = new
+    root, rows = str(folder.absolute()), cached.pop("recordings")
+    recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
+    del rows
+    chosen = tuple(r for r in recordings if select.accepts(r))
+    if not chosen:
+        raise InputError(
+            f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
+            f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
+        )
+    t1w = {subject: _raw(root, file) for subject, file in cached["t1w"].items()}
+    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s)) for s in sorted({r.subject for r in chosen}))
+    ids = tuple(r.id for r in recordings)
+    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids)
+
+
+def _some(values: Iterable[str | None]) -> str:
+    distinct = sorted({str(v) for v in values})
+    return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
+
+
+def _raw(root: str, listed: Sequence[Any]) -> RawFile:
+    path, size, mtime_ns = listed
+    return RawFile(f"{root}/{path}", size, mtime_ns)
+
+
+def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Recording:
+    """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
+    name, subject, session, task, run, number, fieldmaps, bold, sbref = row
+    prefix = recording_prefix(subject, session, name)
+    reference = _raw(root, sbref) if sbref else None
+    return Recording(
+        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps
+    )
+
+
+def _phenotypes(bids_dir: Path) -> dict[str, dict[str, Any]]:
+    """participants.tsv by subject label, `n/a` as null."""
+    import pandas as pd
+
+    path = bids_dir / "participants.tsv"
+    if not path.exists():
+        return {}
+    try:
+        table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
+    except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors
+        raise InputError(f"{path}: not a table in UTF-8 ({error})", "save it again as tab-separated UTF-8") from error
+    if "participant_id" not in table:
+        raise InputError(f"{path}: no column participant_id", "BIDS requires it as the first column")
+    if (again := table.participant_id[table.participant_id.duplicated()]).size:
+        raise InputError(f"{path}: more than one row of {again.iloc[0]}", "BIDS wants one row a participant")
+    records: dict[Any, dict[Any, Any]] = table.set_index("participant_id").to_dict("index")
+    return {
+        str(k).removeprefix("sub-"): {c: (None if v != v else v) for c, v in row.items()} for k, row in records.items()
+    }

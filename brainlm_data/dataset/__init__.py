@@ -1,0 +1,1 @@
+"""The dataset that training reads: store, scaler, splits and card."""

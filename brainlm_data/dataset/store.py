@@ -1,0 +1,296 @@
+"""The store: one Zarr v3 folder with the parcel series of a cohort.
+
+`bold` (time, parcel) float32 and `valid` (time) bool. Each recording starts on a chunk boundary and is padded with NaN
+to the next one. Chunks are gathered in shards, one file and one writer each, so that many processes can write at once;
+the bytes depend on the order of the recordings alone, and a store that grows keeps its shards (`shards`). What is known
+of each recording is in the store's attributes.
+Splits, exclusions and the scaler are in files beside the store: changing them changes no byte of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.dataset.shards import Before, made_of
+from brainlm_data.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from brainlm_data.dataset.scaler import Scaler
+
+FORMAT = 1  # layout of the store; goes up when readers must change
+SHARD_CHUNKS = 32  # chunks in a file: 76,000 runs of 490 volumes are 4,750 files of 14 MB
+Series = NDArray[np.float32]
+
+
+def layout(lengths: Iterable[int], chunk_steps: int) -> tuple[list[int], int]:
+    """First step of each recording, and the total: every start is a multiple of `chunk_steps`."""
+    starts, total = [], 0
+    for length in lengths:
+        starts.append(total)
+        total += -(-int(length) // chunk_steps) * chunk_steps
+    return starts, total
+
+
+def write_store(
+    path: Path,
+    series: Iterable[Series] | Callable[[int], Series],
+    recordings: pd.DataFrame,
+    atlas_table: pd.DataFrame,
+    attrs: dict[str, Any],
+    invalid: Sequence[Sequence[int]] | None = None,
+    chunk_steps: int = 256,
+    workers: int = 1,
+    before: Before | None = None,
+) -> list[int]:
+    """Write a store; returns the first step of each recording.
+
+    Parameters
+    ----------
+    series: one (time, parcel) float32 array a recording, in the order of `recordings`, or a function of its row
+        number (for `workers` above 1 one that can be pickled).
+    recordings: columns id and n_steps, and whatever else is to travel with the store.
+    atlas_table: one row a parcel: index, name, hemisphere, network, x, y, z (mm).
+    attrs: rate_hz, units, atlas, atlas_sha256, card and what else describes the data; JSON values.
+    invalid: for each recording the steps that come from dropped or censored volumes.
+    workers: processes, each of which writes whole shards.
+    before: of the store that this one replaces; recordings that were in it come first, and shards that are the same
+        are not written again. `series` must then be a function.
+
+    Raises
+    ------
+    InputError: a series whose shape is not (n_steps, parcels).
+    """
+    import zarr
+
+    order = before.order(recordings["id"].tolist()) if before else list(range(len(recordings)))
+    recordings = recordings.iloc[order]
+    lengths = [int(n) for n in recordings["n_steps"]]
+    starts, total = layout(lengths, chunk_steps)
+    parcels, shard = len(atlas_table), chunk_steps * SHARD_CHUNKS
+    attributes = {
+        "format": FORMAT,
+        "parcels": _columns(atlas_table),
+        "recordings": _columns(recordings.assign(start=starts)),
+        "chunk_steps": chunk_steps,
+        **attrs,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata are not in the Zarr 3 text yet, but xarray reads them
+        group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
+        group.create_array(
+            "bold", shape=(total, parcels), chunks=(chunk_steps, parcels), shards=(shard, parcels), dtype="float32",
+            fill_value=np.nan, dimension_names=("time", "parcel"), attributes={"units": attrs.get("units", "")},
+        )  # fmt: skip
+        group.create_array(
+            "valid", shape=(total,), chunks=(shard,), dtype="bool", fill_value=False, dimension_names=("time",)
+        )
+        for name, unit in (("x", "mm"), ("y", "mm"), ("z", "mm")):
+            if name in atlas_table:
+                values = atlas_table[name].to_numpy(np.float32)
+                group.create_array(name, data=values, dimension_names=("parcel",), attributes={"units": unit})
+        zarr.consolidate_metadata(path)
+    names = list(recordings["id"])
+    marked = [invalid[row] for row in order] if invalid is not None else None
+    job = _Writer(path, names, starts, lengths, parcels, marked, _by_row(series), order)
+    spans = [(first, min(first + shard, total)) for first in range(0, total, shard)]
+    content: list[str] = []  # of each shard
+    if before:
+        marks = [before.marks[row] for row in order]
+        columns = [str(name) for name in atlas_table["name"]]
+        kind = f"{FORMAT} {zarr.__version__} {chunk_steps} {SHARD_CHUNKS} {columns}"
+        for first, last in spans:
+            rows = job.rows(first, last)
+            pieces = [(marks[row], starts[row], lengths[row], marked[row] if marked else []) for row in rows]
+            content.append(made_of(first, pieces, kind))
+        taken = before.take(path, content)
+        spans = [span for number, span in enumerate(spans) if number not in taken]
+    pool: Any = ProcessPoolExecutor(workers) if workers > 1 and callable(series) else nullcontext()
+    with pool as executor:
+        if isinstance(executor, Executor):  # the job travels once a run of neighbouring shards, not once a shard
+            list(executor.map(job.write, spans, chunksize=len(spans) // (8 * workers) + 1))
+        else:
+            list(map(job.write, spans))
+    if before:
+        before.keep(path, names, content)
+    return [start for _, start in sorted(zip(order, starts, strict=True))]
+
+
+def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """A table as JSON: column -> values, missing ones as null."""
+    import pandas as pd
+
+    return {str(name): [None if pd.isna(v) else v for v in table[name].astype(object).tolist()] for name in table}
+
+
+def _by_row(series: Iterable[Series] | Callable[[int], Series]) -> Callable[[int], Series]:
+    """A sequence as a function of the row: rows are asked for in order, each as often as it takes."""
+    if callable(series):
+        return series
+    rows: Iterator[tuple[int, Series]] = enumerate(series)
+    current: list[tuple[int, Series]] = []
+
+    def get(row: int) -> Series:
+        while not current or current[0][0] < row:
+            current[:] = [next(rows)]
+        return current[0][1]
+
+    return get
+
+
+@dataclass
+class _Writer:
+    """Writes shards. A recording that reaches into the next shard is read once by a writer that does both."""
+
+    path: Path
+    names: list[str]
+    starts: list[int]
+    lengths: list[int]
+    parcels: int
+    invalid: list[Sequence[int]] | None
+    series: Callable[[int], Series]
+    order: list[int]  # what `series` calls the recordings, in the store's order
+    _last: tuple[int, Series] | None = field(default=None, repr=False)
+
+    def rows(self, first: int, last: int) -> list[int]:
+        """Recordings with steps in [first, last)."""
+        begin = int(np.searchsorted(self.starts, first, side="right")) - 1
+        end = int(np.searchsorted(self.starts, last, side="left"))
+        return [row for row in range(begin, end) if self.starts[row] + self.lengths[row] > first]
+
+    def write(self, span: tuple[int, int]) -> None:
+        """Fill the steps [first, last) of the store, which are one shard."""
+        import zarr
+
+        first, last = span
+        bold = np.full((last - first, self.parcels), np.nan, np.float32)
+        valid = np.zeros(last - first, bool)
+        for row in self.rows(first, last):
+            start, stop = self.starts[row], self.starts[row] + self.lengths[row]
+            low, high = max(start, first), min(stop, last)
+            data, good = self._load(row)
+            bold[low - first : high - first] = data[low - start : high - start]
+            valid[low - first : high - first] = good[low - start : high - start]
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        group["bold"][first:last] = bold
+        group["valid"][first:last] = valid
+
+    def _load(self, row: int) -> tuple[Series, NDArray[np.bool_]]:
+        if self._last is None or self._last[0] != row:
+            self._last = row, np.asarray(self.series(self.order[row]), dtype=np.float32)
+        data = self._last[1]
+        if data.shape != (self.lengths[row], self.parcels):
+            expected = (self.lengths[row], self.parcels)
+            raise InputError(f"{self.names[row]}: series of shape {data.shape}, expected {expected}", "collate again")
+        good: NDArray[np.bool_] = ~np.isnan(data).all(axis=1).astype(bool)
+        if self.invalid is not None:
+            good[list(self.invalid[row])] = False
+        return data, good
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store. Raises InputError where there is none, or one of a later format."""
+    path = Path(path)
+    if not (path / "zarr.json").exists():
+        raise InputError(f"{path}: no Zarr v3 store there", "give the path of store.zarr; `snakemake dataset` makes it")
+    return Store(path)
+
+
+class Store:
+    """A cohort's parcel series.
+
+    Attributes
+    ----------
+    path: the store. attrs: its attributes. rate_hz: steps a second. parcels: one row a parcel.
+    recordings: one row a recording: `recordings.parquet` beside the store where it is, else what the store knows.
+    scaler: `scaler.npz` beside the store, or None.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        self.path = path
+        self._group: Any = zarr.open_group(path, mode="r")
+        self.attrs: dict[str, Any] = dict(self._group.attrs)
+        if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
+            found = self.attrs.get("format", "another kind")
+            raise InputError(f"{path}: format {found}, this version reads {FORMAT}", "run `snakemake dataset` again")
+        table = self.attrs["recordings"]
+        self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
+
+    @property
+    def rate_hz(self) -> float:
+        """Steps a second."""
+        return float(self.attrs["rate_hz"])
+
+    @cached_property
+    def dataset(self) -> xr.Dataset:
+        """The store as xarray sees it, lazily."""
+        import xarray as xr
+
+        return xr.open_zarr(self.path)
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        return self.dataset[name]
+
+    @cached_property
+    def parcels(self) -> pd.DataFrame:
+        """One row a parcel: index, name, hemisphere, network, x, y, z (mm)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.attrs["parcels"])
+
+    @cached_property
+    def recordings(self) -> pd.DataFrame:
+        """One row a recording.
+
+        With recordings.parquet beside the store: refused and excluded ones included, and splits. Without it: what is
+        in the store, whose `split` is then missing.
+        """
+        import pandas as pd
+
+        beside = self.path.parent / "recordings.parquet"
+        if beside.exists():
+            return pd.read_parquet(beside)
+        table = pd.DataFrame(self.attrs["recordings"])
+        missing = {"status": "done", "reason": "", "split": None}
+        return table.assign(**{key: value for key, value in missing.items() if key not in table})
+
+    @cached_property
+    def scaler(self) -> Scaler | None:
+        """Median and IQR a parcel over training subjects, or None where scaler.npz is not beside the store."""
+        from brainlm_data.dataset.scaler import Scaler
+
+        beside = self.path.parent / "scaler.npz"
+        return Scaler.load(beside) if beside.exists() else None
+
+    def place(self, recording: str) -> slice:
+        """Steps of a recording in the store. Raises InputError where it has none."""
+        if recording not in self._place:
+            raise InputError(f"{self.path}: no recording {recording}", f"it holds {len(self._place)}, see .recordings")
+        start, length = self._place[recording]
+        return slice(start, start + length)
+
+    def series(self, recording: str) -> Series:
+        """(time, parcel) float32; NaN where a parcel or a step has no data."""
+        return np.asarray(self._group["bold"][self.place(recording)])
+
+    @cached_property
+    def _valid(self) -> NDArray[np.bool_]:
+        return np.asarray(self._group["valid"][:])
+
+    def valid(self, recording: str) -> NDArray[np.bool_]:
+        """(time,) False on steps without data and on steps from dropped or censored volumes."""
+        return self._valid[self.place(recording)].copy()

@@ -1,0 +1,1 @@
+"""Files on disk: sidecars, atomic writes, locks, downloads and tables of numbers."""

@@ -1,0 +1,1 @@
+"""What Snakemake asks: the stages' edges over bundles, listings of raw files, needs of jobs, and the outcome."""

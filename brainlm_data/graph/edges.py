@@ -1,0 +1,133 @@
+"""The edges between stages, from their declarations alone, and the job of one rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import paths
+from brainlm_data.bids.index import Index
+from brainlm_data.config import General, section_from
+from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.files import sidecar
+from brainlm_data.runner.bundle import Job
+from brainlm_data.runner.manifest import COHORT
+from brainlm_data.stage import Route, Stage
+
+
+def route_of(config: General) -> Route:
+    """The way to the series that a configuration asks for."""
+    given = getattr(config, "input", None)  # a stage's section
+    return "import" if given is not None and given.kind != "bids" else config.preprocess.engine
+
+
+def on_route(stages: Sequence[Stage], route: str) -> list[Stage]:
+    """The stages of a way to the series, and what follows."""
+    return [stage for stage in stages if route in stage.routes]
+
+
+def producers_of(stages: Sequence[Stage]) -> dict[str, Stage]:
+    """Artifact name -> the stage that writes it."""
+    return {name: stage for stage in stages for name in stage.outputs}
+
+
+def placeholders(stage: Stage) -> frozenset[str]:
+    """Names ({"space", "seg", "model"}) that occur in the paths of a stage's own outputs."""
+    return frozenset().union(*(paths.ARTIFACTS[name].names for name in stage.outputs))
+
+
+def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
+    """The stages that write this stage's inputs, without repetition."""
+    found = {producers[name].name: producers[name] for name in stage.inputs if name in producers}
+    return list(found.values())
+
+
+def reads_listing(stage: Stage) -> bool:
+    """True where a change of the raw listing must rerun the stage: it reads raw files, or gathers the recordings."""
+    raw = any(not paths.ARTIFACTS[name].pattern for name in stage.inputs)
+    return raw or (stage.level == "cohort" and any(paths.ARTIFACTS[n].level != "cohort" for n in stage.inputs))
+
+
+def details_of(
+    stages: Sequence[Stage], config: General, index: Index, bundles: Mapping[str, str]
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """(stage, bundle) -> recording -> what is said of it alone; empty for nearly all.
+
+    By the files that the stage's section names (`Stage.by_unit`), and by the dataset (`Stage.told`). `bundles`: of the
+    selected recordings.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for stage in stages:
+        said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
+        keys = told(stage, config)
+        for recording in index.recordings if keys else ():
+            if facts := {key: value for key in keys if (value := getattr(recording, key))}:
+                said[recording.id] = said.get(recording.id, {}) | facts
+        for unit in said.keys() & {*bundles, COHORT}:
+            found.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
+    return found
+
+
+def told(stage: Stage, config: General) -> list[str]:
+    """What the stage is told of each recording: fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
+    return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
+
+
+def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdir: Path, stage: str) -> str:
+    """The signature of a bundle, with a digest of what is said of single units (`details_of`).
+
+    The details themselves go into a file, because an argument of a command has a largest length.
+    """
+    if not details:
+        return signature
+    counted = {unit: {k: v for k, v in meta.items() if not k.startswith("_")} for unit, meta in details.items()}
+    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    sidecar.write_json(paths.details_path(outdir, stage, digest), details)
+    return json.dumps({**json.loads(signature), "details": digest}, sort_keys=True)
+
+
+def _units(listing: Mapping[str, Any], content: Mapping[str, Any], outdir: Path, stage: str) -> list[dict[str, Any]]:
+    """The listing's units, with what is said of each alone in their meta."""
+    if "details" not in content:
+        return listing["units"]
+    path = paths.details_path(outdir, stage, content["details"])
+    try:
+        details = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"details {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    return [{**unit, "meta": {**unit["meta"], **details.get(unit["id"], {})}} for unit in listing["units"]]
+
+
+def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str, repairs: int = 0) -> Job:
+    """The job of one rule, from its listing file alone (no index, no config.yaml).
+
+    Raises InputError where the listing is missing, ConfigError where the signature's section is not valid.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    stage, producers = by_name[name], producers_of(stages)
+    path = paths.listing_path(outdir, stage.level, bundle)
+    try:
+        listing = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    content = json.loads(signature)
+    if content["version"] != stage.version:
+        raise BrainLMError(
+            f"{name}: planned for version {content['version']}, installed is {stage.version}", "plan again"
+        )
+    bundles: dict[str, list[str]] = {}
+    for upstream in upstream_of(stage, producers):
+        if upstream.level == "cohort":
+            bundles[upstream.name] = [COHORT]
+        elif stage.level == "cohort":
+            bundles[upstream.name] = listing["bundles"][upstream.level]
+        elif upstream.level == "subject" and stage.level == "recording":
+            bundles[upstream.name] = listing["subject_bundles"]
+        else:
+            bundles[upstream.name] = [bundle]
+    section = section_from(content["config"], stage)
+    units = _units(listing, content, outdir, name)
+    return Job(stage, section, content["names"], producers, outdir, bundle, units, bundles, repairs)

@@ -1,0 +1,1 @@
+"""Files of any kind into checked content: images, tables, JSON, parcel series."""

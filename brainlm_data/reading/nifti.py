@@ -1,0 +1,186 @@
+"""Parcel series of a preprocessed 4-D NIfTI, made as the card of a model says that its training data were made.
+
+Parcel means at the atlas's voxels, grand-mean scaling, filter and resampling are the pipeline's own operators. Not
+repeated are motion correction, normalization and denoising: the image comes from fMRIPrep, or from anything like it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.dataset.card import NUMBER, compare, facts_in, of_sidecar
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.sidecar import digest, read_json, sidecar_path
+from brainlm_data.methods.operators import STOP, Recipe, Regression, Temporal, resample
+from brainlm_data.reading.image import Run, repetition_time
+from brainlm_data.reading.parcel_means import Reader, leading, mask_file
+from brainlm_data.reading.sources import ParcelSeries
+
+SAME_RATE = 1e-3  # relative; header and sidecar round
+COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
+CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
+
+
+def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
+    """(time, parcel) of a 4-D image at the card's rate, in its band and units; see `sources.read_series`.
+
+    The TR is `tr`, else the sidecar's, else the header's. An image whose sidecar says that it was scaled and filtered
+    already (`keep: [denoised]` of this pipeline) is only parcellated and resampled.
+
+    Raises
+    ------
+    InputError: a card without facts, an atlas that is not the card's, another space, or a band that its TR cannot hold.
+    Refused: an unreadable image, none of the atlas's voxels in it, or means that were removed.
+    """
+    facts = facts_in(card)
+    if not facts:
+        raise InputError(
+            f"{path}: the model's card does not say how its data were made", "give the parcel series, as .tsv or .npy"
+        )
+    run, meta = Run(path), read_json(sidecar_path(path))
+    tr, stated = repetition_time(run, {"RepetitionTime": tr} if tr is not None else meta)
+    stated += run.warnings
+    found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
+    finished = str(meta.get("Units", "")).startswith("grand mean")
+    labels, affine = find_atlas(facts, atlas)
+    series, brain = Reader.of(run, labels, affine).read(path, stated)
+    dropped, censored = leading(series)
+    if not finished and not dropped:
+        dropped = _non_steady(series)
+    stated += [f"{dropped} volumes at the start were dropped"] if dropped else []
+    stated += [f"{len(censored)} empty volumes were interpolated"] if censored else []
+
+    hz = float(facts["rate_hz"])
+    edge = min(0.5 / tr, STOP * hz / 2 if hz < 1 / tr * (1 - SAME_RATE) else np.inf)
+    recipe = _recipe(facts, card, tr, run.n_volumes, dropped, tuple(censored), edge)
+    if finished:
+        if not facts.get("units", "").startswith("grand mean"):
+            raise InputError(f"{path}: {meta['Units']}, the card says {facts.get('units')}", "give it in those units")
+        series *= _target(facts["units"]) / _target(meta["Units"])
+        stated.append("its sidecar says that it is scaled and filtered: neither was done again")
+    else:
+        scale = grand_mean_scale(facts, series, brain, path, stated)
+        series = Temporal(recipe, nothing(run.n_volumes - dropped), scale).apply(series)
+        low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
+        high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
+        stated.append(f"filtered as the card says: {low}, {high}")
+    if abs(hz * tr - 1) > SAME_RATE:
+        there = ~np.isnan(series[dropped:]).all(0)
+        moved = resample(series[:, there], tr, hz)
+        values = np.full((len(moved), series.shape[1]), np.nan)
+        values[:, there] = moved
+        stated.append(f"resampled from TR {tr:g} s to {hz:g} Hz")
+    else:
+        values = series
+    done = {"rate_hz": hz, "band_low_hz": facts.get("band_low_hz"), "atlas": facts.get("atlas")}
+    done |= {"band_high_hz": float(min(recipe.band[1], edge)), "units": facts.get("units")}
+    stated += compare(facts, {**found, **done}, str(path))
+    return ParcelSeries(values, [*stated, _denoising(path, meta, finished)])
+
+
+def _entity(path: Path, name: str) -> str | None:
+    """A BIDS entity of a file's name."""
+    found = re.search(rf"(?:^|_){name}-([A-Za-z0-9]+)", path.name)
+    return found.group(1) if found else None
+
+
+def _denoising(path: Path, meta: Mapping[str, Any], finished: bool) -> str:
+    raw = _entity(path, "desc") == "preproc" and not finished
+    said = meta.get("Denoised")
+    if said is False or (said is None and raw):
+        return "it is not denoised (desc-preproc, or its sidecar says so), and was not denoised here"
+    return "it is taken to be denoised already"
+
+
+def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Label image (x, y, z) and affine of a card's atlas: embedded, from the cache (A424), or `atlas`.
+
+    Raises
+    ------
+    InputError: an atlas that cannot be had without `atlas`, or whose sha256 is not the card's.
+    """
+    import nibabel as nib
+
+    from brainlm_data.files.fetch import obtain
+    from brainlm_data.spaces.demo424 import embedded_atlas
+    from brainlm_data.stages.atlas import A424
+
+    name, sha = facts.get("atlas", ""), facts.get("atlas_sha256", "")
+    path = obtain(A424, "atlas") if atlas is None and name == "A424" else atlas
+    if path is None and name != "demo424":
+        raise InputError(f"atlas {name} does not come with this package", "give its label image: atlas, or --atlas")
+    if path is not None and not path.is_file():
+        raise InputError(f"{path}: no such file", "give the label image of the model's atlas")
+    try:
+        image: Any = embedded_atlas()[0] if path is None else nib.load(path)
+        labels = np.squeeze(np.asarray(image.dataobj))
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: {error}", "give the label image of the model's atlas") from error
+    # stage atlas: the file's digest, and of the embedded atlas, which is no file, that of its labels
+    own = {hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()} | ({digest(path)} if path else set())
+    if sha not in own:
+        raise InputError(
+            f"{path or name}: sha256 {min(own)}, the card's atlas {name} has {sha or 'none'}",
+            "give the label image that the model was trained with",
+        )
+    return labels.astype(np.int64), np.asarray(image.affine, dtype=np.float64)
+
+
+def _non_steady(series: NDArray[np.float64]) -> int:
+    from brainlm_data.methods.nuisance import non_steady
+
+    return non_steady(np.nanmean(series[~np.isnan(series).all(1)], axis=1))
+
+
+def _recipe(
+    facts: Mapping[str, str], card: str, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], edge: float
+) -> Recipe:
+    """The filters that give the card's band. `edge`: where the band ends anyway, by the TR and the card's rate."""
+    lows, highs = ([float(v) for v in NUMBER.findall(facts.get(key, ""))] for key in ("band_low_hz", "band_high_hz"))
+    low = max(lows, default=0.0) or None  # of several bands the narrowest
+    high = max(highs) if highs and edge > 1.01 * max(highs) else None
+    if low is not None and low >= 0.5 / tr:
+        raise InputError(f"a TR of {tr:g} s cannot hold the card's band from {low:g} Hz", "a recording of shorter TR")
+    return Recipe(tr, volumes, dropped, censored, "cosine" if COSINES in card else "butterworth", low, high)
+
+
+def grand_mean_scale(
+    facts: Mapping[str, str], series: NDArray[np.float64], brain: float, path: Path, stated: list[str]
+) -> float:
+    """Factor of the grand-mean scaling that the card's units ask for. `brain`: mean of the brain; says so in `stated`.
+
+    Raises
+    ------
+    Refused: the mean was removed from the image.
+    """
+    if not facts.get("units", "").startswith("grand mean"):
+        stated.append(f"units are the file's own, the card says {facts.get('units', 'nothing')}: no scaling")
+        return 1.0
+    there = series[~np.isnan(series).all(1)]
+    spread = float(np.nanmedian(there.std(axis=0)))
+    if not brain > CENTRED * spread:
+        raise Refused(
+            f"{path}: its mean was removed (brain mean {brain:.4g}, standard deviation {spread:.4g}), so it cannot be"
+            f" scaled to {facts['units']}",
+            "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
+        )
+    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
+    stated.append(f"scaled from a mean of {brain:.4g} {over} to {facts['units']}")
+    return _target(facts["units"]) / brain
+
+
+def _target(units: str) -> float:
+    """The number in "grand mean 10000"."""
+    return float(NUMBER.findall(units)[0])
+
+
+def nothing(steps: int) -> Regression:
+    """A regression that removes nothing."""
+    return Regression(np.zeros((steps, 0)), np.zeros((0, steps)))

@@ -1,0 +1,119 @@
+"""A recording from any kind of file, as a card's data are: (time, parcel), unscaled, ready for `prepare`.
+
+What contradicts the card is refused; what the file cannot say is stated in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data.dataset.card import compare, facts_in, of_sidecar
+from brainlm_data.errors import InputError
+from brainlm_data.files.sidecar import read_json, sidecar_path
+
+SECONDS = {"SECOND": 1.0}  # the only unit of a CIFTI series that is time
+KINDS = "a .tsv or .npy series (time x parcel), a .ptseries.nii, a preprocessed 4-D .nii or .nii.gz"
+
+
+@dataclass(frozen=True)
+class ParcelSeries:
+    """`values`: (time, parcel), unscaled, NaN where unknown; `stated`: what was done or taken for granted, in words."""
+
+    values: NDArray[np.floating]
+    stated: list[str] = field(default_factory=list)
+
+
+def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr: float | None = None) -> ParcelSeries:
+    """The parcel series of a file, checked against the text of a card (`card.md` of a store or of a model).
+
+    Parameters
+    ----------
+    path: `.tsv` (one named column a parcel, `n/a` for what is missing) or `.npy` (time, parcel), in the card's units,
+        rate and band, compared with the JSON sidecar beside them; `.ptseries.nii` (CIFTI); or a preprocessed 4-D
+        NIfTI in the card's space, which is parcellated, scaled, filtered and resampled (`nifti_series`).
+    atlas, tr: for a 4-D NIfTI only: the label image, where the card's atlas is none that this package can get; and the
+        repetition time in seconds, where neither sidecar nor header has it.
+
+    Raises
+    ------
+    InputError, Refused: unreadable, or in contradiction to the card.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", KINDS)
+    if name.endswith((".nii", ".nii.gz")) and not name.endswith(".ptseries.nii"):
+        from brainlm_data.reading.nifti import parcel_series
+
+        return parcel_series(path, card, Path(atlas) if atlas is not None else None, tr)
+    if atlas is not None or tr is not None:
+        raise InputError(f"{path}: atlas and tr are for 4-D NIfTI", "leave them out")
+    facts = facts_in(card)
+    if name.endswith(".ptseries.nii"):
+        return _ptseries(path, facts)
+    if not name.endswith((".tsv", ".npy")):
+        raise InputError(f"{path}: not a kind of file that is read", KINDS)
+    values = np.load(path, allow_pickle=False) if name.endswith(".npy") and _is_npy(path) else _table(path)
+    return ParcelSeries(_numbers(values, path), compare(facts, of_sidecar(read_json(sidecar_path(path))), str(path)))
+
+
+def compare_store(attributes: Mapping[str, Any], card: str, source: str) -> list[str]:
+    """Compare a store (its attributes hold its card) with the text of a model's card: see `card.compare`."""
+    own = facts_in(str(attributes.get("card", "")))
+    given = {key: attributes.get(key) for key in ("rate_hz", "units", "atlas", "space")}
+    found = {**given, **own}
+    mismatch = str(own.get("space_mismatch") or "none") if own else None
+    return compare(facts_in(card), {**found, "space_mismatch": mismatch}, source)
+
+
+def _is_npy(path: Path) -> bool:
+    """True for what numpy can read without unpickling. Raises InputError for anything else."""
+    try:
+        np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: {error}", "a .npy array of numbers (time, parcel)") from error
+    return True
+
+
+def _table(path: Path) -> NDArray[np.float64]:
+    from brainlm_data.files.tables import read_table
+
+    try:
+        return read_table(path)[1]
+    except InputError as error:
+        raise InputError(error.message, "a .tsv with one named column a parcel, n/a for what is missing") from error
+
+
+def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or array.ndim != 2:
+        raise InputError(f"{path}: {array.dtype} of shape {array.shape}", "real numbers (time, parcel)")
+    return array.astype(np.float64)
+
+
+def _ptseries(path: Path, facts: Mapping[str, str]) -> ParcelSeries:
+    """A CIFTI parcellated series. It knows its rate and number of parcels; band, units and atlas are stated."""
+    import nibabel as nib
+
+    try:
+        image: Any = nib.load(path)
+        axes = [image.header.get_axis(i) for i in range(image.ndim)]
+        values = np.asarray(image.dataobj)
+    except Exception as error:  # nibabel raises many kinds on a damaged file
+        raise InputError(f"{path}: not a readable CIFTI file ({error})", "export or download it again") from error
+    kinds = [type(axis).__name__ for axis in axes]
+    if kinds != ["SeriesAxis", "ParcelsAxis"] or axes[0].unit not in SECONDS:
+        raise InputError(f"{path}: axes {', '.join(kinds)}", "a .ptseries.nii: time x parcels, in seconds")
+    found = {**of_sidecar(read_json(sidecar_path(path))), "rate_hz": 1 / (axes[0].step * SECONDS[axes[0].unit])}
+    if str(len(axes[1])) != facts.get("parcels", str(len(axes[1]))):
+        raise InputError(
+            f"{path}: {len(axes[1])} parcels, the card says {facts['parcels']}", "parcels of the card's atlas"
+        )
+    order = f"the order of its parcels ({axes[1].name[0]} ... {axes[1].name[-1]}) is taken to be the card's"
+    return ParcelSeries(_numbers(values, path), [*compare(facts, found, str(path)), order])

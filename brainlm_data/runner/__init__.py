@@ -1,0 +1,1 @@
+"""What runs a stage: on one unit, on a bundle, with manifests, receipts and digests."""

@@ -1,0 +1,298 @@
+"""The one runner: calls a stage for every unit (recording, subject or cohort) of a bundle.
+
+It gives each stage its files, moves finished outputs into place, writes sidecars and receipts, skips what a receipt
+still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import paths
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.files import sidecar
+from brainlm_data.runner.digests import input_digests
+from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one bundle's job needs to know.
+
+    Attributes
+    ----------
+    stage, config, names: the stage, its section, and the placeholders of its paths.
+    producers: artifact name -> the stage that writes it, for every input that is not raw.
+    units: entries of the listing: `{"id", "prefix", "subject", "raw": {artifact: path}, "meta": {...}}`.
+    bundles: stage name -> bundles whose manifests vouch for this job's inputs.
+    """
+
+    stage: Stage
+    config: StageConfig
+    names: Mapping[str, str]
+    producers: Mapping[str, Stage]
+    outdir: Path
+    bundle: str
+    units: Sequence[Mapping[str, Any]]
+    bundles: Mapping[str, Sequence[str]]
+    repairs: int = 0
+
+    def path(self, artifact: str, prefix: str) -> Path:
+        """Path of an output of a unit of this job."""
+        return paths.artifact_path(artifact, self.outdir, prefix, self.names)
+
+
+def run_bundle(job: Job, workers: int = 1) -> Manifest:
+    """Run a stage on a bundle and write its manifest.
+
+    A `Refused` unit is written into the manifest with its reason; any other exception propagates, leaves no
+    manifest and keeps the receipts of the units that were done, so that a rerun goes on from there.
+    """
+    said: dict[str, str] = {}
+    read = {*job.stage.inputs, *(f"{name}.json" for name in job.stage.inputs)}
+    upstream = {
+        name: merged((read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles), read, said)
+        for name, bundles in job.bundles.items()
+    }
+    entries: dict[str, Any] = {}
+    started = time.monotonic()
+    if workers > 1 and len(job.units) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            futures = [(u, pool.submit(_run_unit, job, u, upstream)) for u in job.units]
+            for unit, future in futures:
+                entries[unit["id"]] = future.result()
+                _progress(job, entries, started)
+    else:
+        for unit in job.units:
+            entries[unit["id"]] = _run_unit(job, unit, upstream)
+            _progress(job, entries, started)
+    manifest = {
+        "stage": job.stage.name,
+        "bundle": job.bundle,
+        "signature": job.stage.signature(job.config, job.names),
+        "repairs": job.repairs,
+        "units": entries,
+    }
+    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
+    return manifest
+
+
+def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float) -> None:
+    """One line for each unit: where the bundle is, what became of the unit, and when the rest will be done."""
+    done, total = len(entries), len(job.units)
+    unit, entry = list(entries.items())[-1]
+    seconds = time.monotonic() - started
+    left = f", about {seconds / done * (total - done) / 60:.1f} min left" if total > done else ""
+    outcome = entry["status"] if entry["status"] == "done" else f"{entry['status']}: {entry['reason']}"
+    print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{left})", file=sys.stderr, flush=True)
+
+
+def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Done, skipped or refused: the unit's manifest entry."""
+    try:
+        inputs = _inputs(job, unit, upstream)
+    except Refused as refusal:
+        return _refused(job, unit, refusal)
+    signature = job.stage.signature(job.config, job.names)
+    digests = input_digests(inputs, upstream, job.outdir)
+    receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
+    receipt = sidecar.read_json(receipt_file)
+    known = receipt.get("signature") == signature and receipt.get("inputs") == digests
+    if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
+        entry = receipt["entry"]
+    else:
+        if job.stage.level == "cohort":
+            _set_aside(job, inputs)
+            _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
+        try:
+            entry = _execute(job, unit, inputs, digests)
+        except Refused as refusal:
+            if job.stage.level == "cohort":
+                raise
+            return _refused(job, unit, refusal)
+        for path in inputs.meta["before"].values():
+            shutil.rmtree(path, ignore_errors=True)
+        sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
+    return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
+
+
+def _refused(job: Job, unit: Mapping[str, Any], refusal: Refused) -> dict[str, Any]:
+    """The entry of a unit that cannot be processed; what an earlier config made of it is removed."""
+    _forget(job, unit)
+    return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
+
+
+def _forget(job: Job, unit: Mapping[str, Any]) -> None:
+    """Remove what stands where this job writes, and its receipt; a model (or atlas) of another name stays."""
+    receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
+    places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
+    ours = {*places, *(sidecar.sidecar_path(place) for place in places)}
+    for output in sidecar.read_json(receipt_file).get("entry", {}).get("outputs", {}).values():
+        path = job.outdir / output["path"]
+        if path.is_dir() and path in ours:
+            shutil.rmtree(path)
+        elif path in ours:
+            path.unlink(missing_ok=True)
+    receipt_file.unlink(missing_ok=True)
+
+
+def _set_aside(job: Job, inputs: Files) -> None:
+    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays."""
+    for name, aside in inputs.meta["before"].items():
+        old = job.path(name, "")
+        if old.is_symlink():
+            raise InputError(f"{old} is a link, and is replaced as a whole", "move it back, or link the outdir instead")
+        if old.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            Path(aside).parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # work/ on another disk: then nothing is taken over
+                os.replace(old, aside)
+
+
+def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Methods sentences that this unit inherits from the stages before, by stage, in order."""
+    found: dict[str, str] = {}
+    for entries in upstream.values():
+        for key in (COHORT, f"sub-{unit['subject']}", unit["id"]):
+            found |= entries.get(key, {}).get("methods", {})
+    return found
+
+
+def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
+    """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
+    found: dict[str, Path] = {}
+    for name in job.stage.inputs:
+        artifact = paths.ARTIFACTS[name]
+        if name in unit["raw"]:
+            found[name] = Path(unit["raw"][name])
+            if not found[name].exists():
+                raise Refused(f"{found[name]}: there is no such file", "fetch its content: datalad get, git annex get")
+        elif name not in job.producers:
+            continue  # a raw file that this unit does not have
+        elif job.stage.level != "cohort" or artifact.level == "cohort":
+            producer = job.producers[name]
+            key = {"cohort": COHORT, "subject": f"sub-{unit['subject']}", "recording": unit["id"]}[artifact.level]
+            entry = upstream[producer.name].get(key)
+            if entry is None and name in job.stage.optional:
+                continue
+            if entry is None:
+                raise InputError(f"{unit['id']}: stage {producer.name} has not seen {key}", "run the DAG again")
+            if entry["status"] == "refused":
+                raise Refused(entry["reason"])
+            if name in entry["outputs"]:
+                found[name] = job.outdir / entry["outputs"][name]["path"]
+    missing = [n for n in job.stage.inputs if n not in found and n not in job.stage.optional]
+    missing = [n for n in missing if job.stage.level != "cohort" or paths.ARTIFACTS[n].level == "cohort"]
+    if missing:
+        raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
+    meta = dict(unit["meta"])
+    workdir = job.outdir / "work" / job.stage.name / f"{unit['id']}.state"
+    meta |= {
+        "id": unit["id"],
+        "outdir": str(job.outdir),
+        "workdir": str(workdir),
+        "before": {name: str(workdir / "before" / name) for name in job.stage.grows},
+    }
+    if job.stage.level == "cohort":
+        meta["recordings"] = _cohort(job, unit, upstream)
+    return Files(found, meta)
+
+
+def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a cohort stage sees of each recording: status, reason, methods sentences and its input files."""
+    wanted = [n for n in job.stage.inputs if paths.ARTIFACTS[n].level == "recording"]
+    rows = []
+    for recording in unit["recordings"]:
+        row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
+        for entries in upstream.values():
+            entry = entries.get(recording["id"]) or entries.get(f"sub-{recording['subject']}") or entries.get(COHORT)
+            if entry is None:
+                continue
+            if entry["status"] == "refused":
+                row |= {"status": "refused", "reason": entry["reason"]}
+                continue
+            row["methods"] |= entry["methods"]
+            row["files"] |= {n: str(job.outdir / entry["outputs"][n]["path"]) for n in wanted if n in entry["outputs"]}
+        rows.append(row)
+    return rows
+
+
+def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Call the stage into a scratch folder, then move its outputs into place."""
+    scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
+    final = {name: job.path(name, unit["prefix"]) for name in job.stage.outputs}
+    written = {name: scratch / name / path.name for name, path in final.items()}
+    for path in written.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        facts = job.stage.run(inputs, Files(written, inputs.meta), job.config)
+        missing = [n for n, p in written.items() if not p.exists() and n not in job.stage.optional]
+        if missing:
+            raise RuntimeError(f"stage {job.stage.name} did not write {', '.join(missing)} for {unit['id']}")
+        outputs: dict[str, Any] = {}
+        for name, target in final.items():
+            if written[name].exists():
+                _replace(written[name], target)
+                outputs[name] = describe_output(target, job.outdir)
+                if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
+                    outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
+            elif target.exists():
+                target.unlink()  # an optional output of an earlier config
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
+    return {"status": "done", "reason": "", "outputs": outputs, "methods": {job.stage.name: job.stage.describe(common)}}
+
+
+def _replace(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def _write_sidecar(
+    job: Job, name: str, target: Path, facts: Facts, inputs: Files, digests: Mapping[str, str]
+) -> dict[str, Any]:
+    """The JSON sidecar of one output: description, effective parameters, sources with digests, facts."""
+    path = sidecar.sidecar_path(target)
+    if path == target:
+        return {}
+    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
+    sources = {_uri(inputs[name], job.outdir): digests[name] for name in inputs}
+    content = {
+        "Description": paths.ARTIFACTS[name].description,
+        "GeneratedBy": {
+            "Name": f"brainlm-data {job.stage.name}",
+            "Version": importlib.metadata.version("brainlm-pipeline"),
+            "StageVersion": job.stage.version,
+        },
+        "Parameters": job.config.model_dump(mode="json"),
+        "Sources": sorted(sources),
+        "SourceDigests": sources,
+        **paths.ARTIFACTS[name].known(job.names),
+        **common,
+        **facts.get(name, {}),
+    }
+    sidecar.write_json(path, content)
+    return {f"{name}.json": describe_output(path, job.outdir)}
+
+
+def _uri(path: Path, outdir: Path) -> str:
+    """A BIDS URI: of this derivatives dataset, else of the raw one (`DatasetLinks` says where that is)."""
+    derivatives = outdir / "derivatives"
+    if path.is_relative_to(derivatives):
+        return f"bids::{path.relative_to(derivatives)}"
+    below = [i for i, part in enumerate(path.parts) if part.startswith("sub-")]
+    return f"bids:raw:{'/'.join(path.parts[below[0] :])}" if below else path.name

@@ -1,0 +1,52 @@
+"""What a unit's results depend on, as digests: its input files, the facts beside them, and what is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainlm_data.errors import InputError
+from brainlm_data.files import sidecar
+from brainlm_data.stage import Files
+
+
+def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
+    """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
+    known = {
+        f"{outdir}/{output['path']}": output
+        for entries in upstream.values()
+        for entry in entries.values()
+        for output in entry.get("outputs", {}).values()
+    }
+
+    def look_up(path: str) -> str:
+        entry = known.get(path)
+        if entry and Path(path).exists() and sidecar.stat_of(Path(path)) == (entry["size"], entry["mtime_ns"]):
+            return entry["sha256"]
+        if not Path(path).exists():
+            raise InputError(f"no file {path}", "it was deleted after it was made: run the same command again")
+        return sidecar.digest(Path(path))
+
+    files = {name: str(path) for name, path in inputs.items()}
+    for row in inputs.meta.get("recordings", []):
+        files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
+    digests = {name: look_up(path) for name, path in files.items()}
+    for name, path in files.items():  # facts travel in sidecars: another grand mean beside the same series is a change
+        beside = sidecar.sidecar_path(Path(path))
+        if str(beside) in known and beside != Path(path):
+            digests[f"{name}.json"] = look_up(str(beside))
+    places = {"outdir", "workdir", "before"}
+    plain = {k: v for k, v in inputs.meta.items() if k not in places and not k.startswith("_")}
+    if rows := plain.pop("recordings", None):  # one after the other: a cohort's are hundreds of MB
+        seen = hashlib.sha256()
+        for row in rows:
+            seen.update(_json({key: value for key, value in row.items() if key != "files"}).encode())
+        digests["recordings"] = seen.hexdigest()
+    return {**digests, "meta": _json(plain)}
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, default=str)

@@ -1,0 +1,1 @@
+"""Parcellations and templates: the embedded atlas, and TemplateFlow's files."""

@@ -1,0 +1,1 @@
+"""Commands of `brainlm-model` that are no stages of the DAG."""

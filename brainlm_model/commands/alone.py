@@ -1,0 +1,149 @@
+"""`brainlm-model train STORE`, `evaluate STORE MODEL`, `paper STORE MODEL`: stages on a store alone, without BIDS.
+
+They call the stages' own `run`, which is what the DAG does, with files that the caller names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from brainlm_data import ConfigError, Files, InputError, Stage, read_config, section_from
+
+BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+MODEL = {
+    "model_config": "config.json", "model_scaler": "scaler.npz", "model_card": "card.md", "train_log": "log.csv",
+    "model": "model.safetensors",
+}  # fmt: skip
+ENDINGS = {"arrays": "npz"}  # of a task's outputs, where it is not the output's own name
+METRICS = {"masked_csv": "masked.csv", "masked_example": "masked_example.npz", "masked_json": "masked.json"}
+
+
+def add_commands(commands: Any) -> None:
+    """Add `train`, `evaluate` and `paper` to the parser."""
+    from brainlm_model.stages import PAPER_TASKS
+
+    train = commands.add_parser("train", help="train on a store alone (`run train` is the same within the DAG)")
+    train.add_argument("store", type=Path, help="store.zarr with its tables beside it")
+    train.add_argument("--out", type=Path, required=True, metavar="MODELDIR", help="new folder of the model")
+    train.add_argument("--force", action="store_true", help="replace the model in MODELDIR")
+    train.set_defaults(call=_train)
+    evaluate = commands.add_parser("evaluate", help="score a model on a store alone, beside every baseline")
+    evaluate.add_argument("store", type=Path, help="store.zarr with its tables beside it")
+    evaluate.add_argument("model", type=Path, metavar="MODELDIR", help="folder of a trained model")
+    evaluate.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (MODELDIR/metrics/<split>)")
+    evaluate.set_defaults(call=_evaluate)
+    for parser, name in ((train, "train"), (evaluate, "evaluate")):
+        parser.add_argument("--configfile", type=Path, help=f"a config.yaml; its section {name} is used")
+        parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help=f"{name}.seed=1 ...")
+        parser.set_defaults(bids_dir=None, outdir=None)
+    paper = commands.add_parser("paper", help="the paper's tasks on a store alone")
+    paper.add_argument("store", type=Path, help="store.zarr with its tables beside it")
+    paper.add_argument("model", type=Path, metavar="MODELDIR", help="folder of a trained model")
+    paper.add_argument("--tasks", nargs="+", choices=list(PAPER_TASKS), default=list(PAPER_TASKS), help="(all)")
+    paper.add_argument("--out", type=Path, metavar="FOLDER", help="of tables and figures (MODELDIR/paper)")
+    paper.add_argument("--configfile", type=Path, help="a config.yaml; the sections of the tasks are used")
+    paper.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="TASK.seed=1 ...")
+    paper.set_defaults(call=_paper, bids_dir=None, outdir=None)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from brainlm_model.training.stage import STAGE
+
+    out = arguments.out
+    config = _section(arguments, STAGE, {"name": out.absolute().name})
+    if (out / MODEL["model"]).exists() and not arguments.force:
+        raise InputError(f"{out}: there is a model in it already", "give another folder, or --force to replace it")
+    inputs = _inputs(arguments.store)
+    state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
+    with _written(out, MODEL) as outputs:
+        STAGE.run(inputs, Files(outputs, {"workdir": str(state)}), config)
+    if (state / "tensorboard").is_dir():
+        shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
+    print(f"{out}: model.safetensors, config.json, scaler.npz, card.md, log.csv")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from brainlm_model.eval.masked.stage import STAGE
+
+    config = _section(arguments, STAGE, {})
+    if not (arguments.model / MODEL["model"]).is_file():
+        raise InputError(f"{arguments.model}: no {MODEL['model']} in it", "give the folder of a trained model")
+    inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
+    out = arguments.out or arguments.model / "metrics" / config.split
+    with _written(out, METRICS) as outputs:
+        facts = STAGE.run(inputs, Files(outputs), config)
+    print(f"{out}: masked.json, masked.csv of {facts['Recordings']} recordings ({facts['Split']})")
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    from brainlm_model.stages import PAPER_TASKS
+
+    if not (arguments.model / MODEL["model"]).is_file():
+        raise InputError(f"{arguments.model}: no {MODEL['model']} in it", "give the folder of a trained model")
+    out = arguments.out or arguments.model / "paper"
+    if other := [word for word in arguments.set if word.split(".")[0] not in arguments.tasks]:
+        raise ConfigError(f"--set {other[0]}", f"keys of sections {', '.join(arguments.tasks)} only")
+    inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
+    raw = read_config(arguments)
+    sections = {task: section_from(raw.get(task) or {}, PAPER_TASKS[task]) for task in arguments.tasks}
+    for task, config in sections.items():
+        files = {name: name.removeprefix(f"{task}_") for name in PAPER_TASKS[task].outputs}
+        files = {name: f"{task}.{ENDINGS.get(kind, kind)}" for name, kind in files.items()}
+        state = out.absolute().parent / f".{out.absolute().name}.{task}"  # a killed run goes on from there
+        with _written(out, files) as outputs:
+            PAPER_TASKS[task].run(inputs, Files(outputs, {"workdir": str(state)}), config)
+        shutil.rmtree(state, ignore_errors=True)
+        print(f"{out}: {', '.join(files.values())}")
+    _page(inputs, out)
+
+
+def _page(inputs: Files, out: Path) -> None:
+    """The page and the card of all tasks that are in the folder, also of earlier calls."""
+    from brainlm_model.paper.sections import section
+    from brainlm_model.paper.stage import Config, write
+    from brainlm_model.stages import PAPER_TASKS
+
+    there = [stage for task, stage in PAPER_TASKS.items() if (out / f"{task}.json").exists()]
+    sections = [section(stage, out / f"{stage.name}.json", out / f"{stage.name}.svg") for stage in there]
+    files = {"paper_card": "README.md", "paper_page": "paper.html"}
+    with _written(out, files) as outputs:
+        write(outputs, inputs, Config().title, sections)
+    print(f"{out}: {', '.join(files.values())}: {', '.join(stage.name for stage in there)}")
+
+
+def _section(arguments: argparse.Namespace, stage: Stage, given: dict[str, Any]) -> Any:
+    """The stage's section of the configuration. Raises ConfigError for a key of another one on the command line."""
+    if other := [word for word in arguments.set if not word.startswith(f"{stage.name}.")]:
+        raise ConfigError(f"--set {other[0]}", f"keys of section {stage.name} only: {stage.name}.seed=1")
+    return section_from({**given, **(read_config(arguments).get(stage.name) or {})}, stage)
+
+
+def _inputs(store: Path, more: dict[str, Path] | None = None) -> Files:
+    """A store and its tables. Raises InputError where one is not there."""
+    beside = {name: store.absolute().parent / file for name, file in BESIDE.items()}
+    for path in (store, *beside.values()):
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file", "keep a store and its tables together")
+    return Files({"store": store, **beside, **(more or {})})
+
+
+@contextmanager
+def _written(folder: Path, files: dict[str, str]) -> Iterator[dict[str, Path]]:
+    """Temporary paths in `folder`, moved to their names at the end, the last of `files` last; nothing half is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = folder / f".{os.getpid()}"
+    scratch.mkdir()
+    try:
+        yield {name: scratch / file for name, file in files.items()}
+        for file in files.values():
+            os.replace(scratch / file, folder / file)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

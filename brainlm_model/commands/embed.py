@@ -1,0 +1,225 @@
+"""`brainlm-model embed`: embeddings of recordings as a table (.tsv, .parquet) or as a Zarr store."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_data import BrainLMError, InputError, atomic, open_store
+from brainlm_model.progress import Progress
+from brainlm_model.trained.embedding import BATCH, ENTITIES, Embedding, Recording, embeddings, is_store, recordings_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST = 20  # lines of what was stated
+ROWS = 64  # recordings that are written to a .zarr at once: one chunk
+FORMATS = {  # kinds that a file can hold; the first is the default
+    ".tsv": ("cls", "mean"),
+    ".parquet": ("cls", "mean", "parcels"),
+    ".zarr": ("all", "cls", "mean", "parcels"),
+}
+
+
+def add(commands: Any) -> None:
+    """Add the command to those of `brainlm-model`."""
+    embed = commands.add_parser("embed", help="embed recordings with a trained model")
+    embed.add_argument("model", type=Path, help="folder of a trained model: <outdir>/models/<name>")
+    embed.add_argument(
+        "sources", nargs="+", type=Path,
+        help="store.zarr; parcel series (.tsv, .npy: time x parcel; .ptseries.nii); preprocessed 4-D NIfTI",
+    )  # fmt: skip
+    embed.add_argument("--out", type=Path, required=True, help=".tsv, .parquet or .zarr to write")
+    embed.add_argument(
+        "--kind", choices=("cls", "mean", "parcels", "all"),
+        help="CLS token, mean of the known tokens, means of each parcel's; all: .zarr only, and its default; else cls",
+    )  # fmt: skip
+    embed.add_argument("--split", choices=("train", "validation", "test"), help="of a store: only this split")
+    embed.add_argument("--batch", type=int, default=BATCH, help=f"windows a forward pass ({BATCH})")
+    embed.add_argument("--atlas", type=Path, help="label image for a 4-D NIfTI, where the atlas is not the package's")
+    embed.add_argument("--tr", type=float, help="repetition time (s) of a 4-D NIfTI without one")
+    embed.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    embed.set_defaults(call=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Embed, and write. What was taken for granted and what was left out is said on stdout.
+
+    Raises
+    ------
+    InputError: a kind that the file cannot hold, two recordings of one name, or none that can be embedded.
+    """
+    from brainlm_model.trained.checkpoint import load
+
+    out: Path = arguments.out
+    if out.suffix not in FORMATS:
+        raise InputError(f"{out}: not {', '.join(FORMATS)}", "--out says the format by its ending")
+    kind = arguments.kind or FORMATS[out.suffix][0]
+    if kind not in FORMATS[out.suffix]:
+        raise InputError(f"{out}: cannot hold kind {kind}", f"one of {', '.join(FORMATS[out.suffix])}; .zarr holds all")
+    if arguments.batch < 1:
+        raise InputError(f"--batch {arguments.batch}", "at least 1")
+    model = load(arguments.model, arguments.device)
+    chosen = [
+        recording
+        for source in arguments.sources
+        for recording in recordings_of(source, model.card, arguments.split, *_of_nifti(source, arguments))
+    ]
+    twice = [name for name, count in Counter(r.id for r in chosen).items() if count > 1]
+    if twice:
+        raise InputError(f"two recordings are named {twice[0]}", "embed them into two files, or rename one")
+    names = _parcel_names(arguments.sources, model.config.parcels)
+    writer = ZarrWriter(out, kind, names) if out.suffix == ".zarr" else TableWriter(out, kind, names)
+    left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
+    try:
+        for done, (recording, found) in enumerate(embeddings(model, chosen, arguments.batch), 1):
+            if isinstance(found, BrainLMError):
+                left_out.append(f"{recording.id}: {found}")
+            else:
+                writer.add(recording, found)
+                stated.update(found.stated)
+            progress.step(done)
+        if len(chosen) == 1 and isinstance(found, BrainLMError):
+            raise found
+        if not writer.rows:
+            raise InputError(f"no recording could be embedded: {'; '.join(left_out[:3])}", "see above")
+        writer.finish()
+    finally:
+        writer.clean()
+    print(f"{len(writer.rows)} recordings, {kind}, width {model.config.width}: {out}")
+    for text, count in stated.most_common(MOST):
+        print(f"stated ({count} recordings): {text}")
+    if len(stated) > MOST:
+        print(f"... and {len(stated) - MOST} more such lines: model.embed(source).stated has those of a recording")
+    for text in left_out:
+        print(f"left out: {text}")
+
+
+def _of_nifti(source: Path, arguments: argparse.Namespace) -> tuple[Path | None, float | None]:
+    """`atlas` and `tr`, which are for 4-D NIfTI alone."""
+    is_nifti = source.name.lower().endswith((".nii", ".nii.gz")) and not source.name.endswith(".ptseries.nii")
+    return (arguments.atlas, arguments.tr) if is_nifti else (None, None)
+
+
+def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:
+    """Names of the parcels, where a store says them; else their numbers."""
+    for source in sources:
+        if is_store(source):
+            return [str(name) for name in open_store(source).parcels["name"]]
+    return [str(number + 1) for number in range(parcels)]
+
+
+class TableWriter:
+    """One row a recording (kind parcels: a recording and parcel): id, entities, then one column a dimension."""
+
+    def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
+        self.path, self.kind, self.parcels = path, kind, parcels
+        self.rows: list[Recording] = []
+        self._values: list[np.ndarray] = []
+
+    def add(self, recording: Recording, found: Embedding) -> None:
+        """Append a recording."""
+        self.rows.append(recording)
+        self._values.append(getattr(found, self.kind))
+
+    def finish(self) -> None:
+        """Write the file: whole, or not at all."""
+        import pandas as pd
+
+        values = np.stack(self._values)
+        table = entities_of(self.rows)
+        if self.kind == "parcels":
+            table = table.loc[table.index.repeat(len(self.parcels))].reset_index(drop=True)
+            table["parcel"] = list(self.parcels) * len(self.rows)
+            values = values.reshape(len(table), -1)
+        columns = [f"{self.kind.removesuffix('s')}_{i:03d}" if self.kind == "parcels" else f"{self.kind}_{i:03d}"
+                   for i in range(values.shape[1])]  # fmt: skip
+        if self.path.suffix == ".tsv":  # id and values only, as the command has always written it
+            table = table[["id"]]
+        table = pd.concat([table, pd.DataFrame(values, columns=columns)], axis=1)
+        with atomic(self.path) as temporary:
+            if self.path.suffix == ".tsv":
+                table.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
+            else:
+                table.to_parquet(temporary, index=False)
+
+    def clean(self) -> None:
+        """Nothing is left behind."""
+
+
+class ZarrWriter:
+    """A Zarr v3 group that xarray opens: cls, mean (recording, dim), parcels (recording, parcel, dim); coordinates.
+
+    Recordings are appended in blocks, so memory does not grow with their number; the group is moved into place whole.
+    """
+
+    def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
+        self.path, self.parcels = path, parcels
+        self.kinds = ("cls", "mean", "parcels") if kind == "all" else (kind,)
+        self.rows: list[Recording] = []
+        self._waiting: list[Embedding] = []
+        self._arrays: dict[str, Any] = {}
+        self._temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        if path.exists() and not (path / "zarr.json").is_file():
+            raise InputError(f"{path}: is there, and no Zarr group", "give another name")
+
+    def add(self, recording: Recording, found: Embedding) -> None:
+        """Append a recording."""
+        self.rows.append(recording)
+        self._waiting.append(found)
+        if len(self._waiting) == ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import zarr
+
+        if not self._arrays:
+            self._temporary.parent.mkdir(parents=True, exist_ok=True)
+            group = zarr.create_group(self._temporary, zarr_format=3, overwrite=True)
+            for name in self.kinds:
+                shape = getattr(self._waiting[0], name).shape
+                self._arrays[name] = group.create_array(
+                    name, shape=(0, *shape), chunks=(ROWS, *shape), dtype="float32", fill_value=np.nan,
+                    dimension_names=("recording", "parcel", "dim") if len(shape) == 2 else ("recording", "dim"),
+                )  # fmt: skip
+        for name, array in self._arrays.items():
+            array.append(np.stack([getattr(found, name) for found in self._waiting]))
+        self._waiting = []
+
+    def finish(self) -> None:
+        """Write the coordinates and move the group into place."""
+        import xarray as xr
+        import zarr
+
+        if self._waiting:
+            self._flush()
+        table = entities_of(self.rows)
+        text = {name: ("recording", table[name].fillna("").to_numpy(dtype=str)) for name in table}
+        coordinates = xr.Dataset(coords={**text, "parcel": ("parcel", np.array(self.parcels, dtype=str))})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fixed-length text and consolidated metadata are not in Zarr 3's text yet
+            coordinates.to_zarr(self._temporary, mode="a", zarr_format=3, consolidated=False)
+            zarr.consolidate_metadata(self._temporary)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        os.replace(self._temporary, self.path)
+
+    def clean(self) -> None:
+        """Remove what was not finished."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def entities_of(recordings: Sequence[Recording]) -> pd.DataFrame:
+    """id, subject, session, task, run; None where that is not known."""
+    import pandas as pd
+
+    rows = [{"id": r.id, **{key: r.entities.get(key) for key in ENTITIES}} for r in recordings]
+    return pd.DataFrame(rows, columns=["id", *ENTITIES], dtype=object)

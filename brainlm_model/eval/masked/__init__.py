@@ -1,0 +1,1 @@
+"""Masked reconstruction on held-out subjects: stage `evaluate`."""

@@ -1,0 +1,226 @@
+"""Masked reconstruction: how well hidden patches of unseen people are predicted, by the model and by every baseline.
+
+All methods get the same windows and the same masks, and masked values are NaN before any method sees them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
+from brainlm_model.eval import metrics
+from brainlm_model.models.masking import Masking, generator, make_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainlm_model.models.brainlm import BrainLM
+    from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.windows.dataset import WindowDataset
+
+BASELINES: dict[str, Any] = {
+    "gaussian": gaussian, "lagged": lagged, "pca": pca, "mean": mean, "interpolation": interpolation
+}  # fmt: skip
+VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The windows of one held-out recording."""
+
+    id: str
+    subject: str
+    x_BPT: Windows
+    place_P3: Tensor | None = None  # coordinates of the parcels, which some kinds of masking need
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way of masking."""
+
+    masking: Masking
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What every method reached.
+
+    Attributes
+    ----------
+    sums: (method, condition) -> (recording, parcel, 4), see `metrics.sums`.
+    ids, subjects: of the recordings.
+    """
+
+    sums: dict[tuple[str, Condition], NDArray[np.float64]]
+    ids: list[str]
+    subjects: list[str]
+
+
+class ModelPredictor:
+    """A network as a `Predictor`."""
+
+    def __init__(self, network: BrainLM | OfficialNetwork) -> None:
+        self.network = network.eval()
+
+    def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
+        """See `baselines.Predictor`. A patch is masked where its first step is."""
+        import torch
+
+        device = self.network.cls.device
+        patches = torch.from_numpy(np.ascontiguousarray(mask_BPT[:, :, :: self.network.config.patch]))
+        with torch.inference_mode():
+            found = self.network(torch.from_numpy(x_BPT).float().to(device), patches.to(device))
+        return found.float().cpu().numpy()
+
+
+def untrained(model: TrainedModel) -> ModelPredictor:
+    """The model before its first optimiser step: same architecture, same seed, same buffers (what is not trained).
+
+    Where the architecture has a Gaussian prior, this is the prior alone, whose covariance is that of training subjects.
+    """
+    import torch
+
+    from brainlm_model.models.brainlm import BrainLM
+    from brainlm_model.training.loop import FIRST_WEIGHTS
+
+    torch.manual_seed(int(generator(model.training["Seed"], FIRST_WEIGHTS).initial_seed()))
+    if not isinstance(model.network, BrainLM):
+        return ModelPredictor(model.network.fresh().to(model.network.cls.device))
+    network = BrainLM(model.config, model.network.coordinates.cpu() * 100)
+    network.load_state_dict(dict(model.network.named_buffers()), strict=False)
+    return ModelPredictor(network.to(model.network.cls.device))
+
+
+def fit_baselines(
+    names: Sequence[str],
+    train: WindowDataset,
+    validation: WindowDataset | None,
+    patch: int,
+    ratios: Sequence[float],
+    seed: int,
+) -> dict[str, Predictor]:
+    """Baselines by name (`BASELINES`), fitted on training subjects.
+
+    What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
+    """
+    series = [train.series(i).T for i in range(len(train))]
+    held = []
+    for recording in recordings(validation, 1) if validation is not None else []:
+        for ratio in ratios:
+            mask_BPT = draw_mask(recording, Condition("random", ratio), patch, seed)
+            held.append((recording.x_BPT, mask_BPT))
+        if len(held) >= VALIDATION_WINDOWS * len(ratios):
+            break
+    return {
+        name: module.fit_tuned(series, held) if held and hasattr(module, "fit_tuned") else module.fit(series)
+        for name, module in BASELINES.items()
+        if name in names
+    }
+
+
+def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:
+    """`windows` windows of every recording, spread evenly over it; all of them where there are fewer places."""
+    import torch
+
+    for index, (name, subject) in enumerate(zip(data.ids, data.subjects, strict=True)):
+        starts = data.starts(index)
+        chosen = np.unique(starts[np.linspace(0, len(starts) - 1, windows).round().astype(int)])
+        x_BPT = torch.stack([data.at(index, int(start)) for start in chosen]).numpy()
+        yield Recording(name, subject, x_BPT, data.coordinates)
+
+
+def draw_mask(recording: Recording, condition: Condition, patch: int, seed: int) -> Mask:
+    """Boolean (batch, parcel, time), true where masked; depends on the recording's id and the seed alone."""
+    batch, parcels, steps = recording.x_BPT.shape
+    random = generator(seed, zlib.crc32(recording.id.encode()), round(condition.ratio * 1e6))
+    mask_BPN = make_mask(condition.masking, batch, parcels, steps // patch, condition.ratio, random, recording.place_P3)
+    return np.repeat(mask_BPN.numpy(), patch, axis=2)
+
+
+def hide(x_BPT: Windows, mask_BPT: Mask) -> Windows:
+    """Windows with NaN where they are masked, so that no method can look."""
+    return np.where(mask_BPT, np.float32(np.nan), x_BPT)
+
+
+def score(
+    data: Iterable[Recording],
+    methods: Mapping[str, Predictor],
+    conditions: Sequence[Condition],
+    patch: int,
+    seed: int,
+    total: int = 0,
+) -> Scores:
+    """Every method on every recording under every condition.
+
+    Parameters
+    ----------
+    total: number of recordings, for the progress on stderr; 0: silent.
+    """
+    sums: dict[tuple[str, Condition], list[NDArray[np.float64]]] = {(m, c): [] for m in methods for c in conditions}
+    ids, subjects, started = [], [], time.monotonic()
+    for recording in data:
+        for condition in conditions:
+            mask_BPT = draw_mask(recording, condition, patch, seed)
+            hidden = hide(recording.x_BPT, mask_BPT)
+            scored = mask_BPT & np.isfinite(recording.x_BPT)
+            for name, method in methods.items():
+                predicted = method.predict(hidden, mask_BPT)
+                sums[name, condition].append(metrics.sums(recording.x_BPT, predicted, scored))
+        ids.append(recording.id)
+        subjects.append(recording.subject)
+        if total:
+            left = (time.monotonic() - started) / len(ids) * (total - len(ids)) / 60
+            print(f"evaluate: {len(ids)}/{total}, about {left:.1f} min left", file=sys.stderr, flush=True)
+    return Scores({key: np.stack(value) for key, value in sums.items()}, ids, subjects)
+
+
+def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
+    """One row a method, masking, mask ratio and metric: value and 95% interval over subjects."""
+    weights = metrics.subject_draws(scores.subjects, draws, seed)
+    rows = []
+    for (method, condition), sums_RP4 in scores.sums.items():
+        for metric in metrics.METRICS:
+            found = metrics.estimate(metric, sums_RP4, weights)
+            rows.append(
+                {"method": method, "masking": condition.masking, "mask_ratio": condition.ratio, "metric": metric,
+                 "value": found.value, "low": found.low, "high": found.high, "n_subjects": len(set(scores.subjects)),
+                 "n_recordings": len(scores.ids), "n_values": int(sums_RP4[..., 0].sum())}
+            )  # fmt: skip
+    return rows
+
+
+def comparisons(scores: Scores, draws: int, seed: int, method: str = "model") -> list[dict[str, Any]]:
+    """`method` against every other one: difference of flat R2 with its paired interval, and the verdict."""
+    weights = metrics.subject_draws(scores.subjects, draws, seed)
+    rows = []
+    for (other, condition), sums_RP4 in scores.sums.items():
+        if other != method:
+            found = metrics.compare(scores.sums[method, condition], sums_RP4, scores.subjects, weights)
+            rows.append(
+                {"method": method, "against": other, "masking": condition.masking, "mask_ratio": condition.ratio,
+                 "difference": found.difference.value, "low": found.difference.low, "high": found.difference.high,
+                 "verdict": found.verdict, "subjects_ahead": found.ahead, "n_subjects": found.subjects,
+                 "firm": found.firm}
+            )  # fmt: skip
+    return rows
+
+
+def example(
+    recording: Recording, methods: Mapping[str, Predictor], condition: Condition, patch: int, seed: int
+) -> dict[str, Any]:
+    """The first window of a recording: truth, mask and every method's reconstruction, each (parcel, time)."""
+    first = replace(recording, x_BPT=recording.x_BPT[:1])
+    mask_BPT = draw_mask(first, condition, patch, seed)
+    hidden = hide(first.x_BPT, mask_BPT)
+    found = {f"x_{name}": method.predict(hidden, mask_BPT)[0].astype(np.float32) for name, method in methods.items()}
+    return {"truth": first.x_BPT[0].astype(np.float32), "mask": mask_BPT[0], **found}

@@ -1,0 +1,249 @@
+"""Evaluate the trained model on held-out subjects, beside every baseline: the stage, its section and its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from brainlm_model.eval.masked.scoring import Scores
+    from brainlm_model.trained.checkpoint import TrainedModel
+
+COLUMNS = (
+    "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
+    "label", "band",
+)  # fmt: skip
+LABELS = {
+    "model": "BrainLM, trained",
+    "untrained": "BrainLM, untrained",
+    "gaussian": "conditional Gaussian",
+    "lagged": "conditional Gaussian over three steps",
+    "pca": "principal components (PCA)",
+    "mean": "mean of visible parcels",
+    "interpolation": "linear interpolation in time",
+}
+EXAMPLE_RATIO = 0.75
+
+
+class Config(StageConfig):
+    """Section `evaluate` of config.yaml. Window and patch are the model's own."""
+
+    tasks: list[Literal["masked"]] = Field(["masked"], min_length=1, description="what is evaluated")
+    mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="shares of masked tokens")
+    masking: list[Literal["random", "future"]] = Field(
+        ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
+    )
+    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+        ["pca", "mean", "interpolation"],
+        description="beside the conditional Gaussian; lagged: with time, some 80 times slower",
+    )
+    split: Literal["test", "validation", "external"] = Field(
+        "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
+    )
+    windows_per_recording: int = Field(2, ge=1, description="windows of each recording, spread evenly over it")
+    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated (censored) steps in a window")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="of masks and bootstrap")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+    @field_validator("mask_ratios")
+    @classmethod
+    def _between(cls, value: list[float]) -> list[float]:
+        if not all(0 < ratio < 1 for ratio in value):
+            raise ValueError("mask ratios lie between 0 and 1")
+        return sorted(set(value))
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Score the model, the untrained model and every baseline on the same windows and masks.
+
+    Raises
+    ------
+    InputError: no recording to test on; or model and store were scaled differently.
+    """
+    import torch
+
+    from brainlm_data import open_store
+    from brainlm_model.eval import common
+    from brainlm_model.eval.masked import scoring
+    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.windows.dataset import WindowDataset
+
+    torch.set_num_threads(config.threads)
+    model = load(inputs["model"].parent, common.on_device(config.device))
+    store = open_store(inputs["store"])
+    _check_scaler(model, store)
+    patch, window = model.config.patch, model.config.window
+
+    def windows(split: str) -> WindowDataset:
+        return WindowDataset(store, split, window, config.seed, max_invalid=config.max_invalid, fill=np.nan)
+
+    train, held_out = windows("train"), windows(config.split)
+    tuning = windows("validation") if (store.recordings["split"] == "validation").any() else None
+    baselines = scoring.fit_baselines(
+        ["gaussian", *config.baselines], train, tuning, patch, config.mask_ratios, config.seed + 1
+    )
+    methods = {"model": scoring.ModelPredictor(model.network), "untrained": scoring.untrained(model), **baselines}
+    conditions = [scoring.Condition(kind, ratio) for kind in config.masking for ratio in config.mask_ratios]
+    recordings = scoring.recordings(held_out, config.windows_per_recording)
+    scores = scoring.score(recordings, methods, conditions, patch, config.seed, total=len(held_out))
+
+    table = store.recordings.set_index("id").loc[scores.ids]
+    facts: Facts = {
+        "Split": config.split,
+        "Subjects": len(set(scores.subjects)),
+        "Recordings": len(scores.ids),
+        "Skipped": list(held_out.skipped.values()),
+        "TrainingSubjects": len(set(train.subjects)),
+        "Window": window,
+        "Patch": patch,
+        "WindowsPerRecording": config.windows_per_recording,
+        "MaskRatios": config.mask_ratios,
+        "Masking": config.masking,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "SamplingFrequency": float(store.rate_hz) if store.rate_hz else None,
+        "EffectiveBands": _bands(table),
+        "Ridge": getattr(baselines["gaussian"], "ridge", None),
+        "RidgeChosenOn": "validation subjects" if tuning is not None else "default: there are no validation subjects",
+        "Baselines": list(config.baselines),
+        "Prior": model.config.prior,
+    }  # fmt: skip
+    shared = {"band": band_text(facts["EffectiveBands"])}
+    rows = [
+        {**row, "label": label(row["method"], facts), **shared}
+        for row in scoring.table(scores, config.bootstrap, config.seed)
+    ]
+    content = {
+        **facts,
+        "Methods": {name: label(name, facts) for name in methods},
+        "Results": rows,
+        "Comparisons": scoring.comparisons(scores, config.bootstrap, config.seed),
+        "Warnings": warnings(facts),
+    }
+    outputs["masked_json"].write_text(json.dumps(common.plain(content), indent=2) + "\n")
+    with outputs["masked_csv"].open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+
+    shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
+    index = typical(scores, shown)
+    recording = next(r for i, r in enumerate(scoring.recordings(held_out, config.windows_per_recording)) if i == index)
+    arrays = scoring.example(recording, methods, shown, patch, config.seed)
+    parcels = store.parcels
+    np.savez_compressed(
+        outputs["masked_example"],
+        **arrays,
+        recording=recording.id,
+        masking=shown.masking,
+        mask_ratio=shown.ratio,
+        rate_hz=facts["SamplingFrequency"] or np.nan,
+        parcel=parcels["name"].astype(str).to_numpy(dtype=str),
+        network=parcels["network"].astype(str).to_numpy(dtype=str),
+    )
+    return facts
+
+
+def label(name: str, facts: Facts) -> str:
+    """A method as figures and tables call it."""
+    if name == "untrained" and facts["Prior"] == "gaussian":
+        return "Gaussian adapted to the window (untrained model)"
+    return LABELS[name]
+
+
+def band_text(bands: Sequence[Sequence[float | None]]) -> str:
+    """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"; a lower edge may be unknown."""
+    if len(bands) > 3:
+        return f"{len(bands)} different bands"
+    low = ["unknown" if low is None else f"{low:.3g}" for low, _ in bands]
+    high = ["no low-pass" if high is None else f"{high:.3g} Hz" for _, high in bands]
+    return " or ".join(f"{a} to {b}" for a, b in zip(low, high, strict=True))
+
+
+def typical(scores: Scores, condition: Any) -> int:
+    """The recording whose R2 is the median of the model's: an example that was not picked by hand."""
+    from brainlm_model.eval import metrics
+
+    values = metrics.r2(scores.sums["model", condition].sum(axis=1))
+    order = np.argsort(values, kind="stable")
+    return int(order[(len(order) - 1) // 2])
+
+
+def warnings(facts: Facts) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
+
+    found = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
+    if facts["Subjects"] < ENOUGH_SUBJECTS:
+        found.append(
+            f"only {facts['Subjects']} held-out subjects: intervals over so few people are too narrow, and no test on "
+            f"fewer than {ENOUGH_SUBJECTS} can reach p < .05"
+        )
+    if not facts["RidgeChosenOn"].startswith("validation"):
+        found.append(
+            f"the ridge of the conditional Gaussian ({facts['Ridge']:g}) was not tuned: no validation subjects"
+        )
+    elif facts["Split"] == "validation":
+        found.append("validation subjects are scored, on whom ridge and training were watched: not a test")
+    if len(facts["EffectiveBands"]) > 1:
+        found.append("recordings differ in their frequency band, on which masked R2 depends")
+    return found
+
+
+def _check_scaler(model: TrainedModel, store: Any) -> None:
+    for key in ("median", "iqr"):
+        ours, theirs = np.asarray(getattr(store.scaler, key)), getattr(model.scaler, key)
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-5, equal_nan=True):
+            raise InputError(
+                f"model and store differ in their scaler's {key}", "train the model on this store, or use its own store"
+            )
+
+
+def _bands(table: pd.DataFrame) -> list[tuple[float | None, float | None]]:
+    """The distinct effective bands (low, high) in Hz; None: open at that end."""
+    pairs = table[["band_low_hz", "band_high_hz"]].drop_duplicates().itertuples(index=False)
+    plain = [(_plain(low), _plain(high)) for low, high in pairs]
+    return sorted(set(plain), key=lambda band: (band[0] or 0, band[1] or math.inf))
+
+
+def _plain(value: Any) -> float | None:
+    """A number for JSON; None for what is not set."""
+    return None if value is None or value != value else float(value)
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    ratios = ", ".join(f"{ratio:g}" for ratio in facts["MaskRatios"])
+    others = ", ".join(LABELS[name] for name in facts["Baselines"])
+    return (
+        f"Masked reconstruction was scored on {facts['WindowsPerRecording']} windows of each of {facts['Recordings']} "
+        f"recordings of {facts['Subjects']} {facts['Split']} subjects with {' and '.join(facts['Masking'])} masking of "
+        f"{ratios} of the tokens, as unclipped R2 with 95% intervals from {facts['Bootstrap']} bootstrap draws of "
+        f"subjects (Efron & Tibshirani, 1993), beside the same network untrained, {others} and a conditional "
+        f"Gaussian with the covariance of training subjects (ridge {facts['Ridge']:g}, {facts['RidgeChosenOn']})."
+    )
+
+
+STAGE = Stage(
+    name="evaluate",
+    version=2,
+    level="cohort",
+    summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+    outputs=("masked_json", "masked_csv", "masked_example"),
+    run=run,
+    describe=describe,
+)

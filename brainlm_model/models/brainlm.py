@@ -1,0 +1,272 @@
+"""BrainLM as a masked autoencoder over tokens of one parcel and one time patch (Ortega Caro et al., ICLR 2024).
+
+Shapes are in the names: B windows, P parcels, T steps, N time patches, S steps a patch, L tokens, D width.
+NaN in the input means that a value is not known: its token is hidden from the model, and it is never scored.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainlm_model.models.config import ModelConfig
+from brainlm_model.models.prior import GaussianPrior
+from brainlm_model.trained.embedding import Encoded, pool
+
+
+class Attention(nn.Module):
+    """Multi-head softmax attention of queries (B, L, D) over a context (B, K, D)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor, context_BKD: Tensor, allowed_BK: Tensor | None = None) -> Tensor:
+        """`allowed_BK`: which tokens of the context exist; None: all."""
+        query = self._split(self.query(x_BLD))
+        key, value = (self._split(part) for part in self.key_value(context_BKD).chunk(2, dim=-1))
+        allowed = None if allowed_BK is None else allowed_BK[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Fixed embedding (length, width) of a place: sine and cosine in turn (Vaswani et al., 2017)."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
+    angle = torch.arange(length)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+
+
+def feed_forward(width: int, hidden: int) -> nn.Sequential:
+    """Two linear layers with a GELU between them."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; with a context it is cross-attention, without one self-attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads)
+        self.norm_mlp = nn.LayerNorm(config.width)
+        self.mlp = feed_forward(config.width, config.hidden)
+
+    def forward(self, x_BLD: Tensor, context_BKD: Tensor | None = None, allowed_BK: Tensor | None = None) -> Tensor:
+        """`allowed_BK`: which tokens of the context (or of `x_BLD` itself) exist; None: all."""
+        normed = self.norm_attention(x_BLD)
+        x_BLD = x_BLD + self.attention(normed, normed if context_BKD is None else context_BKD, allowed_BK)
+        return x_BLD + self.mlp(self.norm_mlp(x_BLD))
+
+
+class AxialBlock(nn.Module):
+    """Attention over the parcels of each time patch, then over the time patches of each parcel, then feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(3))
+        self.across_parcels = Attention(config.width, config.heads)
+        self.across_time = Attention(config.width, config.heads)
+        self.mlp = feed_forward(config.width, config.hidden)
+
+    def forward(self, x_BPND: Tensor) -> Tensor:
+        """Every token is mixed with those of its time patch, then with those of its parcel."""
+        parcels, patches = x_BPND.shape[1:3]
+        rows = self.norms[0](x_BPND).transpose(1, 2).flatten(0, 1)
+        x_BPND = x_BPND + self.across_parcels(rows, rows).unflatten(0, (-1, patches)).transpose(1, 2)
+        columns = self.norms[1](x_BPND).flatten(0, 1)
+        x_BPND = x_BPND + self.across_time(columns, columns).unflatten(0, (-1, parcels))
+        return x_BPND + self.mlp(self.norms[2](x_BPND))
+
+
+class BrainLM(nn.Module):
+    """Masked autoencoder over parcels x time patches.
+
+    A token is a linear projection of its patch plus a learnt embedding of its parcel, a linear one of the parcel's
+    coordinates and a learnt one of its place in time. `coordinates_P3`: mm; zeros where there are none.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, config: ModelConfig, coordinates_P3: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        # with a prior a token also sees its innovation and its spread
+        self.project = nn.Linear(config.patch if config.prior == "zero" else 2 * config.patch + 1, width)
+        self.spatial = (
+            nn.Parameter(torch.randn(config.parcels, width) * 0.02) if config.spatial != "coordinates" else None
+        )
+        self.place = nn.Linear(3, width, bias=False) if config.spatial != "learned" else None
+        if config.temporal == "learned":
+            self.temporal = nn.Parameter(torch.randn(config.patches, width) * 0.02)
+        else:
+            self.register_buffer("temporal", sinusoid(config.patches, width))
+        self.cls = nn.Parameter(torch.randn(width) * 0.02)
+        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        block = AxialBlock if config.attention == "axial" else Block
+        self.encoder = nn.ModuleList(block(config) for _ in range(config.depth))
+        self.encoder_norm = nn.LayerNorm(width)
+        self.decoder = nn.ModuleList(block(config) for _ in range(config.decoder_depth))
+        self.decoder_norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, config.patch)
+        self.prior = GaussianPrior(config.parcels, config.strength) if config.prior == "gaussian" else None
+        if self.prior is not None:  # the residual starts at zero, the model at the Gaussian
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+            self.gain = nn.Parameter(torch.ones(()))
+        given = torch.zeros(config.parcels, 3) if coordinates_P3 is None else coordinates_P3.float()
+        self.register_buffer("coordinates", given / 100)  # about unit size
+
+    def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+        """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere."""
+        x_BPNS, hidden_BPN, seen_BPNF = self._look(x_BPT, mask_BPN)
+        tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
+        if self.config.attention == "axial":
+            grid_BPND = self._axial(self.decoder, self._encode_grid(tokens_BPND))
+            predicted = self.head(self.decoder_norm(grid_BPND[:, 1:]))
+        else:
+            predicted = self._decode(*self._encode(tokens_BPND, hidden_BPN), hidden_BPN)
+        if self.prior is not None:
+            predicted = predicted + x_BPNS
+        return torch.where(hidden_BPN[..., None], predicted, x_BPNS).flatten(2)
+
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Rows and columns of a mask: parcels and time patches."""
+        return self.config.parcels, self.config.patches
+
+    def steps(self, mask_BPN: Tensor) -> Tensor:
+        """The steps (B, P, T) that a mask hides."""
+        return mask_BPN.repeat_interleave(self.config.patch, dim=2)
+
+    def embed(self, x_BPT: Tensor) -> Tensor:
+        """CLS embedding (B, D) of whole windows: nothing masked, nothing drawn, so it is always the same."""
+        return self.encode(x_BPT).cls_BD
+
+    def encode(self, x_BPT: Tensor) -> Encoded:
+        """CLS state and means of the tokens that are known, of whole windows: nothing masked, nothing drawn."""
+        nothing = torch.zeros(
+            len(x_BPT), self.config.parcels, self.config.patches, dtype=torch.bool, device=x_BPT.device
+        )
+        _, hidden_BPN, seen_BPNF = self._look(x_BPT, nothing)
+        tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
+        if self.config.attention == "axial":
+            grid_BPND = self._encode_grid(tokens_BPND)
+            return pool(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
+        x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN)
+        empty = torch.zeros_like(tokens_BPND, dtype=x_BLD.dtype).flatten(1, 2)
+        found = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
+        return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
+
+    def attention(self, x_BPT: Tensor) -> Tensor:
+        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder block: `attention.py`."""
+        from brainlm_model.models.attention import attention
+
+        return attention(self, x_BPT)
+
+    def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.
+
+        With a prior a token sees (B, P, N, 2 S + 1) its value or expectation, its innovation, and its spread.
+        """
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
+        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        if self.prior is None:
+            return x_BPNS, hidden_BPN, x_BPNS
+        filled, innovation, spread = self.prior(x_BPNS, hidden_BPN)
+        filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
+        return filled, hidden_BPN, torch.cat([filled, innovation, spread[..., None]], dim=-1)
+
+    def _position(self) -> Tensor:
+        """Embedding (P, N, D) of where and when a token is."""
+        where = torch.zeros((), device=self.cls.device)
+        if self.spatial is not None:
+            where = where + self.spatial
+        if self.place is not None:
+            where = where + self.place(self.coordinates)
+        return where[:, None] + self.temporal
+
+    def _tokens(self, seen_BPNF: Tensor, hidden_BPN: Tensor) -> Tensor:
+        """Tokens (B, P, N, D); a hidden one has the mask token and, with a prior, the projection of what it sees."""
+        content = self.project(seen_BPNF)
+        hidden = self.mask_token if self.prior is None else content + self.mask_token
+        return torch.where(hidden_BPN[..., None], hidden, content) + self._position()
+
+    def _encode_grid(self, tokens_BPND: Tensor) -> Tensor:
+        """Axial encoder (B, 1 + P, N, D): a CLS token in front of each time patch, as one more parcel."""
+        batch, _, patches, width = tokens_BPND.shape
+        cls_B1ND = self.cls.expand(batch, 1, patches, width).to(tokens_BPND.dtype)
+        return self.encoder_norm(self._axial(self.encoder, torch.cat([cls_B1ND, tokens_BPND], dim=1)))
+
+    @staticmethod
+    def _axial(blocks: nn.ModuleList, x_BPND: Tensor) -> Tensor:
+        for block in blocks:
+            x_BPND = block(x_BPND)
+        return x_BPND
+
+    def _encode(self, tokens_BPND: Tensor, hidden_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Encoder on CLS and the visible tokens: its output, their places, and which of them exist (None: all)."""
+        tokens_BLD, hidden_BL = tokens_BPND.flatten(1, 2), hidden_BPN.flatten(1)
+        order_BL, exists = gather_order(~hidden_BL)
+        x = torch.cat([self.cls.expand(len(tokens_BLD), 1, -1), take(tokens_BLD, order_BL)], dim=1)
+        allowed = None if exists is None else F.pad(exists, (1, 0), value=True)
+        for block in self.encoder:
+            x = block(x, allowed_BK=allowed)
+        return self.encoder_norm(x), order_BL, allowed
+
+    def _decode(self, memory: Tensor, order_BL: Tensor, allowed: Tensor | None, hidden_BPN: Tensor) -> Tensor:
+        """Predictions (B, P, N, S); with a cross-attention decoder only hidden tokens have one."""
+        position_LD = self._position().flatten(0, 1)
+        batch, (tokens, width) = len(memory), position_LD.shape
+        asked = (self.mask_token + position_LD).expand(batch, tokens, width)
+        if self.config.decoder == "cross":
+            order_BM, _ = gather_order(hidden_BPN.flatten(1))
+            x = take(asked, order_BM)
+            for block in self.decoder:
+                x = block(x, memory, allowed)
+            found = self.head(self.decoder_norm(x))
+            empty = found.new_zeros(batch, tokens, self.config.patch)
+            return empty.scatter(1, order_BM[..., None].expand_as(found), found).view(*hidden_BPN.shape, -1)
+        visible = memory[:, 1:] + position_LD[order_BL]  # as the decoder's own embedding of place
+        visible = visible if allowed is None else torch.where(allowed[:, 1:, None], visible, take(asked, order_BL))
+        x = asked.scatter(1, order_BL[..., None].expand_as(visible), visible.to(asked.dtype))
+        x = torch.cat([memory[:, :1].to(x.dtype), x], dim=1)
+        for block in self.decoder:
+            x = block(x)
+        return self.head(self.decoder_norm(x[:, 1:])).view(*hidden_BPN.shape, -1)
+
+
+def gather_order(wanted_BL: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Places of the wanted tokens, in order, as a rectangle; and which entries are real where rows differ in number."""
+    count = wanted_BL.sum(1)
+    longest = int(count.max())
+    order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
+    exists = None if bool((count == longest).all()) else torch.arange(longest, device=count.device) < count[:, None]
+    return order, exists
+
+
+def take(x_BLD: Tensor, order_BM: Tensor) -> Tensor:
+    """Rows of `x_BLD` by place."""
+    return x_BLD.gather(1, order_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))
+
+
+def squared_error(reconstruction_BPT: Tensor, x_BPT: Tensor, scored_BPT: Tensor) -> Tensor:
+    """Sum of squared errors over what is scored."""
+    return torch.where(scored_BPT, reconstruction_BPT.float() - x_BPT.nan_to_num(), 0).square().sum()
+
+
+def masked_mse(reconstruction_BPT: Tensor, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+    """Mean squared error over masked, known values; zero (not NaN) where nothing is masked."""
+    scored = mask_BPN.repeat_interleave(x_BPT.shape[2] // mask_BPN.shape[2], dim=2) & ~x_BPT.isnan()
+    return squared_error(reconstruction_BPT, x_BPT, scored) / scored.sum().clamp(min=1)

@@ -1,0 +1,165 @@
+"""Official checkpoints into a folder that `brainlm_model.load` reads, and back. No tensor changes a bit on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainlm_data import InputError, Scaler, open_store
+from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from brainlm_model.models.official.network import OfficialNetwork
+
+NOTICE = (
+    "Weights that the authors of BrainLM released are under CC BY-NC-ND 4.0 "
+    "(https://creativecommons.org/licenses/by-nc-nd/4.0/): name them (Ortega Caro et al., BrainLM: a foundation model "
+    "for brain activity recordings, ICLR 2024), make no commercial use, and share no changed version, fine-tuned ones "
+    "included. This notice stays with the weights."
+)
+FORMAT = 1  # of config.json
+
+
+def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path | None = None) -> list[str]:
+    """Convert an official folder; returns what is said on the terminal.
+
+    Parameters
+    ----------
+    target: new or empty folder: model.safetensors, config.json, card.md and, where there is one, scaler.npz.
+    scaler: what the weights' training data were scaled with; None: the store's, where one is given.
+    store: whose parcels have the coordinates that the network is given.
+
+    Raises
+    ------
+    InputError: weights that do not fit their config, a store or a scaler of other parcels, a target with files in it.
+    """
+    from safetensors.torch import save_file
+
+    from brainlm_model.models.official.files import build, load_weights, read
+
+    content, weights = read(source)
+    config = from_hf(content, f"{source}/config.json")
+    network = build(config)
+    absent = load_weights(network, weights, str(source))
+    # the source's own tensors: the network's would be float32 whatever they were
+    tensors = {f"network.{key}": value.contiguous() for key, value in {**network.state_dict(), **weights}.items()}
+    parcels = config.num_brain_voxels
+    if store is not None:
+        tensors["coordinates"] = _coordinates(store, config)
+        parcels = len(tensors["coordinates"])
+        scaler = scaler or next((p for p in [store.parent / "scaler.npz"] if p.is_file()), None)
+    if scaler is not None and (found := Scaler.load(scaler).median.shape[0]) != parcels:
+        raise InputError(f"{scaler}: {found} parcels, the model has {parcels}", "a scaler of the same atlas")
+    _claim(target)
+    save_file(tensors, target / "model.safetensors")
+    facts = {
+        "Model": str(content["model_type"]),
+        "Source": source.resolve().name,
+        "Parameters": sum(p.numel() for p in network.parameters()),
+        "Parcels": parcels,
+        "Seed": 0,
+    }
+    ours = {"format": FORMAT, "official": content, "training": facts}
+    (target / "config.json").write_text(json.dumps(ours, indent=2) + "\n")
+    if scaler is not None:
+        shutil.copyfile(scaler, target / "scaler.npz")
+    lines = [f"- {key}: {value}" for key, value in facts.items() if key != "Seed"]
+    lines += [f"- Not in the source, and of no use to the model: {', '.join(absent)}"] if absent else []
+    lines += [_about(scaler is not None, "scaler.npz", "the data's median and IQR a parcel"),
+              _about(store is not None, "coordinates", "the parcels' places in mm, of the store")]  # fmt: skip
+    (target / "card.md").write_text(
+        f"# Model {target.resolve().name}\n\nAn official BrainLM checkpoint; no tensor was changed.\n\n"
+        f"**Licence.** {NOTICE}\n\n" + "\n".join(lines) + "\n\n"
+        "The official weights come without scaler and card, and were probably trained on data at their own TR of "
+        "0.735 s (UK Biobank): `resample.hz: null` keeps the recordings' own rate.\n"
+    )
+    ready = scaler is not None and store is not None
+    todo = "" if ready else "; embed and evaluate need scaler and coordinates: convert with --store"
+    return [f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}{todo}", f"licence: {NOTICE}"]
+
+
+def to_hf(source: Path, target: Path) -> list[str]:
+    """Write a converted (or fine-tuned) model as a folder that the official code loads; returns what is said.
+
+    Raises
+    ------
+    InputError: a model of another architecture, or a target with files in it.
+    """
+    from brainlm_model.models.official.files import read_tensors, write
+
+    content = _official(source)
+    weights = read_tensors(source / "model.safetensors")
+    card = source / "card.md"
+    _claim(target)
+    theirs = from_authors(read_json(source / "config.json"))
+    text = card.read_text() if card.is_file() else f"**Licence.** {NOTICE}\n" if theirs else "# Model\n"
+    readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + text
+    tensors = {key.removeprefix("network."): value for key, value in weights.items() if key != "coordinates"}
+    write(target, content, tensors, readme)
+    said = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
+    return [*said, f"licence: {NOTICE}"] if theirs else said
+
+
+def from_authors(content: dict[str, Any]) -> bool:
+    """Whether a model's config.json says that its weights were converted, and not trained here from random ones."""
+    return "Source" in content.get("training", {"Source": "not said"})
+
+
+def load_converted(folder: Path) -> OfficialNetwork:
+    """The network of a converted folder, with its coordinates.
+
+    Raises
+    ------
+    InputError: no coordinates, or weights that do not fit config.json.
+    """
+    from brainlm_model.models.official.files import build, load_weights, read_tensors
+    from brainlm_model.models.official.network import OfficialNetwork
+
+    config = from_hf(_official(folder), f"{folder}/config.json")
+    weights = read_tensors(folder / "model.safetensors")
+    if "coordinates" not in weights:
+        raise InputError(f"{folder}: no coordinates of parcels", "convert again with --store STORE.zarr")
+    coordinates = weights.pop("coordinates")
+    if not isinstance(config, BrainLMConfig):
+        config = dataclasses.replace(config, num_brain_voxels=len(coordinates))
+    network = build(config)
+    load_weights(network, {k.removeprefix("network."): v for k, v in weights.items()}, f"{folder}/model.safetensors")
+    return OfficialNetwork(network, coordinates)
+
+
+def _official(folder: Path) -> dict[str, Any]:
+    content = read_json(folder / "config.json")
+    if not isinstance(content.get("official"), dict):
+        raise InputError(f"{folder}/config.json: no official architecture", "a folder that `convert` wrote")
+    return content["official"]
+
+
+def _coordinates(store: Path, config: Config) -> Tensor:
+    import torch
+
+    parcels = open_store(store).parcels
+    as_model_config(config)  # sizes that the product cannot use are refused here, not at the first window
+    if isinstance(config, BrainLMConfig) and len(parcels) != config.num_brain_voxels:
+        raise InputError(
+            f"{store}: {len(parcels)} parcels, the model has {config.num_brain_voxels}",
+            "a store of the atlas that the model was trained on (A424)",
+        )
+    xyz = np.ascontiguousarray(parcels[["x", "y", "z"]].to_numpy(dtype=np.float32))
+    return torch.from_numpy(np.nan_to_num(xyz))
+
+
+def _claim(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: has files in it", "give a new folder")
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _about(there: bool, name: str, what: str) -> str:
+    return f"- {name}: {what}" if there else f"- {name}: missing ({what}); convert again with --store"

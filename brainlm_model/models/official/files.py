@@ -1,0 +1,135 @@
+"""Official checkpoints on disk: Hugging Face folders (config.json, weights), read without running what is in them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brainlm_data import InputError
+from brainlm_model.models.official.brainlm import OfficialBrainLM
+from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
+from brainlm_model.models.official.vitmae import OfficialViTMAE
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What nothing reads, or what can be computed: files may leave it out.
+DEAD = (
+    "vit.embeddings.pos_embedding.pe",
+    "decoder.pos_embedding.pe",
+    "decoder.decoder_pred.weight",
+    "decoder.decoder_pred.bias",
+)
+
+Network = OfficialBrainLM | OfficialViTMAE
+
+
+def build(model: str | Config, **sizes: Any) -> Network:
+    """A network with random weights: a published size by name (`config.PRESETS`) and other `sizes`, or a config's.
+
+    Raises
+    ------
+    ConfigError: no such name.
+    """
+    config = preset(model, **sizes) if isinstance(model, str) else model
+    return OfficialBrainLM(config) if isinstance(config, BrainLMConfig) else OfficialViTMAE(config)
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Content of config.json, and the weights by their official names.
+
+    Raises
+    ------
+    InputError: a file is missing, damaged or holds anything but tensors.
+    """
+    content = read_json(folder / "config.json")
+    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{folder}: none of {', '.join(WEIGHTS)}", "give the whole folder of a model")
+    if not found.name.endswith(".index.json"):
+        return content, read_tensors(found)
+    names = read_json(found).get("weight_map", {})
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"{found}: no weight_map", "give the whole folder of a model")
+    weights: dict[str, Tensor] = {}
+    for name in sorted({str(name) for name in names.values()}):
+        if Path(name).name != name:  # an index does not lead out of its folder
+            raise InputError(f"{found}: shard {name!r}", "shards lie beside their index")
+        weights |= read_tensors(folder / name)
+    return content, weights
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of one file by name. A .bin file is unpickled with torch's list of harmless types only."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: a damaged file, or a pickle of more than tensors, which could run any code; it was not loaded",
+            "ask for model.safetensors, or convert the file where you trust it",
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}", "download it again") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise InputError(f"{path}: no dictionary of tensors", "give the model's weights, not an optimiser's state")
+    return weights
+
+
+def load_weights(network: Network, weights: Mapping[str, Tensor], source: str) -> list[str]:
+    """Load weights by their official names; returns the dead ones that they leave out, which keep their default.
+
+    Raises
+    ------
+    InputError: keys that are missing, that are too many, or of another shape.
+    """
+    expected = network.state_dict()
+    optional = set(DEAD) if isinstance(network, OfficialBrainLM) else set()
+    absent = [key for key in expected if key not in weights]
+    missing, extra = [k for k in absent if k not in optional], [k for k in weights if k not in expected]
+    remedy = "weights and config.json must be of one model"
+    if missing or extra:
+        raise InputError(f"{source}: missing keys: {_list(missing)}; extra keys: {_list(extra)}", remedy)
+    shapes = [
+        f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
+        for key, value in weights.items()
+        if value.shape != expected[key].shape
+    ]
+    if shapes:
+        raise InputError(f"{source}: shapes: {_list(shapes)}", remedy)
+    network.load_state_dict(dict(weights), strict=False)
+    return absent
+
+
+def _list(names: Iterable[str], most: int = 10) -> str:
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return (", ".join(found[:most]) or "none") + more
+
+
+def read_network(folder: Path) -> Network:
+    """The network of an official folder, in evaluation mode: to be called as the official one."""
+    content, weights = read(folder)
+    network = build(from_hf(content, f"{folder}/config.json"))
+    load_weights(network, weights, str(folder))
+    return network.eval()
+
+
+def write(folder: Path, content: Mapping[str, Any], weights: Mapping[str, Tensor], readme: str) -> None:
+    """A folder that the official code loads: config.json, model.safetensors, and README.md, its card."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # `from_pretrained` refuses safetensors whose metadata do not say from which library they are
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(dict(content), indent=2) + "\n")
+    (folder / "README.md").write_text(readme)

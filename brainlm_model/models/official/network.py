@@ -1,0 +1,192 @@
+"""An official network behind the product's interface: `forward(x_BPT, mask_BPN)` and `embed(x_BPT)`, as `BrainLM` has.
+
+Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L = P N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from brainlm_data import InputError
+from brainlm_model.models.brainlm import gather_order
+from brainlm_model.models.official.brainlm import OfficialBrainLM
+from brainlm_model.models.official.config import as_model_config
+from brainlm_model.models.official.files import Network, build
+from brainlm_model.models.official.parts import unshuffle
+from brainlm_model.models.official.vitmae import OfficialViTMAE
+from brainlm_model.trained.embedding import Encoded, pool
+
+VITMAE_DIVISOR = 5.6430855  # the official image models divide robust-scaled values by it
+
+
+class OfficialNetwork(nn.Module):
+    """An official network with the coordinates of its parcels (P, 3), raw mm.
+
+    The encoder's convolution runs over tokens in the order in which masking left them, and was trained on random
+    orders. So the order is random in training, and one fixed random order in evaluation: the same window always gives
+    the same numbers, unlike in the official code.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, network: Network, coordinates_P3: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.config = as_model_config(network.config)
+        self.register_buffer("coordinates", coordinates_P3.float())
+
+    @property
+    def cls(self) -> Tensor:
+        """The CLS token: says on which device the network is."""
+        return self.network.vit["embeddings"].cls_token
+
+    def fresh(self) -> OfficialNetwork:
+        """The same architecture with random weights."""
+        return OfficialNetwork(build(self.network.config), self.coordinates.cpu())
+
+    @property
+    def mask_shape(self) -> tuple[int, int]:
+        """Rows and columns of a mask: parcels and time patches; of a ViTMAE its squares of parcels x steps."""
+        if isinstance(self.network, OfficialBrainLM):
+            return self.config.parcels, self.config.patches
+        side = self.network.config.side // self.network.config.patch_size
+        return side, side
+
+    def steps(self, mask: Tensor) -> Tensor:
+        """The steps (B, P, T) that a mask hides."""
+        if isinstance(self.network, OfficialBrainLM):
+            return mask.repeat_interleave(self.config.patch, dim=2)
+        patch = self.network.config.patch_size
+        image = mask.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None]
+        window = mask.new_zeros(len(mask), self.config.parcels, self.config.window)
+        return self._unsorted(self.network.crop(image.float(), window) > 0)
+
+    def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+        """Reconstruction (B, P, T): predictions where a token is masked or unknown (NaN), the input elsewhere.
+
+        The squares of a ViTMAE hold several parcels, so that what is unknown is zero there and not hidden.
+
+        Raises
+        ------
+        InputError: a mask that is not of `mask_shape`.
+        """
+        if mask_BPN.shape[1:] != self.mask_shape:
+            raise InputError(
+                f"a mask of {tuple(mask_BPN.shape[1:])}, the network's is of {self.mask_shape}",
+                "a ViTMAE masks squares of parcels x steps, not tokens of a parcel: embed with it",
+            )
+        if not isinstance(self.network, OfficialBrainLM):
+            return self._reconstruct_image(self.network, x_BPT, mask_BPN)
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
+        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        found = torch.empty_like(x_BPNS)
+        # rows with the same number of visible tokens go together: the official encoder has no padding
+        visible_B = (~hidden_BPN).flatten(1).sum(1)
+        for keep in visible_B.unique().tolist():
+            rows = visible_B == keep
+            latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
+            masked_BM = gather_order(hidden_BPN[rows].flatten(1))[0]
+            predicted = self.network.decoder(latent, self._places(len(latent)), ids_restore, masked_BM)
+            places = masked_BM[..., None].expand(-1, -1, self.config.patch)
+            part = x_BPNS[rows].flatten(1, 2).scatter(1, places, predicted.to(x_BPNS.dtype))
+            found[rows] = part.unflatten(1, hidden_BPN.shape[1:])
+        return found.flatten(2)
+
+    def embed(self, x_BPT: Tensor) -> Tensor:
+        """CLS embedding (B, D) of whole windows with nothing masked."""
+        return self.encode(x_BPT).cls_BD
+
+    def encode(self, x_BPT: Tensor) -> Encoded:
+        """CLS state and means of the known tokens, each parcel's in its own place, of whole windows.
+
+        Of a ViTMAE a parcel's tokens are the patches that its row of the image lies in, and the others there share.
+        """
+        if isinstance(self.network, OfficialViTMAE):
+            return self._encode_image(self.network, x_BPT)
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = x_BPNS.isnan().any(-1)
+        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        found = []
+        for rows in self._together(hidden_BPN):
+            hidden = hidden_BPN[rows]
+            latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden, int((~hidden[0]).sum()))
+            tokens_BLD = unshuffle(latent[:, 1:], latent.new_zeros(1, 1, latent.shape[2]), ids_restore)
+            found.append(torch.cat([latent[:, :1], tokens_BLD], dim=1))
+        order_B = torch.cat(self._together(hidden_BPN)).argsort()
+        latent = torch.cat(found)[order_B]
+        return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
+
+    def attention(self, x_BPT: Tensor) -> Tensor:
+        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder layer: `models/attention.py`.
+
+        Raises InputError for a ViTMAE.
+        """
+        from brainlm_model.models.attention import attention
+
+        return attention(self, x_BPT)
+
+    def visible(self, x_1PT: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent of CLS and the known tokens of one window, in the encoder's order, and their ids_restore (1, L)."""
+        assert isinstance(self.network, OfficialBrainLM)
+        x_1PNS = x_1PT.unflatten(2, (-1, self.config.patch))
+        hidden_1PN = x_1PNS.isnan().any(-1)
+        x_1PNS = torch.where(hidden_1PN[..., None], 0, x_1PNS)
+        return self._encode(self.network, x_1PNS, hidden_1PN, int((~hidden_1PN).sum()))
+
+    def _together(self, hidden_BPN: Tensor) -> list[Tensor]:
+        """Rows of a batch that go through the encoder together: it has no padding, so as many tokens must be visible.
+
+        With Nystrom's approximation a window's result depends on the others in its batch: one at a time.
+        """
+        visible_B = (~hidden_BPN).flatten(1).sum(1)
+        if any(layer.landmarks != layer.segment for layer in self.network.vit["encoder"]["layer"]):
+            return list(torch.arange(len(visible_B), device=visible_B.device)[:, None])
+        return [(visible_B == keep).nonzero()[:, 0] for keep in visible_B.unique().tolist()]
+
+    def _encode_image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Encoded:
+        order_P = self.coordinates[:, 1].argsort(stable=True)
+        image = self._image(network, x_BPT)
+        patch = network.config.patch_size
+        side = network.config.side // patch
+        noise_BL = torch.arange(side**2, device=image.device).expand(len(image), -1)  # positions are in the tokens
+        latent = network.forward_encoder(image, noise_BL, side**2)[0]
+        top, left = ((network.config.side - size) // 2 for size in x_BPT.shape[1:])
+        columns = slice(left // patch, (left + x_BPT.shape[2] - 1) // patch + 1)  # that the window touches
+        rows_P = (top + order_P.argsort()) // patch
+        tokens_BGGD = latent[:, 1:].unflatten(1, (side, side))[:, :, columns]
+        tokens_BPND = tokens_BGGD[:, rows_P]
+        known_BP1 = ~x_BPT.isnan().all(2, keepdim=True)
+        return pool(latent[:, 0], tokens_BPND, known_BP1.expand(-1, -1, tokens_BPND.shape[2]))
+
+    def _image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Tensor:
+        """Padded image of windows whose parcels are sorted by Y."""
+        rows = self.coordinates[:, 1].argsort(stable=True)
+        return network.pad(x_BPT.nan_to_num()[:, rows] / VITMAE_DIVISOR)
+
+    def _unsorted(self, x_BPT: Tensor) -> Tensor:
+        """Parcels in the order of the atlas again."""
+        return x_BPT[:, self.coordinates[:, 1].argsort(stable=True).argsort()]
+
+    def _reconstruct_image(self, network: OfficialViTMAE, x_BPT: Tensor, mask_BGG: Tensor) -> Tensor:
+        hidden_BL = mask_BGG.flatten(1)
+        keep = int((~hidden_BL[0]).sum())  # the same in every window: a mask is drawn without replacement
+        order_BL = torch.arange(hidden_BL.shape[1], device=x_BPT.device) / hidden_BL.shape[1] + hidden_BL
+        latent, _, ids_restore = network.forward_encoder(self._image(network, x_BPT), order_BL, keep)
+        found = network.crop(network.unpatchify(network.decoder(latent, ids_restore)), x_BPT)
+        return torch.where(self.steps(mask_BGG), self._unsorted(found) * VITMAE_DIVISOR, x_BPT.nan_to_num())
+
+    def _encode(self, network: OfficialBrainLM, x: Tensor, hidden_BPN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+        """Latent and ids_restore of windows with `keep` visible tokens each."""
+        hidden_BL = hidden_BPN.flatten(1)
+        if self.training:
+            order_BL = torch.rand(hidden_BL.shape, device=x.device)
+        else:
+            fixed = torch.Generator().manual_seed(0)
+            order_BL = torch.rand(hidden_BL.shape[1], generator=fixed).to(x.device).expand(hidden_BL.shape)
+        latent, _, ids_restore = network.forward_encoder(x, self._places(len(x)), order_BL + hidden_BL, keep)
+        return latent, ids_restore
+
+    def _places(self, batch: int) -> Tensor:
+        return self.coordinates.expand(batch, -1, -1)

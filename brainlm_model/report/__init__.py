@@ -1,0 +1,1 @@
+"""The report: methods, data, tables and figures on one page."""

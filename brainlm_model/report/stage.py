@@ -1,0 +1,261 @@
+"""The report: one self-contained page with what was done, on whom, what came out and what beats what."""
+
+from __future__ import annotations
+
+import base64
+import html
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
+from brainlm_model.eval.masked import words
+from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
+from brainlm_model.figures import FIGURES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# of models trained on all data
+PUBLISHED: dict[str, dict[float, float]] = {
+    f"{cohort}{'' if cohort == TRAINED_ON else ' (not trained on)'}, trained at {f'{ratio:.2f}'[1:]}": values
+    for (cohort, ratio, share), values in MASKED_R2.items()
+    if share == 1
+}
+CAPTIONS = {
+    "masked_r2": "Masked R² on held-out subjects, model and baselines. Values below the axis are written out.",
+    "reconstruction": "One held-out window. Grey: masked. The recording is the one with the model's median R², and the "
+    "parcels below lie at the quartiles of the model's R² in this window, so that nothing is picked by hand.",
+    "training": "Training loss, and masked R² on validation subjects from before the first step to after the last.",
+    "connectivity": "Mean functional connectivity of the cohort, parcels ordered by network.",
+    "cohort": "Head motion, temporal SNR and coverage of every recording.",
+}
+METRICS = {
+    "r2_flat": "flat R²: over one list of all masked values",
+    "r2_recording": "mean over recordings of their own R²",
+    "r2_parcel": "mean over parcels of their own R²",
+}
+PACKAGES = (
+    "brainlm-pipeline", "torch", "numpy", "scipy", "nibabel", "nilearn", "antspyx", "nipype", "python-picard",
+    "scikit-learn", "zarr", "snakemake",
+)  # fmt: skip
+COLUMNS = {
+    "subject": "subject", "session": "session", "task": "task", "run": "run", "split": "split", "tr_s": "TR (s)",
+    "n_volumes": "volumes", "n_steps": "steps", "mean_fd_mm": "mean FD (mm)", "median_tsnr": "median tSNR",
+    "coverage_min": "lowest coverage",
+}  # fmt: skip
+
+
+class Config(StageConfig):
+    """Section `report` of config.yaml."""
+
+    title: str = Field("From raw fMRI to a trained model", min_length=1, description="title of the page")
+    max_rows: int = Field(500, ge=1, description="recordings that are listed one by one; refused ones always are")
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Write the page. It links to the recordings' QC pages and embeds everything else."""
+    import jinja2
+    import pandas as pd
+
+    content = json.loads(inputs["masked_json"].read_text())
+    table = pd.read_parquet(inputs["recordings"])
+    cohort: list[dict[str, Any]] = inputs.meta.get("recordings", [])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    page = environment.get_template("report.html").render(
+        title=config.title,
+        headline=words.headline(content),
+        verdicts=words.verdicts(content),
+        content=content,
+        band=_band(content),
+        results=result_table(content),
+        metrics=METRICS,
+        published=PUBLISHED,
+        splits=split_table(table),
+        refused=[_row(row, cohort, inputs) for row in _records(table[table["status"] != "done"])],
+        recordings=[_row(row, cohort, inputs) for row in _records(table[table["status"] == "done"])[: config.max_rows]],
+        done=int((table["status"] == "done").sum()),
+        columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
+        warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
+        figures={name: {"src": embedded(inputs[f"{name}_svg"]), "caption": CAPTIONS[name]} for name in FIGURES},
+        card=markdown(inputs["card"].read_text()),
+        methods=list(_own_methods(cohort)),
+        model=json.loads(inputs["model_config"].read_text()),
+        versions=versions(),
+    )
+    outputs["report"].write_text(page)
+    return {"Title": config.title, "Recordings": len(table), "Figures": list(FIGURES)}
+
+
+def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One entry a masking and metric: a row a method, a cell a mask ratio; the best of each column is marked."""
+    found = []
+    for kind in content["Masking"]:
+        for metric, name in METRICS.items():
+            cells = {
+                (r["method"], r["mask_ratio"]): r
+                for r in content["Results"]
+                if r["masking"] == kind and r["metric"] == metric
+            }
+            best: dict[float, float] = {}
+            for (_, ratio), cell in cells.items():
+                if cell["value"] is not None:
+                    best[ratio] = max(cell["value"], best.get(ratio, cell["value"]))
+            rows = []
+            for method, label in content["Methods"].items():
+                row = [cells[method, ratio] for ratio in content["MaskRatios"]]
+                shown = [
+                    {
+                        "text": words.number(c["value"], c["low"], c["high"]),
+                        "best": c["value"] == best.get(c["mask_ratio"], 0),
+                    }
+                    for c in row
+                ]
+                rows.append({"label": label, "cells": shown})
+            found.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
+    return found
+
+
+def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Subjects, recordings and steps a split, of recordings that are done."""
+    done = table[table["status"] == "done"]
+    return [
+        {"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),
+         "steps": int(rows["n_steps"].sum())}
+        for name in SPLITS
+        if len(rows := done[done["split"] == name])
+    ]  # fmt: skip
+
+
+def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[str]:
+    """Subjects in two splits, parcels outside the field of view, and what the QC of each recording warns of."""
+    done = table[table["status"] == "done"]
+    found = []
+    crossing = done.groupby("subject")["split"].nunique()
+    if (crossing > 1).any():
+        found.append(f"subjects in more than one split: {', '.join(crossing.index[crossing > 1])}")
+    if "coverage_min" in done and (outside := done.loc[done["coverage_min"] == 0, "id"].tolist()):
+        found.append(f"{len(outside)} recordings have parcels outside the field of view: {_some(outside)}")
+    by_text: dict[str, list[str]] = {}
+    for recording in cohort:
+        if "qc_metrics" in recording["files"]:
+            for text in json.loads(Path(recording["files"]["qc_metrics"]).read_text()).get("warnings", []):
+                general = re.sub(r"^(\w+) \S+ is (above|below)", r"\1 is \2", text)  # one line for many recordings
+                by_text.setdefault(general, []).append(recording["id"])
+    return found + [f"{text} ({_some(ids)})" for text, ids in by_text.items()]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    records: list[dict[Any, Any]] = table.to_dict("records")
+    return [{str(k): None if v != v else v for k, v in record.items()} for record in records]
+
+
+def _row(row: dict[str, Any], cohort: list[dict[str, Any]], inputs: Files) -> dict[str, Any]:
+    """A recording with the relative address of its QC page, numbers as text."""
+    files: dict[str, str] = next((r["files"] for r in cohort if r["id"] == row["id"]), {})
+    text = {k: f"{v:.3g}" if isinstance(v, float) else ("" if v is None else str(v)) for k, v in row.items()}
+    page = os.path.relpath(files["qc_page"], inputs.meta["outdir"]) if "qc_page" in files else ""
+    return {**text, "qc_page": Path(page).as_posix() if page else ""}
+
+
+def _own_methods(cohort: list[dict[str, Any]]) -> list[str]:
+    """Sentences of the stages after the store; those before it are on the card."""
+    said = cohort[0]["methods"] if cohort else {}
+    return [said[stage] for stage in ("train", "evaluate", "figures") if said.get(stage)]
+
+
+def _band(content: Mapping[str, Any]) -> str:
+    from brainlm_model.eval.masked.stage import band_text
+
+    return band_text(content["EffectiveBands"])
+
+
+def embedded(svg: Path) -> str:
+    """A figure as a data URL."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def versions() -> dict[str, str]:
+    """Python and packages that matter, with the versions that are installed."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def markdown(text: str) -> Any:
+    """Headings, lists, tables, paragraphs, **bold** and `code` of a card as HTML; the rest stays as it is written."""
+    from markupsafe import Markup
+
+    blocks: list[str] = []
+    for block in re.split(r"\n\s*\n", html.escape(text.strip(), quote=False)):
+        lines: list[str] = []
+        for line in block.splitlines():
+            if heading := re.match(r"#+\s+(.*)", line):
+                blocks += [*_paragraph(lines), f"<h3>{heading[1]}</h3>"]
+                lines = []
+            else:
+                lines.append(line)
+        blocks += _paragraph(lines)
+    joined = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", "\n".join(blocks))
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", joined))  # escaped above
+
+
+def _paragraph(lines: list[str]) -> list[str]:
+    """One block: a table, a list (a line starts an item or goes on with one), or a paragraph."""
+    if not lines:
+        return []
+    if lines[0].startswith("|"):
+        cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+        rows = [row for row in cells if any(row) and not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
+        return ["<table>" + "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in rows) + "</table>"]
+    if not re.match(r"\s*[-*] ", lines[0]):
+        return [f"<p>{' '.join(lines)}</p>"]
+    items: list[str] = []
+    for line in lines:
+        if item := re.match(r"\s*[-*] (.*)", line):
+            items.append(item[1])
+        else:
+            items[-1] += " " + line.strip()
+    return ["<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"]
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    return (
+        f"The report '{facts['Title']}' gathers {facts['Recordings']} recordings and {len(facts['Figures'])} figures."
+    )
+
+
+STAGE = Stage(
+    name="report",
+    version=1,
+    level="cohort",
+    summary="Gather methods, cohort, figures and results into one self-contained page.",
+    Config=Config,
+    inputs=(
+        "recordings", "card", "model_config", "masked_json",
+        *(f"{name}_svg" for name in FIGURES), "qc_page", "qc_metrics",
+    ),
+    outputs=("report",),
+    run=run,
+    describe=describe,
+    optional=("qc_page", "qc_metrics"),
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Train a masked autoencoder on the store: the stage and its files; `training/` has the recipe and the loop."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+from brainlm_data import Facts, Files, Stage
+from brainlm_model.training.recipe import Config
+
+
+def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+    """Train; write weights, config, scaler, card and log. Step checkpoints are in `outputs.meta["workdir"]`."""
+    import torch
+
+    from brainlm_model.trained.checkpoint import config_json, save_weights
+    from brainlm_model.training.journal import COLUMNS
+    from brainlm_model.training.worker import launch, make_trainer
+
+    torch.set_num_threads(config.threads)
+    workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
+    if config.processes > 1:
+        launch(inputs["store"], config, STAGE.version, workdir)
+    trainer = make_trainer(inputs["store"], config, STAGE.version)
+    log = trainer.fit(workdir)  # after several processes there is nothing left to do
+
+    scores = [row["validation_r2"] for row in log if row["validation_r2"] != ""]
+    facts: Facts = {
+        "Model": config.model,
+        "Parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "Prior": trainer.network.config.prior,
+        "Optimizer": {"adamw": "AdamW", "adam": "Adam"}[config.optimizer],
+        "Window": config.window,
+        "Patch": config.patch,
+        "MaskRatios": config.ratios,
+        "Masking": config.masking,
+        "Steps": log[-1]["step"],
+        "BatchSize": trainer.batch,
+        "LearningRate": config.lr,
+        "WeightDecay": config.weight_decay,
+        "Seed": config.seed,
+        "Device": trainer.device.type,
+        "TrainingRecordings": len(trainer.train),
+        "TrainingSubjects": len(set(trainer.train.subjects)),
+        "FurtherStores": [{"Path": str(more.path), "Weight": more.weight} for more in config.stores],
+        "SkippedRecordings": [
+            reason for data in (trainer.train, trainer.validation) if data for reason in data.skipped.values()
+        ],
+        "Selected": config.select if scores else "last",
+        "ValidationR2": float(max(scores) if config.select == "best" else scores[-1]) if scores else None,
+        "ValidationR2BeforeTraining": float(scores[0]) if scores else None,
+    }
+    save_weights(trainer.network, outputs["model"])
+    outputs["model_config"].write_text(config_json(trainer.network, facts))
+    shutil.copyfile(inputs["scaler"], outputs["model_scaler"])
+    outputs["model_card"].write_text(card(config.name, facts, inputs["card"].read_text()))
+    with outputs["train_log"].open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(log)
+    return facts
+
+
+def card(name: str, facts: Facts, data_card: str) -> str:
+    """The model's card: how it was trained, then the card of its data, which travels with it."""
+    lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    return f"# Model {name}\n\n{describe(facts)}\n\n{lines}\n\n# Data of model {name}\n\n{data_card}"
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    ratios = ", ".join(f"{ratio:g}" for ratio in facts["MaskRatios"])
+    cited = {"AdamW": "Loshchilov & Hutter, 2019", "Adam": "Kingma & Ba, 2015"}
+    optimizer = f"{facts['Optimizer']}, {cited[facts['Optimizer']]}"
+    gaussian = (
+        " The network predicted the residual of a conditional Gaussian whose covariance was estimated on training "
+        "subjects and adapted to each window by expectation-maximisation (Little & Rubin, 2019)."
+        if facts["Prior"] == "gaussian"
+        else ""
+    )
+    return (
+        f"A masked autoencoder after BrainLM (Ortega Caro et al., 2024; architecture '{facts['Model']}', "
+        f"{facts['Parameters']:,} parameters) was trained on windows of {facts['Window']} steps in patches of "
+        f"{facts['Patch']} from {facts['TrainingRecordings']} recordings of {facts['TrainingSubjects']} subjects, with "
+        f"{facts['Masking']} masking of {ratios} of the tokens, for {facts['Steps']} steps of {facts['BatchSize']} "
+        f"windows ({optimizer}; learning rate {facts['LearningRate']:g}).{gaussian}"
+    )
+
+
+STAGE = Stage(
+    name="train",
+    version=3,
+    level="cohort",
+    summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
+    Config=Config,
+    inputs=("store", "recordings", "scaler", "card"),
+    outputs=("model", "model_config", "model_scaler", "model_card", "train_log"),
+    run=run,
+    describe=describe,
+)

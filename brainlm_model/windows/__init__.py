@@ -1,0 +1,1 @@
+"""Windows of the store for training and evaluation: dataset, cache, mixture of stores."""

@@ -1,0 +1,203 @@
+"""Windows of the store, scaled, for training and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from brainlm_data import InputError, open_store
+from brainlm_model.windows.cache import cached_series
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+class WindowDataset:
+    """One window a recording and access: float32 tensors (parcel, window), demeaned and robust-scaled.
+
+    The window is drawn anew every epoch (`set_epoch`) from the seed, the epoch and the recording's id alone, so it
+    depends on neither order nor number of workers. A window never contains steps without data (padding, dropped
+    volumes), and at most a share `max_invalid` of its steps may be interpolated over censored volumes.
+
+    Parameters
+    ----------
+    store: path of store.zarr, or what `brainlm_data.open_store` returned.
+    split: "train", "validation", "test" or "external"; None: every recording.
+    window: steps of a window.
+    seed: of the windows' places.
+    short: recordings with no such window are left out and listed in `skipped` ("skip"), or are an error ("error"), or,
+        where they have at least half a window, end in steps that are not known ("pad").
+    max_invalid: share of interpolated steps that a window may have.
+    fill: value of what is not known (a parcel outside the field of view); 0 is the recording's mean. The trainer asks
+        for NaN, which the model hides and never scores.
+    share: of the split's subjects, at least one: in an order that follows from the seed, so that a smaller share lies
+        within a larger one.
+
+    Raises
+    ------
+    InputError: no recording of that split has a window; or one has none and `short` is "error".
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        split: str | None = "train",
+        window: int = 200,
+        seed: int = 0,
+        short: Literal["skip", "error", "pad"] = "skip",
+        max_invalid: float = 0.2,
+        fill: float = 0.0,
+        share: float = 1.0,
+    ) -> None:
+        self.store = open_store(store) if isinstance(store, (str, Path)) else store
+        self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
+        self._shortest = -(-window // 2) if short == "pad" else window
+        self.parcels = len(self.store.parcels)
+        self.cache = cached_series(self.store)
+        table = self.store.recordings
+        chosen = table[table["id"].isin(list(self.cache.places))]
+        chosen = chosen if split is None else chosen[chosen["split"] == split]
+        if share < 1:
+            chosen = chosen[chosen["subject"].isin(_first(chosen["subject"], share, seed))]
+        self.ids: list[str] = []
+        self.subjects: list[str] = []
+        self.skipped: dict[str, str] = {}
+        places: list[np.ndarray] = []
+        for name, subject in zip(chosen["id"], chosen["subject"], strict=True):
+            starts = self._possible_starts(name, max_invalid)
+            if len(starts):
+                self.ids.append(name)
+                self.subjects.append(subject)
+                places.append(starts)
+            else:
+                steps = self.cache.places[name][1]
+                self.skipped[name] = f"{name}: {steps} steps have no window of {window} valid ones"
+        if not len(chosen):
+            counts = ", ".join(f"{name} {n}" for name, n in table["split"].value_counts().items())
+            raise InputError(
+                f"store: no recording in split {split!r} (of {len(table)}: {counts or 'none in any split'})",
+                "more subjects, or other splits: collate.validation, collate.test, collate.external",
+            )
+        self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
+        spans = np.array([self.cache.places[name] for name in self.ids], np.int64).reshape(-1, 2)
+        self._first, self._end = spans[:, 0], spans.sum(1)
+        self._bounds = np.cumsum([0, *(len(starts) for starts in places)])  # of each recording, in _all
+        self._all = np.concatenate([np.empty(0, np.int64), *places])
+        remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
+        if self.skipped and short == "error":
+            raise InputError(next(iter(self.skipped.values())), remedy)
+        if not self.ids:
+            short_ones = f"{len(self.skipped)} recordings, all too short for windows of {window} steps"
+            raise InputError(f"store: split {split!r}: {short_ones}", remedy)
+
+    @cached_property
+    def coordinates(self) -> Tensor:
+        """(parcel, 3) MNI coordinates of the parcels, mm; 0 where the atlas has none."""
+        import torch
+
+        return torch.tensor(self.store.parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)).nan_to_num()
+
+    @property
+    def key(self) -> str:
+        """Digest of what the windows depend on."""
+        return self.cache.key
+
+    def order(self, random: Generator) -> list[int]:
+        """The recordings of an epoch: each once."""
+        import torch
+
+        return torch.randperm(len(self), generator=random).tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other windows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """The window of recording `ids[index]` in this epoch."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.windows([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        """The windows of several recordings, which a DataLoader asks for at once."""
+        return list(self.windows(indices))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def windows(self, indices: Sequence[int]) -> Tensor:
+        """The windows (batch, parcel, window) of several recordings in this epoch, in one gather.
+
+        Their places are hashes of seed, epoch and the recording's id. In memory time comes first: a view, no copy.
+        """
+        chosen = np.asarray(indices, dtype=np.int64) % len(self)
+        low, high = self._bounds[chosen], self._bounds[chosen + 1]
+        draw = _hashed(self._keys[chosen], self.seed, self.epoch)
+        return self._gather(chosen, self._all[low + (draw * (high - low)).astype(np.int64)])
+
+    def at(self, index: int, start: int) -> Tensor:
+        """The window (parcel, window) of a recording that starts at step `start`."""
+        return self._gather(np.array([index]), np.array([start]))[0]
+
+    def _gather(self, chosen: np.ndarray, start: np.ndarray) -> Tensor:
+        """Windows (batch, parcel, window) of recordings from their first steps."""
+        import torch
+
+        rows = (self._first[chosen] + start)[:, None] + np.arange(self.window)
+        beyond = rows >= self._end[chosen, None]
+        values = np.take(self.cache.values, np.where(beyond, 0, rows), axis=0)
+        values[beyond] = np.nan
+        if not np.isnan(self.fill):
+            np.nan_to_num(values, copy=False, nan=self.fill)
+        return torch.from_numpy(np.asarray(values)).transpose(1, 2)
+
+    def series(self, index: int) -> np.ndarray:
+        """The whole scaled recording (time, parcel), NaN where nothing is known."""
+        offset, steps = self.cache.places[self.ids[index]]
+        return self.cache.values[offset : offset + steps]
+
+    def starts(self, index: int) -> np.ndarray:
+        """Every step at which a window of the recording may start."""
+        return self._all[self._bounds[index] : self._bounds[index + 1]]
+
+    def _possible_starts(self, name: str, max_invalid: float) -> np.ndarray:
+        offset, steps = self.cache.places[name]
+        if steps < self._shortest:
+            return np.empty(0, dtype=int)
+        empty = np.isnan(self.cache.values[offset : offset + steps]).all(axis=1)
+        invalid = ~np.asarray(self.store.valid(name), dtype=bool)
+        length = min(steps, self.window)
+        gaps, bad = (_sums(flags, length) for flags in (empty, invalid))
+        return np.flatnonzero((gaps == 0) & (bad <= max_invalid * length))
+
+
+def _first(subjects: Iterable[str], share: float, seed: int) -> list[str]:
+    """A share of the subjects, the first in the order of their digests."""
+    ordered = sorted(set(subjects), key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest())
+    return ordered[: max(round(share * len(ordered)), 1)]
+
+
+def _hashed(keys: np.ndarray, *seeds: int) -> np.ndarray:
+    """Numbers in [0, 1) that follow from each key and the seeds (splitmix64; Steele et al., 2014)."""
+    state = keys.astype(np.uint64)
+    for seed in seeds:
+        state = state + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+        state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _sums(flags: np.ndarray, window: int) -> np.ndarray:
+    """How many flags are set in each window."""
+    total = np.concatenate([[0], np.cumsum(flags)])
+    return total[window:] - total[:-window]
