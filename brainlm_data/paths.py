@@ -251,11 +251,6 @@ def asked_path(outdir: Path) -> Path:
     return outdir / "work" / "asked.json"
 
 
-def lock_path(outdir: Path) -> Path:
-    """Locked while a run writes to `outdir`."""
-    return outdir / "work" / "lock"
-
-
 def recording_prefix(subject: str, session: str | None, name: str) -> str:
     """`sub-01/ses-02/func/<name>`, below derivatives/."""
     folders = [f"sub-{subject}", *([f"ses-{session}"] if session else []), "func"]
