@@ -252,11 +252,6 @@ def asked_path(outdir: Path) -> Path:
     return outdir / "work" / "asked.json"
 
 
-def lock_path(outdir: Path) -> Path:
-    """Locked while a run writes to `outdir`."""
-    return outdir / "work" / "lock"
-
-
 PLAIN = re.compile(r"\w[\w.+-]*")
 
 

@@ -126,7 +126,7 @@ def gather(
         what is not there.
     """
     from brainlm_data.dataset.card import describe_data, describe_tables
-    from brainlm_data.dataset.scaler import fit_scaler
+    from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.store import open_store, write_store
 
     stored = [row for row in rows if row["status"] != "refused"]
