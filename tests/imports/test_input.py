@@ -117,14 +117,14 @@ def test_a_name_that_could_be_words_of_a_command_is_left_aside(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: bool
 ) -> None:
     folder = bids(tmp_path / "in")
-    np.save(folder / "sub-09_task-$(id).npy", signal(9))
+    np.save(folder / "$(id).npy", signal(9))
     if command:
         assert main(["import", "arrays", str(folder), str(tmp_path / "out"), "--tr", "2"]) == 0
-        assert "left aside: sub-09_task-$(id).npy: the name" in capsys.readouterr().err
+        assert "left aside: $(id).npy: the name" in capsys.readouterr().err
     else:
         given = {"kind": "arrays", "path": str(folder), "tr_s": 2.0}
         dag = Dag({"outdir": str(tmp_path / "dag"), "input": given}, STAGES)
-        assert dag.n_recordings and "sub-09_task-$(id).npy: the name" in dag.left_aside[0]
+        assert dag.n_recordings and "$(id).npy: the name" in dag.left_aside[0]
 
 
 def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
