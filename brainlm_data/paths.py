@@ -8,6 +8,7 @@ An artifact is a kind of file that one stage writes and others read. Its path is
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -249,6 +250,20 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
 def asked_path(outdir: Path) -> Path:
     """What the last run was asked for: the signature of every stage."""
     return outdir / "work" / "asked.json"
+
+
+PLAIN = re.compile(r"\w[\w.+-]*")
+
+
+def not_plain(*names: str | None) -> str | None:
+    """Why one of these names cannot be part of file names and commands; None where all can.
+
+    Names of people's files become names of bundles, which shells, schedulers and containers read as words of commands.
+    """
+    for name in names:
+        if name is not None and not PLAIN.fullmatch(name):
+            return f"the name {name!r} has characters other than letters, digits, _ + - and . (rename the file)"
+    return None
 
 
 def recording_prefix(subject: str, session: str | None, name: str) -> str:
