@@ -34,7 +34,7 @@ class Config(StageConfig):
     registration: Literal["syn", "fast", "affine"] = Field(
         "syn", description="syn: to the finest level of the grid; fast: stops one level above; affine: no warp"
     )
-    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level; 0 leaves the image as it is")
+    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations per level; 0: no bias correction")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

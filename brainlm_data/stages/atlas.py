@@ -42,10 +42,10 @@ class Config(StageConfig):
         pattern=r"^[A-Za-z0-9]+$",
         description="demo424 (made by this package), A424 (downloaded once), or, with `path`, any",
     )
-    path: Path | None = Field(None, description="label image: integers, 0 is no parcel")
+    path: Path | None = Field(None, description="label image: integers; 0 is background")
     labels: Path | None = Field(None, description="TSV with columns index, name and, if known, network, hemisphere")
-    space: str | None = Field(None, description="template space of `path`; null: that of template.name is taken for it")
-    allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, and state it")
+    space: str | None = Field(None, description="template space of `path`; null: assumed to be template.name")
+    allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, with a note")
 
     @model_validator(mode="after")
     def _known(self) -> Config:

@@ -36,8 +36,10 @@ class Config(StageConfig):
     """Coregistration."""
 
     grid_mm: float = Field(2.5, ge=1, le=6, description="spacing of the points at which images are compared, mm")
-    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level on the BOLD reference; 0: none")
-    margin_mm: float = Field(6.0, ge=0, le=20, description="how far around the T1w's brain the two are compared")
+    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations per level on the BOLD reference; 0: none")
+    margin_mm: float = Field(
+        6.0, ge=0, le=20, description="margin around the T1w's brain within which the two are compared, mm"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

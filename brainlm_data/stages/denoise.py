@@ -47,17 +47,24 @@ class Config(StageConfig):
     """ICA and confound regression."""
 
     strategy: str | list[str | Strategy] | None = Field(
-        "ica", description=f"{', '.join(strategies.names())}, joined by + (ica+24P), or a .yaml file of one's own"
+        "ica", description=f"{', '.join(strategies.names())}, joined by + (ica+24P), or your own .yaml file"
     )
     n_components: Literal["auto"] | Annotated[int, Field(ge=2, le=500)] = Field(
         "auto", description="number of components; auto: docs/stages/denoise.md"
     )
-    smooth_mm: float = Field(4.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
+    smooth_mm: float = Field(
+        4.0,
+        ge=0,
+        le=20,
+        description="FWHM of the smoothing before ICA (the series themselves are not smoothed), mm; 0: none",
+    )
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; * ? [0-4] match")
-    seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
+    seed: int = Field(0, ge=0, description="seed of the ICA's start and of the splits in AROMA's motion correlation")
     # no part of the signature: its rows reach the recordings that they name, and rerun those alone
     overrides: Path | None = Field(
-        None, exclude=True, description="TSV of verdicts set by hand: recording, component, classification, note"
+        None,
+        exclude=True,
+        description="TSV of your own verdicts on components: recording, component, classification, note",
     )
 
     @field_validator("strategy", mode="before")

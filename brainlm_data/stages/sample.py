@@ -27,11 +27,11 @@ class Config(StageConfig):
     interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic B-spline, or trilinear (faster)")
     coarse_mm: float = Field(4.0, ge=2, le=8, description="voxel size of the voxel sample, mm")
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="a parcel with a smaller share of its voxels in the field of view becomes n/a"
+        0.5, ge=0, le=1, description="a parcel with a smaller fraction of its voxels in the field of view becomes n/a"
     )
     min_overlap: float = Field(
         0.3, ge=0, le=1,
-        description="refuse a recording whose brain covers less than this share of the template's: registration failed"
+        description="refuse a recording whose brain covers a smaller fraction of the template's: registration failed"
     )  # fmt: skip
 
 

@@ -52,9 +52,7 @@ class Config(StageConfig):
         " that is on this machine (MNI152NLin2009cAsym), or, with `path`, any",
     )
     path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
-    brain: Path | None = Field(
-        None, description="the same without skull, or its brain mask; needed where path is given"
-    )
+    brain: Path | None = Field(None, description="the same without skull, or its brain mask; required with path")
 
     templateflow: Path | None = Field(
         None,
