@@ -21,6 +21,7 @@ from brainlm_data.methods import aroma
 from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
@@ -100,8 +101,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
     columns = strategies.select(patterns, names, inputs["confounds"])
     confounds, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
-    image: Any = nib.load(inputs["voxel_sample"])
-    mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
+    image = load_output(inputs["voxel_sample"])
+    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
     steps = recipe.n_volumes - recipe.dropped
     found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
     if any(strategy.ica for strategy in chosen):
@@ -187,7 +188,7 @@ def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe:
     from brainlm_data.files.tables import read_table
 
     motion = _filtered(read_table(inputs["motion_params"])[1], recipe)
-    csf = np.asarray(nib.load(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF  # type: ignore[attr-defined]
+    csf = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF
     rim = (mask & ~binary_erosion(mask))[mask]
     edge, in_csf = aroma.spatial(found.z, rim, csf)
     if not found.mixing.shape[1]:
