@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import Files
+from brainlm_data import Files, atomic
 
 
 class Pieces:
@@ -31,12 +30,11 @@ class Pieces:
             return {key: np.asarray(value) for key, value in make().items()}
         path = self.folder / f"{name}.npz"
         if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{os.getpid()}.{path.name}")
-            np.savez(temporary, **make())
-            os.replace(temporary, path)
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            arrays = make()
+            with atomic(path) as temporary:
+                np.savez(temporary, **arrays)
+        with np.load(path, allow_pickle=False) as kept:
+            return dict(kept)
 
     def clear(self) -> None:
         """Remove the parts: the result is written."""

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError
+from brainlm_data import InputError, Progress
 from brainlm_model.eval.parcels import Array, connectivity, coordinates, known_mean
 from brainlm_model.eval.pieces import Pieces
-from brainlm_model.progress import Progress
 from brainlm_model.trained.embedding import windows_of
 
 TOGETHER = 10  # recordings of one kept piece

@@ -9,13 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import ConfigError, Facts, InputError, StageConfig
+from brainlm_data import ConfigError, Facts, InputError, Progress, StageConfig
 from brainlm_model.eval.pieces import Pieces
 from brainlm_model.eval.statistics.paired import LEVEL
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.eval.task import Results, Split, Start, task
 from brainlm_model.eval.writing import plain
-from brainlm_model.progress import Progress
 
 COLUMNS = (
     "horizon", "method", "metric", "step", "value", "low", "high", "n_subjects", "n_recordings", "model_error", "label",

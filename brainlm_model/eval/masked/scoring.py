@@ -5,8 +5,6 @@ All methods get the same windows and the same masks, and masked values are NaN b
 
 from __future__ import annotations
 
-import sys
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data import Progress
 from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
 from brainlm_model.eval.statistics import masked_r2
 from brainlm_model.eval.statistics.subjects import subject_draws
@@ -162,7 +161,7 @@ def score(
     total: number of recordings, for the progress on stderr; 0: silent.
     """
     sums: dict[tuple[str, Condition], list[NDArray[np.float64]]] = {(m, c): [] for m in methods for c in conditions}
-    ids, subjects, started = [], [], time.monotonic()
+    ids, subjects, progress = [], [], Progress("evaluate", total)
     for recording in data:
         for condition in conditions:
             mask_BPT = draw_mask(recording, condition, patch, seed)
@@ -173,9 +172,7 @@ def score(
                 sums[name, condition].append(masked_r2.sums(recording.x_BPT, predicted, scored))
         ids.append(recording.id)
         subjects.append(recording.subject)
-        if total:
-            left = (time.monotonic() - started) / len(ids) * (total - len(ids)) / 60
-            print(f"evaluate: {len(ids)}/{total}, about {left:.1f} min left", file=sys.stderr, flush=True)
+        progress.step()
     return Scores({key: np.stack(value) for key, value in sums.items()}, ids, subjects)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Facts, InputError, StageConfig
+from brainlm_data import Facts, InputError, Progress, StageConfig
 from brainlm_model.eval.networks import classify, scores
 from brainlm_model.eval.networks.features import FEATURES, LABELS, Sources, possible, read_windows
 from brainlm_model.eval.parcels import coordinates
@@ -16,7 +16,6 @@ from brainlm_model.eval.parcels import networks_of as names_of_networks
 from brainlm_model.eval.pieces import Pieces
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.eval.task import Results, Split, Start, task
-from brainlm_model.progress import Progress
 
 COLUMNS = (
     "protocol", "classifier", "method", "labels", "metric", "network", "value", "low", "high", "n_subjects",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import Facts, InputError, StageConfig
+from brainlm_data import Facts, InputError, Progress, StageConfig
 from brainlm_model.eval.parcels import coordinates, known_mean, networks_of
 from brainlm_model.eval.perturbation import tables
 from brainlm_model.eval.perturbation.move import move
@@ -15,7 +15,6 @@ from brainlm_model.eval.perturbation.response import group_rows, recording, seed
 from brainlm_model.eval.perturbation.windows import levels_of, people
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.task import Results, Split, Start, task
-from brainlm_model.progress import Progress
 
 PUBLISHED = [
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data import Facts, InputError
+from brainlm_data import Facts, InputError, Progress
 from brainlm_model.eval.masked import scoring
 from brainlm_model.eval.parcels import coordinates
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
@@ -14,7 +14,6 @@ from brainlm_model.eval.scaling.section import Config
 from brainlm_model.eval.statistics import masked_r2
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.eval.task import Results, Start, task
-from brainlm_model.progress import Progress
 
 if TYPE_CHECKING:
     from brainlm_model.eval.masked.scoring import Scores
