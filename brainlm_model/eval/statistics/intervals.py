@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 BOUNDS = (2.5, 97.5)  # percentiles of a 95 % interval
-SAME = 1e-12  # draws that differ by no more differ by rounding
 
 
 def interval(drawn_BX: Array) -> tuple[Array, Array]:
@@ -22,5 +21,5 @@ def interval(drawn_BX: Array) -> tuple[Array, Array]:
     undefined = np.isnan(finite).all(axis=0)
     finite = np.where(undefined, 0, finite)  # spares numpy's warning of columns without a number
     low, high = np.nanpercentile(finite, BOUNDS, axis=0)
-    same = undefined | (np.nanmax(finite, axis=0) - np.nanmin(finite, axis=0) <= SAME)
+    same = undefined | (np.nanmax(finite, axis=0) == np.nanmin(finite, axis=0))
     return np.where(same, np.nan, low), np.where(same, np.nan, high)
