@@ -1,6 +1,6 @@
 """Format `hf`: folders that `datasets.load_from_disk` reads, with the columns of the official BrainLM code.
 
-`train`, `val`, `test`, `external`: one row per recording; `Brain_Region_Coordinates`: one row per parcel. A folder holds
+`train`, `val`, `test`, `external`: one row per recording; `Brain_Region_Coordinates`: one row per parcel. Each holds
 an Arrow stream, dataset_info.json and state.json. Names and types are those of toolkit/BrainLM_Toolkit.py and train.py
 (vandijklab/BrainLM), where a recording is (time, parcel); its scaling is done as it was meant, (x - median) / IQR.
 """
