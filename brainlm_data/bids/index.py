@@ -17,6 +17,7 @@ from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import read_json, write_json
 from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.reading.json import read_sidecar
 from brainlm_data.stage import StageConfig
 
 
@@ -123,20 +124,26 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
 
     Raises
     ------
-    InputError: no such folder, no BOLD run in it, or none that `select` accepts.
+    InputError: no such folder, derivatives, no BOLD run in it, or none that `select` accepts.
     """
     if not bids_dir.is_dir():
         raise InputError(
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
 
+    if read_sidecar(bids_dir / "dataset_description.json").get("DatasetType", "raw") == "derivative":
+        raise InputError(
+            f"{bids_dir}: derivatives, by DatasetType of its dataset_description.json, not raw images",
+            "give the raw dataset, or for derivatives of fMRIPrep input.kind: fmriprep (docs/stages/input.md)",
+        )
+
     def listed(known: Mapping[str, Any]) -> Mapping[str, Any]:
-        files = walk(bids_dir)
-        if known.get("key") == (key := key_of(files)):
+        walked = walk(bids_dir)
+        if known.get("key") == (key := key_of(walked)):
             return known
-        found = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
+        found = {"key": key, **scan(bids_dir, walked), "phenotypes": _phenotypes(bids_dir)}
         if not found["recordings"]:
-            why = f" ({found['ignored'][0]})" if found["ignored"] else ""
+            why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
                 f"{bids_dir}: no BOLD run found{why}",
                 "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)",
