@@ -166,5 +166,5 @@ def _allowed(model: type[BaseModel], loc: Sequence[int | str]) -> str:
 
 
 def schema(stages: Sequence[Stage]) -> dict[str, Any]:
-    """JSON schema of config.yaml, kept in workflow/schemas/ for editors; a test checks that it is current."""
+    """JSON schema of config.yaml, for editors: `brainlm-model schema` prints it."""
     return model_of(stages).model_json_schema()

@@ -1,4 +1,4 @@
-"""Parcel series that exist already, brought into a store: `brainlm-data import KIND PATH OUTDIR`.
+"""Existing parcel series and preprocessed images into a store: `brainlm-data import KIND PATH OUTDIR`.
 
 One module a kind says which recordings there are and how to read one; `write.py` does the rest for all of them.
 """

@@ -73,7 +73,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.latent import draw
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

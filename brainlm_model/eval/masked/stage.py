@@ -81,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.eval import common
     from brainlm_model.eval.masked import scoring
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
     torch.set_num_threads(config.threads)
