@@ -26,7 +26,8 @@ from brainlm_data.reading.json import read_object
 LAYOUT = 6  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 METADATA_KEYS = (
-    "RepetitionTime", "VolumeTiming", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime", "PhaseEncodingDirection",
+    "RepetitionTime", "VolumeTiming", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime",
+    "PhaseEncodingDirection",
 )  # fmt: skip
 
 
