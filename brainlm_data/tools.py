@@ -69,8 +69,7 @@ def _index(arguments: argparse.Namespace) -> None:
 def _fmriprep_command(arguments: argparse.Namespace) -> None:
     import shlex
 
-    from brainlm_data.cli import read_config
-    from brainlm_data.config import section_from
+    from brainlm_data.config import read_config, section_from
     from brainlm_data.stages import fmriprep
 
     config = section_from(read_config(arguments).get("fmriprep", {}), fmriprep.STAGE)
