@@ -1,25 +1,30 @@
-"""Every figure, each drawn from one or two table files by its own module: the stage and its section.
+"""Every figure, drawn from result tables by a module of its own: the stage and its section.
 
-Adding one: write `figures/<figure>.py` with `draw(paths) -> Figure`, list it in `FIGURES` here and in
-`brainlm_data/paths.py`.
+Adding one: write `figures/<figure>.py` with `CAPTION` and `draw`, and list it in `FIGURES`. The parameters of `draw`
+are named as the artifacts that it reads.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+from types import ModuleType
 
 from pydantic import Field
 
 from brainlm_data import Facts, Files, Stage, StageConfig
 
-# figure (module of this package): the inputs of its `draw`
-FIGURES: dict[str, tuple[str, ...]] = {
-    "masked_r2": ("masked_csv",),
-    "training": ("train_log",),
-    "reconstruction": ("masked_example",),
-    "connectivity": ("store",),
-    "cohort": ("recordings",),
-}
+FIGURES = ("masked_r2", "training", "reconstruction", "connectivity", "cohort")  # in the order of the report
+
+
+def module_of(figure: str) -> ModuleType:
+    """The module that draws a figure."""
+    return importlib.import_module(f"brainlm_model.figures.{figure}")
+
+
+def sources_of(figure: str) -> list[str]:
+    """The artifacts that a figure is drawn from."""
+    return list(inspect.signature(module_of(figure).draw).parameters)
 
 
 class Config(StageConfig):
@@ -33,10 +38,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.figures.style import save, style
 
     with style():
-        for name, sources in FIGURES.items():
-            module = importlib.import_module(f"brainlm_model.figures.{name}")
-            figure = module.draw(*(inputs[source] for source in sources))
-            save(figure, outputs[f"{name}_svg"], outputs[f"{name}_png"], config.dpi)
+        for name in FIGURES:
+            drawn = module_of(name).draw(*(inputs[source] for source in sources_of(name)))
+            save(drawn, outputs[f"{name}_svg"], outputs[f"{name}_png"], config.dpi)
     return {"Figures": list(FIGURES), "DotsPerInch": config.dpi}
 
 
@@ -51,7 +55,7 @@ STAGE = Stage(
     level="cohort",
     summary="Draw every figure from the result tables, as SVG and PNG.",
     Config=Config,
-    inputs=("masked_csv", "masked_example", "train_log", "store", "recordings"),
+    inputs=tuple(dict.fromkeys(source for name in FIGURES for source in sources_of(name))),
     outputs=tuple(f"{name}_{ending}" for name in FIGURES for ending in ("svg", "png")),
     run=run,
     describe=describe,

@@ -5,6 +5,7 @@ All methods get the same windows and the same masks, and masked values are NaN b
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import Progress
-from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
+from brainlm_model.baselines import MASKED, Mask, Predictor, Windows
 from brainlm_model.eval.statistics import masked_r2
 from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.models.masking import Masking, generator, make_mask
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
-BASELINES: dict[str, Any] = {
-    "gaussian": gaussian, "lagged": lagged, "pca": pca, "mean": mean, "interpolation": interpolation
-}  # fmt: skip
 VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
 
 
@@ -103,7 +101,7 @@ def fit_baselines(
     ratios: Sequence[float],
     seed: int,
 ) -> dict[str, Predictor]:
-    """Baselines by name (`BASELINES`), fitted on training subjects.
+    """Baselines by name (`baselines.MASKED`), fitted on training subjects.
 
     What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
@@ -115,11 +113,14 @@ def fit_baselines(
             held.append((recording.x_BPT, mask_BPT))
         if len(held) >= VALIDATION_WINDOWS * len(ratios):
             break
-    return {
-        name: module.fit_tuned(series, held) if held and hasattr(module, "fit_tuned") else module.fit(series)
-        for name, module in BASELINES.items()
-        if name in names
-    }
+    fitted: dict[str, Predictor] = {}
+    for name in MASKED:
+        if name not in names:
+            continue
+        module = importlib.import_module(f"brainlm_model.baselines.{name}")
+        tuned = held and hasattr(module, "fit_tuned")
+        fitted[name] = module.fit_tuned(series, held) if tuned else module.fit(series)
+    return fitted
 
 
 def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.baselines import MASKED, BaselineName
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.writing import write_csv, write_json
 
@@ -23,29 +24,20 @@ COLUMNS = (
     "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
     "label", "band",
 )  # fmt: skip
-LABELS = {
-    "model": "BrainLM, trained",
-    "untrained": "BrainLM, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
-}
+LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **MASKED}
 EXAMPLE_RATIO = 0.75
 
 
 class Config(StageConfig):
     """Section `evaluate` of config.yaml. Window and patch are the model's own."""
 
-    tasks: list[Literal["masked"]] = Field(["masked"], min_length=1, description="what is evaluated")
     mask_ratios: list[float] = Field(
         [0.2, 0.5, 0.75, 0.9], min_length=1, description="fractions of tokens that are masked"
     )
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+    baselines: list[BaselineName] = Field(
         ["pca", "mean", "interpolation"],
         description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
     )

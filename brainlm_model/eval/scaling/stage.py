@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, InputError, Progress
+from brainlm_model.baselines import MASKED
 from brainlm_model.eval.masked import scoring
 from brainlm_model.eval.parcels import coordinates
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
@@ -123,15 +124,7 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
     return found
 
 
-LABELS = {
-    "model": "the run's own checkpoint",
-    "untrained": "the checkpoint, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
-}
+LABELS = {"model": "the run's own checkpoint", "untrained": "the checkpoint, untrained", **MASKED}
 
 
 def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[dict[str, Any]]:
