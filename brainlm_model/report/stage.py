@@ -29,14 +29,6 @@ PUBLISHED: dict[str, dict[float, float]] = {
     for (cohort, ratio, share), values in MASKED_R2.items()
     if share == 1
 }
-CAPTIONS = {
-    "masked_r2": "Masked R² on held-out subjects, model and baselines. Values below the axis are written out.",
-    "reconstruction": "One held-out window. Grey: masked. The recording is the one with the model's median R², and the "
-    "parcels below lie at the quartiles of the model's R² in this window, so that nothing is picked by hand.",
-    "training": "Training loss, and masked R² on validation subjects from before the first step to after the last.",
-    "connectivity": "Mean functional connectivity of the cohort, parcels ordered by network.",
-    "cohort": "Head motion, temporal SNR and coverage of every recording.",
-}
 METRICS = {
     "r2_flat": "flat R²: over one list of all masked values",
     "r2_recording": "mean over recordings of their own R²",
@@ -87,7 +79,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         done=int((table["status"] == "done").sum()),
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
         warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
-        figures={name: {"src": embedded(inputs[f"{name}_svg"]), "caption": CAPTIONS[name]} for name in FIGURES},
+        figures={
+            name: {"src": embedded(inputs[f"{name}_svg"]), "caption": figure.caption}
+            for name, figure in FIGURES.items()
+        },
         card=markdown(inputs["card"].read_text()),
         methods=list(_own_methods(cohort)),
         model=json.loads(inputs["model_config"].read_text()),

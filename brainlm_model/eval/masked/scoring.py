@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
+from brainlm_model.baselines import LABELS, Mask, Predictor, Windows, module
 from brainlm_model.eval import metrics
 from brainlm_model.models.masking import Masking, generator, make_mask
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
-BASELINES: dict[str, Any] = {
-    "gaussian": gaussian, "lagged": lagged, "pca": pca, "mean": mean, "interpolation": interpolation
-}  # fmt: skip
 VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
 
 
@@ -103,7 +100,7 @@ def fit_baselines(
     ratios: Sequence[float],
     seed: int,
 ) -> dict[str, Predictor]:
-    """Baselines by name (`BASELINES`), fitted on training subjects.
+    """Baselines by name (`baselines.LABELS`), fitted on training subjects.
 
     What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
@@ -115,11 +112,13 @@ def fit_baselines(
             held.append((recording.x_BPT, mask_BPT))
         if len(held) >= VALIDATION_WINDOWS * len(ratios):
             break
-    return {
-        name: module.fit_tuned(series, held) if held and hasattr(module, "fit_tuned") else module.fit(series)
-        for name, module in BASELINES.items()
-        if name in names
-    }
+    fitted: dict[str, Predictor] = {}
+    for name in LABELS:  # always in this order
+        if name in names:
+            baseline = module(name)
+            tuned = held and hasattr(baseline, "fit_tuned")
+            fitted[name] = baseline.fit_tuned(series, held) if tuned else baseline.fit(series)
+    return fitted
 
 
 def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:

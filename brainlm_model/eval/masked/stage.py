@@ -12,6 +12,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.baselines import LABELS as BASELINES
+from brainlm_model.baselines import Baseline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +25,7 @@ COLUMNS = (
     "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
     "label", "band",
 )  # fmt: skip
-LABELS = {
-    "model": "BrainLM, trained",
-    "untrained": "BrainLM, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
-}
+LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **BASELINES}
 EXAMPLE_RATIO = 0.75
 
 
@@ -45,7 +39,7 @@ class Config(StageConfig):
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+    baselines: list[Baseline] = Field(
         ["pca", "mean", "interpolation"],
         description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from brainlm_data import StageConfig
+from brainlm_model.baselines import Baseline
 from brainlm_model.eval import common
 
 
@@ -32,7 +33,7 @@ class Config(StageConfig):
         description="whose recordings; a split that the store does not have is passed over",
     )
     mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="tested")
-    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+    baselines: list[Baseline] = Field(
         ["pca", "mean", "interpolation"], description="beside the conditional Gaussian; lagged: some 80 times slower"
     )
     recordings: int = Field(200, ge=2, description="at most so many of a split, drawn by the seed")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import Facts, Files, InputError
+from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.eval import common, metrics
 from brainlm_model.eval.masked import scoring
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
@@ -141,11 +142,7 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
 LABELS = {
     "model": "the run's own checkpoint",
     "untrained": "the checkpoint, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
+    **BASELINES,
 }
 
 
