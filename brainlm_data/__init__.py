@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
+    from brainlm_data.reading.series import ParcelSeries
+    from brainlm_data.reading.sources import compare_store, read_series
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
@@ -28,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "ParcelSeries": ("reading.sources", "ParcelSeries"),
+    "ParcelSeries": ("reading.series", "ParcelSeries"),
     "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("dataset.scaler", "Scaler"),
