@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import InputError
-from brainlm_model.eval.common import Array, by_subject, interval
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array, by_subject, subject_draws
 
 BATCH = 500  # permutations at once
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +12,8 @@ from pydantic import Field, field_validator
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
 from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.baselines import Baseline
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+from brainlm_model.eval.writing import write_csv, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,13 +73,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.eval import common
     from brainlm_model.eval.masked import scoring
     from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
     torch.set_num_threads(config.threads)
-    model = load(inputs["model"].parent, common.on_device(config.device))
+    model = load(inputs["model"].parent, config.device)
     store = open_store(inputs["store"])
     _check_scaler(model, store)
     patch, window = model.config.patch, model.config.window
@@ -130,11 +129,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Comparisons": scoring.comparisons(scores, config.bootstrap, config.seed),
         "Warnings": warnings(facts),
     }
-    outputs["masked_json"].write_text(json.dumps(common.plain(content), indent=2) + "\n")
-    with outputs["masked_csv"].open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+    write_json(outputs["masked_json"], content)
+    write_csv(outputs["masked_csv"], COLUMNS, rows)
 
     shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
     index = typical(scores, shown)
@@ -172,17 +168,15 @@ def band_text(bands: Sequence[Sequence[float | None]]) -> str:
 
 def typical(scores: Scores, condition: Any) -> int:
     """The recording whose R2 is the median of the model's: an example that was not picked by hand."""
-    from brainlm_model.eval import metrics
+    from brainlm_model.eval.statistics.masked_r2 import r2
 
-    values = metrics.r2(scores.sums["model", condition].sum(axis=1))
+    values = r2(scores.sums["model", condition].sum(axis=1))
     order = np.argsort(values, kind="stable")
     return int(order[(len(order) - 1) // 2])
 
 
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
-    from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
-
     found = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
         found.append(

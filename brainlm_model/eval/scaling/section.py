@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from brainlm_data import StageConfig
 from brainlm_model.baselines import Baseline
-from brainlm_model.eval import common
+from brainlm_model.eval.task import Split
 
 
 class Config(StageConfig):
@@ -27,7 +27,7 @@ class Config(StageConfig):
     steps: int = Field(150, ge=1, description="optimiser steps of each training")
     batch_size: int = Field(8, ge=1, description="windows a step")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    splits: list[common.Split] = Field(
+    splits: list[Split] = Field(
         ["test", "external"],
         min_length=1,
         description="whose recordings; a split that the store does not have is passed over",
