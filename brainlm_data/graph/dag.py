@@ -151,6 +151,7 @@ class Dag:
         self._check_external()
         self.details = edges.details_of(list(self.stages.values()), self.config, self.index, bundles)
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
+        self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         if planning:
             listing.write(self)  # asks for all that is derived from the index
