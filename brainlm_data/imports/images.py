@@ -75,7 +75,7 @@ class Image:
     source_low_hz: float = 0.0
 
 
-@lru_cache(maxsize=2)  # a job reads an atlas once, not once a recording
+@lru_cache(maxsize=2)  # a job reads an atlas once, not once per recording
 def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str, Any]]:
     """What is done to images in `space`, and keywords of `Source`: atlas, parcels and all that belongs to them.
 

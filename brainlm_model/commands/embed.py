@@ -121,7 +121,7 @@ def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:
 
 
 class TableWriter:
-    """One row a recording (kind parcels: a recording and parcel): id, entities, then one column a dimension."""
+    """One row per recording (kind parcels: per recording and parcel): id, entities, then one column per dimension."""
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
         self.path, self.kind, self.parcels = path, kind, parcels

@@ -73,11 +73,3 @@ def test_a_circle_is_seen_wherever_the_import_stands() -> None:
     late = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import b\ndef f():\n    import p.c\n"
     assert imported_by(late, ["p", "p.b", "p.c", "p.d"]) == {"p.b", "p.c"}
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
-
-
-def test_the_model_uses_the_public_face_of_the_data(graph: dict[str, set[str]]) -> None:
-    allowed = {"brainlm_data"}
-    for name, others in graph.items():
-        if name.startswith("brainlm_model"):
-            inner = {other for other in others if other.startswith("brainlm_data")} - allowed
-            assert not inner, f"{name} imports {sorted(inner)}"

@@ -176,7 +176,7 @@ def score(
 
 
 def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
-    """One row a method, masking, mask ratio and metric: value and 95% interval over subjects."""
+    """One row per method, masking, mask ratio and metric: value and 95% interval over subjects."""
     weights = subject_draws(scores.subjects, draws, seed)
     rows = []
     for (method, condition), sums_RP4 in scores.sums.items():
