@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
+    from brainlm_data.reading.series import ParcelSeries
+    from brainlm_data.reading.sources import compare_store, read_series
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
@@ -30,7 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "ParcelSeries": ("reading.sources", "ParcelSeries"),
+    "ParcelSeries": ("reading.series", "ParcelSeries"),
     "Progress": ("files.progress", "Progress"),
     "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),

@@ -94,7 +94,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     stored = [row for row in rows if row["status"] != "refused"]
     if not stored:
         reasons = "; ".join(row["reason"] for row in rows[:3])
-        raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
+        raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "fix the data")
     table, networks = table_of(source, request.labels, labels, parcels, columns)
     attributes: dict[str, Any] = {
         "atlas": source.atlas or "unknown", "atlas_sha256": source.sha256, "space": source.space,

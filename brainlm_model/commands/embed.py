@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"two recordings are named {twice[0]}", "embed them into two files, or rename one")
     names = _parcel_names(arguments.sources, model.config.parcels)
     if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
-        raise InputError(f"{out}: is there, and no Zarr group", "give another name")
+        raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
     with beside(out, "embedding") as scratch:
         made = scratch / out.name
@@ -121,7 +121,7 @@ def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:
 
 
 class TableWriter:
-    """One row a recording (kind parcels: a recording and parcel): id, entities, then one column a dimension."""
+    """One row per recording (kind parcels: per recording and parcel): id, entities, then one column per dimension."""
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
         self.path, self.kind, self.parcels = path, kind, parcels

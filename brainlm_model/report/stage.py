@@ -92,7 +92,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry a masking and metric: a row a method, a cell a mask ratio; the best of each column is marked."""
+    """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
     found = []
     for kind in content["Masking"]:
         for metric, name in METRICS.items():
@@ -121,7 +121,7 @@ def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Subjects, recordings and steps a split, of recordings that are done."""
+    """Subjects, recordings and steps per split, of recordings that are done."""
     done = table[table["status"] == "done"]
     return [
         {"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),

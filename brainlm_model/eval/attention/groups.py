@@ -25,7 +25,7 @@ BATCH = 500  # permutations at once
 
 @dataclass(frozen=True)
 class Contrast:
-    """Second level minus first, one value a column of the maps.
+    """Second level minus first, one value per column of the maps.
 
     Attributes
     ----------

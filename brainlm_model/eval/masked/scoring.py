@@ -5,7 +5,6 @@ All methods get the same windows and the same masks, and masked values are NaN b
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import Progress
-from brainlm_model.baselines import MASKED, Mask, Predictor, Windows
+from brainlm_model.baselines import LABELS, Mask, Predictor, Windows, module
 from brainlm_model.eval.statistics import masked_r2
 from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.models.masking import Masking, generator, make_mask
@@ -101,7 +100,7 @@ def fit_baselines(
     ratios: Sequence[float],
     seed: int,
 ) -> dict[str, Predictor]:
-    """Baselines by name (`baselines.MASKED`), fitted on training subjects.
+    """Baselines by name (`baselines.LABELS`), fitted on training subjects.
 
     What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
@@ -114,12 +113,11 @@ def fit_baselines(
         if len(held) >= VALIDATION_WINDOWS * len(ratios):
             break
     fitted: dict[str, Predictor] = {}
-    for name in MASKED:
-        if name not in names:
-            continue
-        module = importlib.import_module(f"brainlm_model.baselines.{name}")
-        tuned = held and hasattr(module, "fit_tuned")
-        fitted[name] = module.fit_tuned(series, held) if tuned else module.fit(series)
+    for name in LABELS:  # always in this order
+        if name in names:
+            baseline = module(name)
+            tuned = held and hasattr(baseline, "fit_tuned")
+            fitted[name] = baseline.fit_tuned(series, held) if tuned else baseline.fit(series)
     return fitted
 
 
@@ -178,7 +176,7 @@ def score(
 
 
 def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
-    """One row a method, masking, mask ratio and metric: value and 95% interval over subjects."""
+    """One row per method, masking, mask ratio and metric: value and 95% interval over subjects."""
     weights = subject_draws(scores.subjects, draws, seed)
     rows = []
     for (method, condition), sums_RP4 in scores.sums.items():

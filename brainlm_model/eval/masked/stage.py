@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
-from brainlm_model.baselines import MASKED, BaselineName
+from brainlm_model.baselines import LABELS as BASELINES
+from brainlm_model.baselines import Baseline
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.writing import write_csv, write_json
 
@@ -24,7 +25,7 @@ COLUMNS = (
     "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
     "label", "band",
 )  # fmt: skip
-LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **MASKED}
+LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **BASELINES}
 EXAMPLE_RATIO = 0.75
 
 
@@ -37,7 +38,7 @@ class Config(StageConfig):
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    baselines: list[BaselineName] = Field(
+    baselines: list[Baseline] = Field(
         ["pca", "mean", "interpolation"],
         description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
     )

@@ -1,4 +1,4 @@
-"""Features of people: what is measured once a recording, and what is fitted in a training fold.
+"""Features of people: what is measured once per recording, and what is fitted in a training fold.
 
 Shapes: N people, P parcels, T steps, D width of the model, F features.
 """

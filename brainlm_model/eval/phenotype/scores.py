@@ -1,6 +1,6 @@
 """Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
 
-One row a subject. Areas under the ROC curve, and `r_within`, compare people of the same fold only: outputs of two fits
+One row per subject. Areas under the ROC curve, and `r_within`, compare only people of one fold: outputs of two fits
 have no common scale, and means of folds (sites) differ. Shapes: n subjects, B draws, C classes.
 """
 
@@ -25,7 +25,7 @@ PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permut
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out predictions of a method, and what they are compared with; one row a subject.
+    """Held-out predictions of a method, and what they are compared with; one row per subject.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ class Run:
     """One training."""
 
     model: str
-    ratio: float | tuple[float, ...]  # mask ratio in training; several: one a step
+    ratio: float | tuple[float, ...]  # mask ratio in training; several: one per step
     share: float
     seed: int
 

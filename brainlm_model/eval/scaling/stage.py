@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, InputError, Progress
-from brainlm_model.baselines import MASKED
+from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.eval.masked import scoring
 from brainlm_model.eval.parcels import coordinates
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
@@ -124,7 +124,11 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
     return found
 
 
-LABELS = {"model": "the run's own checkpoint", "untrained": "the checkpoint, untrained", **MASKED}
+LABELS = {
+    "model": "the run's own checkpoint",
+    "untrained": "the checkpoint, untrained",
+    **BASELINES,
+}
 
 
 def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """R2 of masked values in three readings, with subject-bootstrap intervals and paired comparisons (docs/metrics.md).
 
-Everything is computed from four sums a recording and parcel, (recording, parcel, 4): number of scored values, their
+Everything is computed from four sums per recording and parcel, (recording, parcel, 4): number of scored values, their
 sum, their sum of squares, and the squared error of the prediction. Nothing is clipped at zero.
 """
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def sums(truth: ArrayLike, predicted: ArrayLike, scored: ArrayLike) -> Array:
-    """Four sums a parcel, (parcel, 4), from arrays (..., parcel, time); values that are not `scored` do not count.
+    """Four sums per parcel, (parcel, 4), from arrays (..., parcel, time); values that are not `scored` do not count.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def r2(sums_4: Array) -> Array:
 def r2_flat(sums_RP4: Array, weights_BR: Array) -> Array:
     """R2 over one flat list of all masked values of all recordings: sklearn's `r2_score`, as BrainLM has it, unclipped.
 
-    `weights_BR`: how often each recording counts, one row a bootstrap draw. Returns one value a draw.
+    `weights_BR`: how often each recording counts, one row per bootstrap draw. Returns one value per draw.
     """
     return r2(weights_BR @ sums_RP4.sum(axis=1))
 
