@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from brainlm_data.files.tables import read_table
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import keep
 from brainlm_data.stages.keep import Config
@@ -46,18 +46,17 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     motion = phantom.motions(params)
     data = phantom.series(motion)
     files = sampled.prepare(tmp_path, phantom.save(tmp_path / "b.nii.gz", data), motion, data[..., 0])
-    facts, out = sampled.run(files, min_coverage=0)
-    out["parcels_raw"].with_suffix(".json").write_text(json.dumps(facts))
+    _, out = sampled.run(files, min_coverage=0)
     recipes = {"filter_recipe": tmp_path / "f.json", "denoise_recipe": tmp_path / "d.npz"}
+    recipes["filter_recipe"].write_text("{}")
+    recipes["denoise_recipe"].touch()
     return Files({**files, **recipes, "parcels_raw": out["parcels_raw"]}, files.meta)
 
 
 def write(inputs: Files, images: list[str]) -> tuple[dict[str, Any], Files]:
     folder = inputs["bold"].parent / "kept"
     outputs = Files({name: folder / name / f"{name}.nii.gz" for name in keep.STAGE.outputs})
-    for path in outputs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return keep.STAGE.run(inputs, outputs, Config(images=images)), outputs
+    return call(keep.STAGE, inputs, outputs, Config(images=images)), outputs
 
 
 def means(path: Path, inputs: Files) -> NDArray[Any]:
