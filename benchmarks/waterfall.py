@@ -45,8 +45,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.normalize import NAMES, call
 from benchmarks.recovery import correlations, removed
+from benchmarks.scoring import NAMES, call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
+    from brainlm_data.runner.call import call
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
-    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "compare_store", "config_schema", "config_text", "dispatch",
+    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "call", "compare_store", "config_schema", "config_text", "dispatch",
     "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
@@ -34,6 +35,7 @@ _HEAVY = {  # imported only when they are asked for
     "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
     "atomic": ("files.sidecar", "atomic"),
+    "call": ("runner.call", "call"),
     "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),

@@ -33,11 +33,6 @@ class Artifact:
         return frozenset(fields - {"prefix"})
 
     @property
-    def is_raw(self) -> bool:
-        """True of a file of the dataset that the run starts from."""
-        return not self.pattern
-
-    @property
     def has_sidecar(self) -> bool:
         """True of every derivative."""
         return self.pattern.startswith("derivatives/")

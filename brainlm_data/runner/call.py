@@ -76,12 +76,12 @@ def inherited(inputs: Files, own: Facts) -> Facts:
     """The facts of a stage, completed by those of its inputs; of two inputs that differ, by those of the first.
 
     Warnings add up: those of the inputs, then the stage's own, each once. What a scanner's JSON says is no fact yet:
-    raw inputs are left out.
+    only what stages wrote counts.
     """
     before: Facts = {}
     warnings: dict[str, None] = {}
     for name in inputs:
-        if ARTIFACTS[name].is_raw:
+        if not ARTIFACTS[name].has_sidecar:
             continue
         found = inputs.facts(name)
         before = {key: found[key] for key in INHERITED if key in found} | before
