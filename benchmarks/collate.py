@@ -55,11 +55,11 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     """Everything for one number of recordings."""
     import pandas as pd
 
-    from brainlm_data.dataset import gather, scaler
+    from brainlm_data.dataset import fit_scaler, gather
     from brainlm_data.dataset.shards import Before
 
     seconds = {"scaler": 0.0}
-    fit = scaler.fit_scaler
+    fit = fit_scaler.fit_scaler
 
     def timed(*arguments: Any) -> Any:
         begin = children_cpu()
@@ -67,7 +67,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
         seconds["scaler"] = children_cpu() - begin
         return found
 
-    scaler.fit_scaler = timed
+    fit_scaler.fit_scaler = timed
     rows = []
     for index in range(number + MORE):
         subject = f"{index // 2:06d}"

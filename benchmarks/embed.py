@@ -42,12 +42,12 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((200, PARCELS)).astype(np.float32) for _ in range(windows)]
     recordings = [Recording(str(i), lambda x=x: ParcelSeries(x)) for i, x in enumerate(data)]
-    list(embeddings(model, recordings[:1], 1))  # what is prepared once
+    list(embeddings(model.network, model.scaler, recordings[:1], 1))  # what is prepared once
     found: dict[int, Any] = {}
     seconds = {}
     for batch in batches:
         begun = time.process_time()
-        found[batch] = [e for _, e in embeddings(model, recordings, batch)]
+        found[batch] = [e for _, e in embeddings(model.network, model.scaler, recordings, batch)]
         seconds[str(batch)] = round((time.process_time() - begun) / windows, 4)
     first = batches[0]
     apart = max(

@@ -195,7 +195,7 @@ def compare(files: dict[str, Path], other: Peer, meta: dict[str, Any], folder: P
         ablation[f"one filter, {name}"] = spread(correlations(filtered(x[:, both]), beside[:, both]))
     image: Any = nib.load(files["atlas_dseg"])
     labels = np.asarray(image.dataobj).astype(np.int64)
-    points = Grid.of(files["atlas_dseg"]).points(labels > 0)
+    points = Grid.of(image).points(labels > 0)
     sampler, placed = Sampler(Files(files, meta), points), Sampler(Files(files | theirs, meta), points)
     voxels = np.stack(list(sampler))[recipe.dropped :][:, placed.inside[sampler.inside]]
     others = other.voxels[:, sampler.inside & placed.inside]

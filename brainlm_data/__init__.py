@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
-    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "call", "compare_store", "config_schema", "config_text", "dispatch",
-    "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
+    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "call", "compare_store", "config_schema", "config_text",
+    "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for

@@ -1,4 +1,4 @@
-"""`brainlm-data`: every stage alone, without Snakemake; what the rules call, too."""
+"""The command line `brainlm-data`: every stage alone, without Snakemake; the rules call it as well."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from brainlm_data.bids.fieldmaps import intended
+from brainlm_data.paths import not_plain
 
-LAYOUT = 4  # of the cache: goes up when it keeps something else
+LAYOUT = 5  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 METADATA_KEYS = (
     "RepetitionTime", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime", "PhaseEncodingDirection",
@@ -138,6 +139,8 @@ class _Person:
                 ignored.append(f"{path}: phase image")
             elif echo not in (None, "1"):
                 ignored.append(f"{path}: echo {echo} (multi-echo is not combined; echo 1 is used)")
+            elif problem := not_plain(_stem(path), entities.get("sub"), entities.get("ses")):
+                ignored.append(f"{path}: {problem}")
             elif path.removesuffix(".gz") in taken:
                 ignored.append(f"{path}: the same run is there with and without .gz; the first is used")
             else:
@@ -161,6 +164,11 @@ class _Person:
         """Images that are meant for a run; another run can be one."""
         images = {path: self.metadata(path) for path in (*(path for path, _ in self.images("fmap")), *runs)}
         return intended(bold, images)
+
+
+def _stem(path: str) -> str:
+    """The recording's id: the name of its file without suffix and ending."""
+    return path.rsplit("/", 1)[-1].split("_bold.nii")[0]
 
 
 class Sidecar(NamedTuple):

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.shards import Before, made_of
 from brainlm_data.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-    from brainlm_data.dataset.scaler import Scaler
 
 FORMAT = 1  # layout of the store; goes up when readers must change
 SHARD_CHUNKS = 32  # chunks in a file: 76,000 runs of 490 volumes are 4,750 files of 14 MB
@@ -271,8 +270,6 @@ class Store:
     @cached_property
     def scaler(self) -> Scaler | None:
         """Median and IQR a parcel over training subjects, or None where scaler.npz is not beside the store."""
-        from brainlm_data.dataset.scaler import Scaler
-
         beside = self.path.parent / "scaler.npz"
         return Scaler.load(beside) if beside.exists() else None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from brainlm_data.downloads.s3 import Bucket, Item, below
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.lock import beside
+from brainlm_data.paths import not_plain
 
 URL = "https://s3.amazonaws.com/openneuro.org"
 DATASET = re.compile(r"ds\d{6,}")
@@ -52,8 +53,17 @@ def listed(bucket: Bucket, wanted: Wanted) -> list[Item]:
             "give --participant-label one of these",
         )
     for subject in asked:
-        items += [i for i in bucket.items(f"{prefix}{subject}/") if _is_wanted(i.key, wanted.datatypes)]
+        own = [i for i in bucket.items(f"{prefix}{subject}/") if _is_wanted(i.key, wanted.datatypes)]
+        items += [item for item in own if _is_plain(item.key)]
     return items
+
+
+def _is_plain(key: str) -> bool:
+    """False, with a line on stderr, for a participant's file whose name could be read as words of a command."""
+    problem = not_plain(*(part.lstrip(".") for part in key.split("/")))
+    if problem:
+        print(f"fetch: left aside {key}: {problem}", file=sys.stderr, flush=True)
+    return problem is None
 
 
 def _is_wanted(key: str, datatypes: Sequence[str]) -> bool:

@@ -149,7 +149,7 @@ class Dag:
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self._check_external()
         self.details = edges.details_of(list(self.stages.values()), self.config, self.index, bundles)
-        self.n_recordings = len(self.index.recordings)
+        self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         if planning:
             listing.write(self)  # asks for all that is derived from the index
@@ -278,7 +278,7 @@ class Dag:
         """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
         cohort = (level or self.all_stages[stage].level) == "cohort"
         bundle, threads = (
-            (COHORT, "{threads}") if cohort else ("{wildcards.bundle}", "{resources.each} --cores {threads}")
+            (COHORT, "{threads}") if cohort else ("{wildcards.bundle:q}", "{resources.each} --cores {threads}")
         )
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
         return COMMAND.format(

@@ -73,6 +73,8 @@ def _import(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     options = Options(arguments.tr, arguments.participants, arguments.atlas_labels, images)
     source = read(arguments.kind, arguments.path, options)
+    for reason in source.left_aside:
+        print(f"left aside: {reason}", file=sys.stderr)
     facts = write(source, request, arguments.outdir, config, arguments.force)
     counts = ", ".join(f"{count} {split}" for split, count in facts["Subjects"].items())
     print(f"{arguments.outdir}/store.zarr: {facts['Recordings']} recordings; subjects: {counts}")

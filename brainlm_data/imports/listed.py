@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
 
     Raises
     ------
-    InputError: there is nothing of this kind, two recordings of one id, or one whose name fits no file name.
+    InputError: there is nothing of this kind, or two recordings have one id.
     """
     assert given.path is not None
     root = folder(given)
@@ -62,9 +61,8 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
     phenotypes: dict[str, Mapping[str, Any]] = {}
     seen = set[str]()
     for series in source.series:
-        if series.id in seen or not re.fullmatch(r"[\w.+-]+", series.id):
-            problem = "more than one recording is called" if series.id in seen else "a recording is called"
-            raise InputError(f"{given.path}: {problem} {series.id!r}", "names of letters, digits, ., _, + and -")
+        if series.id in seen:
+            raise InputError(f"{given.path}: more than one recording is called {series.id!r}", "give each its own name")
         seen.add(series.id)
         files = [(str(file.absolute().relative_to(root)), *size_and_mtime(file)) for file in series.files]
         rows.append([
@@ -77,7 +75,8 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
         })  # fmt: skip
         phenotypes.setdefault(series.subject, dict(series.phenotypes))
     ordered = sorted(rows, key=lambda row: str(row[0]))
-    return {"recordings": ordered, "metadata": metadata, "t1w": {}, "ignored": [], "phenotypes": phenotypes}
+    return {"recordings": ordered, "metadata": metadata, "t1w": {}, "ignored": list(source.left_aside),
+            "phenotypes": phenotypes}  # fmt: skip
 
 
 def folder(given: Input) -> Path:

@@ -1,4 +1,4 @@
-"""`brainlm-data simulate`: a BIDS dataset whose truth is known.
+"""A BIDS dataset whose truth is known: `brainlm-data simulate`.
 
     plan       the numbers that a person chooses, checked
     anatomy    heads: a warped template with tissues of its own          kernels   compiled loops

@@ -29,7 +29,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     """
     import pandas as pd
 
-    from brainlm_data.dataset.scaler import fit_scaler
+    from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.splits import split_subjects
     from brainlm_data.dataset.store import open_store, write_store
 

@@ -29,13 +29,15 @@ class Config(StageConfig):
         description="bids: raw images in bids_dir; preprocessed images: fmriprep, hcp, ukb; parcel series: parcellated,"
         " or by name abide, pcp, arrays, ptseries, dat (docs/import.md)",
     )  # fmt: skip
-    path: Path | None = Field(None, description="folder or file of every kind but bids")
-    tr_s: float | None = Field(None, gt=0, description="one TR for all, s; null: as the files and tables say")
+    path: Path | None = Field(None, description="folder or file to read; not for kind bids")
+    tr_s: float | None = Field(None, gt=0, description="one TR for all recordings, s; null: from the files and tables")
     participants: Path | None = Field(None, description="table of the participants; null: participants.tsv in `path`")
     labels: Path | None = Field(None, description="TSV of the parcels: index, name, network, x, y, z")
     atlas: str | None = Field(None, description="for images: A424 (null), demo424 or a label image")
     space: str | None = Field(None, description="for fmriprep: MNI152NLin6Asym:res-2 or the like; null: the atlas's")
-    allow_space_mismatch: bool = Field(False, description="for images: accept an atlas in another MNI space, state it")
+    allow_space_mismatch: bool = Field(
+        False, description="for images: accept an atlas in another MNI space, with a note"
+    )
 
     @model_validator(mode="after")
     def _belongs(self) -> Config:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     ------
     InputError: a kind that the file cannot hold, two recordings of one name, or none that can be embedded.
     """
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     out: Path = arguments.out
     if out.suffix not in FORMATS:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     writer = ZarrWriter(out, kind, names) if out.suffix == ".zarr" else TableWriter(out, kind, names)
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
     try:
-        for done, (recording, found) in enumerate(embeddings(model, chosen, arguments.batch), 1):
+        for done, (recording, found) in enumerate(embeddings(model.network, model.scaler, chosen, arguments.batch), 1):
             if isinstance(found, BrainLMError):
                 left_out.append(f"{recording.id}: {found}")
             else:

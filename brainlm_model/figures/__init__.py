@@ -25,7 +25,7 @@ FIGURES: dict[str, tuple[str, ...]] = {
 class Config(StageConfig):
     """Section `figures` of config.yaml."""
 
-    dpi: int = Field(150, ge=50, le=1200, description="resolution of the PNG files, dots an inch")
+    dpi: int = Field(150, ge=50, le=1200, description="resolution of the PNG files, dots per inch")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train, TransformKind
+from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train
+from brainlm_model.trained.transform import TransformKind
 
 CHOICES = {"head": HeadKind, "train": Train, "transform": TransformKind, "features": Features}
 HELP = {

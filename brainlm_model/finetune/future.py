@@ -12,8 +12,9 @@ from brainlm_model.finetune import scores
 from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
 from brainlm_model.finetune.loop import fit
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.finetune.tasks import FutureTask, forecast
+from brainlm_model.finetune.tasks import FutureTask
 from brainlm_model.finetune.windows import Windows
+from brainlm_model.trained.predict import forecast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,10 +16,11 @@ from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
 from brainlm_model.finetune.learn import Learnt
-from brainlm_model.finetune.model import HEAD_FILE
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
-from brainlm_model.trained.checkpoint import TrainedModel, load, save_weights
+from brainlm_model.trained.checkpoint import TrainedModel, save_weights
+from brainlm_model.trained.finetuned import HEAD_FILE
+from brainlm_model.trained.load import load
 
 
 def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:

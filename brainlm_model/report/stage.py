@@ -57,7 +57,7 @@ class Config(StageConfig):
     """Section `report` of config.yaml."""
 
     title: str = Field("From raw fMRI to a trained model", min_length=1, description="title of the page")
-    max_rows: int = Field(500, ge=1, description="recordings that are listed one by one; refused ones always are")
+    max_rows: int = Field(500, ge=1, description="recordings listed one by one; refused and excluded ones always are")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

@@ -99,6 +99,17 @@ def test_other_formats_are_not_taken_and_named(tmp_path: Path, ending: str) -> N
         read_index(root, Select.model_validate({}))
 
 
+@pytest.mark.parametrize("label", ["$(touch x)", "`id`", "a;b", "a b", "{a}", "a'b", 'a"b', "a&b", "a\nb", "a*"])
+def test_a_name_that_could_be_words_of_a_command_is_left_aside(tmp_path: Path, label: str) -> None:
+    root = write_bids(tmp_path, subjects=("01", "02"))
+    file = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    file.rename(file.with_name(f"sub-01_task-{label}_bold.nii.gz"))
+    index = read_index(root, Select.model_validate({}))
+    assert [r.id for r in index.recordings] == ["sub-02_task-rest"]
+    (reason,) = index.ignored
+    assert f"sub-01_task-{label}_bold.nii.gz" in reason and "letters, digits" in reason
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

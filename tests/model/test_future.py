@@ -14,7 +14,7 @@ from brainlm_model.baselines import autoregression, forecast, state_space
 from brainlm_model.eval.future import data, methods, scores
 from brainlm_model.eval.future.stage import Name
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.trained.checkpoint import load
+from brainlm_model.trained.load import load
 from tests.model.dynamics import DRIVEN, PARCELS, WINDOW, cohort, make
 from tests.model.parcel_people import run
 

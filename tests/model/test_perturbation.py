@@ -53,7 +53,7 @@ def test_the_network_that_the_task_drives_is_found_by_a_cls_that_knows_of_it(pla
     from brainlm_model.eval.common import Pieces
     from brainlm_model.eval.perturbation import tables
     from brainlm_model.eval.perturbation.stage import Config
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     rows = store.recordings[store.recordings["split"] == "test"]
@@ -202,7 +202,7 @@ def test_gradients_pass_a_gaussian_prior():
 
 
 def test_only_the_seed_is_seen_and_never_itself(planted):
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     x = windows.scaled(store, "sub-06_task-rest", model)[: model.config.window].T

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,7 @@ def test_a424(tmp_path: Path, atlases: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(atlas.STAGE, space, tmp_path / "o", name="A424", path=tmp_path / "A424.nii.gz")
     with pytest.raises(InputError, match=r"set template\.name: MNI152NLin6Asym"):
         run(atlas.STAGE, template(tmp_path / "b"), tmp_path / "o", name="A424", path=atlases / "A424+2mm.nii.gz")
+
+
+def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
+    golden(atlas.STAGE, *run(atlas.STAGE, template(tmp_path / "template"), tmp_path / "atlas"))

@@ -37,16 +37,16 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `attention` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
-    recordings: int = Field(200, ge=2, description="at most so many, drawn by the seed")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    recordings: int = Field(200, ge=2, description="at most this many, drawn by the seed")
     group: str | None = Field(None, description="column of recordings.parquet whose two levels are compared")
-    levels: list[str | float] = Field([], description="two values of it: second minus first; []: its only two")
-    strata: str | None = Field(None, description="column: labels are permuted within its values, for example site")
-    permutations: int = Field(5000, ge=100, description="of subjects, in the comparison of two levels")
+    levels: list[str | float] = Field([], description="two values of group, second minus first; []: its only two")
+    strata: str | None = Field(None, description="column within whose values labels are permuted, for example site")
+    permutations: int = Field(5000, ge=100, description="permutations of subjects in the comparison of two levels")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of the choice of recordings, permutations and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of the choice of recordings, permutations and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("levels")
     @classmethod
@@ -69,7 +69,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.attention.maps import collect
     from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.attention import draw
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

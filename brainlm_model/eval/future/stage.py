@@ -27,22 +27,28 @@ Name = Literal[
 class Config(StageConfig):
     """Section `future` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
     horizons: list[int] = Field(
         [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
     )
     methods: list[Name] = Field(list(get_args(Name)), min_length=1, description="forecasts that are compared")
-    recordings: int = Field(200, ge=1, description="at most so many are scored, drawn by the seed")
-    train_recordings: int = Field(200, ge=2, description="at most so many to learn from; a quarter for validation")
-    windows: int = Field(2, ge=1, description="of each recording that is scored, spread over it")
-    epochs: int = Field(5, ge=1, description="of fine-tuning, and of the model from scratch, at most")
-    network_epochs: int = Field(40, ge=1, description="of the LSTM and the ODEs, at most; they stop early")
-    batch_size: int = Field(8, ge=1, description="windows a training step")
-    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated steps that a window may have")
+    recordings: int = Field(200, ge=1, description="recordings to score, at most, drawn by the seed")
+    train_recordings: int = Field(
+        200, ge=2, description="recordings to learn from, at most; a quarter of them for validation"
+    )
+    windows: int = Field(2, ge=1, description="windows per recording that is scored, spread over it")
+    epochs: int = Field(5, ge=1, description="largest number of epochs of fine-tuning and of training from scratch")
+    network_epochs: int = Field(
+        40, ge=1, description="largest number of epochs of the LSTM and the ODEs; they stop early"
+    )
+    batch_size: int = Field(8, ge=1, description="windows per training step")
+    max_invalid: float = Field(
+        0.2, ge=0, le=1, description="largest fraction of interpolated (censored) steps in a window"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, weights, windows, draws and sign flips")
+    seed: int = Field(0, ge=0, description="seed of recordings, weights, windows, draws and sign flips")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -60,7 +66,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.future.methods import METHODS
     from brainlm_model.eval.future.published import published
     from brainlm_model.figures.future import draw
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

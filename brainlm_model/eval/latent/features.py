@@ -66,7 +66,7 @@ def _some(store: Any, parts: Sequence[Part], networks: Mapping[str, Any]) -> dic
     reason = [""] * len(parts)
     rows: dict[int, dict[str, Array]] = {}
     for suffix, model in networks.items():
-        for recording, result in embeddings(model, recordings):
+        for recording, result in embeddings(model.network, model.scaler, recordings):
             place = int(recording.id)
             if isinstance(result, BrainLMError):
                 reason[place] = f"{parts[place][0]}: {result.message}"

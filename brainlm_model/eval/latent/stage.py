@@ -40,20 +40,25 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `latent` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
-    recordings: int = Field(200, ge=4, description="at most so many, drawn by the seed")
-    train_recordings: int = Field(40, ge=2, description="of training subjects, from which features are standardised")
-    columns: list[str] = Field([], description="variables; []: age, sex, site, task, mean_fd_mm where there are any")
-    neighbours: int = Field(10, ge=1, description="of the k-NN that says whether a space separates a variable")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    recordings: int = Field(200, ge=4, description="at most this many, drawn by the seed")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects, which standardise the features"
+    )
+    columns: list[str] = Field(
+        [], description="variables; []: those of age, sex, site, task, mean_fd_mm that there are"
+    )
+    neighbours: int = Field(10, ge=1, description="k of the k-NN that says whether a space separates a variable")
     umap_neighbours: int = Field(15, ge=2, description="n_neighbors of UMAP")
     pairs: Literal["auto", "retest", "tasks", "halves"] = Field(
-        "auto", description="of identification: same task twice, two tasks, or halves; auto: the first that there is"
+        "auto",
+        description="pairs to identify people by: the same task twice, two tasks, or halves; auto: the first available",
     )
-    permutations: int = Field(1000, ge=100, description="of subjects: what chance gives")
+    permutations: int = Field(1000, ge=100, description="permutations of subjects: what chance gives")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, UMAP, permutations and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of recordings, UMAP, permutations and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads of the networks")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -68,7 +73,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.latent import draw
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

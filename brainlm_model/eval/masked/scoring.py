@@ -22,8 +22,7 @@ from brainlm_model.models.masking import Masking, generator, make_mask
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainlm_model.models.brainlm import BrainLM
-    from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.network import Network
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
@@ -69,7 +68,7 @@ class Scores:
 class ModelPredictor:
     """A network as a `Predictor`."""
 
-    def __init__(self, network: BrainLM | OfficialNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network.eval()
 
     def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
@@ -90,15 +89,10 @@ def untrained(model: TrainedModel) -> ModelPredictor:
     """
     import torch
 
-    from brainlm_model.models.brainlm import BrainLM
     from brainlm_model.training.loop import FIRST_WEIGHTS
 
     torch.manual_seed(int(generator(model.training["Seed"], FIRST_WEIGHTS).initial_seed()))
-    if not isinstance(model.network, BrainLM):
-        return ModelPredictor(model.network.fresh().to(model.network.cls.device))
-    network = BrainLM(model.config, model.network.coordinates.cpu() * 100)
-    network.load_state_dict(dict(model.network.named_buffers()), strict=False)
-    return ModelPredictor(network.to(model.network.cls.device))
+    return ModelPredictor(model.network.fresh().to(model.network.cls.device))
 
 
 def fit_baselines(

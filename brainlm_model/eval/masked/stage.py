@@ -39,23 +39,27 @@ class Config(StageConfig):
     """Section `evaluate` of config.yaml. Window and patch are the model's own."""
 
     tasks: list[Literal["masked"]] = Field(["masked"], min_length=1, description="what is evaluated")
-    mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="shares of masked tokens")
+    mask_ratios: list[float] = Field(
+        [0.2, 0.5, 0.75, 0.9], min_length=1, description="fractions of tokens that are masked"
+    )
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
     baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
         ["pca", "mean", "interpolation"],
-        description="beside the conditional Gaussian; lagged: with time, some 80 times slower",
+        description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
     )
     split: Literal["test", "validation", "external"] = Field(
-        "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
+        "test", description="subjects to score, none of them trained on; external: those of collate.external"
     )
-    windows_per_recording: int = Field(2, ge=1, description="windows of each recording, spread evenly over it")
-    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated (censored) steps in a window")
+    windows_per_recording: int = Field(2, ge=1, description="windows per recording, spread evenly over it")
+    max_invalid: float = Field(
+        0.2, ge=0, le=1, description="largest fraction of interpolated (censored) steps in a window"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of masks and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of masks and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("mask_ratios")
     @classmethod
@@ -77,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data import open_store
     from brainlm_model.eval import common
     from brainlm_model.eval.masked import scoring
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
     torch.set_num_threads(config.threads)

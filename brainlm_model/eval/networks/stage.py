@@ -35,17 +35,19 @@ Method = Literal[
 class Config(StageConfig):
     """Section `networks` of config.yaml. All methods see one window of the model's length a recording."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
-    recordings: int = Field(200, ge=1, description="at most so many, drawn by the seed")
-    train_recordings: int = Field(40, ge=2, description="of training subjects: VAE, GCN, and classifiers across people")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    recordings: int = Field(200, ge=1, description="at most this many, drawn by the seed")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects for VAE, GCN and classifiers across people"
+    )
     methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="features of a parcel")
     classifiers: list[Literal["knn", "logistic"]] = Field(
-        ["knn", "logistic"], min_length=1, description="k and penalty are chosen inside, on training parcels"
+        ["knn", "logistic"], min_length=1, description="k and penalty are chosen on training parcels"
     )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, held-out parcels, VAE, GCN and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of recordings, held-out parcels, VAE, GCN and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -61,7 +63,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.attention.maps import coordinates
     from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.networks import draw
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

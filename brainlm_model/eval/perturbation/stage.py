@@ -30,23 +30,27 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `perturbation` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
     column: str = Field("task", description="column of recordings.parquet that names rest and the task")
-    levels: list[str] = Field([], description="two values of it, rest first; []: rest and the first other one")
+    levels: list[str] = Field([], description="two values of column, rest first; []: rest and the first other one")
     target: Literal["own", "training"] = Field(
         "own", description="CLS of the subject's own task recordings, or the mean of training subjects'"
     )
-    subjects: int = Field(10, ge=2, description="of part one, at most so many, drawn by the seed")
-    share: float = Field(0.9, gt=0, lt=1, description="of the distance of CLS that the change must cover")
-    steps: int = Field(60, ge=1, description="of gradient descent, at most")
-    recordings: int = Field(10, ge=2, description="of part two, at most so many, drawn by the seed")
-    seeds: int = Field(12, ge=1, description="parcels that are driven in part two, the networks in turn")
-    amplitude: float = Field(1.0, gt=0, description="by how much, in scaled units, up and down")
-    train_recordings: int = Field(40, ge=2, description="of training subjects: group connectivity, targets: training")
+    subjects: int = Field(10, ge=2, description="part one: subjects, at most, drawn by the seed")
+    share: float = Field(
+        0.9, gt=0, lt=1, description="part one: fraction of the CLS distance that the change must cover"
+    )
+    steps: int = Field(60, ge=1, description="part one: steps of gradient descent, at most")
+    recordings: int = Field(10, ge=2, description="part two: recordings, at most, drawn by the seed")
+    seeds: int = Field(12, ge=1, description="part two: parcels that are driven, from the networks in turn")
+    amplitude: float = Field(1.0, gt=0, description="part two: how far they are driven up and down, in scaled units")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects, for group connectivity and target: training"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of subjects, recordings, seeds, sign flips and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of subjects, recordings, driven parcels, sign flips and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("levels")
     @classmethod
@@ -70,7 +74,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.masked import scoring
     from brainlm_model.figures.perturbation import draw
     from brainlm_model.figures.style import network_name
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store = open_store(inputs["store"])

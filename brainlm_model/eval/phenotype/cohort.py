@@ -18,7 +18,7 @@ from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
 from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
 from brainlm_model.eval.phenotype.scores import Held, report
-from brainlm_model.eval.phenotype.stage import BEST, ON_RECORDINGS, REFERENCE, Config
+from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, REFERENCE, Config
 from brainlm_model.progress import Progress
 
 if TYPE_CHECKING:

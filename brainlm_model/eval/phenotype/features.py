@@ -75,7 +75,7 @@ def embed(
             return found, kept["left_out"].tolist()
     chosen = recordings_of(store, model.card)
     found, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
-    for done, (recording, result) in enumerate(embeddings(model, chosen), 1):
+    for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):
             left_out.append(f"{recording.id}: {result.message}")
         else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
 
-from brainlm_data import Facts, Files, InputError, StageConfig
+from brainlm_data import Facts, Files, InputError
 from brainlm_model.eval import common
+from brainlm_model.eval.phenotype.section import ON_RECORDINGS, Column, Config
 
 if TYPE_CHECKING:
     from brainlm_model.eval.phenotype.people import Target
@@ -19,14 +19,6 @@ COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
     "n_subjects", "n_folds",
 )  # fmt: skip
-NAMES = Literal[
-    "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
-    "parcels_knn", "correlations_ridge", "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge",
-    "raw_svm", "raw_mlp", "lstm", "gcn",
-]  # fmt: skip
-ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
-REFERENCE = "correlations_ridge"
-BEST = "ours_best"
 ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
 PUBLISHED = [
     {"label": label, "metric": "mse_transformed", "method": method, "value": value, "plus_minus": deviation,
@@ -40,53 +32,6 @@ PUBLISHED = [
         ("age, z", "PCL, log and min-max", "GAD7, log and min-max", "neuroticism, min-max"), row, strict=True
     )
 ]  # fmt: skip
-
-
-class Column(StageConfig):
-    """A column of recordings.parquet; its name alone stands for the defaults."""
-
-    name: str = Field(min_length=1, description="of the column")
-    task: Literal["auto", "regression", "classification"] = Field(
-        "auto", description="auto: text, and numbers with up to five values, are classified"
-    )
-    transform: Literal["z", "minmax", "logminmax", "none"] = Field("z", description="of numbers, fitted in each fold")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
-
-
-class Config(StageConfig):
-    """Section `phenotype` of config.yaml."""
-
-    columns: list[Column] = Field(
-        [], description="names, or {name, task, transform}; empty: age and sex, where there are such columns"
-    )
-    subjects: Literal["all", "unseen"] = Field(
-        "all", description="unseen: only those of splits test and external, whose series the model never saw"
-    )
-    folds: int = Field(5, ge=2, description="outer folds of subjects")
-    leave_out: str | None = Field(None, description="a column, such as site: each of its groups is left out in turn")
-    inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
-    methods: list[NAMES] = Field([], description="names of docs/stages/phenotype.md; empty: all")
-    finetune: bool = Field(False, description="fine-tune the model, too: hours without a GPU")
-    epochs: int = Field(15, ge=1, description="of networks, at most; they stop early")
-    confounds: list[str] = Field([], description="columns that are regressed out of features in each fold")
-    permutations: int = Field(100, ge=0, description="of labels against held-out predictions; 0: none")
-    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of folds, networks, draws and permutations")
-    threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of the model; auto: a GPU where there is one; baselines run on the CPU"
-    )
-
-    @field_validator("columns")
-    @classmethod
-    def _once(cls, value: list[Column]) -> list[Column]:
-        if len({c.name for c in value}) < len(value):
-            raise ValueError("a column is named twice")
-        return value
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -105,7 +50,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.eval.phenotype import people as who
     from brainlm_model.eval.phenotype.cohort import Cohort
     from brainlm_model.figures import phenotype as figure
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     torch.set_num_threads(config.threads)
     store, model = open_store(inputs["store"]), load(inputs["model"].parent, common.on_device(config.device))

@@ -17,7 +17,7 @@ from brainlm_model.eval.metrics import Array
 
 if TYPE_CHECKING:
     from brainlm_model.baselines import Predictor
-    from brainlm_model.eval.scaling.stage import Config
+    from brainlm_model.eval.scaling.section import Config
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
