@@ -87,7 +87,7 @@ def inherited(inputs: Files, own: Facts) -> Facts:
         before = {key: found[key] for key in INHERITED if key in found} | before
         warnings |= dict.fromkeys(found.get("Warnings", ()))
     warnings |= dict.fromkeys(own.get("Warnings", ()))
-    return {**before, **own, "Warnings": list(warnings)}
+    return {**before, **own, **({"Warnings": list(warnings)} if warnings else {})}
 
 
 def common(facts: Facts) -> Facts:
