@@ -9,10 +9,10 @@ from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
-    from brainlm_data.cli import add_run, dispatch, read_config
+    from brainlm_data.cli import add_run, dispatch
     from brainlm_data.cli import summary as stage_summary
+    from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
-    from brainlm_data.config import section_from
     from brainlm_data.dataset.scaler import Scaler, prepare
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
@@ -42,7 +42,7 @@ _HEAVY = {  # imported only when they are asked for
     "dispatch": ("cli", "dispatch"),
     "open_store": ("dataset.store", "open_store"),
     "prepare": ("dataset.scaler", "prepare"),
-    "read_config": ("cli", "read_config"),
+    "read_config": ("config", "read_config"),
     "read_series": ("reading.sources", "read_series"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),

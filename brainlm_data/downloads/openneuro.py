@@ -19,7 +19,7 @@ from brainlm_data.paths import not_plain
 URL = "https://s3.amazonaws.com/openneuro.org"
 DATASET = re.compile(r"ds\d{6,}")
 DATATYPES = ("anat", "func", "fmap")
-DONE = ".fetched.tsv"  # ETag and path of what is in place, one a line
+DONE = ".fetched.tsv"  # ETag and path of what is in place, one per line
 SHOWN = 5
 
 
@@ -81,7 +81,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
 
     Raises
     ------
-    InputError: some files could not be had (the others are in place), or what `listed` raises.
+    InputError: some files could not be fetched (the others are in place), or what `listed` raises.
     """
     items = listed(bucket, wanted)
     prefix = f"{wanted.dataset}/"
@@ -113,7 +113,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
     if failed:
         raise InputError(
             f"{len(failed)} of {len(items)} files could not be fetched: {'; '.join(sorted(failed)[:SHOWN])}",
-            "run the same command again: it goes on",
+            "run the same command again: it fetches what is missing",
         )
     return counts
 

@@ -85,11 +85,11 @@ class Bucket:
         return page
 
     def get(self, item: Item, target: Path, seen: Callable[[int], None] = lambda _: None) -> None:
-        """Download a file whole and checked, or not at all; goes on from where an earlier try ended.
+        """Download a file whole and checked, or not at all; resumes where an earlier attempt ended.
 
         Parameters
         ----------
-        seen: is told how many bytes came.
+        seen: called with the number of bytes of each piece.
 
         Raises
         ------

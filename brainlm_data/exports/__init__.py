@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "hf": "HF Arrow folders, as the official BrainLM code reads them",
     "npy": "one .npy of all recordings, to be memory-mapped, and its index",
-    "cifti": "one .ptseries.nii a recording",
+    "cifti": "one .ptseries.nii per recording",
 }
 FACTS = "export.json"
 

@@ -54,7 +54,7 @@ def read(path: Path, options: Options) -> Source:
         "Whether recordings were scaled to one grand mean, and the units.",
         "How much of each parcel lay inside the field of view.",
     ]
-    return Source(series, [file, table], atlas_of(file.name), known, unknown)
+    return Source(series, [file, table], atlas_of(file.name), known, unknown, people=people)
 
 
 def _file(path: Path) -> Path:

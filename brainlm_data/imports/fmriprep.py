@@ -81,7 +81,7 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, **facts)
+    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, people=people, **facts)
 
 
 def _called(match: re.Match[str]) -> str:

@@ -16,10 +16,6 @@ from brainlm_data.imports.series import parcel_count
 if TYPE_CHECKING:
     import pandas as pd
 
-ALIASES = {
-    "index": ("index", "roi", "parcel", "label"), "name": ("name",), "hemisphere": ("hemisphere", "hemi"),
-    "network": ("network", "yeo7", "yeo-7"), "x": ("x",), "y": ("y",), "z": ("z",), "n_voxels": ("n_voxels", "nvox"),
-}  # fmt: skip
 YEO7 = (
     "Unassigned", "Visual", "Somatomotor", "DorsalAttention", "VentralAttention", "Limbic", "Frontoparietal", "Default",
 )  # by number (Yeo et al., 2011)  # fmt: skip
@@ -107,30 +103,6 @@ def table_of(
 def numbered(columns: Sequence[str]) -> bool:
     """True where columns are called by the parcels' numbers."""
     return bool(columns) and all(name.isdigit() for name in columns)
-
-
-def read_labels(path: Path) -> pd.DataFrame:
-    """What a TSV says of the parcels: index (or roi, parcel, label) and any of name, hemisphere, network, x, y, z.
-
-    Raises InputError where it cannot be read or has none of these, or an index twice.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a", ""])
-        found = {str(name).lower(): name for name in table}
-        chosen = {key: next((found[n] for n in names if n in found), None) for key, names in ALIASES.items()}
-        out = pd.DataFrame({key: table[name] for key, name in chosen.items() if name is not None})
-        out = out.astype({key: float for key in ("x", "y", "z") if key in out})
-        if "index" in out:
-            out["index"] = out["index"].astype(int)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give a TSV, one row a parcel: index, name, network, x, y, z") from error
-    if "index" in out and out["index"].duplicated().any():
-        raise InputError(f"{path}: more than one row of an index", "one row a parcel")
-    if out.empty:
-        raise InputError(f"{path}: none of its columns is known", f"name them {', '.join(ALIASES)}")
-    return out
 
 
 def _networks(values: pd.Series) -> list[str]:

@@ -76,7 +76,7 @@ def listed(given: Input, how: Imported) -> dict[str, Any]:
         phenotypes.setdefault(series.subject, dict(series.phenotypes))
     ordered = sorted(rows, key=lambda row: str(row[0]))
     return {"recordings": ordered, "metadata": metadata, "t1w": {}, "ignored": list(source.left_aside),
-            "phenotypes": phenotypes}  # fmt: skip
+            "notes": source.people.notes(), "phenotypes": phenotypes}  # fmt: skip
 
 
 def folder(given: Input) -> Path:

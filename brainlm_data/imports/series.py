@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.present import check_present
 from brainlm_data.imports import Made, Series, Source
 from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
 
@@ -44,6 +45,8 @@ class About:
 
 def as_read(series: Series) -> tuple[NDArray[np.floating], tuple[str, ...], Made | None]:
     """Values and columns of a recording, and what more is known where it was made here. Raises Refused."""
+    if series.files:
+        check_present(series.files[0])
     loaded = series.load()
     return (loaded.values, loaded.columns, loaded) if isinstance(loaded, Made) else (*loaded, None)
 

@@ -24,8 +24,9 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside
 from brainlm_data.imports import Series, Source
-from brainlm_data.imports.labels import agreed, read_labels, table_of
+from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
+from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
@@ -108,6 +109,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     invalid = [done[row["id"]].invalid for row in stored]
     warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
+    warnings = [*warnings, *source.people.notes()]
     facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
     paths = [*source.files, *([request.labels] if request.labels else [])]
     content = {

@@ -20,6 +20,7 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
+from brainlm_data.files.present import check_present
 from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import input_digests
 from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
@@ -176,8 +177,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
         artifact = paths.ARTIFACTS[name]
         if name in unit["raw"]:
             found[name] = Path(unit["raw"][name])
-            if not found[name].exists():
-                raise Refused(f"{found[name]}: there is no such file", "fetch its content: datalad get, git annex get")
+            check_present(found[name])
         elif name not in job.producers:
             continue  # a raw file that this unit does not have
         elif job.stage.level != "cohort" or artifact.level == "cohort":

@@ -17,7 +17,7 @@ from brainlm_data.simulate.scanner import EpiHead, EpiRun, on_t1w, t1w_grid, t1w
 
 
 class Progress:
-    """How far, and how long it will take, on stderr: one changing line on a terminal, else a line a step."""
+    """How far, and how long it will take, on stderr: one changing line on a terminal, else one line per step."""
 
     def __init__(self, total: int, quiet: bool) -> None:
         self._total, self._quiet, self._done, self._start = total, quiet, 0, time.monotonic()

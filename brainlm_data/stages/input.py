@@ -56,8 +56,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: there is nothing of this kind, the parcels cannot be known, or the atlas cannot be had.
     """
     from brainlm_data.imports import Treatment, kind_of, label_image, listed, read
-    from brainlm_data.imports.labels import agreed, read_labels, table_of
+    from brainlm_data.imports.labels import agreed, table_of
     from brainlm_data.imports.series import doubts
+    from brainlm_data.reading.labels import read_labels
     from brainlm_data.stages.imported import Config as Imported
 
     assert config.path is not None
@@ -70,7 +71,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     count, columns = agreed(source, labels, seen)
     table, networks = table_of(source, config.labels, labels, count, columns)
     table.to_csv(outputs["atlas_table"], sep="\t", index=False, na_rep="n/a")
-    warnings = doubts(source, [shape for shape, _ in seen], bool(columns) or labels is not None)
+    warnings = source.people.notes() + doubts(source, [shape for shape, _ in seen], bool(columns) or labels is not None)
     treatment = options.images if source.made_here else Treatment()
     atlas = _text(label_image(config.atlas)) or treatment.atlas
     return {
