@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import read_json, write_json
+from brainlm_data.files.sidecar import read_record, write_json
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.people import read_people
@@ -173,7 +173,7 @@ def load_index(
     ------
     InputError: `select` accepts no recording.
     """
-    cached = read_json(cache) if cache else {}
+    cached = read_record(cache) if cache else {}
     if not (as_cached and cached):
         new = dict(listed(cached))
         if cache and new != cached:

@@ -58,8 +58,8 @@ def read_document(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is none or it is damaged."""
+def read_record(path: Path) -> dict[str, Any]:
+    """What this package noted to spare work (a receipt, a cache): empty where it is damaged, as it is made anew."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

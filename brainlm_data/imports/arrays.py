@@ -46,7 +46,7 @@ def read(path: Path, options: Options) -> Source:
     left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in found if _suffix(file) in NO_SERIES]
     files = [file for file in found if _suffix(file) not in NO_SERIES and file.suffix in ENDINGS]
     if not files:
-        raise InputError(f"{path}: no .npy or .tsv file in it", "one file a recording, (time, parcel)")
+        raise InputError(f"{path}: no .npy or .tsv file in it", "one file per recording, (time, parcel)")
     people = read_participants(table)
     series: dict[str, Series] = {}
     for file in files:
@@ -54,7 +54,7 @@ def read(path: Path, options: Options) -> Source:
         if one.id in series:
             raise InputError(
                 f"{path}: {series[one.id].file} and {file.name} are both recording {one.id}",
-                "import a folder with one file a recording",
+                "import a folder with one file per recording",
             )
         series[one.id] = one
     known = ["One TR was given for all."] if options.tr_s is not None else []
@@ -118,7 +118,7 @@ def _load_tsv(file: Path) -> Values:
         body = [line.split("\t") for line in lines[1 if header else 0 :] if line]
         values = np.array([[np.nan if cell in ("n/a", "") else float(cell) for cell in row] for row in body])
     except (OSError, ValueError) as error:
-        raise Refused(f"not a table of numbers ({error})", "tab-separated, one row a volume") from error
+        raise Refused(f"not a table of numbers ({error})", "tab-separated, one row per volume") from error
     _check_no_matrix(values)
     return values, header
 

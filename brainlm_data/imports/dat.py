@@ -1,6 +1,6 @@
 """Kind `dat`: series of the BrainLM toolkit (vandijklab/BrainLM, toolkit/BrainLM_Toolkit.py).
 
-Its `.dat` is text: numpy's `savetxt`, tab-separated, one row a volume and one column a parcel of A424, 0 where a parcel
+Its `.dat` is text: numpy's `savetxt`, tab-separated: rows are volumes, columns parcels of A424, 0 where a parcel
 had no data. The official scripts for UK Biobank read .dat files of the other orientation, too. `A424_Coordinates.dat`
 (number, x, y, z) lies beside them and is no recording. Neither TR nor anything else stands in a file.
 """
@@ -32,14 +32,14 @@ def read(path: Path, options: Options) -> Source:
     found = files_of(path, ".dat")
     files = [file for file in found if file.name != COORDINATES]
     if not files:
-        raise InputError(f"{path}: no .dat file in it", "the toolkit writes one a recording")
+        raise InputError(f"{path}: no .dat file in it", "the toolkit writes one per recording")
     people = read_participants(options.participants)
     series: dict[str, Series] = {}
     for file in files:
         who = entities(file.stem)
         row = people.find(file.stem, str(who["subject"]))
         if file.stem in series:
-            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file a recording")
+            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file per recording")
         series[file.stem] = Series(
             file.stem, str(who["subject"]), partial(_load, file), session=who["session"], task=who["task"],
             run=who["run"], file=file.name, files=(file,), **described(row, options.tr_s),

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files.sidecar import read_json, sidecar_path
+from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports.files import facts_beside
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
+from brainlm_data.reading.json import read_sidecar
 
 NAME = re.compile(
     r"(?P<id>sub-[\w+-]+?)_space-(?P<space>[A-Za-z0-9]+)(?P<more>(_(cohort|res)-[A-Za-z0-9]+)*)_desc-preproc_bold\.nii(\.gz)?"
@@ -55,8 +57,9 @@ def read(path: Path, options: Options) -> Source:
         who = entities(name)
         confounds = _confounds(file, name)
         row = people.find(name, str(who["subject"]))
-        load = partial(_load, file, confounds, name, plan, options.tr_s)
-        start = number(read_json(sidecar_path(file)).get("StartTime"))
+        about, refuse = facts_beside(file)
+        load = refuse or partial(_load, file, confounds, name, plan, options.tr_s)
+        start = number(about.get("StartTime"))
         mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
         beside = [sidecar_path(file), mask, *([confounds, sidecar_path(confounds)] if confounds else [])]
         own = (file, *(f for f in beside if f.is_file()))
@@ -68,7 +71,7 @@ def read(path: Path, options: Options) -> Source:
                 **described(row, options.tr_s),
             )
         )  # fmt: skip
-    made_by = _version(read_json(path / "dataset_description.json"))
+    made_by = _version(read_sidecar(path / "dataset_description.json"))
     known = [
         f"Images are fMRIPrep's{made_by} in {space}: motion-corrected and normalized, not denoised.",
         "Confounds are fMRIPrep's; regression, filter, scaling and parcel means are this package's (see Methods).",

@@ -22,7 +22,7 @@ YEO7 = (
 
 
 def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a parcel: index, name, hemisphere, network, x, y, z (mm; NaN where unknown), n_voxels where it is known.
+    """One row per parcel: index, name, hemisphere, network, x, y, z (mm; NaN if unknown), n_voxels if known.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
     if "index" in given and numbered(columns):
         numbers = [int(name) for name in columns]
         if absent := sorted(set(numbers) - set(given["index"])):
-            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row a parcel")
+            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row per parcel")
         given = given.set_index("index", drop=False).loc[numbers].reset_index(drop=True)
     elif "name" in given and columns and set(columns) <= set(given["name"].astype(str)):
         given = given.assign(name=given["name"].astype(str)).set_index("name", drop=False)
         given = given.loc[list(columns)].reset_index(drop=True)
     if len(given) != count:
         raise InputError(
-            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row a column, in their order"
+            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row per column, in their order"
         )
     plain_index = [int(name) for name in columns] if numbered(columns) else range(1, count + 1)
     index = given["index"] if "index" in given else pd.Series(plain_index)

@@ -1,6 +1,6 @@
 """Kind `pcp`: series of the ABIDE Preprocessed Connectomes Project, as they are distributed.
 
-`<site>_<number>_rois_<atlas>.1D`: a line of labels that starts with `#`, then one row a volume, columns apart by white
+`<site>_<number>_rois_<atlas>.1D`: a line of labels that starts with `#`, one row per volume, columns apart by white
 space. A folder is searched with the folders below it.
 """
 

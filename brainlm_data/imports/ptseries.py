@@ -36,7 +36,7 @@ def read(path: Path, options: Options) -> Source:
         if "sub-" not in stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
             who["subject"] = str(person).removeprefix("sub-")
         if stem in series:
-            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file a recording")
+            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file per recording")
         about = described(row, options.tr_s)
         load = partial(_load, file, about["tr_s"])
         series[stem] = Series(

@@ -310,7 +310,7 @@ def _even(run: Run, times: Any) -> float:
         steps = np.diff(np.asarray(times, dtype=np.float64))
     except (TypeError, ValueError):
         steps = np.empty(0)
-    if len(steps) + 1 != run.n_volumes or not len(steps) or np.ptp(steps) > EVEN * steps[0]:
+    if len(steps) + 1 != run.n_volumes or not len(steps) or not np.ptp(steps) < EVEN * steps[0]:
         raise Refused(
             f"{run.path}: VolumeTiming in its JSON sidecar is not one time for each volume, all equally far apart"
             " (sparse sampling?)",

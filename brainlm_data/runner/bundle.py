@@ -108,7 +108,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     signature = job.stage.signature(job.config, job.names)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
-    receipt = sidecar.read_json(receipt_file)
+    receipt = sidecar.read_record(receipt_file)
     known = receipt.get("signature") == signature and receipt.get("inputs") == digests
     if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
         entry = receipt["entry"]
@@ -139,7 +139,7 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
     ours = {*places, *(sidecar.sidecar_path(place) for place in places)}
-    for output in sidecar.read_json(receipt_file).get("entry", {}).get("outputs", {}).values():
+    for output in sidecar.read_record(receipt_file).get("entry", {}).get("outputs", {}).values():
         path = job.outdir / output["path"]
         if path.is_dir() and path in ours:
             shutil.rmtree(path)
