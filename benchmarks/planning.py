@@ -76,7 +76,7 @@ def finish(config: dict[str, Any]) -> int:
         names = dag.names_of(stage)
         for bundle in dag.bundles[stage.level]:
             entries: dict[str, Any] = {}
-            for unit in sidecar.read_json(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
+            for unit in sidecar.read_record(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
                 outputs: dict[str, Any] = {}
                 for output in stage.outputs:
                     target = paths.artifact_path(output, dag.outdir, unit["prefix"], names)

@@ -17,23 +17,28 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.lock import beside
+    from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
+    from brainlm_data.reading.series import ParcelSeries
+    from brainlm_data.reading.sources import compare_store, read_series
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
-    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "compare_store", "config_schema", "config_text", "dispatch",
-    "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
+    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
+    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "compare_store", "config_schema",
+    "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "ParcelSeries": ("reading.sources", "ParcelSeries"),
+    "ParcelSeries": ("reading.series", "ParcelSeries"),
+    "Progress": ("files.progress", "Progress"),
     "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
     "atomic": ("files.sidecar", "atomic"),
+    "beside": ("files.lock", "beside"),
     "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),

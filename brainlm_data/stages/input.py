@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stages.imported import Config as Imported
+
+if TYPE_CHECKING:
+    from brainlm_data.imports import Options
 
 LOOKED_AT = 10  # recordings that are read to see which parcels there are, where no table says so
 
@@ -48,6 +52,17 @@ class Config(StageConfig):
         return self
 
 
+def options_of(config: Config, how: Imported) -> Options:
+    """What both sections say, as imports take it; images are treated as their kind has it where nothing is said."""
+    from brainlm_data.imports import Options, Treatment, listed
+
+    images = Treatment(
+        config.space, config.atlas, how.strategy, how.low_hz, how.high_hz, how.censor_fd_mm, config.allow_space_mismatch
+    )
+    table = listed.participants(config.path, config.participants)
+    return Options(config.tr_s, table, config.labels, images)
+
+
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the table of the parcels; its sidecar tells stage `imported` how to read a recording.
 
@@ -55,15 +70,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: there is nothing of this kind, the parcels cannot be known, or the atlas cannot be had.
     """
-    from brainlm_data.imports import Treatment, kind_of, label_image, listed, read
-    from brainlm_data.imports.labels import agreed, read_labels, table_of
+    from brainlm_data.imports import Treatment, kind_of, label_image, read
+    from brainlm_data.imports.labels import agreed, table_of
     from brainlm_data.imports.series import doubts
-    from brainlm_data.stages.imported import Config as Imported
+    from brainlm_data.reading.labels import read_labels
 
     assert config.path is not None
     path = config.path.absolute()
     kind = kind_of(path) if config.kind == "parcellated" else config.kind
-    options = listed.options(config, Imported())
+    options = options_of(config, Imported())
     source = read(kind, path, options)
     labels = None if config.labels is None else read_labels(config.labels)
     seen = [] if source.parcels is not None else _looked_at(source.series, path)
@@ -90,7 +105,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             "TrS": options.tr_s, "Participants": _text(options.participants), "Labels": _text(options.labels),
             "Space": treatment.space, "Atlas": atlas, "AllowSpaceMismatch": treatment.mismatch,
         },
-        "Warnings": warnings,
+        "Warnings": [*source.people.notes(), *warnings],
     }  # fmt: skip
 
 
@@ -98,7 +113,7 @@ def by_unit(config: Config, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The tables and the label image that the section names, as they are now: where one changes, this stage reruns."""
     from brainlm_data.imports import label_image, listed
 
-    files = [config.labels, listed.participants(config), label_image(config.atlas)]
+    files = [config.labels, listed.participants(config.path, config.participants), label_image(config.atlas)]
     stats = [(str(file.absolute()), *listed.size_and_mtime(file)) for file in files if file is not None]
     return {COHORT: {"named": stats}} if stats else {}
 

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from brainlm_data import ConfigError, InputError
-from brainlm_model.eval import common
 from brainlm_model.eval.attention.groups import contrast, design
-from brainlm_model.eval.attention.maps import connectivity, coupling
+from brainlm_model.eval.attention.maps import coupling
+from brainlm_model.eval.parcels import connectivity
+from brainlm_model.eval.statistics.paired import holm, sign_flip
+from brainlm_model.eval.statistics.subjects import bootstrap
 from brainlm_model.stages import PAPER_TASKS
 from brainlm_model.training import stage as train
 from tests.model.parcel_people import outputs, run
@@ -158,12 +160,12 @@ def test_coupling_by_hand():
 
 
 def test_corrected_p_and_flips():
-    assert common.holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
     subjects = [f"s{i}" for i in range(20)]
-    assert common.sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
-    assert common.sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
-    assert common.sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
-    value, low, high = common.bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
+    assert sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
+    assert sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
+    assert sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
+    value, low, high = bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
     assert value.tolist() == [1.5, 5] and low[0] < 1.5 < high[0] and np.isnan(low[1])
 
 

@@ -29,7 +29,7 @@ def words(figure) -> str:
 
 def test_every_figure_of_the_table_of_files_is_drawn():
     assert set(FIGURES) == set(NAMED)
-    assert set(STAGE.inputs) == {source for sources in FIGURES.values() for source in sources}
+    assert set(STAGE.inputs) == {source for figure in FIGURES.values() for source in figure.sources}
 
 
 def test_the_same_tables_give_the_same_bytes(finished, tmp_path):

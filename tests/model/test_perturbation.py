@@ -48,9 +48,9 @@ class Knows(torch.nn.Module):
 
 def test_the_network_that_the_task_drives_is_found_by_a_cls_that_knows_of_it(planted):
     """Not by one that does not: its smallest change lies where its CLS is sensitive, to whatever it is moved."""
-    from brainlm_model.eval.common import Pieces
     from brainlm_model.eval.perturbation import tables
     from brainlm_model.eval.perturbation.stage import Config
+    from brainlm_model.eval.pieces import Pieces
     from brainlm_model.trained.load import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")

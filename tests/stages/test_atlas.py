@@ -104,7 +104,7 @@ def test_any_label_image(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("index\tname\n4\ta\n", "no row for label 7"),
-        ("label\tname\n4\ta\n", "no column index"),
+        ("number\tname\n4\ta\n", "no column index"),
         ("index\tname\n4\ta\n7\ta\n", "stands for two"),
     ],
 )
