@@ -44,7 +44,9 @@ def listed(bucket: Bucket, wanted: Wanted) -> list[Item]:
     prefix = f"{wanted.dataset}/"
     folders, items = bucket.folders(prefix)
     if not items and not folders:
-        raise InputError(f"{wanted.dataset}: nothing there at {bucket.url}", "is it public, and the number right?")
+        raise InputError(
+            f"{wanted.dataset}: not found at {bucket.url}", "check the number, and that the data set is public"
+        )
     there = [folder.split("/")[-2] for folder in folders if folder.startswith(f"{prefix}sub-")]
     asked = [f"sub-{label.removeprefix('sub-')}" for label in wanted.participants] or there
     if unknown := sorted(set(asked) - set(there)):

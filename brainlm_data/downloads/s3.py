@@ -93,7 +93,7 @@ class Bucket:
 
         Raises
         ------
-        InputError: it cannot be had, or its size or MD5 stays another.
+        InputError: it cannot be downloaded, or its size or MD5 remains wrong.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{re.sub(r'[^0-9a-zA-Z]', '', item.etag)[:12]}.part")

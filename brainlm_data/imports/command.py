@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace the store in OUTDIR")
     images = parser.add_argument_group("of images (kinds fmriprep, hcp, ukb)")
     images.add_argument("--atlas", help="A424 (default), demo424, or a label image")
-    images.add_argument("--space", help="fmriprep: as it was asked for, MNI152NLin6Asym:res-2 (default: the atlas's)")
+    images.add_argument(
+        "--space", help="fmriprep: as in its --output-spaces, MNI152NLin6Asym:res-2 (default: the atlas's)"
+    )
     images.add_argument("--strategy", help="fmriprep: what is regressed out (acompcor); see docs/stages/denoise.md")
     images.add_argument("--low-hz", type=float, help="high-pass, Hz; 0: none (fmriprep .01, else the source's alone)")
     images.add_argument("--high-hz", type=float, help="low-pass, Hz; 0: none (none)")

@@ -36,7 +36,7 @@ def read(path: Path, options: Options) -> Source:
 
     Raises
     ------
-    InputError: no such image, or none in the space that is asked for (says which there are); what `planned` raises.
+    InputError: no such image, or none in the requested space (the message lists the others); what `planned` raises.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no folder", "give the folder of fMRIPrep's derivatives")
@@ -106,7 +106,7 @@ def _space(found: Mapping[str, int], options: Options, path: Path) -> str:
     if not pool:
         what = f"no image in space {wanted}" if wanted else "no image in a template space"
         raise InputError(f"{path}: {what}; there are: {listed}", "give another --space (and an --atlas in it)")
-    raise InputError(f"{path}: more than one space: {listed}", f"say which: --space {sorted(pool)[0]}")
+    raise InputError(f"{path}: more than one space: {listed}", f"choose one: --space {sorted(pool)[0]}")
 
 
 def _confounds(file: Path, name: str) -> Path | None:

@@ -85,7 +85,7 @@ def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str
 
     Raises
     ------
-    InputError: the atlas cannot be had, or is in another space. ConfigError: filters or strategy are impossible.
+    InputError: the atlas is not available, or is in another space. ConfigError: filters or strategy are impossible.
     """
     asked = options.images
     given = asked.atlas or "A424"

@@ -105,7 +105,7 @@ def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np
 
     Raises
     ------
-    InputError: an atlas that cannot be had without `atlas`, or whose sha256 is not the card's.
+    InputError: an atlas that is not available without `atlas`, or whose sha256 is not the card's.
     """
     from brainlm_data.files.fetch import obtain
     from brainlm_data.spaces.demo424 import embedded_atlas

@@ -212,6 +212,8 @@ def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
     known = read_labels(path)
     if "index" not in known:
         raise InputError(f"{path}: no column index", "give a TSV with columns index and name: atlas.labels")
+    if not {"name", "network", "hemisphere"} & set(known):
+        raise InputError(f"{path}: no column name, network or hemisphere: nothing of it would be used", "name them so")
     absent = sorted(set(index.tolist()) - set(known["index"]))
     if absent:
         raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row per label")
@@ -227,7 +229,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=2,
+    version=3,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

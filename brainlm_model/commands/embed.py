@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"two recordings are named {twice[0]}", "embed them into two files, or rename one")
     names = _parcel_names(arguments.sources, model.config.parcels)
     if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
-        raise InputError(f"{out}: is there, and no Zarr group", "give another name")
+        raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
     with beside(out, "embedding") as scratch:
         made = scratch / out.name

@@ -10,8 +10,10 @@ from brainlm_data import open_store
 from brainlm_data.paths import FIGURES as NAMED
 from brainlm_data.runner.call import call
 from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
 from brainlm_model.figures.style import by_network, style
+from brainlm_model.training import stage as train
 from tests.model.results import NETWORKS, artifact, files
 
 
@@ -107,3 +109,7 @@ def test_drawing_needs_nothing_but_its_table(finished, tmp_path):
     shutil.copy(artifact(finished, "masked_csv"), tmp_path / "masked.csv")
     assert masked_r2.draw(tmp_path / "masked.csv").axes
     assert figures.STAGE.describe({"Figures": ["a"], "DotsPerInch": 1})
+
+
+def test_golden(finished, golden):
+    golden(STAGE, {name: artifact(finished, name) for name in STAGE.outputs}, after=[train.STAGE, evaluate.STAGE])

@@ -99,6 +99,11 @@ def test_any_label_image(tmp_path: Path) -> None:
     table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
     assert list(table["name"]) == ["M1", "NA", "V1"] and list(table["network"]) == ["Motor", "n", "Visual"]
 
+    names.write_text("index\tlabel\tnetwork_label\n30\tV1\tVisual\n4\tM1\tMotor\n7\tNone\tn/a\n")  # as others call them
+    out, _ = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image, labels=names)
+    table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
+    assert list(table["name"]) == ["M1", "None", "V1"] and list(table["network"]) == ["Motor", "Unassigned", "Visual"]
+
 
 @pytest.mark.parametrize(
     ("rows", "message"),
@@ -106,6 +111,10 @@ def test_any_label_image(tmp_path: Path) -> None:
         ("index\tname\n4\ta\n", "no row for label 7"),
         ("number\tname\n4\ta\n", "no column index"),
         ("index\tname\n4\ta\n7\ta\n", "stands for two"),
+        ("index\tname\n4\ta\n7\tb\n4\ta\n", r"n\.tsv: two rows of index 4, lines 2 and 4"),
+        ("index\tbezeichnung\n4\ta\n7\tb\n", r"n\.tsv: no column name, network or hemisphere"),
+        ("index\tname\n4\ta\n7\n", r"n\.tsv: line 3 has 1 cells"),
+        ("index\tname\n4\ta\nseven\tb\n", r"n\.tsv: line 3: index 'seven' is no whole number"),
     ],
 )
 def test_a_wrong_table(tmp_path: Path, rows: str, message: str) -> None:

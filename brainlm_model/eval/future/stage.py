@@ -124,7 +124,7 @@ def _check(config: Config, model: Any, parcels: int) -> None:
                 else "another architecture: this one has no patches in time",
             )
     if len(set(config.horizons)) < len(config.horizons):
-        raise ConfigError("future.horizons: one of them is there twice", "each once")
+        raise ConfigError("future.horizons: a value is repeated", "give each once")
     if parcels != model.config.parcels:
         raise InputError(
             f"store: {parcels} parcels, the model has {model.config.parcels}", "a store of the model's atlas"
