@@ -10,6 +10,7 @@ from brainlm_data import open_store
 from brainlm_data.paths import FIGURES as NAMED
 from brainlm_data.runner.call import call
 from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.figures import (
     FIGURES,
     STAGE,
