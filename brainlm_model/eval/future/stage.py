@@ -180,19 +180,19 @@ def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
+    lines = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
     subjects, others = facts["Subjects"], len(facts["Methods"]) - 1
     if subjects < ENOUGH_SUBJECTS:
-        found.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
+        lines.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
     else:
-        found += [
+        lines += [
             f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
             if others * steps * 2.0 ** (1 - subjects) > LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
-        found.append(f"method {REFERENCE} was left out: nothing is compared with it")
-    return found
+        lines.append(f"method {REFERENCE} was left out: nothing is compared with it")
+    return lines
 
 
 def describe(facts: Facts) -> str:

@@ -154,18 +154,18 @@ def _classify(
 
 
 def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
-    found = [f"not classified: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not classified: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(f"only {facts['Subjects']} subjects: intervals are too narrow, and no test can reach p < .05")
+        lines.append(f"only {facts['Subjects']} subjects: intervals are too narrow, and no test can reach p < .05")
     if facts["ParcelsWithoutNetwork"]:
-        found.append(f"{facts['ParcelsWithoutNetwork']} parcels have no network and are left out")
+        lines.append(f"{facts['ParcelsWithoutNetwork']} parcels have no network and are left out")
     if facts["NetworksOfFewParcels"]:
-        found.append(f"networks of fewer than {classify.FOLDS} parcels: {', '.join(facts['NetworksOfFewParcels'])}")
+        lines.append(f"networks of fewer than {classify.FOLDS} parcels: {', '.join(facts['NetworksOfFewParcels'])}")
     if facts["UnknownParcels"]:
-        found.append(f"{facts['UnknownParcels']} parcels are unknown in single recordings and left out there")
+        lines.append(f"{facts['UnknownParcels']} parcels are unknown in single recordings and left out there")
     if left_out:
-        found.append("the atlas has no coordinates: no method position")
-    return found
+        lines.append("the atlas has no coordinates: no method position")
+    return lines
 
 
 def _published(facts: Facts) -> list[dict[str, Any]]:

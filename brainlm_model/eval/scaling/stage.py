@@ -169,14 +169,14 @@ def _published() -> list[dict[str, Any]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not scored: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not scored: {reason}" for reason in facts["Skipped"]]
     for split, count in facts["Subjects"].items():
         if count < ENOUGH_SUBJECTS:
-            found.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
+            lines.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
     if len(facts["Seeds"]) < 3:
-        found.append("fewer than three seeds: differences between trainings may be those of a seed")
-    found.append("intervals and verdicts are of one training each, over subjects, and not corrected for their number")
-    return found
+        lines.append("fewer than three seeds: differences between trainings may be those of a seed")
+    lines.append("intervals and verdicts are of one training each, over subjects, and not corrected for their number")
+    return lines
 
 
 def describe(facts: Facts) -> str:
