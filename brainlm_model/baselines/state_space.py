@@ -37,11 +37,11 @@ class StateSpace:
         state = np.zeros((len(z_BTK), len(self.transition)))
         for z_BK in z_BTK.transpose(1, 0, 2):
             state = state @ self.transition.T + (z_BK - state @ self.output.T) @ self.gain.T
-        found = []
+        forecasts = []
         for _ in range(steps):
-            found.append(state @ self.output.T @ self.basis_PK.T)
+            forecasts.append(state @ self.output.T @ self.basis_PK.T)
             state = state @ self.transition.T
-        return np.stack(found, axis=2)
+        return np.stack(forecasts, axis=2)
 
 
 def fit_state_space(read: Read, count: int, order: int, states: int) -> StateSpace:

@@ -82,18 +82,18 @@ def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
     mean = data.train.mean(0)
     scale = np.sqrt(max(float(((data.train - mean) ** 2).sum(1).mean()), 1e-12))
     train, test = (data.train - mean) / scale, (data.test - mean) / scale
-    found = []
+    outputs = []
     for setting in settings:
         shared = {"C": setting["penalty"], "kernel": setting["kernel"], "gamma": 0.5, "max_iter": MOST_STEPS}
         if not data.classes:
-            found.append(SVR(**shared).fit(train, data.target).predict(test)[:, None])
+            outputs.append(SVR(**shared).fit(train, data.target).predict(test)[:, None])
             continue
         machine = SVC(**shared, class_weight="balanced").fit(train, data.target.astype(int))
         decision = machine.decision_function(test)
         scores = np.full((len(test), data.classes), -1e6)  # of a class without training people
         scores[:, machine.classes_] = np.stack([-decision, decision], 1) if decision.ndim == 1 else decision
-        found.append(scores)
-    return found
+        outputs.append(scores)
+    return outputs
 
 
 def knn(data: Data, settings: Sequence[Setting]) -> list[Array]:

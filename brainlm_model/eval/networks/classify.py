@@ -125,15 +125,15 @@ def _votes(train: Rows, x_mF: Features, count: int, neighbours: Sequence[int] = 
     """Predictions (m, k) for each number of neighbours; of networks with as many votes the nearer neighbours' wins."""
     x_nF, labels_n = train
     most = min(max(neighbours), len(labels_n))
-    found = []
+    predicted = []
     for first in range(0, len(x_mF), ROWS):
         order = nearest_rows(x_nF, x_mF[first : first + ROWS], most)
         ballots = np.zeros((len(order), most, count))
         weight = 1 + 1e-6 / np.arange(1, most + 1)
         np.put_along_axis(ballots, labels_n[order][:, :, None], np.broadcast_to(weight[:, None], (*order.shape, 1)), 2)
         votes = ballots.cumsum(1)
-        found.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
-    return np.concatenate(found) if found else np.zeros((0, len(neighbours)), dtype=np.int64)
+        predicted.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
+    return np.concatenate(predicted) if predicted else np.zeros((0, len(neighbours)), dtype=np.int64)
 
 
 def logistic(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> Ints:
