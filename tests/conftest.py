@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+
+# One thread per library, set before any of them is loaded: the problems are small, and threads that wait for each other
+# on two cores cost several times the work itself. Registration promises the same bytes for one thread only.
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
+# ruff: noqa: E402
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

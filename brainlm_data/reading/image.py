@@ -26,6 +26,7 @@ MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 VOXEL_MM = (0.1, 30.0)  # a voxel of a scanner lies between
 EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
 CORNER_MM = 1.0  # qform and sform that differ by less are rounding
+POSSIBLE_MM = (0.01, 100.0)  # beyond, a header is damaged, and grids made from it would fill any memory
 SERIES = {0, 1001, 1011, 2001}  # intent codes: none, estimate, dimensionless, time series
 VECTORS = set(range(1004, 1011))  # matrices, displacements, vectors, point sets, triangles, quaternions
 CHUNK = 1 << 18  # compressed bytes read at a time
@@ -81,6 +82,9 @@ class Header:
         self.zooms = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-6:
             raise Refused(f"{path}: its affine is not invertible", "fix qform/sform in the header")
+        if not ((POSSIBLE_MM[0] < self.zooms) & (self.zooms < POSSIBLE_MM[1])).all():
+            listed = " x ".join(f"{size:g}" for size in self.zooms)
+            raise Refused(f"{path}: voxels of {listed} mm, by its affine", "fix qform/sform in the header")
         self.has_orientation = bool(self.nifti["qform_code"] > 0 or self.nifti["sform_code"] > 0)
 
     def _size(self) -> int:

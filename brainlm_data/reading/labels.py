@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # by what columns are called elsewhere; `label` is a name where another column is the index
+NAMES = ("name", "label", "label_name", "roi_name", "parcel_name", "region_name", "region")
 ALIASES = {
-    "index": ("index", "roi", "parcel", "label"), "name": ("name", "label"), "hemisphere": ("hemisphere", "hemi"),
+    "index": ("index", "roi", "parcel", "label"), "name": NAMES, "hemisphere": ("hemisphere", "hemi"),
     "network": ("network", "network_label", "yeo7", "yeo-7"), "x": ("x",), "y": ("y",), "z": ("z",),
     "n_voxels": ("n_voxels", "nvox"),
 }  # fmt: skip

@@ -51,13 +51,14 @@ class Table:
         """A column of different whole numbers. Raises InputError where one is missing, no number, or stands twice."""
         seen = dict[int, int]()
         for value, line in zip(self.column(name), self.lines, strict=True):
-            if isinstance(value, str) or value is None or value != int(value):
+            if value is None or not NUMBER.fullmatch(str(value)) or not float(value).is_integer():
                 raise InputError(f"{self.path}: line {line}: {name} {value!r} is no whole number", "one per row")
-            if int(value) in seen:
+            number = int(float(value))
+            if number in seen:
                 raise InputError(
-                    f"{self.path}: two rows of {name} {int(value)}, lines {seen[int(value)]} and {line}", "leave one"
+                    f"{self.path}: two rows of {name} {number}, lines {seen[number]} and {line}", "leave one of them"
                 )
-            seen[int(value)] = line
+            seen[number] = line
         return list(seen)
 
 

@@ -62,7 +62,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: the file cannot be had; its labels, grid or space are not what they must be.
     """
-    template = inputs.facts("template_t1w").get("Space", "")
+    template = inputs.facts("template_t1w")["Space"]
     found = parcellation(config, template)
     image, table, space = found.image, found.table, found.space
     if space != template and not config.allow_space_mismatch:
@@ -79,7 +79,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         warnings.append(f"atlas.space is not set: atlas {config.name} was taken to be in {template}")
     return {
         "AtlasName": config.name,
-        "Space": template,
         "Source": found.source,
         "Sha256": found.sha256,
         "NumberOfParcels": len(table),
@@ -213,6 +212,8 @@ def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
     known = read_labels(path)
     if "index" not in known:
         raise InputError(f"{path}: no column index", "give a TSV with columns index and name: atlas.labels")
+    if not {"name", "network", "hemisphere"} & set(known):
+        raise InputError(f"{path}: no column name, network or hemisphere: nothing of it would be used", "name them so")
     absent = sorted(set(index.tolist()) - set(known["index"]))
     if absent:
         raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row per label")
@@ -228,7 +229,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=2,
+    version=3,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

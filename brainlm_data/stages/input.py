@@ -153,7 +153,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="input",
-    version=1,
+    version=2,
     level="cohort",
     summary="Say what the run starts from; provide the parcels of what is imported.",
     Config=Config,

@@ -39,7 +39,7 @@ def summary(path: Path, ignore: tuple[str, ...] = ()) -> Any:
     if name.endswith(".h5"):
         return _transform(path)
     if name.endswith((".npz", ".safetensors")):
-        return {key: _array(values) for key, values in sorted(_arrays(path).items())}
+        return {key: _array(values) for key, values in sorted(_arrays(path).items()) if key not in ignore}
     if name.endswith(".png"):
         return _picture(path)
     return _text(path.read_text())  # pages, cards, SVG; an ITK transform is text with numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,14 @@ from brainlm_model.eval.parcels import connectivity
 from brainlm_model.eval.statistics.paired import holm, sign_flip
 from brainlm_model.eval.statistics.subjects import bootstrap
 from brainlm_model.stages import PAPER_TASKS
-from tests.model.parcel_people import cohort, run
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import outputs, run
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("planted"))
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("control"), planted=False)
+def driven(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    out = tmp_path_factory.mktemp("driven")
+    return run("attention", planted, out, group="task", permutations=500), out
 
 
 def read(out: Path) -> tuple[dict, pd.DataFrame]:
@@ -34,9 +32,9 @@ def read(out: Path) -> tuple[dict, pd.DataFrame]:
     return content, pd.read_csv(out / "attention_csv.csv", keep_default_na=False, na_values=[""])
 
 
-def test_a_task_that_drives_a_network_is_seen_there(planted, tmp_path):
-    facts = run("attention", planted, tmp_path, group="task", permutations=500)
-    content, table = read(tmp_path)
+def test_a_task_that_drives_a_network_is_seen_there(driven):
+    facts, out = driven
+    content, table = read(out)
     assert facts["Design"] == "paired" and facts["SubjectsOfLevels"] == [16, 16]
     assert facts["Recordings"] == 32 and "sub-99" in content["Skipped"][0]
     rows = table[(table["part"] == "difference_parcel") & (table["method"] == "model")].dropna(subset=["t"])
@@ -169,3 +167,7 @@ def test_corrected_p_and_flips():
     assert sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
     value, low, high = bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
     assert value.tolist() == [1.5, 5] and low[0] < 1.5 < high[0] and np.isnan(low[1])
+
+
+def test_golden(driven: tuple[dict, Path], golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["attention"], outputs("attention", driven[1]), after=[train.STAGE], rtol=0.05)

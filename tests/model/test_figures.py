@@ -8,9 +8,12 @@ import pytest
 
 from brainlm_data import open_store
 from brainlm_data.paths import FIGURES as NAMED
+from brainlm_data.runner.call import call
 from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
 from brainlm_model.figures.style import by_network, style
+from brainlm_model.training import stage as train
 from tests.model.results import NETWORKS, artifact, files
 
 
@@ -32,7 +35,7 @@ def test_every_figure_of_the_table_of_files_is_drawn():
 
 def test_the_same_tables_give_the_same_bytes(finished, tmp_path):
     again = files(tmp_path, STAGE.outputs)
-    STAGE.run(files(finished, STAGE.inputs), again, Config(dpi=60))
+    call(STAGE, files(finished, STAGE.inputs), again, Config(dpi=60))
     for name in STAGE.outputs:
         assert again[name].read_bytes() == artifact(finished, name).read_bytes(), name
         assert again[name].stat().st_size > 5000
@@ -45,7 +48,7 @@ def test_svg_files_hold_no_date(finished):
 
 def test_dpi_is_that_of_the_png(finished, tmp_path):
     small, large = (plt.imread(artifact(finished, "cohort_png")), files(tmp_path, STAGE.outputs))
-    STAGE.run(files(finished, STAGE.inputs), large, Config(dpi=120))
+    call(STAGE, files(finished, STAGE.inputs), large, Config(dpi=120))
     assert plt.imread(large["cohort_png"]).shape[0] == 2 * small.shape[0]
 
 
@@ -106,3 +109,7 @@ def test_drawing_needs_nothing_but_its_table(finished, tmp_path):
     shutil.copy(artifact(finished, "masked_csv"), tmp_path / "masked.csv")
     assert masked_r2.draw(tmp_path / "masked.csv").axes
     assert figures.STAGE.describe({"Figures": ["a"], "DotsPerInch": 1})
+
+
+def test_golden(finished, golden):
+    golden(STAGE, {name: artifact(finished, name) for name in STAGE.outputs}, after=[train.STAGE, evaluate.STAGE])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from brainlm_data import ConfigError, Files, InputError, section_from
+from brainlm_data.runner.call import call
 from brainlm_model.cli import main
 from brainlm_model.eval.phenotype import finetuned
 from brainlm_model.eval.phenotype import stage as phenotype
 from brainlm_model.eval.phenotype.stage import STAGE, Config
+from brainlm_model.training import stage as train
 from tests.model import traits
 from tests.model.people import trained
 
@@ -34,9 +37,8 @@ def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[s
     inputs = {"store": home / "store.zarr", "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
               "model": home / "model" / "model.safetensors", "model_scaler": home / "model" / "scaler.npz"}  # fmt: skip
     meta = {"workdir": str(out / "state")} if workdir else {}
-    outputs = Files({k: out / v for k, v in NAMES.items()}, meta)
     config = section_from({**QUICK, **keys}, STAGE)
-    facts = STAGE.run(Files(inputs), outputs, config)
+    facts = call(STAGE, Files(inputs, meta), {k: out / v for k, v in NAMES.items()}, config)
     assert STAGE.describe(facts)
     return json.loads((out / "t.json").read_text())
 
@@ -53,9 +55,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every method on the columns that are found without being named."""
-    return predict(home, tmp_path_factory.mktemp("whole"), bootstrap=1000)
+    out = tmp_path_factory.mktemp("whole")
+    predict(home, out, bootstrap=1000)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(finished: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((finished / NAMES["phenotype_json"]).read_text())
+    return content
 
 
 def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
@@ -211,3 +221,7 @@ def test_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_defaults_are_valid() -> None:
     assert Config().columns == [] and not Config().finetune and Config(columns=["a"]).columns[0].task == "auto"  # type: ignore[list-item]
     assert np.isfinite([r["value"] for r in phenotype.PUBLISHED]).all() and len(phenotype.PUBLISHED) == 12
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(STAGE, {k: finished / v for k, v in NAMES.items()}, after=[train.STAGE], rtol=0.05)

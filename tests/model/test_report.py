@@ -4,9 +4,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from brainlm_data.runner.call import call
+from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.eval.masked import words
 from brainlm_model.report import stage as report
 from brainlm_model.report.stage import STAGE, Config, markdown
+from brainlm_model.training import stage as train
 from tests.model.results import artifact, files
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -46,7 +50,7 @@ def page(finished, tmp_path):
     meta = {"recordings": [{"id": "sub-00_task-rest", "files": named, "methods": methods}]}
     names = tuple(n for n in STAGE.inputs if not n.startswith("qc"))
     outputs = files(tmp_path, STAGE.outputs)
-    STAGE.run(files(finished, names, meta), outputs, Config(title="A <cohort> & its model"))
+    call(STAGE, files(finished, names, meta), outputs, Config(title="A <cohort> & its model"))
     return outputs["report"].read_text()
 
 
@@ -90,7 +94,7 @@ def test_the_same_inputs_give_the_same_page(page, finished, tmp_path):
     pages = []
     for _ in range(2):
         outputs = files(tmp_path, STAGE.outputs)
-        STAGE.run(files(finished, names), outputs, Config())
+        call(STAGE, files(finished, names), outputs, Config())
         pages.append(outputs["report"].read_bytes())
     assert pages[0] == pages[1]
 
@@ -170,3 +174,8 @@ def test_few_subjects_get_weaker_verbs_and_a_caution():
 )  # fmt: skip
 def test_numbers(value, text):
     assert words.number(*value) == text
+
+
+def test_golden(page, tmp_path, golden):
+    before = [train.STAGE, evaluate.STAGE, figures.STAGE]
+    golden(STAGE, {"report": artifact(tmp_path, "report")}, after=before)

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import sidecar_path, write_json
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.spaces.demo424 import embedded_atlas
 from brainlm_data.stages import atlas
 from tests.stages.space import run
@@ -25,7 +25,7 @@ def template(folder: Path, space: str = "MNI152NLin2009aSym") -> dict[str, Path]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "t1w.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), path)
-    write_json(sidecar_path(path), {"Space": space})
+    write_facts(path, {"Space": space})
     from nilearn.datasets import load_mni152_brain_mask
 
     nib.save(load_mni152_brain_mask(resolution=2), folder / "mask.nii.gz")
@@ -44,7 +44,7 @@ def test_the_embedded_atlas_is_the_same_bytes_everywhere() -> None:
     """Raise the stage's version when this digest changes."""
     image, table = embedded_atlas()
     labels = np.asarray(image.dataobj)
-    assert atlas.STAGE.version == 2 and labels.dtype == np.int32
+    assert atlas.STAGE.version == 3 and labels.dtype == np.int32
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     assert digest.startswith("a17eddc392a45d83")
     np.testing.assert_array_equal(np.unique(labels), np.arange(425))
@@ -99,6 +99,11 @@ def test_any_label_image(tmp_path: Path) -> None:
     table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
     assert list(table["name"]) == ["M1", "NA", "V1"] and list(table["network"]) == ["Motor", "n", "Visual"]
 
+    names.write_text("index\tlabel\tnetwork_label\n30\tV1\tVisual\n4\tM1\tMotor\n7\tNone\tn/a\n")  # as others call them
+    out, _ = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image, labels=names)
+    table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
+    assert list(table["name"]) == ["M1", "None", "V1"] and list(table["network"]) == ["Motor", "Unassigned", "Visual"]
+
 
 @pytest.mark.parametrize(
     ("rows", "message"),
@@ -106,6 +111,10 @@ def test_any_label_image(tmp_path: Path) -> None:
         ("index\tname\n4\ta\n", "no row for label 7"),
         ("number\tname\n4\ta\n", "no column index"),
         ("index\tname\n4\ta\n7\ta\n", "stands for two"),
+        ("index\tname\n4\ta\n7\tb\n4\ta\n", r"n\.tsv: two rows of index 4, lines 2 and 4"),
+        ("index\tbezeichnung\n4\ta\n7\tb\n", r"n\.tsv: no column name, network or hemisphere"),
+        ("index\tname\n4\ta\n7\n", r"n\.tsv: line 3 has 1 cells"),
+        ("index\tname\n4\ta\nseven\tb\n", r"n\.tsv: line 3: index 'seven' is no whole number"),
     ],
 )
 def test_a_wrong_table(tmp_path: Path, rows: str, message: str) -> None:
