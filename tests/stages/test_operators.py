@@ -16,10 +16,12 @@ from brainlm_data.methods.operators import (
     Recipe,
     Regression,
     Temporal,
+    at_rate,
     cosines,
     drop,
     fill_censored,
     high_pass,
+    highest_hz,
     low_pass,
     padding,
 )
@@ -245,3 +247,18 @@ def test_resampling_keeps_the_time_origin() -> None:
     out = to_rate(x, TR, 1.0)
     assert np.isnan(out[:6]).all() and np.isfinite(out[6:]).all() and len(out) == 199
     np.testing.assert_allclose(out[6::2], x[3:], atol=1e-9)  # a spline passes through the volumes
+
+
+@pytest.mark.parametrize("tr", [0.72, float(np.float32(0.72)), 0.719999])
+def test_a_rate_is_the_same_where_only_rounding_differs(tr: float) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    assert at_rate(x, tr, float(f"{1 / 0.72:g}")) is x
+    assert highest_hz(tr, float(f"{1 / 0.72:g}")) == 0.5 / tr
+
+
+def test_another_rate_leaves_missing_parcels_missing() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    x[:, 1], x[:2] = np.nan, np.nan
+    moved = at_rate(x, 2.0, 0.499, dropped=2)  # a rate that is off by .2 % drifts by a volume in 500
+    assert moved is not x and np.isnan(moved[:, 1]).all() and np.isfinite(moved[3:, [0, 2]]).all()
+    assert highest_hz(2.0, 0.499) == pytest.approx(0.9 * 0.499 / 2)
