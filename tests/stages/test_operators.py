@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -197,11 +196,10 @@ def test_short_runs(steps: int) -> None:
 
 def test_missing_parcels_and_files(tmp_path: Path) -> None:
     recipe, d = RECIPES[0], temporal(RECIPES[0]).regression
-    recipe.save(tmp_path / "f.json", ["careful"])
+    recipe.save(tmp_path / "f.json")
     d.save(tmp_path / "d.npz")
     loaded = Temporal.load(tmp_path / "f.json", tmp_path / "d.npz", 800.0)
     assert loaded.recipe == recipe and loaded.scale == 12.5
-    assert json.loads((tmp_path / "f.json").read_text())["Warnings"] == ["careful"]
     x = np.random.default_rng(0).normal(800, 9, (T, 3)).astype(np.float32)
     x[:, 1] = np.nan
     out = loaded.apply(x)
