@@ -106,7 +106,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
 
 
 def size_of(store: Path, links: int | None = None) -> int:
-    """Bytes of the shards' files; with `links` of those that have so many names."""
+    """Bytes of the shards' files; with `links` only those with this number of names."""
     stats = [file.stat() for file in store.glob("bold/c/*/0")]
     return sum(stat.st_size for stat in stats if links in (None, stat.st_nlink))
 

@@ -1,4 +1,4 @@
-"""Embedding: CPU seconds a window by batch, and a 4-D image to parcel series.
+"""Embedding: CPU seconds per window by batch, and a 4-D image to parcel series.
 
     python -m benchmarks.embed --json
 
@@ -32,7 +32,7 @@ PARCELS = 424
 
 
 def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
-    """CPU seconds a window for each batch, and the largest difference from one window at a time."""
+    """CPU seconds per window for each batch, and the largest difference from one window at a time."""
     from brainlm_data import ParcelSeries
 
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
 
 
 def image(volumes: int) -> dict[str, Any]:
-    """CPU seconds a volume from a .nii.gz to series at 1 Hz."""
+    """CPU seconds per volume from a .nii.gz to series at 1 Hz."""
     atlas, _ = embedded_atlas()
     labels = np.asarray(atlas.dataobj)
     sha = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()

@@ -8,7 +8,7 @@ BIDS_DIR needs a T1w; the subject's first run is taken. Steps, from raw to high-
     ours   stages motion, anat, coreg, sample, filter; default configuration
     peer   ants.motion_correction (BOLDRigid, to the mean); N4 and SyN of the T1w at 2 mm to the template
            (ants.registration, its defaults, template's brain as mask); Rigid EPI mean -> T1w; motion, rigid and SyN
-           composed by ants.apply_transforms, one interpolation a volume onto the atlas grid; NiftiLabelsMasker with
+           composed by ants.apply_transforms, one interpolation per volume onto the atlas grid; NiftiLabelsMasker with
            its Butterworth high-pass
 
 The template must have its skull (the bundled one has none): the peer's linear steps use the whole head.

@@ -42,8 +42,8 @@ KINDS = {
 NOT_RESULTS = ("work/", ".store.")  # bookkeeping, caches
 TIMES = {"seconds", "wall_s", "cpu_s"}  # columns that no two runs share
 PROVENANCE = {  # keys of JSON files that say where a result comes from
-    "Citations", "Description", "GeneratedBy", "Parameters", "Reason", "SourceDigests", "Sources", "Text", "Warnings",
-    "warnings",
+    "Citations", "Description", "GeneratedBy", "Parameters", "Reason", "Sidecar", "SourceDigests", "Sources", "Text",
+    "Warnings", "warnings",
 }  # fmt: skip
 DATA = (".nii.gz", ".tsv", ".npz", ".txt", ".h5")  # what a sidecar describes
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
 from brainlm_data import strategies
@@ -81,6 +83,34 @@ def model_of(stages: Sequence[Stage]) -> type[General]:
         stage.name: (stage.Config, Field(default_factory=stage.Config, description=stage.summary)) for stage in stages
     }
     return create_model("Config", __base__=General, **sections)
+
+
+def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A configuration from the command line: `--configfile`, then `--bids-dir`, `--outdir`, then `--set key.sub=value`.
+
+    Raises
+    ------
+    ConfigError: the file cannot be read, or `--set` has no value.
+    """
+    raw: dict[str, Any] = {}
+    if arguments.configfile:
+        try:
+            raw = yaml.safe_load(arguments.configfile.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
+    for key in ("bids_dir", "outdir"):
+        if getattr(arguments, key):
+            raw[key] = str(getattr(arguments, key))
+    for assignment in arguments.set:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
+        *parents, last = path.split(".")
+        section = raw
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = yaml.safe_load(value)
+    return raw
 
 
 def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
@@ -174,5 +204,5 @@ def _allowed(model: type[BaseModel], loc: Sequence[int | str]) -> str:
 
 
 def schema(stages: Sequence[Stage]) -> dict[str, Any]:
-    """JSON schema of config.yaml, kept in workflow/schemas/ for editors; a test checks that it is current."""
+    """JSON schema of config.yaml, for editors: `brainlm-model schema` prints it."""
     return model_of(stages).model_json_schema()

@@ -65,6 +65,8 @@ def _index(arguments: argparse.Namespace) -> None:
         print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{t1w}\t{len(r.fieldmaps)}")
     if any(r.fieldmaps for r in index.recordings):
         print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
+    for note in index.notes:
+        print(f"note: {note}")
     for reason in index.ignored:
         print(f"ignored: {reason}")
 
@@ -72,8 +74,7 @@ def _index(arguments: argparse.Namespace) -> None:
 def _fmriprep_command(arguments: argparse.Namespace) -> None:
     import shlex
 
-    from brainlm_data.cli import read_config
-    from brainlm_data.config import section_from
+    from brainlm_data.config import read_config, section_from
     from brainlm_data.stages import fmriprep
 
     config = section_from(read_config(arguments).get("fmriprep", {}), fmriprep.STAGE)
@@ -93,7 +94,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     manifests = sorted(p for p in (outdir / "work").glob("*/*.json") if p.parent.name != "listing")
     if not manifests:
         raise InputError(f"{outdir}: no manifest below work/", "give the outdir of a run")
-    requested = sidecar.read_json(requested_path(outdir))
+    requested = sidecar.read_record(requested_path(outdir))
     absent = [f"results of {name}" for name in _absent(outdir, requested.get("finished", []), manifests)]
     checked, bad, other = 0, list[str](), list[str]()
     for path in manifests:
@@ -131,7 +132,7 @@ def _absent(outdir: Path, finished: Sequence[Sequence[str]], manifests: Sequence
     from brainlm_data.runner.manifest import COHORT
 
     there = set(manifests)
-    bundles = sidecar.read_json(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
+    bundles = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
     gone: list[str] = []
     for name, level in finished:
         gone += [f"{name} ({b})" for b in bundles.get(level, []) if manifest_path(outdir, name, b) not in there]

@@ -119,7 +119,7 @@ def gather(
     rows: of all recordings (`empty_row`, `with_phenotypes`); those whose status is not refused are stored.
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
     invalid: steps from dropped or censored volumes, and `methods`: sentences by stage; one a stored row.
-    parcels: one row a parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
+    parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
     outputs: where `store`, `recordings`, `scaler` and `card` go. before: see `write_store`.
 
     Raises
@@ -138,7 +138,7 @@ def gather(
         reasons = sorted({row["reason"] for row in rows})
         raise InputError(
             f"no recording is left for the store, of {len(rows)}: {'; '.join(reasons[:3])}",
-            "mend the data, or relax collate.exclude",
+            "fix the data, or relax collate.exclude",
         )
     attributes = {**_common(stored), "n_parcels": len(parcels), **attributes}
     in_store = table_of(stored)

@@ -48,7 +48,7 @@ def demeaned(series: NDArray[np.floating]) -> NDArray[np.float64]:
 def prepare(
     series: NDArray[np.floating] | str | Path, scaler: Scaler | str | Path, fill: float = np.nan
 ) -> NDArray[np.float32]:
-    """(x - mean of the recording - median) / iqr, a parcel at a time (Ortega Caro et al., 2024).
+    """(x - mean of the recording - median) / iqr, for each parcel (Ortega Caro et al., 2024).
 
     Parameters
     ----------

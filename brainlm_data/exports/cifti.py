@@ -1,4 +1,4 @@
-"""Format `cifti`: one CIFTI-2 parcel series (.ptseries.nii) a recording, at the store's rate.
+"""Format `cifti`: one CIFTI-2 parcel series (.ptseries.nii) per recording, at the store's rate.
 
 A store knows the centre of a parcel, not its voxels: without a label image a parcel is the one voxel of the MNI 2 mm
 grid at its centre. Values, names and times do not depend on it.

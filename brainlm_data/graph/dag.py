@@ -31,6 +31,7 @@ from brainlm_data.graph.watched import watched
 from brainlm_data.imports import listed
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Stage
+from brainlm_data.stages.input import options_of
 
 # Of every stage, filled in by Snakemake; what people named is quoted. A scheduler's signal goes to all processes at
 # once: tee stays to the end and the shell waits, so that the program can say and keep what it has (training writes its
@@ -172,6 +173,7 @@ class Dag:
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         self._check_external()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
+        self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: frozenset[str] = frozenset()  # stages that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}
@@ -203,7 +205,7 @@ class Dag:
     @property
     def source(self) -> Path:
         """Folder of what the run starts from."""
-        return listed.folder(getattr(self.config, "input")) if self.route == "import" else self.config.bids_dir  # noqa: B009
+        return listed.folder(getattr(self.config, "input").path) if self.route == "import" else self.config.bids_dir  # noqa: B009
 
     @cached_property
     def index(self) -> Index:
@@ -212,7 +214,8 @@ class Dag:
         with _written(self.outdir):
             if self.route == "import":
                 given, how = (getattr(self.config, name) for name in ("input", "imported"))
-                return listed.index(given, how, self.config.select, cache, as_cached=not self.planning)
+                options = options_of(given, how)
+                return listed.index(given.kind, given.path, options, self.config.select, cache, not self.planning)
             return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property
@@ -220,7 +223,10 @@ class Dag:
         """Values of the placeholders in paths: each is the `name` key of its owner's section."""
         owners = {"space": "template", "seg": "atlas", "model": "train"}
         found = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
-        return found | (listed.names(getattr(self.config, "input")) if self.route == "import" else {})  # noqa: B009
+        if self.route != "import":
+            return found
+        given = getattr(self.config, "input")  # noqa: B009
+        return found | listed.names(given.kind, given.atlas, given.space)
 
     def names_of(self, stage: Stage) -> dict[str, str]:
         """Those of the names that occur in the paths of this stage's outputs."""
@@ -271,7 +277,7 @@ class Dag:
     def begin(self) -> TextIO:
         """Lock the outdir for this process, note what is asked for, and forget what is forced to be done again."""
         lock = hold(self.outdir)
-        before = sidecar.read_json(paths.requested_path(self.outdir))
+        before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
         for name in self.forced:
             shutil.rmtree(paths.receipt_path(self.outdir, name, COHORT).parent, ignore_errors=True)

@@ -25,6 +25,7 @@ def outcome(dag: Dag) -> str:
     if refused:
         shown = refused[:SHOWN] + ([f"  ... (all in {dag.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
         lines += [f"{len(refused)} refused:", *shown]
+    lines += dag.notes
     if dag.left_aside:
         lines += [f"{len(dag.left_aside)} files left aside:", *(f"  {reason}" for reason in dag.left_aside[:SHOWN])]
         if dag.left_aside[SHOWN:]:

@@ -1,4 +1,4 @@
-"""Parcel series that exist already, brought into a store: `brainlm-data import KIND PATH OUTDIR`.
+"""Existing parcel series and preprocessed images into a store: `brainlm-data import KIND PATH OUTDIR`.
 
 One module a kind says which recordings there are and how to read one; `write.py` does the rest for all of them.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.paths import not_plain
+from brainlm_data.reading.people import People
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +105,7 @@ class Source:
     parcels: pd.DataFrame | None = None
     networks: str = "none"
     made_here: bool = False
+    people: People = field(default_factory=People)
     left_aside: tuple[str, ...] = ()  # files whose names cannot be names of recordings, each with the reason
 
 
@@ -173,7 +175,7 @@ def _with_plain_names(source: Source, path: Path) -> Source:
             good.append(series)
     if left_aside and not good:
         raise InputError(f"{path}: no recording can be used: {left_aside[0]}", "give names of letters, digits, _ and -")
-    return replace(source, series=good, left_aside=tuple(left_aside))
+    return replace(source, series=good, left_aside=(*source.left_aside, *left_aside))
 
 
 def label_image(atlas: str | None) -> Path | None:
@@ -192,7 +194,9 @@ def kind_of(path: Path) -> str:
 
     Raises InputError where there are files of two kinds, or none.
     """
-    names = [file.name for file in path.rglob("*")] if path.is_dir() else [path.name]
+    from brainlm_data.imports.files import files_of
+
+    names = [file.name for file in files_of(path, "")]
     found = sorted({kind for ending, kind in ENDINGS.items() if any(name.endswith(ending) for name in names)})
     if not found and any(name.endswith(".tsv") for name in names):
         found = ["arrays"]

@@ -24,7 +24,9 @@ from brainlm_data.errors import BrainLMError, InputError, Refused
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 VOXEL_MM = (0.1, 30.0)  # a voxel of a scanner lies between
+EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
 CORNER_MM = 1.0  # qform and sform that differ by less are rounding
+POSSIBLE_MM = (0.01, 100.0)  # beyond, a header is damaged, and grids made from it would fill any memory
 SERIES = {0, 1001, 1011, 2001}  # intent codes: none, estimate, dimensionless, time series
 VECTORS = set(range(1004, 1011))  # matrices, displacements, vectors, point sets, triangles, quaternions
 CHUNK = 1 << 18  # compressed bytes read at a time
@@ -80,6 +82,9 @@ class Header:
         self.zooms = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-6:
             raise Refused(f"{path}: its affine is not invertible", "fix qform/sform in the header")
+        if not ((POSSIBLE_MM[0] < self.zooms) & (self.zooms < POSSIBLE_MM[1])).all():
+            listed = " x ".join(f"{size:g}" for size in self.zooms)
+            raise Refused(f"{path}: voxels of {listed} mm, by its affine", "fix qform/sform in the header")
         self.has_orientation = bool(self.nifti["qform_code"] > 0 or self.nifti["sform_code"] > 0)
 
     def _size(self) -> int:
@@ -285,6 +290,8 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
     Refused: neither gives one.
     """
     stated = metadata.get("RepetitionTime")
+    if stated is None and "VolumeTiming" in metadata:
+        stated = _even(run, metadata["VolumeTiming"])
     if stated is not None:
         if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < 60:
             raise Refused(f"{run.path}: RepetitionTime {stated!r} in its JSON sidecar is no time in seconds", "fix it")
@@ -299,6 +306,21 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
             "add RepetitionTime (seconds) to the _bold.json beside it",
         )
     return run.header_tr, ["TR was taken from the NIfTI header: the JSON sidecar has no RepetitionTime"]
+
+
+def _even(run: Run, times: Any) -> float:
+    """The TR of BIDS VolumeTiming, which stands in place of RepetitionTime. Raises Refused where volumes have gaps."""
+    try:
+        steps = np.diff(np.asarray(times, dtype=np.float64))
+    except (TypeError, ValueError):
+        steps = np.empty(0)
+    if len(steps) + 1 != run.n_volumes or not len(steps) or not np.ptp(steps) < EVEN * steps[0]:
+        raise Refused(
+            f"{run.path}: VolumeTiming in its JSON sidecar is not one time for each volume, all equally far apart"
+            " (sparse sampling?)",
+            "filters and resampling need even steps: leave this run out",
+        )
+    return float(steps.mean())
 
 
 class Writer:

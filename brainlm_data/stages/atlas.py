@@ -16,6 +16,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.fetch import Remote, obtain
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
+from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
@@ -208,17 +209,15 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
 
 
 def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        known = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a"])  # "NA" can be a name
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give a TSV with columns index and name: atlas.labels") from error
+    """The user's table, with a row for each label of the image."""
+    known = read_labels(path)
     if "index" not in known:
         raise InputError(f"{path}: no column index", "give a TSV with columns index and name: atlas.labels")
+    if not {"name", "network", "hemisphere"} & set(known):
+        raise InputError(f"{path}: no column name, network or hemisphere: nothing of it would be used", "name them so")
     absent = sorted(set(index.tolist()) - set(known["index"]))
     if absent:
-        raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row a label of the image")
+        raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row per label")
     return known
 
 
@@ -231,7 +230,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=2,
+    version=3,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

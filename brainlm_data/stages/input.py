@@ -7,12 +7,16 @@ table of the parcels, stage `imported` the series of each recording, and the run
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
+from brainlm_data.stages.imported import Config as Imported
+
+if TYPE_CHECKING:
+    from brainlm_data.imports import Options
 
 LOOKED_AT = 10  # recordings that are read to see which parcels there are, where no table says so
 
@@ -49,6 +53,17 @@ class Config(StageConfig):
         return self
 
 
+def options_of(config: Config, how: Imported) -> Options:
+    """What both sections say, as imports take it; images are treated as their kind has it where nothing is said."""
+    from brainlm_data.imports import Options, Treatment, listed
+
+    images = Treatment(
+        config.space, config.atlas, how.strategy, how.low_hz, how.high_hz, how.censor_fd_mm, config.allow_space_mismatch
+    )
+    table = listed.participants(config.path, config.participants)
+    return Options(config.tr_s, table, config.labels, images)
+
+
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the table of the parcels; its sidecar tells stage `imported` how to read a recording.
 
@@ -56,15 +71,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: there is nothing of this kind, the parcels cannot be known, or the atlas cannot be had.
     """
-    from brainlm_data.imports import Treatment, kind_of, label_image, listed, read
-    from brainlm_data.imports.labels import agreed, read_labels, table_of
+    from brainlm_data.imports import Treatment, kind_of, label_image, read
+    from brainlm_data.imports.labels import agreed, table_of
     from brainlm_data.imports.series import doubts
-    from brainlm_data.stages.imported import Config as Imported
+    from brainlm_data.reading.labels import read_labels
 
     assert config.path is not None
     path = config.path.absolute()
     kind = kind_of(path) if config.kind == "parcellated" else config.kind
-    options = listed.options(config, Imported())
+    options = options_of(config, Imported())
     source = read(kind, path, options)
     labels = None if config.labels is None else read_labels(config.labels)
     seen = [] if source.parcels is not None else _looked_at(source.series, path)
@@ -91,7 +106,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             "TrS": options.tr_s, "Participants": _text(options.participants), "Labels": _text(options.labels),
             "Space": treatment.space, "Atlas": atlas, "AllowSpaceMismatch": treatment.mismatch,
         },
-        "Warnings": warnings,
+        "Warnings": [*source.people.notes(), *warnings],
     }  # fmt: skip
 
 
@@ -99,7 +114,7 @@ def watches(config: Config) -> dict[str, Path]:
     """The table beside the recordings, and the label image, which its key names as text."""
     from brainlm_data.imports import label_image, listed
 
-    files = {"participants": listed.participants(config), "atlas": label_image(config.atlas)}
+    files = {"participants": listed.participants(config.path, config.participants), "atlas": label_image(config.atlas)}
     return {key: file for key, file in files.items() if file is not None}
 
 
@@ -138,7 +153,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="input",
-    version=1,
+    version=2,
     level="cohort",
     summary="Say what the run starts from; provide the parcels of what is imported.",
     Config=Config,

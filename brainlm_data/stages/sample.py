@@ -24,7 +24,7 @@ TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 class Config(StageConfig):
     """Sampling of the raw image in template space."""
 
-    interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic B-spline, or trilinear (faster)")
+    interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic (B-spline) or linear (faster)")
     coarse_mm: float = Field(4.0, ge=2, le=8, description="voxel size of the voxel sample, mm")
     min_coverage: float = Field(
         0.5, ge=0, le=1, description="a parcel with a smaller fraction of its voxels in the field of view becomes n/a"

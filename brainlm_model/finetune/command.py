@@ -18,7 +18,7 @@ HELP = {
     "layer_decay": "factor of the learning rate from one layer to the one below it",
     "transform": "of numeric labels, fitted on training subjects",
     "epochs": "at most; an epoch is one window of every training recording",
-    "batch_size": "windows a step",
+    "batch_size": "windows per step",
     "lr": "highest learning rate",
     "weight_decay": "of matrices",
     "warmup": "share of the steps before the highest rate",

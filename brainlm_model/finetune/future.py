@@ -45,7 +45,7 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
         overall = {name: values.sum(1) for name, values in sums.items()}
         found |= scores.compared(overall, scores.of_numbers, "r2", data.subjects, settings.bootstrap, settings.seed)
         found["windows_per_recording"] = settings.windows
-        found["units"] = "of the scaled series; steps: one value a step, the first is the next one"
+        found["units"] = "of the scaled series; steps: one value per step, the first is the next one"
         found["by_step"] = {
             name: {key: _plain(values) for key, values in scores.of_numbers(values.sum(0)).items()}
             for name, values in sums.items()

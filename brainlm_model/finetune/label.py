@@ -85,7 +85,7 @@ def _predictions(
     windows: dict[str, Windows], own: dict[str, Any], predicted: dict[str, Any], transform: Transform,
     classes: list[str],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row a recording: id, subject, split, truth, predicted; of classes also each one's probability."""
+    """One row per recording: id, subject, split, truth, predicted; of classes also each one's probability."""
     rows = []
     for split, data in windows.items():
         for i, (name, subject) in enumerate(zip(data.ids, data.subjects, strict=True)):

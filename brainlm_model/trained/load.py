@@ -18,6 +18,10 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
     """Load a trained model from its folder `<outdir>/models/<name>`, an official one that was converted, or a
     fine-tuned one (`FineTuned`, which has `predict`).
 
+    Parameters
+    ----------
+    device: "cpu", "cuda", or "auto": a GPU where there is one.
+
     Raises
     ------
     InputError: a file of the folder is missing or does not belong to the others.
@@ -43,13 +47,21 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
             "take the scaler of the same model",
         )
     card = folder / "card.md"
-    network.eval().to(device)
+    network.eval().to(_available(device))
     model = TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
     if "finetune" not in content:
         return model
     from brainlm_model.trained.finetuned import load_finetuned
 
     return load_finetuned(folder, model, content["finetune"])
+
+
+def _available(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _network(folder: Path, content: dict[str, Any]) -> Network:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.reading.image import Header, Run, load_image
+from brainlm_data.reading.image import Header, Run, load_image, repetition_time
 
 AFFINE = np.diag([-2.0, 2, 3, 1])
 Read = Callable[[Path], object]
@@ -62,12 +62,17 @@ def test_what_is_no_image_of_real_numbers_is_refused_by_name(tmp_path: Path, rea
 
 
 @READERS
-def test_an_affine_that_is_not_finite_or_flat_is_refused(tmp_path: Path, read: Read) -> None:
+def test_an_affine_that_no_scanner_has_is_refused(tmp_path: Path, read: Read) -> None:
     content = bytearray(save(tmp_path / "a.nii", values()).read_bytes())
-    for damage in (np.nan, np.inf, 0.0):
+    for damage, says in (
+        (np.nan, "its affine"),
+        (np.inf, "its affine"),
+        (0.0, "its affine"),
+        (3e9, "voxels of 3e[+]09"),
+    ):
         content[280:284] = struct.pack("<f", damage)  # srow_x[0]
         (tmp_path / "bad.nii").write_bytes(content)
-        with pytest.raises(Refused, match=r"bad\.nii: its affine is not invertible"):
+        with pytest.raises(Refused, match=rf"bad\.nii: {says}"):
             read(tmp_path / "bad.nii")
 
 
@@ -111,3 +116,11 @@ def test_an_image_that_all_need_stops_all(tmp_path: Path) -> None:
     (tmp_path / "atlas.nii.gz").write_bytes(b"no")
     with pytest.raises(InputError, match=r"atlas\.nii\.gz: .* -> give another"):
         load_image(tmp_path / "atlas.nii.gz", InputError, "give another")
+
+
+def test_even_volume_timing_is_a_repetition_time_and_gaps_are_refused(tmp_path: Path) -> None:
+    run = Run(save(tmp_path / "a.nii.gz", values((8, 9, 10, 5))))
+    assert repetition_time(run, {"VolumeTiming": [0, 2.5, 5, 7.5, 10]})[0] == 2.5
+    for times in ([0, 2, 4, 10, 12], [0, 2, 4], [], "often", [0, "a", 2, 3, 4], [4, 3, 2, 1, 0], [1, 1, 1, 1, 1]):
+        with pytest.raises(Refused, match=r"a\.nii\.gz: VolumeTiming"):
+            repetition_time(run, {"VolumeTiming": times})

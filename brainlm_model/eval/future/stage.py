@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import ConfigError, Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
-from brainlm_model.progress import Progress
+from brainlm_data import ConfigError, Facts, InputError, Progress, StageConfig
+from brainlm_model.eval.pieces import Pieces
+from brainlm_model.eval.statistics.paired import LEVEL
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.task import Results, Split, Start, task
+from brainlm_model.eval.writing import plain
 
 COLUMNS = (
     "horizon", "method", "metric", "step", "value", "low", "high", "n_subjects", "n_recordings", "model_error", "label",
@@ -27,7 +29,7 @@ Name = Literal[
 class Config(StageConfig):
     """Section `future` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    splits: list[Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
     horizons: list[int] = Field(
         [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
     )
@@ -51,7 +53,7 @@ class Config(StageConfig):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Fit every method for every horizon on training subjects, and score it on held-out ones.
 
     Raises
@@ -59,24 +61,16 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ConfigError: a horizon that does not fit the model's patch and window.
     InputError: another number of parcels than the model's; no recording of a split that is needed.
     """
-    import torch
-
-    from brainlm_data import open_store
     from brainlm_model.eval.future import data, scores
     from brainlm_model.eval.future.methods import METHODS
     from brainlm_model.eval.future.published import published
-    from brainlm_model.figures.future import draw
-    from brainlm_model.trained.load import load
 
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
-    model = load(inputs["model"].parent, common.on_device(config.device))
+    store, model = start.store, start.model
     _check(config, model, len(store.parcels))
     settings = {steps: _settings(config, steps) for steps in config.horizons}
     any_settings = settings[config.horizons[0]]
     held = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
     learning = data.learning(store, config.train_recordings, model, any_settings)
-    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "future", STAGE.version, config))
     weights = subject_draws(held.subjects, config.bootstrap, config.seed)
     shared = {"n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids)}
     rows: list[dict[str, Any]] = []
@@ -87,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     progress = Progress("future", len(config.horizons) * len(config.methods))
     for steps in config.horizons:
         example = data.typical(held, steps)
-        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, pieces, progress)
+        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, start.pieces, progress)
         sums = {name: piece["sums"] for name, piece in found.items()}
         here = [{"horizon": steps, **row} for row in
                 scores.comparisons(sums, REFERENCE, held.subjects, weights, config.seed)]  # fmt: skip
@@ -116,13 +110,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "ModelSteps": model.training.get("Steps"),
     }
     ours = f"{len(store.parcels)} parcels, {len(held.ids)} recordings"
-    content = {**facts, "Comparisons": compared, "Chosen": chosen,
-               "Warnings": _warnings(facts), "Published": published(ours)}  # fmt: skip
-    common.write_tables(outputs, "future", COLUMNS, rows, content)
-    np.savez_compressed(outputs["future_arrays"], **arrays)
-    common.write_figure(outputs, "future", draw)
-    pieces.clear()
-    return facts
+    return Results(facts, rows, arrays, compared, _warnings(facts), published(ours), more={"Chosen": chosen})
 
 
 def _check(config: Config, model: Any, parcels: int) -> None:
@@ -136,7 +124,7 @@ def _check(config: Config, model: Any, parcels: int) -> None:
                 else "another architecture: this one has no patches in time",
             )
     if len(set(config.horizons)) < len(config.horizons):
-        raise ConfigError("future.horizons: one of them is there twice", "each once")
+        raise ConfigError("future.horizons: a value is repeated", "give each once")
     if parcels != model.config.parcels:
         raise InputError(
             f"store: {parcels} parcels, the model has {model.config.parcels}", "a store of the model's atlas"
@@ -153,7 +141,7 @@ def _settings(config: Config, steps: int) -> Any:
 
 
 def _horizon(
-    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: common.Pieces, progress: Progress
+    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: Pieces, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
     from brainlm_model.eval.future.data import score
@@ -168,7 +156,7 @@ def _horizon(
         past_BPH = held.windows(example)[:1, :, :-steps]
         return {
             "sums": score(held, forecast, steps),
-            "chosen": np.array(json.dumps(common.plain(setting))),
+            "chosen": np.array(json.dumps(plain(setting))),
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
@@ -200,7 +188,7 @@ def _warnings(facts: Facts) -> list[str]:
         found += [
             f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
-            if others * steps * 2.0 ** (1 - subjects) > common.LEVEL
+            if others * steps * 2.0 ** (1 - subjects) > LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
         found.append(f"method {REFERENCE} was left out: nothing is compared with it")
@@ -218,11 +206,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "future",
     1,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import BrainLMError, ParcelSeries
-from brainlm_model.eval.attention.maps import connectivity
-from brainlm_model.eval.common import Array, Pieces
-from brainlm_model.progress import Progress
+from brainlm_data import BrainLMError, ParcelSeries, Progress
+from brainlm_model.eval.parcels import Array, connectivity
+from brainlm_model.eval.pieces import Pieces
 from brainlm_model.trained.embedding import Recording, embeddings
 
 KINDS = ("cls", "mean", "parcels")

@@ -37,24 +37,26 @@ class Config(StageConfig):
     """Section `phenotype` of config.yaml."""
 
     columns: list[Column] = Field(
-        [], description="names, or {name, task, transform}; empty: age and sex, where there are such columns"
+        [], description="names, or {name, task, transform}; empty: age and sex, if there are such columns"
     )
     subjects: Literal["all", "unseen"] = Field(
         "all", description="unseen: only those of splits test and external, whose series the model never saw"
     )
     folds: int = Field(5, ge=2, description="outer folds of subjects")
-    leave_out: str | None = Field(None, description="a column, such as site: each of its groups is left out in turn")
+    leave_out: str | None = Field(None, description="a column, such as site, each of whose groups is left out in turn")
     inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
-    methods: list[NAMES] = Field([], description="names of docs/stages/phenotype.md; empty: all")
-    finetune: bool = Field(False, description="fine-tune the model, too: hours without a GPU")
-    epochs: int = Field(15, ge=1, description="of networks, at most; they stop early")
+    methods: list[NAMES] = Field(
+        [], description="methods to compare, by their names in docs/stages/phenotype.md; empty: all"
+    )
+    finetune: bool = Field(False, description="fine-tune the model as well: hours without a GPU")
+    epochs: int = Field(15, ge=1, description="largest number of epochs of networks; they stop early")
     confounds: list[str] = Field([], description="columns that are regressed out of features in each fold")
-    permutations: int = Field(100, ge=0, description="of labels against held-out predictions; 0: none")
+    permutations: int = Field(100, ge=0, description="permutations of labels against held-out predictions; 0: none")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of folds, networks, draws and permutations")
+    seed: int = Field(0, ge=0, description="seed of folds, networks, draws and permutations")
     threads: int = Field(2, ge=1, description="CPU threads")
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of the model; auto: a GPU where there is one; baselines run on the CPU"
+        "auto", description="of the model; auto: a GPU if there is one; baselines run on the CPU"
     )
 
     @field_validator("columns")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from brainlm_data import Facts, Files, InputError
-from brainlm_model.eval import common
 from brainlm_model.eval.phenotype.section import ON_RECORDINGS, Column, Config
+from brainlm_model.eval.task import Results, Start, task
 
 if TYPE_CHECKING:
     from brainlm_model.eval.phenotype.people import Target
@@ -34,26 +31,21 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
-    """Predict every column by every method in the same folds; write table, JSON and figure.
+def evaluate(start: Start, config: Config) -> Results:
+    """Predict every column by every method in the same folds.
 
-    Finished folds are kept in `outputs.meta["workdir"]`, and a run that was killed goes on there.
+    Finished folds are kept in the work folder, and a run that was killed goes on there.
 
     Raises
     ------
     InputError: a column that cannot be predicted, before anything long starts.
     """
-    import torch
     from threadpoolctl import threadpool_limits
 
-    from brainlm_data import open_store
     from brainlm_model.eval.phenotype import people as who
     from brainlm_model.eval.phenotype.cohort import Cohort
-    from brainlm_model.figures import phenotype as figure
-    from brainlm_model.trained.load import load
 
-    torch.set_num_threads(config.threads)
-    store, model = open_store(inputs["store"]), load(inputs["model"].parent, common.on_device(config.device))
+    store = start.store
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
@@ -75,9 +67,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         return found
 
     some = bool(targets(everybody))  # whatever is wrong with a column is said before the embeddings are made
-    workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
     with threadpool_limits(config.threads):
-        cohort = Cohort(store, model, config, everybody, workdir, _digest(inputs)) if some else None
+        cohort = Cohort(store, start.model, config, everybody, start.workdir, _digest(start.inputs)) if some else None
         found = [cohort.column(target) for target in targets(cohort.people)] if cohort else []
     people = cohort.people if cohort else everybody
     rows, compared = [], []
@@ -101,17 +92,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Epochs": config.epochs,
         "Seed": config.seed,
     }
-    content = {
-        **facts,
-        "Comparisons": compared,
-        "Warnings": warnings(facts),
-        "Published": PUBLISHED,
-    }
-    common.write_tables(outputs, "phenotype", COLUMNS, rows, content)
     held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
-    np.savez_compressed(outputs["phenotype_arrays"], **held)  # type: ignore[arg-type]
-    common.write_figure(outputs, "phenotype", figure.draw, ["csv"])
-    return facts
+    return Results(facts, rows, held, compared, warnings(facts), PUBLISHED)
 
 
 def _digest(inputs: Files) -> str:
@@ -159,11 +141,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "phenotype",
     1,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )
