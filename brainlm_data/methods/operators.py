@@ -56,9 +56,9 @@ class Recipe:
             low = _cosine_count(steps, self.tr_s, low) / (2 * steps * self.tr_s)
         return (low, self.high_hz or 0.5 / self.tr_s)
 
-    def save(self, path: Path, warnings: Sequence[str] = ()) -> None:
+    def save(self, path: Path) -> None:
         """Write as JSON."""
-        content = {**asdict(self), "order": ORDER, "effective_band": self.band, "Warnings": list(warnings)}
+        content = {**asdict(self), "order": ORDER, "effective_band": self.band}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
