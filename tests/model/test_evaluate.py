@@ -90,7 +90,7 @@ def test_masks_depend_on_the_recording_and_the_seed_alone():
     condition = scoring.Condition("random", 0.5)
 
     def draw(name, seed=0):
-        return scoring.draw_mask(scoring.Recording(name, "s", x), condition, 20, seed)
+        return scoring.draw_mask(scoring.HeldOutRecording(name, "s", x), condition, 20, seed)
 
     np.testing.assert_array_equal(draw("a"), draw("a"))
     assert not np.array_equal(draw("a"), draw("b"))

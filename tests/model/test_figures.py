@@ -11,7 +11,17 @@ from brainlm_data.paths import FIGURES as NAMED
 from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
-from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
+from brainlm_model.figures import (
+    FIGURES,
+    STAGE,
+    Config,
+    cohort,
+    connectivity,
+    masked_r2,
+    reconstruction,
+    sources_of,
+    training,
+)
 from brainlm_model.figures.style import by_network, style
 from brainlm_model.training import stage as train
 from tests.model.results import NETWORKS, artifact, files
@@ -30,7 +40,7 @@ def words(figure) -> str:
 
 def test_every_figure_of_the_table_of_files_is_drawn():
     assert set(FIGURES) == set(NAMED)
-    assert set(STAGE.inputs) == {source for figure in FIGURES.values() for source in figure.sources}
+    assert set(STAGE.inputs) == {source for name in FIGURES for source in sources_of(name)}
 
 
 def test_the_same_tables_give_the_same_bytes(finished, tmp_path):
