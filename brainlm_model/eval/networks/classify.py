@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.baselines.neighbours import nearest as nearest_rows
-
 Features = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -124,16 +122,21 @@ def nearest(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> I
 def _votes(train: Rows, x_mF: Features, count: int, neighbours: Sequence[int] = NEIGHBOURS) -> Ints:
     """Predictions (m, k) for each number of neighbours; of networks with as many votes the nearer neighbours' wins."""
     x_nF, labels_n = train
+    centre = x_nF.mean(0)  # differences of nearly equal rows, as of attention, would drown in rounding
+    x_nF, x_mF = x_nF - centre, x_mF - centre
     most = min(max(neighbours), len(labels_n))
-    predicted = []
+    found = []
     for first in range(0, len(x_mF), ROWS):
-        order = nearest_rows(x_nF, x_mF[first : first + ROWS], most)
-        ballots = np.zeros((len(order), most, count))
+        part = x_mF[first : first + ROWS]
+        distance = (x_nF**2).sum(1) - 2 * part @ x_nF.T
+        order = np.argpartition(distance, most - 1, axis=1)[:, :most]
+        order = np.take_along_axis(order, np.take_along_axis(distance, order, 1).argsort(1, kind="stable"), 1)
+        ballots = np.zeros((len(part), most, count))
         weight = 1 + 1e-6 / np.arange(1, most + 1)
         np.put_along_axis(ballots, labels_n[order][:, :, None], np.broadcast_to(weight[:, None], (*order.shape, 1)), 2)
         votes = ballots.cumsum(1)
-        predicted.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
-    return np.concatenate(predicted) if predicted else np.zeros((0, len(neighbours)), dtype=np.int64)
+        found.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
+    return np.concatenate(found) if found else np.zeros((0, len(neighbours)), dtype=np.int64)
 
 
 def logistic(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> Ints:
