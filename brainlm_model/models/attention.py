@@ -73,7 +73,8 @@ def _axial(network: BrainLM, x_1PT: Tensor) -> Tensor:
 
 def _full(network: BrainLM, x_1PT: Tensor) -> Tensor:
     hidden_PN = _hidden(x_1PT, network.config.patch)[0]
-    order_1L, _ = gather_order(~hidden_PN.flatten()[None])
+    visible = int((~hidden_PN).sum())
+    order_1L, _ = gather_order(~hidden_PN.flatten()[None], visible, visible)
     (x_1LD,), _ = _seen_by_last(network.encoder, lambda: network.encode(x_1PT))
     block: Any = network.encoder[-1]
     normed = block.norm_attention(x_1LD)
