@@ -11,7 +11,7 @@ DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: env demo test test-whole test-parts test-slurm demo-slurm lint clean
+.PHONY: env demo test test-whole test-parts test-slurm golden demo-slurm lint clean
 
 env: .venv/done
 
@@ -42,6 +42,10 @@ test-parts: env
 # Not part of `make test`: jobs on the SLURM of this machine; skipped, with the reason, where there is none.
 test-slurm: env
 	$(BIN)/pytest -rs tests/slurm
+
+# After a stage's version was raised: what it makes of its test's input, into tests/golden.
+golden: env
+	$(BIN)/pytest -k golden --golden
 
 # The demo without SLURM and through it, into results/demo-twice, and whether all files have the same bytes.
 demo-slurm: env

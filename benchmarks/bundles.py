@@ -3,7 +3,7 @@
     python -m benchmarks.bundles --json [--recordings 1000] [--bundle 100] [--cores 2]
 
 Parcel series (`input.kind: arrays`, 60 volumes of 24 parcels), one of them cut short, go to the store. Then, one after
-the other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is mended; an output
+the other: nothing changes; a key of collate; a key of imported; ten more recordings; the cut one is fixed; an output
 is deleted; the run is killed halfway (SIGKILL to all) and the same command is given again.
 
 Keys: `steps` (name -> `jobs` by rule, `redone`: recordings whose receipt is new, `status` and `reasons` in the table of
@@ -105,7 +105,7 @@ def measure(folder: Path, recordings: int, bundle: int, cores: int) -> dict[str,
     make(folder / "in", range(recordings + 1, recordings + 11))
     steps["ten more"] = cohort.run()
     cut.write_bytes(whole)
-    steps["the cut one mended"] = cohort.run()
+    steps["the cut one fixed"] = cohort.run()
     next((folder / "out/derivatives/sub-00005/func").glob("*_timeseries.tsv")).unlink()
     steps["an output deleted"] = cohort.run()
     cohort.config["imported"] = {"hz": 1.0}

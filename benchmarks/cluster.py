@@ -7,7 +7,7 @@
 Then every file outside work/ is compared, but for `TIMED`. Exit status 1 where one differs or is missing. It needs a
 SLURM to submit to, and room for two outdirs.
 
-Keys: `local_s`, `slurm_s` (wall), `ratio`; `n_jobs` submitted, `more_s_a_job`: (slurm_s - local_s) / n_jobs;
+Keys: `local_s`, `slurm_s` (wall), `ratio`; `n_jobs` submitted, `more_s_per_job`: (slurm_s - local_s) / n_jobs;
 `n_files` compared, `n_bytes`, `differing`: their names.
 """
 
@@ -27,7 +27,7 @@ TIMED = {"log.csv", ".store.zarr.flat.json"}  # how long each step took; a cache
 
 
 def digests(outdir: Path) -> dict[str, str]:
-    """Every file that a run is asked for (not work/, not `TIMED`) -> sha256 of its bytes."""
+    """Every file that a run is to make (not work/, not `TIMED`) -> sha256 of its bytes."""
     files = [p for p in outdir.rglob("*") if p.is_file() and p.name not in TIMED]
     kept = [p for p in files if p.relative_to(outdir).parts[0] != "work"]
     return {str(p.relative_to(outdir)): sha256(p.read_bytes()).hexdigest() for p in kept}
@@ -58,7 +58,7 @@ def measure(folder: Path, given: Any) -> dict[str, Any]:
     here, there = digests(folder / "local"), digests(folder / "slurm")
     return {
         "local_s": local_s, "slurm_s": slurm_s, "ratio": slurm_s / local_s, "n_jobs": n_jobs,
-        "more_s_a_job": (slurm_s - local_s) / n_jobs, "n_files": len(here),
+        "more_s_per_job": (slurm_s - local_s) / n_jobs, "n_files": len(here),
         "n_bytes": sum((folder / "local" / name).stat().st_size for name in here),
         "differing": sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name)),
     }  # fmt: skip

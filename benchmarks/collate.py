@@ -55,11 +55,11 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     """Everything for one number of recordings."""
     import pandas as pd
 
-    from brainlm_data.dataset import gather, scaler
+    from brainlm_data.dataset import fit_scaler, gather
     from brainlm_data.dataset.shards import Before
 
     seconds = {"scaler": 0.0}
-    fit = scaler.fit_scaler
+    fit = fit_scaler.fit_scaler
 
     def timed(*arguments: Any) -> Any:
         begin = children_cpu()
@@ -67,7 +67,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
         seconds["scaler"] = children_cpu() - begin
         return found
 
-    scaler.fit_scaler = timed
+    fit_scaler.fit_scaler = timed
     rows = []
     for index in range(number + MORE):
         subject = f"{index // 2:06d}"
@@ -106,7 +106,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
 
 
 def size_of(store: Path, links: int | None = None) -> int:
-    """Bytes of the shards' files; with `links` of those that have so many names."""
+    """Bytes of the shards' files; with `links` only those with this number of names."""
     stats = [file.stat() for file in store.glob("bold/c/*/0")]
     return sum(stat.st_size for stat in stats if links in (None, stat.st_nlink))
 

@@ -1,4 +1,4 @@
-"""Embedding: CPU seconds a window by batch, and a 4-D image to parcel series.
+"""Embedding: CPU seconds per window by batch, and a 4-D image to parcel series.
 
     python -m benchmarks.embed --json
 
@@ -32,7 +32,7 @@ PARCELS = 424
 
 
 def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
-    """CPU seconds a window for each batch, and the largest difference from one window at a time."""
+    """CPU seconds per window for each batch, and the largest difference from one window at a time."""
     from brainlm_data import ParcelSeries
 
     torch.manual_seed(0)
@@ -42,12 +42,12 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((200, PARCELS)).astype(np.float32) for _ in range(windows)]
     recordings = [Recording(str(i), lambda x=x: ParcelSeries(x)) for i, x in enumerate(data)]
-    list(embeddings(model, recordings[:1], 1))  # what is prepared once
+    list(embeddings(model.network, model.scaler, recordings[:1], 1))  # what is prepared once
     found: dict[int, Any] = {}
     seconds = {}
     for batch in batches:
         begun = time.process_time()
-        found[batch] = [e for _, e in embeddings(model, recordings, batch)]
+        found[batch] = [e for _, e in embeddings(model.network, model.scaler, recordings, batch)]
         seconds[str(batch)] = round((time.process_time() - begun) / windows, 4)
     first = batches[0]
     apart = max(
@@ -60,7 +60,7 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
 
 
 def image(volumes: int) -> dict[str, Any]:
-    """CPU seconds a volume from a .nii.gz to series at 1 Hz."""
+    """CPU seconds per volume from a .nii.gz to series at 1 Hz."""
     atlas, _ = embedded_atlas()
     labels = np.asarray(atlas.dataobj)
     sha = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()

@@ -24,7 +24,7 @@ import pandas as pd
 
 from benchmarks.masked_baselines import read_abide
 from brainlm_data import Files, open_store
-from brainlm_data.dataset.scaler import fit_scaler
+from brainlm_data.dataset.fit_scaler import fit_scaler
 from brainlm_data.dataset.store import write_store
 from brainlm_model.cli import main as command
 from brainlm_model.training.stage import STAGE, Config

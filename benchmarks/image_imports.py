@@ -1,4 +1,4 @@
-"""What `brainlm-data import` of preprocessed images costs a recording, beside nilearn's NiftiLabelsMasker.
+"""What `brainlm-data import` of preprocessed images costs per recording, beside nilearn's NiftiLabelsMasker.
 
     python -m benchmarks.image_imports --json [--volumes 100] [--recordings 3]
 

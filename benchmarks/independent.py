@@ -8,7 +8,7 @@ BIDS_DIR needs a T1w; the subject's first run is taken. Steps, from raw to high-
     ours   stages motion, anat, coreg, sample, filter; default configuration
     peer   ants.motion_correction (BOLDRigid, to the mean); N4 and SyN of the T1w at 2 mm to the template
            (ants.registration, its defaults, template's brain as mask); Rigid EPI mean -> T1w; motion, rigid and SyN
-           composed by ants.apply_transforms, one interpolation a volume onto the atlas grid; NiftiLabelsMasker with
+           composed by ants.apply_transforms, one interpolation per volume onto the atlas grid; NiftiLabelsMasker with
            its Butterworth high-pass
 
 The template must have its skull (the bundled one has none): the peer's linear steps use the whole head.
@@ -197,7 +197,7 @@ def compare(files: dict[str, Path], other: Peer, meta: dict[str, Any], folder: P
         ablation[f"one filter, {name}"] = spread(correlations(filtered(x[:, both]), beside[:, both]))
     image: Any = nib.load(files["atlas_dseg"])
     labels = np.asarray(image.dataobj).astype(np.int64)
-    points = Grid.of(files["atlas_dseg"]).points(labels > 0)
+    points = Grid.of(image).points(labels > 0)
     sampler, placed = Sampler(Files(files, meta), points), Sampler(Files(files | theirs, meta), points)
     voxels = np.stack(list(sampler))[recipe.dropped :][:, placed.inside[sampler.inside]]
     others = other.voxels[:, sampler.inside & placed.inside]

@@ -77,7 +77,7 @@ def _each(values: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
 
 
 def has_datasets() -> bool:
-    """Whether HF's package is at hand: it is no dependency of this project."""
+    """Whether HF's package is installed: it is not a dependency of this project."""
     return importlib.util.find_spec("datasets") is not None
 
 
@@ -91,7 +91,7 @@ def by_zarr(folder: Path, window: int) -> Batch:
 
 
 def by_arrow(folder: Path, window: int, steps: int, parcels: int) -> Batch:
-    """One row a recording, memory-mapped, read whole."""
+    """One row per recording, memory-mapped, read whole."""
     import pyarrow as pa
 
     column = pa.ipc.open_file(pa.memory_map(str(folder / "rows.arrow"))).read_all()["recording"]

@@ -95,7 +95,7 @@ def simulate(path: Path, size: str, volumes: int) -> NDArray[Any]:
 
 
 def stage(bold: Path, folder: Path) -> dict[str, Any]:
-    """Run stage motion, then the estimator alone; CPU seconds a volume and the stage's peak memory."""
+    """Run stage motion, then the estimator alone; CPU seconds per volume and the stage's peak memory."""
     from brainlm_data.methods.realign import Realigner
     from brainlm_data.reading.image import Run
 
@@ -121,7 +121,7 @@ def stage(bold: Path, folder: Path) -> dict[str, Any]:
 
 
 def ants_run(bold: Path, volumes: int) -> tuple[float, NDArray[Any]]:
-    """CPU seconds a volume of ants.motion_correction on the first volumes, and its matrices."""
+    """CPU seconds per volume of ants.motion_correction on the first volumes, and its matrices."""
     import ants
 
     image: Any = nib.load(bold)

@@ -25,7 +25,7 @@ ACROSS_MM = 212.0
 
 
 def of_size(size: str, data: Path) -> dict[str, Any]:
-    """Stage -> CPU seconds, wall seconds, peak MB, and what is asked for."""
+    """Stage -> CPU seconds, wall seconds, peak MB, and what is requested."""
     from brainlm_data.graph.dag import Dag
     from brainlm_data.pipeline import STAGES as ALL
 

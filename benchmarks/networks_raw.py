@@ -21,11 +21,11 @@ import pandas as pd
 
 import brainlm_data
 from brainlm_data import open_store, prepare
-from brainlm_model.eval.common import bootstrap, chosen
-from brainlm_model.eval.metrics import subject_draws
 from brainlm_model.eval.networks import classify
 from brainlm_model.eval.networks.scores import accuracy
 from brainlm_model.eval.networks.stage import networks_of
+from brainlm_model.eval.statistics.subjects import bootstrap, subject_draws
+from brainlm_model.eval.task import chosen
 
 WINDOW = 200
 CONDITIONS: dict[str, dict[str, Any]] = {

@@ -95,7 +95,7 @@ def ours(folder: Path, space: dict[str, Path], anatomy: dict[str, Path], moved: 
 
 
 class Peer:
-    """Plain ANTs: N4 on the T1w's own grid and SyN once a subject, Rigid for each EPI; defaults throughout."""
+    """Plain ANTs: N4 on the T1w's own grid and SyN once per subject, Rigid for each EPI; defaults throughout."""
 
     def __init__(self, t1w: Path, template: Path) -> None:
         import ants

@@ -2,8 +2,8 @@
 
     python -m benchmarks.planning --json [--recordings 76000] [--bundle 100] [--todo-only]
 
-A tree of empty images (two runs and a T1w a person, sidecars at the root, participants.tsv with three columns), planned
-to the report with the default configuration: first with everything to do, then with nothing to do. For the second,
+A tree of empty images (two runs and one T1w per person, sidecars at the root, participants.tsv with three columns),
+planned to the report with the default configuration: first with everything to do, then with nothing. For the second,
 every stage's manifests are written with the entries that the runner writes, beside empty output files in their real
 places, and `snakemake --touch` makes Snakemake's own provenance records. Building all that is not counted. The first
 plan also reads the dataset (`index_s`: CPU of that alone, in a process of its own); later ones find the index cached.
@@ -76,7 +76,7 @@ def finish(config: dict[str, Any]) -> int:
         names = dag.names_of(stage)
         for bundle in dag.bundles[stage.level]:
             entries: dict[str, Any] = {}
-            for unit in sidecar.read_json(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
+            for unit in sidecar.read_record(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
                 outputs: dict[str, Any] = {}
                 for output in stage.outputs:
                     target = paths.artifact_path(output, dag.outdir, unit["prefix"], names)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.reading --json [--recordings 2000] [--bundle-size 100]
 
-The dataset is a tree of empty files, one recording a subject with its JSON and a T1w. `first`: the index is made;
+The dataset is a tree of empty files, one recording per subject with its JSON and a T1w. `first`: the index is made;
 `again`: it is kept, and every file is looked at; `job`: as a job of a cluster, which does not look. Seconds of CPU and
 of the clock, files in the page cache; a cluster's file system is slower. `imports`: of what the Snakefile imports.
 """

@@ -4,8 +4,8 @@
         [--peer-volumes 20] [--data DIR]
 
 The recording is simulated (`brainlm-data simulate`; DIR keeps it for another run) and goes through every stage by the
-command line, default configuration, one process a stage, one thread: CPU seconds and peak memory are those of the
-processes, imports, reading and writing included. `template` and `atlas` run once a cohort and are not counted.
+command line, default configuration, one process per stage, one thread: CPU seconds and peak memory are those of the
+processes, imports, reading and writing included. `template` and `atlas` run once per cohort and are not counted.
 `further_s`: a second run of the same subject (without anat).
 
 The peer does what a script with antspyx and nilearn does, one thread, each library's defaults: N4, SyN (T1w ->

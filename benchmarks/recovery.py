@@ -3,7 +3,7 @@
     python -m benchmarks.recovery BIDS_DIR OUTDIR [--seeds 5] [--variants filtered ica] > table.tsv
 
 BIDS_DIR is what `brainlm-data simulate` wrote (with `truth/`), OUTDIR the result of a run on it, up to stage denoise at
-least. One row a recording and variant. `r_median`, `r_p10`: over parcels, correlation with the true neural signal in
+least. One row per recording and variant. `r_median`, `r_p10`: over parcels, correlation with the true neural signal in
 the same band (E, C and H applied to the truth as well). Every variant starts from the same parcel means:
 
     scaled       mean removed only: what the scanner gave
@@ -17,7 +17,7 @@ the same band (E, C and H applied to the truth as well). Every variant starts fr
     ica+motion6  H, then ICA's noise components and six motion parameters, jointly
 
 `neural_lost`: how much of the true signals D takes away, 1 - <D s, s> / <s, s> (median over parcels). `lost_by_chance`:
-the same had the rejected courses been shifted in time, which is what so many regressors cost anyway. `removed_*`: the
+the same had the rejected courses been shifted in time, the price of that many regressors. `removed_*`: the
 same of the simulated noise's time courses in the band (mean over the courses of a kind; n/a: that noise is not there),
 and of the true motion parameters. D is no orthogonal projection, so a little below 0 is possible. `n_ica`: how many
 components there were; `n_removed`: how many regressors are noise.
@@ -259,8 +259,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("bids_dir", type=Path)
     parser.add_argument("outdir", type=Path)
-    parser.add_argument("--limit", type=int, help="only so many recordings")
-    parser.add_argument("--seeds", type=int, default=1, help="repeat every ICA from so many starts")
+    parser.add_argument("--limit", type=int, help="only this many recordings")
+    parser.add_argument("--seeds", type=int, default=1, help="repeat every ICA from this many starts")
     parser.add_argument("--variants", nargs="+", default=[], choices=list(VARIANTS), help="only these")
     arguments = parser.parse_args()
     derivatives = arguments.outdir / "derivatives"

@@ -7,8 +7,8 @@ a smooth warp (a displacement field, 4 mm at most) takes template points to it. 
 volume is prefiltered and sampled at the template's brain voxels (`interp`, as stage sample does), cubic and linear.
 ANTs: each volume resampled onto the whole 2 mm template grid by [warp, rigid], as there is no way to ask it for points;
 its B-spline and its linear interpolator, measured on `--ants-volumes` volumes, per volume. `error`: RMS difference from
-the truth over the brain's spread, where all have values. Seconds are CPU seconds a volume, compiled code warm, without
-reading. `points_s` is paid once a recording. `ratio` is that of the cubic interpolators.
+the truth over the brain's spread, where all have values. Seconds are CPU seconds per volume, with compiled code
+and without reading. `points_s` is paid once per recording. `ratio` is that of the cubic interpolators.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = tools.parser(__doc__)
-    parser.add_argument("--recordings", type=int, default=len(recordings()), help="only so many")
+    parser.add_argument("--recordings", type=int, default=len(recordings()), help="only this many")
     parser.add_argument("--workers", type=int, default=1, help="recordings at once, one thread each")
     parser.add_argument("--folder", type=Path, help="where the simulated recordings are or go (kept)")
     parser.add_argument("--reuse", action="store_true", help="take what stages before filter wrote there before")

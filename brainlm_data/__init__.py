@@ -9,38 +9,43 @@ from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 if TYPE_CHECKING:
-    from brainlm_data.cli import add_run, dispatch, read_config
+    from brainlm_data.cli import add_run, dispatch
     from brainlm_data.cli import summary as stage_summary
+    from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
-    from brainlm_data.config import section_from
     from brainlm_data.dataset.scaler import Scaler, prepare
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.lock import beside
+    from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.sources import ParcelSeries, compare_store, read_series
+    from brainlm_data.reading.series import ParcelSeries
+    from brainlm_data.reading.sources import compare_store, read_series
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Refused",
-    "Scaler", "Stage", "StageConfig", "add_run", "atomic", "compare_store", "config_schema", "config_text", "dispatch",
-    "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
+    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
+    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "compare_store", "config_schema",
+    "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "ParcelSeries": ("reading.sources", "ParcelSeries"),
+    "ParcelSeries": ("reading.series", "ParcelSeries"),
+    "Progress": ("files.progress", "Progress"),
     "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
     "atomic": ("files.sidecar", "atomic"),
+    "beside": ("files.lock", "beside"),
     "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
     "open_store": ("dataset.store", "open_store"),
     "prepare": ("dataset.scaler", "prepare"),
-    "read_config": ("cli", "read_config"),
+    "read_config": ("config", "read_config"),
     "read_series": ("reading.sources", "read_series"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),

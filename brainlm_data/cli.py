@@ -1,4 +1,4 @@
-"""`brainlm-data`: every stage alone, without Snakemake; what the rules call, too."""
+"""The command line `brainlm-data`: every stage alone, without Snakemake; the rules call it as well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import BrainLMError, ConfigError, InputError
+from brainlm_data.errors import BrainLMError, InputError
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 
@@ -96,6 +96,7 @@ def _config_keys(stage: Stage) -> str:
 
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
+    from brainlm_data.config import read_config
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
     from brainlm_data.pipeline import MODEL_SECTIONS
@@ -130,31 +131,6 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         for entry in manifest["units"].values():
             for output in entry.get("outputs", {}).values():
                 print(f"  {output['path']}")
-
-
-def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
-    """config.yaml + `--bids-dir`, `--outdir`, `--set key.sub=value`."""
-    import yaml
-
-    raw: dict[str, Any] = {}
-    if arguments.configfile:
-        try:
-            raw = yaml.safe_load(arguments.configfile.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
-    for key in ("bids_dir", "outdir"):
-        if getattr(arguments, key):
-            raw[key] = str(getattr(arguments, key))
-    for assignment in arguments.set:
-        path, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
-        *parents, last = path.split(".")
-        section = raw
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[last] = yaml.safe_load(value)
-    return raw
 
 
 def limit_threads(count: int) -> None:

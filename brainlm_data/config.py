@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
 from brainlm_data import strategies
@@ -29,14 +31,16 @@ class Jobs(StageConfig):
     workers: int = Field(
         1,
         ge=1,
-        description="recordings of a bundle that a job processes at once, with so many times threads and memory",
+        description="recordings that a job processes in parallel; it requests this many times the threads and memory",
     )
-    memory: float = Field(1.0, gt=0, description="times the memory that is asked for; every further attempt doubles it")
-    max_mb: int = Field(64000, ge=1, description="further attempts ask for no more memory than this: what a node has")
-    time: float = Field(1.0, gt=0, description="times the time limit; every further attempt doubles it, too")
-    max_hours: float = Field(24.0, gt=0, description="longest time limit to ask for: what the partition allows")
+    memory: float = Field(
+        1.0, gt=0, description="factor on the memory that every job requests; each retry doubles the request"
+    )
+    max_mb: int = Field(64000, ge=1, description="limit of the doubling, MB: the memory of one node")
+    time: float = Field(1.0, gt=0, description="factor on the time limit of every job; each retry doubles it")
+    max_hours: float = Field(24.0, gt=0, description="longest time limit to request, hours: what the partition allows")
     gpu_partition: str | None = Field(
-        None, description="where stages with a device run, unless it is cpu; train asks for train.processes GPUs"
+        None, description="partition for stages that can use a GPU; train requests train.processes GPUs"
     )
 
 
@@ -44,10 +48,10 @@ class General(StageConfig):
     """Keys that belong to no stage."""
 
     bids_dir: Path = Field(Path("data/bids"), description="root of the raw BIDS dataset")
-    outdir: Path = Field(Path("results"), description="where everything is written")
-    bundle_size: int = Field(1, ge=1, description="recordings that one job processes; about 100 for a cohort")
+    outdir: Path = Field(Path("results"), description="folder that everything is written to")
+    bundle_size: int = Field(1, ge=1, description="recordings per job; about 100 for a cohort")
     threads: int = Field(
-        1, ge=1, description="threads of one preprocessing job; fixed, so that results are the same bytes"
+        1, ge=1, description="threads per preprocessing job; a fixed number gives the same bytes everywhere"
     )
 
     @field_validator("outdir", "bids_dir", mode="before")
@@ -57,7 +61,9 @@ class General(StageConfig):
             raise ValueError("must not be empty")
         return value
 
-    container: str = Field("containers/brainlm.sif", description="image of every rule, used with --sdm apptainer")
+    container: str = Field(
+        "containers/brainlm.sif", description="container image in which every rule runs with --sdm apptainer"
+    )
     select: Select = Field(default_factory=Select, description="which recordings to process")
     preprocess: Preprocess = Field(default_factory=Preprocess, description="the engine")
     jobs: Jobs = Field(default_factory=Jobs, description="memory, time and GPUs on a cluster (docs/hpc.md)")
@@ -69,6 +75,34 @@ def model_of(stages: Sequence[Stage]) -> type[General]:
         stage.name: (stage.Config, Field(default_factory=stage.Config, description=stage.summary)) for stage in stages
     }
     return create_model("Config", __base__=General, **sections)
+
+
+def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A configuration from the command line: `--configfile`, then `--bids-dir`, `--outdir`, then `--set key.sub=value`.
+
+    Raises
+    ------
+    ConfigError: the file cannot be read, or `--set` has no value.
+    """
+    raw: dict[str, Any] = {}
+    if arguments.configfile:
+        try:
+            raw = yaml.safe_load(arguments.configfile.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
+    for key in ("bids_dir", "outdir"):
+        if getattr(arguments, key):
+            raw[key] = str(getattr(arguments, key))
+    for assignment in arguments.set:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
+        *parents, last = path.split(".")
+        section = raw
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = yaml.safe_load(value)
+    return raw
 
 
 def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
@@ -162,5 +196,5 @@ def _allowed(model: type[BaseModel], loc: Sequence[int | str]) -> str:
 
 
 def schema(stages: Sequence[Stage]) -> dict[str, Any]:
-    """JSON schema of config.yaml, kept in workflow/schemas/ for editors; a test checks that it is current."""
+    """JSON schema of config.yaml, for editors: `brainlm-model schema` prints it."""
     return model_of(stages).model_json_schema()

@@ -1,6 +1,6 @@
 """The exceptions of this project, in one tree.
 
-    BrainLMError            anything that a person can mend; printed as one line, exit status 2
+    BrainLMError            anything that a person can fix; printed as one line, exit status 2
     |-- ConfigError         a key of config.yaml is unknown, of the wrong type or impossible
     |-- InputError          an input that is missing, unreadable or contradictory; stops the run
     `-- Refused             ONE recording (or subject) cannot be processed, and never will be as it is:

@@ -8,6 +8,7 @@ An artifact is a kind of file that one stage writes and others read. Its path is
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,7 +90,7 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     "atlas_table": _all(
         "derivatives/atlas/atlas-{seg}/atlas-{seg}_dseg.tsv",
-        "one row a parcel: index, name, hemisphere, network, x, y, z (mm), n_voxels",
+        "one row per parcel: index, name, hemisphere, network, x, y, z (mm), n_voxels",
     ),
     # anat
     "t1w_preproc": _sub("desc-preproc_T1w.nii.gz", "bias-corrected T1w", SkullStripped=False),
@@ -107,11 +108,11 @@ ARTIFACTS: dict[str, Artifact] = {
     "fmriprep_run": _sub("desc-fmriprep_run.json", "the fMRIPrep command that was run, its image and its report"),
     # motion
     "motion_params": _rec(
-        "desc-motion_timeseries.tsv", "rigid-body parameters a volume: trans_x..z (mm), rot_x..z (rad)"
+        "desc-motion_timeseries.tsv", "rigid-body parameters per volume: trans_x..z (mm), rot_x..z (rad)"
     ),
     "motion_xfm": _rec(
         "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt",
-        "ITK rigid transforms, one a volume: resample it onto boldref",
+        "ITK rigid transforms, one per volume: resample it onto boldref",
     ),
     "boldref": _rec("desc-hmc_boldref.nii.gz", "reference volume of head-motion correction", SkullStripped=False),
     "bold_mask": _rec("desc-brain_mask.nii.gz", "brain mask on the BOLD grid", Type="Brain"),
@@ -141,7 +142,7 @@ ARTIFACTS: dict[str, Artifact] = {
         "space-{space}_res-coarse_probseg.nii.gz", "4-D tissue probabilities: GM, WM, CSF", Resolution=COARSE
     ),
     # confounds .. resample
-    "confounds": _rec("desc-confounds_timeseries.tsv", "confounds, one row a volume, named as in fMRIPrep"),
+    "confounds": _rec("desc-confounds_timeseries.tsv", "confounds, one row per volume, named as in fMRIPrep"),
     "filter_recipe": _rec("desc-filter_recipe.json", "the temporal operators: dropped and censored volumes, H and L"),
     "ica_mixing": _rec("desc-ica_mixing.tsv", "time courses of the independent components, one column each"),
     "ica_components": _rec(
@@ -168,7 +169,7 @@ ARTIFACTS: dict[str, Artifact] = {
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
-    "scaler": _all("scaler.npz", "median and iqr a parcel, from training subjects only"),
+    "scaler": _all("scaler.npz", "median and iqr per parcel, from training subjects only"),
     "card": _all("card.md", "how the data were made, in words"),
     # model
     "model": _all("models/{model}/model.safetensors", "weights of the trained model"),
@@ -251,9 +252,18 @@ def asked_path(outdir: Path) -> Path:
     return outdir / "work" / "asked.json"
 
 
-def lock_path(outdir: Path) -> Path:
-    """Locked while a run writes to `outdir`."""
-    return outdir / "work" / "lock"
+PLAIN = re.compile(r"\w[\w.+-]*")
+
+
+def not_plain(*names: str | None) -> str | None:
+    """Why one of these names cannot be part of file names and commands; None where all can.
+
+    Names of people's files become names of bundles, which shells, schedulers and containers read as words of commands.
+    """
+    for name in names:
+        if name is not None and not PLAIN.fullmatch(name):
+            return f"the name {name!r} has characters other than letters, digits, _ + - and . (rename the file)"
+    return None
 
 
 def recording_prefix(subject: str, session: str | None, name: str) -> str:

@@ -60,6 +60,8 @@ def _index(arguments: argparse.Namespace) -> None:
         print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{t1w}\t{len(r.fieldmaps)}")
     if any(r.fieldmaps for r in index.recordings):
         print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
+    for note in index.notes:
+        print(f"note: {note}")
     for reason in index.ignored:
         print(f"ignored: {reason}")
 
@@ -67,8 +69,7 @@ def _index(arguments: argparse.Namespace) -> None:
 def _fmriprep_command(arguments: argparse.Namespace) -> None:
     import shlex
 
-    from brainlm_data.cli import read_config
-    from brainlm_data.config import section_from
+    from brainlm_data.config import read_config, section_from
     from brainlm_data.stages import fmriprep
 
     config = section_from(read_config(arguments).get("fmriprep", {}), fmriprep.STAGE)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainlm_model.trained.checkpoint import TrainedModel, load
+    from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
+_HOMES = {
+    "TrainedModel": "brainlm_model.trained.checkpoint",
+    "WindowDataset": "brainlm_model.windows.dataset",
+    "load": "brainlm_model.trained.load",
+}
 __all__ = ["TrainedModel", "WindowDataset", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import heavy parts only when they are asked for."""
-    if name in ("TrainedModel", "load"):
-        from brainlm_model.trained import checkpoint
-
-        return getattr(checkpoint, name)
-    if name == "WindowDataset":
-        from brainlm_model.windows.dataset import WindowDataset
-
-        return WindowDataset
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+
+# One thread per library, set before any of them is loaded: the problems are small, and threads that wait for each other
+# on two cores cost several times the work itself. Registration promises the same bytes for one thread only.
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
+# ruff: noqa: E402
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.golden.check import check
 
 # the same examples in every run of the suite; HYPOTHESIS_PROFILE=search looks for new ones
 settings.register_profile("suite", derandomize=True)
@@ -20,6 +31,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write golden files that are missing or out of date")
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compare what a stage wrote with its golden file: see `tests.golden.check.check`."""
+    return partial(check, renew=request.config.getoption("--golden"))
 
 
 def write_bids(

@@ -15,8 +15,10 @@ from pydantic import Field, field_validator
 
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import read_json, write_json
+from brainlm_data.files.sidecar import read_record, write_json
 from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.reading.json import read_sidecar
+from brainlm_data.reading.people import read_people
 from brainlm_data.stage import StageConfig
 
 
@@ -109,6 +111,7 @@ class Index:
     phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
     ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
+    notes: tuple[str, ...] = ()  # of the participants' table: what was taken for what, what did not join
 
 
 def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
@@ -123,20 +126,27 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
 
     Raises
     ------
-    InputError: no such folder, no BOLD run in it, or none that `select` accepts.
+    InputError: no such folder, derivatives, no BOLD run in it, or none that `select` accepts.
     """
     if not bids_dir.is_dir():
         raise InputError(
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
 
+    if read_sidecar(bids_dir / "dataset_description.json").get("DatasetType", "raw") == "derivative":
+        raise InputError(
+            f"{bids_dir}: derivatives, by DatasetType of its dataset_description.json, not raw images",
+            "give the raw dataset, or for derivatives of fMRIPrep input.kind: fmriprep (docs/stages/input.md)",
+        )
+
     def listed(known: Mapping[str, Any]) -> Mapping[str, Any]:
-        files = walk(bids_dir)
-        if known.get("key") == (key := key_of(files)):
+        walked = walk(bids_dir)
+        if known.get("key") == (key := key_of(walked)):
             return known
-        found = {"key": key, **scan(bids_dir, files), "phenotypes": _phenotypes(bids_dir)}
+        found = {"key": key, **scan(bids_dir, walked)}
+        found |= _phenotypes(bids_dir, found)
         if not found["recordings"]:
-            why = f" ({found['ignored'][0]})" if found["ignored"] else ""
+            why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
                 f"{bids_dir}: no BOLD run found{why}",
                 "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)",
@@ -163,7 +173,7 @@ def load_index(
     ------
     InputError: `select` accepts no recording.
     """
-    cached = read_json(cache) if cache else {}
+    cached = read_record(cache) if cache else {}
     if not (as_cached and cached):
         new = dict(listed(cached))
         if cache and new != cached:
@@ -181,7 +191,7 @@ def load_index(
     t1w = {subject: _raw(root, file) for subject, file in cached["t1w"].items()}
     subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s)) for s in sorted({r.subject for r in chosen}))
     ids = tuple(r.id for r in recordings)
-    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids)
+    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids, tuple(cached["notes"]))
 
 
 def _some(values: Iterable[str | None]) -> str:
@@ -204,22 +214,15 @@ def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]
     )
 
 
-def _phenotypes(bids_dir: Path) -> dict[str, dict[str, Any]]:
-    """participants.tsv by subject label, `n/a` as null."""
-    import pandas as pd
-
+def _phenotypes(bids_dir: Path, scanned: Mapping[str, Any]) -> dict[str, Any]:
+    """participants.tsv by the labels of the subjects who have recordings, and what did not join."""
     path = bids_dir / "participants.tsv"
-    if not path.exists():
-        return {}
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"], dtype={"participant_id": str})
-    except (ValueError, OSError) as error:  # UnicodeDecodeError and ParserError are ValueErrors
-        raise InputError(f"{path}: not a table in UTF-8 ({error})", "save it again as tab-separated UTF-8") from error
-    if "participant_id" not in table:
-        raise InputError(f"{path}: no column participant_id", "BIDS requires it as the first column")
-    if (again := table.participant_id[table.participant_id.duplicated()]).size:
-        raise InputError(f"{path}: more than one row of {again.iloc[0]}", "BIDS wants one row a participant")
-    records: dict[Any, dict[Any, Any]] = table.set_index("participant_id").to_dict("index")
-    return {
-        str(k).removeprefix("sub-"): {c: (None if v != v else v) for c, v in row.items()} for k, row in records.items()
+    people = read_people(path if path.exists() else None, ("participant_id",))
+    subjects = sorted({row[1] for row in scanned["recordings"]})
+    rows = {subject: people.find(subject) for subject in subjects}
+    phenotypes = {
+        subject: {name: value for name, value in row.items() if name.lower() != "participant_id"}
+        for subject, row in rows.items()
+        if row
     }
+    return {"phenotypes": phenotypes, "notes": people.notes()}

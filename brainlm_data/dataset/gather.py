@@ -31,7 +31,7 @@ class Exclude(StageConfig):
     """QC thresholds; null excludes nothing. A recording without the metric is excluded, too."""
 
     mean_fd_mm: float | None = Field(None, gt=0, description="largest mean framewise displacement, mm")
-    fd_over_05: float | None = Field(None, ge=0, le=1, description="largest share of volumes with FD above 0.5 mm")
+    fd_over_05: float | None = Field(None, ge=0, le=1, description="largest fraction of volumes with FD above 0.5 mm")
     median_tsnr: float | None = Field(None, gt=0, description="smallest median tSNR")
     coverage_mean: float | None = Field(None, ge=0, le=1, description="smallest mean coverage of the parcels")
     offset_mm: float | None = Field(None, gt=0, description="largest registration offset, mm (see stage qc)")
@@ -55,17 +55,19 @@ class Exclude(StageConfig):
 class Config(StageConfig):
     """The store, its splits and its scaler."""
 
-    validation: float = Field(0.1, ge=0, lt=1, description="share of subjects for validation")
-    test: float = Field(0.1, ge=0, lt=1, description="share of subjects for test")
-    seed: int = Field(0, ge=0, description="of the split; splits are by subject, always")
+    validation: float = Field(0.1, ge=0, lt=1, description="fraction of subjects for validation")
+    test: float = Field(0.1, ge=0, lt=1, description="fraction of subjects for test")
+    seed: int = Field(0, ge=0, description="seed of the split, which is by subject")
     external: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="column of participants.tsv: [values]; who has one is an external test, for example {site: [NYU]}",
+        description="column of participants.tsv: [values] of subjects held out as an external test: {site: [NYU]}",
     )
     exclude: Exclude = Field(default_factory=Exclude, description="QC thresholds")
-    chunk_steps: int = Field(256, ge=16, description="steps of a Zarr chunk; each recording starts a new one")
-    threads: int = Field(1, ge=1, description="processes that write the store, threads that fit the scaler")
-    memory_mb: int = Field(1024, ge=64, description="memory for fitting the scaler, MiB, of all threads or workers")
+    chunk_steps: int = Field(256, ge=16, description="time steps per Zarr chunk; each recording starts a new chunk")
+    threads: int = Field(1, ge=1, description="processes that write the store, and threads that fit the scaler")
+    memory_mb: int = Field(
+        1024, ge=64, description="memory for fitting the scaler, MiB, of all threads or workers together"
+    )
     scheduler: str | None = Field(
         None,
         description="address of a dask.distributed scheduler whose workers fit the scaler; null: this job's threads",
@@ -117,7 +119,7 @@ def gather(
     rows: of all recordings (`empty_row`, `with_phenotypes`); those whose status is not refused are stored.
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
     invalid: steps from dropped or censored volumes, and `methods`: sentences by stage; one a stored row.
-    parcels: one row a parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
+    parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
     outputs: where `store`, `recordings`, `scaler` and `card` go. before: see `write_store`.
 
     Raises
@@ -126,7 +128,7 @@ def gather(
         what is not there.
     """
     from brainlm_data.dataset.card import describe_data, describe_tables
-    from brainlm_data.dataset.scaler import fit_scaler
+    from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.store import open_store, write_store
 
     stored = [row for row in rows if row["status"] != "refused"]
@@ -136,7 +138,7 @@ def gather(
         reasons = sorted({row["reason"] for row in rows})
         raise InputError(
             f"no recording is left for the store, of {len(rows)}: {'; '.join(reasons[:3])}",
-            "mend the data, or relax collate.exclude",
+            "fix the data, or relax collate.exclude",
         )
     attributes = {**_common(stored), "n_parcels": len(parcels), **attributes}
     in_store = table_of(stored)

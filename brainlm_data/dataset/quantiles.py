@@ -1,6 +1,6 @@
 """Exact quantiles of each column of data that do not fit into memory.
 
-Radix selection: float32 values in the order of unsigned integers are counted by their leading bits, which tells in
+Radix selection: float32 values in the order of unsigned integers are counted by their leading bits, which shows in
 which bin each wanted rank lies; the next pass counts the next bits of the values in that bin alone, and so on to the
 last bit. Three passes with 2,048 bins a column find the very order statistics that sorting would find. What is held is
 the counts, whatever the amount of data.

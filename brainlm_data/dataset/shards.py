@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.files.sidecar import read_json, stat_of, write_json
+from brainlm_data.files.sidecar import read_record, stat_of, write_json
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Before:
 
     @cached_property
     def _known(self) -> dict[str, Any]:
-        return read_json(self.folder / "shards.json")
+        return read_record(self.folder / "shards.json")
 
     def order(self, names: Sequence[str]) -> list[int]:
         """Places in `names`: those of before, in their order, then the others as they are."""

@@ -52,7 +52,7 @@ def external_subjects(
 
     Parameters
     ----------
-    people: (subject, its columns of participants.tsv), one a recording.
+    people: (subject, its columns of participants.tsv), one per recording.
     external: column -> values; a number is compared as `as_text` writes it.
 
     Raises

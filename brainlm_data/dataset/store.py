@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.shards import Before, made_of
 from brainlm_data.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-    from brainlm_data.dataset.scaler import Scaler
 
 FORMAT = 1  # layout of the store; goes up when readers must change
 SHARD_CHUNKS = 32  # chunks in a file: 76,000 runs of 490 volumes are 4,750 files of 14 MB
@@ -59,10 +58,10 @@ def write_store(
 
     Parameters
     ----------
-    series: one (time, parcel) float32 array a recording, in the order of `recordings`, or a function of its row
+    series: one (time, parcel) float32 array per recording, in the order of `recordings`, or a function of its row
         number (for `workers` above 1 one that can be pickled).
     recordings: columns id and n_steps, and whatever else is to travel with the store.
-    atlas_table: one row a parcel: index, name, hemisphere, network, x, y, z (mm).
+    atlas_table: one row per parcel: index, name, hemisphere, network, x, y, z (mm).
     attrs: rate_hz, units, atlas, atlas_sha256, card and what else describes the data; JSON values.
     invalid: for each recording the steps that come from dropped or censored volumes.
     workers: processes, each of which writes whole shards.
@@ -119,7 +118,7 @@ def write_store(
         spans = [span for number, span in enumerate(spans) if number not in taken]
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 and callable(series) else nullcontext()
     with pool as executor:
-        if isinstance(executor, Executor):  # the job travels once a run of neighbouring shards, not once a shard
+        if isinstance(executor, Executor):  # the job travels once per run of neighbouring shards, not once per shard
             list(executor.map(job.write, spans, chunksize=len(spans) // (8 * workers) + 1))
         else:
             list(map(job.write, spans))
@@ -136,7 +135,7 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _by_row(series: Iterable[Series] | Callable[[int], Series]) -> Callable[[int], Series]:
-    """A sequence as a function of the row: rows are asked for in order, each as often as it takes."""
+    """A sequence as a function of the row: rows must be requested in order; a row may be requested repeatedly."""
     if callable(series):
         return series
     rows: Iterator[tuple[int, Series]] = enumerate(series)
@@ -213,8 +212,8 @@ class Store:
 
     Attributes
     ----------
-    path: the store. attrs: its attributes. rate_hz: steps a second. parcels: one row a parcel.
-    recordings: one row a recording: `recordings.parquet` beside the store where it is, else what the store knows.
+    path: the store. attrs: its attributes. rate_hz: steps per second. parcels: one row per parcel.
+    recordings: one row per recording: `recordings.parquet` beside the store where it is, else what the store knows.
     scaler: `scaler.npz` beside the store, or None.
     """
 
@@ -247,14 +246,14 @@ class Store:
 
     @cached_property
     def parcels(self) -> pd.DataFrame:
-        """One row a parcel: index, name, hemisphere, network, x, y, z (mm)."""
+        """One row per parcel: index, name, hemisphere, network, x, y, z (mm)."""
         import pandas as pd
 
         return pd.DataFrame(self.attrs["parcels"])
 
     @cached_property
     def recordings(self) -> pd.DataFrame:
-        """One row a recording.
+        """One row per recording.
 
         With recordings.parquet beside the store: refused and excluded ones included, and splits. Without it: what is
         in the store, whose `split` is then missing.
@@ -270,9 +269,7 @@ class Store:
 
     @cached_property
     def scaler(self) -> Scaler | None:
-        """Median and IQR a parcel over training subjects, or None where scaler.npz is not beside the store."""
-        from brainlm_data.dataset.scaler import Scaler
-
+        """Median and IQR per parcel over training subjects, or None if scaler.npz is not beside the store."""
         beside = self.path.parent / "scaler.npz"
         return Scaler.load(beside) if beside.exists() else None
 

@@ -24,7 +24,7 @@ def fetch(wanted: Wanted, outdir: Path) -> tuple[Path, int]:
 
     Raises
     ------
-    InputError: they could not be had.
+    InputError: they could not be downloaded.
     """
     from nilearn import datasets
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from pathlib import Path
 from brainlm_data.downloads.s3 import Bucket, Item, below
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.lock import beside
+from brainlm_data.files.progress import Progress
+from brainlm_data.paths import not_plain
 
 URL = "https://s3.amazonaws.com/openneuro.org"
 DATASET = re.compile(r"ds\d{6,}")
 DATATYPES = ("anat", "func", "fmap")
-DONE = ".fetched.tsv"  # ETag and path of what is in place, one a line
+DONE = ".fetched.tsv"  # ETag and path of what is in place, one per line
 SHOWN = 5
 
 
@@ -43,7 +44,9 @@ def listed(bucket: Bucket, wanted: Wanted) -> list[Item]:
     prefix = f"{wanted.dataset}/"
     folders, items = bucket.folders(prefix)
     if not items and not folders:
-        raise InputError(f"{wanted.dataset}: nothing there at {bucket.url}", "is it public, and the number right?")
+        raise InputError(
+            f"{wanted.dataset}: not found at {bucket.url}", "check the number, and that the data set is public"
+        )
     there = [folder.split("/")[-2] for folder in folders if folder.startswith(f"{prefix}sub-")]
     asked = [f"sub-{label.removeprefix('sub-')}" for label in wanted.participants] or there
     if unknown := sorted(set(asked) - set(there)):
@@ -52,8 +55,17 @@ def listed(bucket: Bucket, wanted: Wanted) -> list[Item]:
             "give --participant-label one of these",
         )
     for subject in asked:
-        items += [i for i in bucket.items(f"{prefix}{subject}/") if _is_wanted(i.key, wanted.datatypes)]
+        own = [i for i in bucket.items(f"{prefix}{subject}/") if _is_wanted(i.key, wanted.datatypes)]
+        items += [item for item in own if _is_plain(item.key)]
     return items
+
+
+def _is_plain(key: str) -> bool:
+    """False, with a line on stderr, for a participant's file whose name could be read as words of a command."""
+    problem = not_plain(*(part.lstrip(".") for part in key.split("/")))
+    if problem:
+        print(f"fetch: left aside {key}: {problem}", file=sys.stderr, flush=True)
+    return problem is None
 
 
 def _is_wanted(key: str, datatypes: Sequence[str]) -> bool:
@@ -71,7 +83,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
 
     Raises
     ------
-    InputError: some files could not be had (the others are in place), or what `listed` raises.
+    InputError: some files could not be fetched (the others are in place), or what `listed` raises.
     """
     items = listed(bucket, wanted)
     prefix = f"{wanted.dataset}/"
@@ -83,27 +95,26 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
         outdir.mkdir(parents=True, exist_ok=True)
         done = _done(outdir / DONE)
         left = [i for i in items if not _in_place(targets[i], i, done.get(targets[i].relative_to(outdir).as_posix()))]
-        progress = Progress(len(left), sum(item.size for item in left))
+        progress, recording = Progress("fetch", sum(item.size for item in left) / 1e6, " MB"), threading.Lock()
         failed: list[str] = []
         with (outdir / DONE).open("a") as record, ThreadPoolExecutor(connections) as pool:
 
             def one(item: Item) -> None:
                 try:
-                    bucket.get(item, targets[item], progress.bytes)
+                    bucket.get(item, targets[item], lambda count: progress.add(count / 1e6))
                 except InputError as error:
                     failed.append(f"{error}")
                     return
-                with progress.lock:
+                with recording:
                     record.write(f"{item.etag}\t{targets[item].relative_to(outdir).as_posix()}\n")
                     record.flush()
-                progress.file()
 
             list(pool.map(one, left))
     counts["fetched"] = len(left) - len(failed)
     if failed:
         raise InputError(
             f"{len(failed)} of {len(items)} files could not be fetched: {'; '.join(sorted(failed)[:SHOWN])}",
-            "run the same command again: it goes on",
+            "run the same command again: it fetches what is missing",
         )
     return counts
 
@@ -118,31 +129,3 @@ def _done(file: Path) -> dict[str, str]:
 def _in_place(target: Path, item: Item, etag: str | None) -> bool:
     """A file was checked before it got its name; the same ETag means that it has not changed since."""
     return etag == item.etag and target.is_file() and target.stat().st_size == item.size
-
-
-class Progress:
-    """A line on stderr every few seconds: files, bytes, and how long it will take."""
-
-    EVERY_S = 5.0
-
-    def __init__(self, files: int, size: int) -> None:
-        self.lock = threading.Lock()
-        self._files, self._size, self._done, self._came = files, size, 0, 0
-        self._start = self._last = time.monotonic()
-
-    def file(self) -> None:
-        """One more is in place."""
-        with self.lock:
-            self._done += 1
-
-    def bytes(self, count: int) -> None:
-        """So many more came."""
-        with self.lock:
-            self._came += count
-            now = time.monotonic()
-            if now - self._last >= self.EVERY_S:
-                self._last = now
-                left = (now - self._start) / self._came * max(self._size - self._came, 0)
-                came, size = self._came / 1e6, self._size / 1e6
-                text = f"{self._done}/{self._files} files, {came:.0f} of {size:.0f} MB, about {left:.0f} s left"
-                print(f"fetch: {text}", file=sys.stderr, flush=True)

@@ -85,15 +85,15 @@ class Bucket:
         return page
 
     def get(self, item: Item, target: Path, seen: Callable[[int], None] = lambda _: None) -> None:
-        """Download a file whole and checked, or not at all; goes on from where an earlier try ended.
+        """Download a file whole and checked, or not at all; resumes where an earlier attempt ended.
 
         Parameters
         ----------
-        seen: is told how many bytes came.
+        seen: called with the number of bytes of each piece.
 
         Raises
         ------
-        InputError: it cannot be had, or its size or MD5 stays another.
+        InputError: it cannot be downloaded, or its size or MD5 remains wrong.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{re.sub(r'[^0-9a-zA-Z]', '', item.etag)[:12]}.part")

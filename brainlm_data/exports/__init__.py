@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "hf": "HF Arrow folders, as the official BrainLM code reads them",
     "npy": "one .npy of all recordings, to be memory-mapped, and its index",
-    "cifti": "one .ptseries.nii a recording",
+    "cifti": "one .ptseries.nii per recording",
 }
 FACTS = "export.json"
 
@@ -68,7 +68,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
 
     Raises
     ------
-    InputError: no store, OUTDIR is there already (and not `force`), or what the format raises.
+    InputError: no store, OUTDIR exists (and not `force`), or what the format raises.
     """
     from brainlm_data.dataset.store import open_store
 
@@ -77,7 +77,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
         raise InputError(f"{outdir}: holds the store itself", "give another folder")
     if outdir.exists() and (not outdir.is_dir() or any(outdir.iterdir())):
         if not force:
-            raise InputError(f"{outdir}: is there already", "give another folder, or --force to replace it")
+            raise InputError(f"{outdir}: exists already", "give another folder, or --force to replace it")
         if not (outdir / FACTS).is_file():
             raise InputError(f"{outdir}: not made by an export, so --force does not remove it", "give another folder")
     with beside(outdir, "exporting") as temporary:

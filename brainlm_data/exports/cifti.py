@@ -1,4 +1,4 @@
-"""Format `cifti`: one CIFTI-2 parcel series (.ptseries.nii) a recording, at the store's rate.
+"""Format `cifti`: one CIFTI-2 parcel series (.ptseries.nii) per recording, at the store's rate.
 
 A store knows the centre of a parcel, not its voxels: without a label image a parcel is the one voxel of the MNI 2 mm
 grid at its centre. Values, names and times do not depend on it.
@@ -15,6 +15,7 @@ import numpy as np
 from brainlm_data.dataset.store import Store
 from brainlm_data.errors import InputError
 from brainlm_data.exports import Options, recordings, table
+from brainlm_data.reading.image import load_image
 
 GRID = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
 SHAPE = (91, 109, 91)
@@ -56,12 +57,9 @@ def _parcels(store: Store, names: list[str], atlas: Path | None) -> tuple[Any, l
         if len({tuple(cell) for cell in cells}) < len(cells):
             text += "; some share a voxel, which Workbench does not accept"
         return _axis(names, [cell[None] for cell in cells], GRID, SHAPE), [text]
-    try:
-        image: Any = nib.load(atlas)
-        labels = np.asarray(image.dataobj)
-        labels = labels.reshape(labels.shape[:3]) if labels.shape[3:] == (1,) else labels
-    except Exception as error:  # nibabel raises many kinds on a damaged file
-        raise InputError(f"{atlas}: not a label image ({error})", "give a NIfTI label image") from error
+    image = load_image(atlas, InputError, "give a NIfTI label image")
+    labels = np.asarray(image.dataobj)
+    labels = labels.reshape(labels.shape[:3]) if labels.shape[3:] == (1,) else labels
     voxels = [np.argwhere(labels == index) for index in store.parcels["index"]]
     if labels.ndim != 3 or not all(len(v) for v in voxels):
         raise InputError(f"{atlas}: lacks labels of the store's parcels", "give the atlas that the store was made with")

@@ -1,7 +1,7 @@
 """Format `hf`: folders that `datasets.load_from_disk` reads, with the columns of the official BrainLM code.
 
-`train`, `val`, `test`, `external`: one row a recording; `Brain_Region_Coordinates`: one row a parcel. A folder holds an
-Arrow stream, dataset_info.json and state.json. Names and types are those of toolkit/BrainLM_Toolkit.py and train.py
+`train`, `val`, `test`, `external`: one row per recording; `Brain_Region_Coordinates`: one row per parcel. Each holds
+an Arrow stream, dataset_info.json and state.json. Names and types are those of toolkit/BrainLM_Toolkit.py and train.py
 (vandijklab/BrainLM), where a recording is (time, parcel); its scaling is done as it was meant, (x - median) / IQR.
 """
 
@@ -35,7 +35,7 @@ NOT_LABELS = ("id", "start", "status", "reason", "notes")
 
 
 def write(store: Store, folder: Path, options: Options) -> dict[str, Any]:
-    """One folder a split, and the coordinates.
+    """One folder per split, and the coordinates.
 
     Raises
     ------

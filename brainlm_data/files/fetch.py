@@ -47,7 +47,7 @@ def obtain(remote: Remote, key: str) -> Path:
 
     Raises
     ------
-    InputError: not in the cache and not to be had, or its digest is another.
+    InputError: not in the cache and not downloadable, or its digest is wrong.
     """
     place = cache_folder() / remote.name
     if place.exists():

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TextIO
 
 from brainlm_data.errors import InputError
-from brainlm_data.paths import lock_path
+
+LOCK = Path("work") / "lock"  # below the folder that is locked
 
 
 def hold(outdir: Path) -> TextIO:
@@ -22,7 +23,7 @@ def hold(outdir: Path) -> TextIO:
 
     Raises `InputError` where another run holds it.
     """
-    file = lock_path(outdir)
+    file = outdir / LOCK
     file.parent.mkdir(parents=True, exist_ok=True)
     handle = file.open("a")
     try:

@@ -22,8 +22,8 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(name.rsplit(".", 1)[0] + ".json")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is none or it is damaged."""
+def read_record(path: Path) -> dict[str, Any]:
+    """What this package noted to spare work (a receipt, a cache): empty where it is damaged, as it is made anew."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):

@@ -26,6 +26,7 @@ from brainlm_data.graph.edges import on_route, placeholders, producers_of, reads
 from brainlm_data.imports import listed
 from brainlm_data.runner.manifest import COHORT, repairs_of
 from brainlm_data.stage import Level, Stage
+from brainlm_data.stages.input import options_of
 
 # A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
 # say and keep what it has (training writes its checkpoint).
@@ -149,7 +150,8 @@ class Dag:
         bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
         self._check_external()
         self.details = edges.details_of(list(self.stages.values()), self.config, self.index, bundles)
-        self.n_recordings = len(self.index.recordings)
+        self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
+        self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         if planning:
             listing.write(self)  # asks for all that is derived from the index
@@ -182,7 +184,7 @@ class Dag:
     @property
     def source(self) -> Path:
         """Folder of what the run starts from."""
-        return listed.folder(getattr(self.config, "input")) if self.route == "import" else self.config.bids_dir  # noqa: B009
+        return listed.folder(getattr(self.config, "input").path) if self.route == "import" else self.config.bids_dir  # noqa: B009
 
     @cached_property
     def index(self) -> Index:
@@ -190,7 +192,8 @@ class Dag:
         cache = self.outdir / "work" / "index.json"
         if self.route == "import":
             given, how = (getattr(self.config, name) for name in ("input", "imported"))
-            return listed.index(given, how, self.config.select, cache, as_cached=not self.planning)
+            options = options_of(given, how)
+            return listed.index(given.kind, given.path, options, self.config.select, cache, not self.planning)
         return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property
@@ -198,7 +201,10 @@ class Dag:
         """Values of the placeholders in paths: each is the `name` key of its owner's section."""
         owners = {"space": "template", "seg": "atlas", "model": "train"}
         found = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
-        return found | (listed.names(getattr(self.config, "input")) if self.route == "import" else {})  # noqa: B009
+        if self.route != "import":
+            return found
+        given = getattr(self.config, "input")  # noqa: B009
+        return found | listed.names(given.kind, given.atlas, given.space)
 
     def names_of(self, stage: Stage) -> dict[str, str]:
         """Those of the names that occur in the paths of this stage's outputs."""
@@ -278,7 +284,7 @@ class Dag:
         """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
         cohort = (level or self.all_stages[stage].level) == "cohort"
         bundle, threads = (
-            (COHORT, "{threads}") if cohort else ("{wildcards.bundle}", "{resources.each} --cores {threads}")
+            (COHORT, "{threads}") if cohort else ("{wildcards.bundle:q}", "{resources.each} --cores {threads}")
         )
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
         return COMMAND.format(

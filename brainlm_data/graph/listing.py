@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainlm_data import paths
 from brainlm_data.bids.index import RawFile, Recording, Subject
-from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
+from brainlm_data.reading.json import read_sidecar
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
@@ -71,12 +70,7 @@ def description(source_dir: Path) -> dict[str, Any]:
     InputError: the raw dataset's is no JSON object.
     """
     raw = source_dir / "dataset_description.json"
-    try:
-        source = json.loads(raw.read_text()) if raw.exists() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{raw}: {error}", "mend it: bids-validator helps") from error
-    if not isinstance(source, dict):
-        raise InputError(f"{raw}: not a JSON object", "mend it: bids-validator helps")
+    source = read_sidecar(raw)
     return {
         "Name": f"{source.get('Name', source_dir.resolve().name)}: parcel series and what led to them",
         "BIDSVersion": "1.10.0",

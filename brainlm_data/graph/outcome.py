@@ -10,7 +10,7 @@ from brainlm_data.runner.manifest import read_manifest
 if TYPE_CHECKING:
     from brainlm_data.graph.dag import Dag
 
-SHOWN = 20  # refusals that a run prints at its end
+SHOWN = 20  # refusals, and files left aside, that a run prints at its end
 
 
 def outcome(dag: Dag) -> str:
@@ -25,4 +25,9 @@ def outcome(dag: Dag) -> str:
     if refused:
         shown = refused[:SHOWN] + ([f"  ... (all in {dag.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
         lines += [f"{len(refused)} refused:", *shown]
-    return "\n".join(lines) if seen else "no series yet"
+    lines += dag.notes
+    if dag.left_aside:
+        lines += [f"{len(dag.left_aside)} files left aside:", *(f"  {reason}" for reason in dag.left_aside[:SHOWN])]
+        if dag.left_aside[SHOWN:]:
+            lines.append("  ...")
+    return "\n".join(lines) if seen else "\n".join(["no series yet", *lines[1:]])

@@ -1,4 +1,4 @@
-"""Parcel series that exist already, brought into a store: `brainlm-data import KIND PATH OUTDIR`.
+"""Existing parcel series and preprocessed images into a store: `brainlm-data import KIND PATH OUTDIR`.
 
 One module a kind says which recordings there are and how to read one; `write.py` does the rest for all of them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.paths import not_plain
+from brainlm_data.reading.people import People
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +105,8 @@ class Source:
     parcels: pd.DataFrame | None = None
     networks: str = "none"
     made_here: bool = False
+    people: People = field(default_factory=People)
+    left_aside: tuple[str, ...] = ()  # files whose names cannot be names of recordings, each with the reason
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,20 @@ def read(kind: str, path: Path, options: Options) -> Source:
     if kind not in IMAGES and options.images != Treatment():
         raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
-    return source
+    return _with_plain_names(source, path)
+
+
+def _with_plain_names(source: Source, path: Path) -> Source:
+    """The source without recordings whose names cannot be part of commands. Raises InputError where none is left."""
+    good, left_aside = list[Series](), list[str]()
+    for series in source.series:
+        if problem := not_plain(series.id, series.subject, series.session):
+            left_aside.append(f"{series.file or series.id}: {problem}")
+        else:
+            good.append(series)
+    if left_aside and not good:
+        raise InputError(f"{path}: no recording can be used: {left_aside[0]}", "give names of letters, digits, _ and -")
+    return replace(source, series=good, left_aside=(*source.left_aside, *left_aside))
 
 
 def label_image(atlas: str | None) -> Path | None:
@@ -177,7 +194,9 @@ def kind_of(path: Path) -> str:
 
     Raises InputError where there are files of two kinds, or none.
     """
-    names = [file.name for file in path.rglob("*")] if path.is_dir() else [path.name]
+    from brainlm_data.imports.files import files_of
+
+    names = [file.name for file in files_of(path, "")]
     found = sorted({kind for ending, kind in ENDINGS.items() if any(name.endswith(ending) for name in names)})
     if not found and any(name.endswith(".tsv") for name in names):
         found = ["arrays"]

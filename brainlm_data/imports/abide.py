@@ -46,7 +46,7 @@ def read(path: Path, options: Options) -> Source:
         )
     known = [
         "The TR of each person is the table's." if options.tr_s is None else "One TR was given for all.",
-        f"Values were kept as {data.dtype} times one number a person: they are rounded to that step.",
+        f"Values were kept as {data.dtype} times one number per person: they are rounded to that step.",
         "Resting state. One recording a person.",
     ]
     unknown = [
@@ -54,7 +54,7 @@ def read(path: Path, options: Options) -> Source:
         "Whether recordings were scaled to one grand mean, and the units.",
         "How much of each parcel lay inside the field of view.",
     ]
-    return Source(series, [file, table], atlas_of(file.name), known, unknown)
+    return Source(series, [file, table], atlas_of(file.name), known, unknown, people=people)
 
 
 def _file(path: Path) -> Path:
@@ -66,7 +66,7 @@ def _file(path: Path) -> Path:
     return found[0]
 
 
-@lru_cache(maxsize=1)  # a job reads the file once, not once a recording
+@lru_cache(maxsize=1)  # a job reads the file once, not once per recording
 def _arrays(file: Path, _mtime_ns: int) -> tuple[NDArray[Any], ...]:
     try:
         with np.load(file, allow_pickle=False) as arrays:

@@ -7,21 +7,27 @@ name without is one subject.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.imports import Options, Series, Source, Values
+from brainlm_data.imports.files import facts_beside, files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 
 ENDINGS = (".npy", ".tsv")
 TABLE = "participants.tsv"
 OF_DERIVATIVES = ("space", "seg", "atlas", "stat", "desc", "res", "den", "cohort")  # they name no recording
+# suffixes of BIDS and of fMRIPrep and XCP-D for tables that are no series of parcels
+NO_SERIES = {"relmat", "events", "scans", "sessions", "physio", "stim", "channels", "coverage", "dseg", "outliers",
+             "motion", "regressors", "metrics"}  # fmt: skip
 PAIR = re.compile(r"[A-Za-z]+-[A-Za-z0-9]+")
 
 
@@ -35,11 +41,12 @@ def read(path: Path, options: Options) -> Source:
     table = options.participants
     if table is None and path.is_dir() and (path / TABLE).is_file():
         table = path / TABLE
-    other = {file.resolve() for file in (table, options.labels) if file is not None}
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [f for f in found if f.suffix in ENDINGS and f.is_file() and f.resolve() not in other]
+    other = {file.absolute() for file in (table, options.labels) if file is not None}
+    found = [file for file in files_of(path, *ENDINGS) if file.absolute() not in other]
+    left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in found if _suffix(file) in NO_SERIES]
+    files = [file for file in found if _suffix(file) not in NO_SERIES and file.suffix in ENDINGS]
     if not files:
-        raise InputError(f"{path}: no .npy or .tsv file in it", "one file a recording, (time, parcel)")
+        raise InputError(f"{path}: no .npy or .tsv file in it", "one file per recording, (time, parcel)")
     people = read_participants(table)
     series: dict[str, Series] = {}
     for file in files:
@@ -47,7 +54,7 @@ def read(path: Path, options: Options) -> Source:
         if one.id in series:
             raise InputError(
                 f"{path}: {series[one.id].file} and {file.name} are both recording {one.id}",
-                "import a folder with one file a recording",
+                "import a folder with one file per recording",
             )
         series[one.id] = one
     known = ["One TR was given for all."] if options.tr_s is not None else []
@@ -59,7 +66,10 @@ def read(path: Path, options: Options) -> Source:
         "How much of each parcel lay inside the field of view.",
     ]
     used = [*(file for one in series.values() for file in one.files), *([table] if table else [])]
-    return Source(list(series.values()), used, atlas_of(files[0].stem), known, unknown, oriented=False)
+    return Source(
+        list(series.values()), used, atlas_of(files[0].stem), known, unknown, oriented=False, people=people,
+        left_aside=tuple(left_aside),
+    )  # fmt: skip
 
 
 def _series(file: Path, find: Any, options: Options) -> Series:
@@ -69,13 +79,13 @@ def _series(file: Path, find: Any, options: Options) -> Series:
         name = "_".join(parts)
     else:
         name = file.stem
-    facts = sidecar.read_json(sidecar.sidecar_path(file))
+    facts, refuse = facts_beside(file)
     row = find(name, str(who["subject"]))
     if "sub-" not in file.stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
         who["subject"] = str(person).removeprefix("sub-")
     start = number(facts.get("StartTime"))
     more = described(row, options.tr_s if options.tr_s is not None else _step(facts))
-    load = partial(_load_npy if file.suffix == ".npy" else _load_tsv, file)
+    load = refuse or partial(_load_npy if file.suffix == ".npy" else _load_tsv, file)
     start_s = np.nan if start is None else start
     return Series(
         name, str(who["subject"]), load, session=who["session"], task=who["task"], run=who["run"], start_s=start_s,
@@ -83,7 +93,7 @@ def _series(file: Path, find: Any, options: Options) -> Series:
     )  # fmt: skip
 
 
-def _step(facts: dict[str, Any]) -> float | None:
+def _step(facts: Mapping[str, Any]) -> float | None:
     """Seconds between rows: a series that was resampled says so with SamplingFrequency, which then decides."""
     rate = number(facts.get("SamplingFrequency"))
     return 1 / rate if rate else number(facts.get("RepetitionTime"))
@@ -92,10 +102,11 @@ def _step(facts: dict[str, Any]) -> float | None:
 def _load_npy(file: Path) -> Values:
     try:
         values = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy raises many kinds on a damaged header
         raise Refused(f"not an array of numbers ({error})", "write it again with numpy.save") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise Refused("not an array of real numbers", "write it again with numpy.save, as float32")
+    _check_no_matrix(values)
     return values, ()
 
 
@@ -107,8 +118,21 @@ def _load_tsv(file: Path) -> Values:
         body = [line.split("\t") for line in lines[1 if header else 0 :] if line]
         values = np.array([[np.nan if cell in ("n/a", "") else float(cell) for cell in row] for row in body])
     except (OSError, ValueError) as error:
-        raise Refused(f"not a table of numbers ({error})", "tab-separated, one row a volume") from error
+        raise Refused(f"not a table of numbers ({error})", "tab-separated, one row per volume") from error
+    _check_no_matrix(values)
     return values, header
+
+
+def _check_no_matrix(values: NDArray[Any]) -> None:
+    """Raises Refused for a matrix of parcels by parcels: it is no series, whatever it is called."""
+    square = values.ndim == 2 and values.shape[0] == values.shape[1]
+    if square and np.allclose(values, values.T, equal_nan=True):
+        raise Refused(f"a symmetric matrix of {len(values)} x {len(values)}, no series", "leave it out")
+
+
+def _suffix(file: Path) -> str:
+    """What a BIDS name ends in: `timeseries`, `relmat`."""
+    return file.stem.rpartition("_")[2] if "sub-" in file.stem else ""
 
 
 def _is_header(cells: list[str]) -> bool:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=tuple(KINDS), metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("path", type=Path, metavar="PATH", help="file or folder")
     parser.add_argument("outdir", type=Path, metavar="OUTDIR", help="new folder: store.zarr and its tables")
-    parser.add_argument("--hz", type=float, default=1.0, help="steps a second (1)")
+    parser.add_argument("--hz", type=float, default=1.0, help="steps per second (1)")
     parser.add_argument(
         "--external", action="append", default=[], metavar="COLUMN=VALUE[,VALUE...]",
         help="an external test: who has one of these values in the participants' table; can be repeated",
@@ -31,14 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tr", type=float, metavar="S", help="one TR for all, s")
     parser.add_argument("--participants", type=Path, metavar="TSV", help="table of the participants (.tsv, .csv)")
     parser.add_argument(
-        "--atlas-labels", type=Path, metavar="TSV", help="one row a parcel: index, name, network, x, y, z"
+        "--atlas-labels", type=Path, metavar="TSV", help="one row per parcel: index, name, network, x, y, z"
     )
     parser.add_argument("--name", help="of the data set, on the card (default: PATH's)")
     parser.add_argument("--workers", type=int, default=1, help="processes that read images and write the store (1)")
     parser.add_argument("--force", action="store_true", help="replace the store in OUTDIR")
     images = parser.add_argument_group("of images (kinds fmriprep, hcp, ukb)")
     images.add_argument("--atlas", help="A424 (default), demo424, or a label image")
-    images.add_argument("--space", help="fmriprep: as it was asked for, MNI152NLin6Asym:res-2 (default: the atlas's)")
+    images.add_argument(
+        "--space", help="fmriprep: as in its --output-spaces, MNI152NLin6Asym:res-2 (default: the atlas's)"
+    )
     images.add_argument("--strategy", help="fmriprep: what is regressed out (acompcor); see docs/stages/denoise.md")
     images.add_argument("--low-hz", type=float, help="high-pass, Hz; 0: none (fmriprep .01, else the source's alone)")
     images.add_argument("--high-hz", type=float, help="low-pass, Hz; 0: none (none)")
@@ -59,7 +61,7 @@ def _import(arguments: argparse.Namespace) -> None:
     config = section_from(given, collate.STAGE)
     assert isinstance(config, Config)
     if not 0 < arguments.hz <= 10:
-        raise ConfigError(f"--hz {arguments.hz:g}", "above 0, up to 10 steps a second")
+        raise ConfigError(f"--hz {arguments.hz:g}", "above 0, up to 10 steps per second")
     for path in (arguments.path, arguments.participants, arguments.atlas_labels):
         if path is not None and not path.exists():
             raise InputError(f"{path}: there is no such file", "give a path that exists")
@@ -73,6 +75,8 @@ def _import(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     options = Options(arguments.tr, arguments.participants, arguments.atlas_labels, images)
     source = read(arguments.kind, arguments.path, options)
+    for reason in source.left_aside:
+        print(f"left aside: {reason}", file=sys.stderr)
     facts = write(source, request, arguments.outdir, config, arguments.force)
     counts = ", ".join(f"{count} {split}" for split, count in facts["Subjects"].items())
     print(f"{arguments.outdir}/store.zarr: {facts['Recordings']} recordings; subjects: {counts}")

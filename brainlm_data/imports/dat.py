@@ -1,6 +1,6 @@
 """Kind `dat`: series of the BrainLM toolkit (vandijklab/BrainLM, toolkit/BrainLM_Toolkit.py).
 
-Its `.dat` is text: numpy's `savetxt`, tab-separated, one row a volume and one column a parcel of A424, 0 where a parcel
+Its `.dat` is text: numpy's `savetxt`, tab-separated: rows are volumes, columns parcels of A424, 0 where a parcel
 had no data. The official scripts for UK Biobank read .dat files of the other orientation, too. `A424_Coordinates.dat`
 (number, x, y, z) lies beside them and is no recording. Neither TR nor anything else stands in a file.
 """
@@ -16,8 +16,10 @@ import pandas as pd
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.labels import parcels_of, read_labels
+from brainlm_data.imports.files import files_of
+from brainlm_data.imports.labels import parcels_of
 from brainlm_data.imports.participants import described, entities, read_participants
+from brainlm_data.reading.labels import read_labels
 
 PARCELS = 424
 COORDINATES = "A424_Coordinates.dat"
@@ -27,17 +29,17 @@ NETWORKS = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none."""
-    found = sorted(path.rglob("*.dat")) if path.is_dir() else [path]
+    found = files_of(path, ".dat")
     files = [file for file in found if file.name != COORDINATES]
     if not files:
-        raise InputError(f"{path}: no .dat file in it", "the toolkit writes one a recording")
+        raise InputError(f"{path}: no .dat file in it", "the toolkit writes one per recording")
     people = read_participants(options.participants)
     series: dict[str, Series] = {}
     for file in files:
         who = entities(file.stem)
         row = people.find(file.stem, str(who["subject"]))
         if file.stem in series:
-            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file a recording")
+            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file per recording")
         series[file.stem] = Series(
             file.stem, str(who["subject"]), partial(_load, file), session=who["session"], task=who["task"],
             run=who["run"], file=file.name, files=(file,), **described(row, options.tr_s),
@@ -59,7 +61,7 @@ def read(path: Path, options: Options) -> Source:
     table = [options.participants] if options.participants else []
     return Source(
         list(series.values()), [*files, *places[:1], *table], "A424", known, unknown, space=SPACE, parcels=parcels,
-        networks=options.labels.name if options.labels else NETWORKS,
+        people=people, networks=options.labels.name if options.labels else NETWORKS,
     )  # fmt: skip
 
 
@@ -88,7 +90,7 @@ def _load(file: Path) -> Values:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a file without rows: its shape says so
             values = np.loadtxt(file, ndmin=2)
-    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+    except Exception as error:  # numpy raises many kinds
         said = str(error).splitlines()[0]
         raise Refused(
             f"not a table of numbers as text ({said})", "write it with the toolkit, or kind arrays"

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files.sidecar import read_json, sidecar_path
+from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports.files import facts_beside
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
+from brainlm_data.reading.json import read_sidecar
 
 NAME = re.compile(
     r"(?P<id>sub-[\w+-]+?)_space-(?P<space>[A-Za-z0-9]+)(?P<more>(_(cohort|res)-[A-Za-z0-9]+)*)_desc-preproc_bold\.nii(\.gz)?"
@@ -34,7 +36,7 @@ def read(path: Path, options: Options) -> Source:
 
     Raises
     ------
-    InputError: no such image, or none in the space that is asked for (says which there are); what `planned` raises.
+    InputError: no such image, or none in the requested space (the message lists the others); what `planned` raises.
     """
     if not path.is_dir():
         raise InputError(f"{path}: no folder", "give the folder of fMRIPrep's derivatives")
@@ -55,8 +57,9 @@ def read(path: Path, options: Options) -> Source:
         who = entities(name)
         confounds = _confounds(file, name)
         row = people.find(name, str(who["subject"]))
-        load = partial(_load, file, confounds, name, plan, options.tr_s)
-        start = number(read_json(sidecar_path(file)).get("StartTime"))
+        about, refuse = facts_beside(file)
+        load = refuse or partial(_load, file, confounds, name, plan, options.tr_s)
+        start = number(about.get("StartTime"))
         mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
         beside = [sidecar_path(file), mask, *([confounds, sidecar_path(confounds)] if confounds else [])]
         own = (file, *(f for f in beside if f.is_file()))
@@ -68,7 +71,7 @@ def read(path: Path, options: Options) -> Source:
                 **described(row, options.tr_s),
             )
         )  # fmt: skip
-    made_by = _version(read_json(path / "dataset_description.json"))
+    made_by = _version(read_sidecar(path / "dataset_description.json"))
     known = [
         f"Images are fMRIPrep's{made_by} in {space}: motion-corrected and normalized, not denoised.",
         "Confounds are fMRIPrep's; regression, filter, scaling and parcel means are this package's (see Methods).",
@@ -81,7 +84,7 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, **facts)
+    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, people=people, **facts)
 
 
 def _called(match: re.Match[str]) -> str:
@@ -103,7 +106,7 @@ def _space(found: Mapping[str, int], options: Options, path: Path) -> str:
     if not pool:
         what = f"no image in space {wanted}" if wanted else "no image in a template space"
         raise InputError(f"{path}: {what}; there are: {listed}", "give another --space (and an --atlas in it)")
-    raise InputError(f"{path}: more than one space: {listed}", f"say which: --space {sorted(pool)[0]}")
+    raise InputError(f"{path}: more than one space: {listed}", f"choose one: --space {sorted(pool)[0]}")
 
 
 def _confounds(file: Path, name: str) -> Path | None:

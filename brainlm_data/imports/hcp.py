@@ -88,7 +88,7 @@ def read(path: Path, options: Options) -> Source:
     ]
     table = [options.participants] if options.participants else []
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *table], known=known, unknown=unknown, **facts)
+    return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
 
 
 def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> Made:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
-from brainlm_data.files.sidecar import read_json, sidecar_path
+from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import Made, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal
 from brainlm_data.reading.image import Run, repetition_time
+from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.nifti import grand_mean_scale, nothing
 from brainlm_data.reading.parcel_means import Reader, leading, places
 from brainlm_data.stages import atlas as atlas_stage
@@ -74,7 +75,7 @@ class Image:
     source_low_hz: float = 0.0
 
 
-@lru_cache(maxsize=2)  # a job reads an atlas once, not once a recording
+@lru_cache(maxsize=2)  # a job reads an atlas once, not once per recording
 def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str, Any]]:
     """What is done to images in `space`, and keywords of `Source`: atlas, parcels and all that belongs to them.
 
@@ -84,7 +85,7 @@ def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str
 
     Raises
     ------
-    InputError: the atlas cannot be had, or is in another space. ConfigError: filters or strategy are impossible.
+    InputError: the atlas is not available, or is in another space. ConfigError: filters or strategy are impossible.
     """
     asked = options.images
     given = asked.atlas or "A424"
@@ -183,7 +184,7 @@ def _made(image: Image, plan: Plan) -> Made:
 
 
 def _tr(run: Run, image: Image) -> tuple[float, list[str]]:
-    meta = read_json(sidecar_path(image.bold)) if image.tr_s is None else {"RepetitionTime": image.tr_s}
+    meta = read_sidecar(sidecar_path(image.bold)) if image.tr_s is None else {"RepetitionTime": image.tr_s}
     if image.usual_tr_s is not None and "RepetitionTime" not in meta and run.header_tr is None:
         return image.usual_tr_s, [f"no TR in the file: the protocol's {image.usual_tr_s:g} s was taken"]
     tr, stated = repetition_time(run, meta)
@@ -195,7 +196,7 @@ def _confounds(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     from brainlm_data.files.tables import read_table
 
     names, table = read_table(path)
-    about = read_json(sidecar_path(path))
+    about = read_sidecar(sidecar_path(path))
     for mask, letter in MASKS.items():
         prefix = f"{letter}_comp_cor_"
         if not any(name.startswith(prefix) for name in names):

@@ -16,17 +16,13 @@ from brainlm_data.imports.series import parcel_count
 if TYPE_CHECKING:
     import pandas as pd
 
-ALIASES = {
-    "index": ("index", "roi", "parcel", "label"), "name": ("name",), "hemisphere": ("hemisphere", "hemi"),
-    "network": ("network", "yeo7", "yeo-7"), "x": ("x",), "y": ("y",), "z": ("z",), "n_voxels": ("n_voxels", "nvox"),
-}  # fmt: skip
 YEO7 = (
     "Unassigned", "Visual", "Somatomotor", "DorsalAttention", "VentralAttention", "Limbic", "Frontoparietal", "Default",
 )  # by number (Yeo et al., 2011)  # fmt: skip
 
 
 def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a parcel: index, name, hemisphere, network, x, y, z (mm; NaN where unknown), n_voxels where it is known.
+    """One row per parcel: index, name, hemisphere, network, x, y, z (mm; NaN if unknown), n_voxels if known.
 
     Parameters
     ----------
@@ -44,14 +40,14 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
     if "index" in given and numbered(columns):
         numbers = [int(name) for name in columns]
         if absent := sorted(set(numbers) - set(given["index"])):
-            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row a parcel")
+            raise InputError(f"--atlas-labels: no row for parcel {absent[0]} of the series", "one row per parcel")
         given = given.set_index("index", drop=False).loc[numbers].reset_index(drop=True)
     elif "name" in given and columns and set(columns) <= set(given["name"].astype(str)):
         given = given.assign(name=given["name"].astype(str)).set_index("name", drop=False)
         given = given.loc[list(columns)].reset_index(drop=True)
     if len(given) != count:
         raise InputError(
-            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row a column, in their order"
+            f"--atlas-labels: {len(given)} rows, the series have {count} columns", "one row per column, in their order"
         )
     plain_index = [int(name) for name in columns] if numbered(columns) else range(1, count + 1)
     index = given["index"] if "index" in given else pd.Series(plain_index)
@@ -107,30 +103,6 @@ def table_of(
 def numbered(columns: Sequence[str]) -> bool:
     """True where columns are called by the parcels' numbers."""
     return bool(columns) and all(name.isdigit() for name in columns)
-
-
-def read_labels(path: Path) -> pd.DataFrame:
-    """What a TSV says of the parcels: index (or roi, parcel, label) and any of name, hemisphere, network, x, y, z.
-
-    Raises InputError where it cannot be read or has none of these, or an index twice.
-    """
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a", ""])
-        found = {str(name).lower(): name for name in table}
-        chosen = {key: next((found[n] for n in names if n in found), None) for key, names in ALIASES.items()}
-        out = pd.DataFrame({key: table[name] for key, name in chosen.items() if name is not None})
-        out = out.astype({key: float for key in ("x", "y", "z") if key in out})
-        if "index" in out:
-            out["index"] = out["index"].astype(int)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give a TSV, one row a parcel: index, name, network, x, y, z") from error
-    if "index" in out and out["index"].duplicated().any():
-        raise InputError(f"{path}: more than one row of an index", "one row a parcel")
-    if out.empty:
-        raise InputError(f"{path}: none of its columns is known", f"name them {', '.join(ALIASES)}")
-    return out
 
 
 def _networks(values: pd.Series) -> list[str]:

@@ -1,6 +1,6 @@
 """Kind `pcp`: series of the ABIDE Preprocessed Connectomes Project, as they are distributed.
 
-`<site>_<number>_rois_<atlas>.1D`: a line of labels that starts with `#`, then one row a volume, columns apart by white
+`<site>_<number>_rois_<atlas>.1D`: a line of labels that starts with `#`, one row per volume, columns apart by white
 space. A folder is searched with the folders below it.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Options, Series, Source, Values
+from brainlm_data.imports.files import files_of
 from brainlm_data.imports.participants import atlas_of, described, read_participants
 
 NAME = re.compile(r"(?P<id>(?P<site>.+?)_(?P<number>\d+))_rois_\w+")
@@ -25,7 +26,7 @@ MISSING = ("n/a", "-9999", "-9999.0", "no_filename")  # of the project's phenoty
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none."""
-    files = sorted(path.rglob("*.1D")) if path.is_dir() else [path]
+    files = files_of(path, ".1D")
     if not files:
         raise InputError(f"{path}: no .1D file in it", "give the folder of *_rois_*.1D files")
     people = read_participants(options.participants, MISSING)
@@ -33,7 +34,7 @@ def read(path: Path, options: Options) -> Source:
     for file in files:
         found = NAME.match(file.stem)
         name, subject = (found["id"], found["number"]) if found else (file.stem, file.stem)
-        row = people.find(name, subject, subject.lstrip("0"))
+        row = people.find(name, subject)
         if found and "site" not in row:
             row["site"] = found["site"]
         load = partial(load_file, file)
@@ -49,7 +50,7 @@ def read(path: Path, options: Options) -> Source:
     if not strategy:
         unknown.insert(0, "Which filters and which noise regressors were applied.")
     table = [options.participants] if options.participants else []
-    return Source(series, [*files, *table], atlas_of(files[0].name), known, unknown, band)
+    return Source(series, [*files, *table], atlas_of(files[0].name), known, unknown, band, people=people)
 
 
 def _strategy(files: list[Path]) -> tuple[tuple[float, float] | None, list[str]]:

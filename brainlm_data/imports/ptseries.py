@@ -14,6 +14,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports.files import files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, read_participants
 
 ENDING = ".ptseries.nii"
@@ -22,7 +23,7 @@ TABLE = "participants.tsv"
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none, or two of one name."""
-    files = sorted(path.rglob(f"*{ENDING}")) if path.is_dir() else [path]
+    files = files_of(path, ENDING)
     if not files or not all(file.name.endswith(ENDING) for file in files):
         raise InputError(f"{path}: no {ENDING} file", "wb_command -cifti-parcellate makes them of a .dtseries.nii")
     table = options.participants or next((t for t in [path / TABLE] if t.is_file()), None)
@@ -35,7 +36,7 @@ def read(path: Path, options: Options) -> Source:
         if "sub-" not in stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
             who["subject"] = str(person).removeprefix("sub-")
         if stem in series:
-            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file a recording")
+            raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file per recording")
         about = described(row, options.tr_s)
         load = partial(_load, file, about["tr_s"])
         series[stem] = Series(
@@ -52,7 +53,8 @@ def read(path: Path, options: Options) -> Source:
         "Whether recordings were scaled to one grand mean, and the units.",
         "How much of each parcel had data.",
     ]
-    return Source(list(series.values()), [*files, *([table] if table else [])], atlas_of(files[0].name), known, unknown)
+    used = [*files, *([table] if table else [])]
+    return Source(list(series.values()), used, atlas_of(files[0].name), known, unknown, people=people)
 
 
 def _load(file: Path, tr_s: float | None) -> Made:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.present import check_present
 from brainlm_data.imports import Made, Series, Source
 from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
 
@@ -44,6 +45,8 @@ class About:
 
 def as_read(series: Series) -> tuple[NDArray[np.floating], tuple[str, ...], Made | None]:
     """Values and columns of a recording, and what more is known where it was made here. Raises Refused."""
+    if series.files:
+        check_present(series.files[0])
     loaded = series.load()
     return (loaded.values, loaded.columns, loaded) if isinstance(loaded, Made) else (*loaded, None)
 
@@ -62,14 +65,14 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     tr_s = made.tr_s if made else series.tr_s
     values = np.asarray(raw, dtype=np.float64)
     if values.ndim != 2:
-        raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array a recording")
+        raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array per recording")
     if tr_s is None:
         raise Refused("no TR", "give --tr, a sidecar's RepetitionTime, or a column repetition_time_s of --participants")
     if not TR_S[0] <= tr_s <= TR_S[1]:
         raise Refused(f"a TR of {tr_s:g} s", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
     total = len(values)
     if series.volumes is not None and series.volumes != total:
-        raise Refused(f"{total} volumes, its table says {series.volumes}", "mend the table or the series")
+        raise Refused(f"{total} volumes, its table says {series.volumes}", "fix the table or the series")
     finite = np.isfinite(values)
     empty = ~finite.any(axis=1)
     if total - empty.sum() < FEWEST:
@@ -118,7 +121,7 @@ def parcel_count(shapes: Sequence[tuple[int, int]], labels: int | None) -> int:
         raise InputError(
             f"every series has {shapes[0][0]} rows, and they differ in columns ({_listed(sorted(counts))}):"
             " they are (parcel, time)",
-            "transpose them: one row a volume, one column a parcel",
+            "transpose them: one row per volume, one column per parcel",
         )
     if 2 * counts[best] <= len(shapes) and len(counts) > 1:
         raise InputError(
@@ -135,7 +138,9 @@ def check_shape(shape: tuple[int, int], parcels: int) -> None:
         return
     said = f"{rows} rows x {columns} columns, {parcels} parcels expected"
     if rows == parcels or columns > rows:
-        raise Refused(f"{said}: it looks like (parcel, time)", "transpose it: one row a volume, one column a parcel")
+        raise Refused(
+            f"{said}: it looks like (parcel, time)", "transpose it: one row per volume, one column per parcel"
+        )
     raise Refused(said, "import recordings of one parcellation")
 
 

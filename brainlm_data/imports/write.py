@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -23,9 +21,11 @@ from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside
+from brainlm_data.files.progress import Progress
 from brainlm_data.imports import Series, Source
-from brainlm_data.imports.labels import agreed, read_labels, table_of
+from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
+from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
 FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
@@ -94,7 +94,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     stored = [row for row in rows if row["status"] != "refused"]
     if not stored:
         reasons = "; ".join(row["reason"] for row in rows[:3])
-        raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "mend the data")
+        raise InputError(f"{request.path}: none of {len(rows)} recordings can be used: {reasons}", "fix the data")
     table, networks = table_of(source, request.labels, labels, parcels, columns)
     attributes: dict[str, Any] = {
         "atlas": source.atlas or "unknown", "atlas_sha256": source.sha256, "space": source.space,
@@ -108,6 +108,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     invalid = [done[row["id"]].invalid for row in stored]
     warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
+    warnings = [*warnings, *source.people.notes()]
     facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
     paths = [*source.files, *([request.labels] if request.labels else [])]
     content = {
@@ -132,7 +133,7 @@ def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list
     spool.mkdir()
     rows: list[Row] = []
     found: dict[str, About] = {}
-    progress = Progress(len(source.series))
+    progress = Progress("import", len(source.series))
     files = [spool / f"{number}.npy" for number in range(len(source.series))]
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
     with pool as executor:
@@ -185,22 +186,3 @@ def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> N
 def _short(path: Path, root: Path) -> str:
     """A file as it is named in import.json: below what was imported, else its name."""
     return path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
-
-
-class Progress:
-    """A line on stderr every few seconds: how far, and how long it will take."""
-
-    EVERY_S = 5.0
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._start = total, 0, time.monotonic()
-        self._last = self._start
-
-    def step(self) -> None:
-        """One more is done."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._last >= self.EVERY_S:
-            self._last = now
-            left = (now - self._start) / self._done * (self._total - self._done)
-            print(f"import: {self._done}/{self._total}, about {left:.0f} s left", file=sys.stderr, flush=True)

@@ -22,7 +22,7 @@ LOWEST_HZ = 0.01
 
 @dataclass(frozen=True)
 class Features:
-    """One value a component: shares of |z| at the edge and in CSF, high-frequency content, motion correlation."""
+    """One value per component: shares of |z| at the edge and in CSF, high-frequency content, motion correlation."""
 
     edge: Array
     csf: Array

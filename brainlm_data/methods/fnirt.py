@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import Refused
+from brainlm_data.reading.image import load_image
 
 Array = NDArray[np.floating[Any]]
 FIELD = 2006  # intent codes of FSL: a dense displacement field; the others are coefficients
@@ -63,12 +63,9 @@ class Field:
     @classmethod
     def read(cls, path: Path) -> Field:
         """Raises Refused where it is spline coefficients, absolute coordinates, or no field at all."""
-        try:
-            image: Any = nib.load(path)
-            data = np.asarray(image.dataobj, dtype=np.float32)
-            intent = int(image.header["intent_code"])
-        except Exception as error:  # nibabel raises many kinds on a damaged file
-            raise Refused(f"{path.name}: not a readable warp ({error})", "fetch it again") from error
+        image = load_image(path, remedy="fetch it again")
+        data = np.asarray(image.dataobj, dtype=np.float32)
+        intent = int(image.header["intent_code"])
         dense = "make it dense: convertwarp --ref=REF --warp1=WARP --relout --out=FIELD"
         if intent in COEFFICIENTS:
             raise Refused(f"{path.name}: coefficients ({COEFFICIENTS[intent]}), not a displacement field", dense)

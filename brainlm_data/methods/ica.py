@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 FEWEST, MOST = 5, 60
-SIXTH, THIRD = 6, 3  # volumes a component, at most and at least
+SIXTH, THIRD = 6, 3  # volumes per component, at most and at least
 TOLERANCE, PASSES = 1e-5, 300
 
 

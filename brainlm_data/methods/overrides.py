@@ -63,7 +63,7 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
             )
         if not component or component in rows.get(name, {}):
             again = f"component {component} of {name} a second time" if component else "no component"
-            raise InputError(f"{where}: {again}", "one row a component, as ica_03")
+            raise InputError(f"{where}: {again}", "one row per component, as ica_03")
         note = row.get("note", "")
         rows.setdefault(name, {})[component] = {
             "component": component,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods import interp
 from brainlm_data.methods.rigid import Matrix, read_itk
 from brainlm_data.methods.slicetiming import SliceTimes, corrected, held
-from brainlm_data.reading.image import Run
+from brainlm_data.reading.image import Run, load_output
 from brainlm_data.stage import Files
 
 Points = NDArray[np.floating[Any]]
@@ -33,9 +32,8 @@ class Grid:
     affine: Matrix
 
     @classmethod
-    def of(cls, path: Path) -> Grid:
-        """The grid of an image file."""
-        image: Any = nib.load(path)
+    def of(cls, image: Any) -> Grid:
+        """The grid of an image, as nibabel has it."""
         return cls(tuple(image.shape[:3]), np.asarray(image.affine, dtype=np.float64))
 
     @classmethod
@@ -57,8 +55,8 @@ class Grid:
 
 def read(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """An image (3-D or 4-D, float32) and its grid."""
-    image: Any = nib.load(path)
-    return np.asarray(image.dataobj, dtype=np.float32), Grid.of(path)
+    image = load_output(path)
+    return np.asarray(image.dataobj, dtype=np.float32), Grid.of(image)
 
 
 def pick(data: NDArray[np.float32], grid: Grid, points: Points, outside: float = 0.0) -> NDArray[np.float32]:
@@ -105,7 +103,7 @@ class Sampler:
 
     def _usable(self, boldref: Path) -> NDArray[np.bool_]:
         """Voxels that hold data: finite wherever there is an image, and not the zeros with which tools pad."""
-        reference = np.asarray(nib.load(boldref).dataobj)  # type: ignore[attr-defined]
+        reference = np.asarray(load_output(boldref).dataobj)
         usable = np.isfinite(reference) & (reference != 0)
         if usable.shape != self.run.shape:
             return np.ones(self.run.shape, bool)  # a reference on a grid of its own

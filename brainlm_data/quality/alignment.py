@@ -15,6 +15,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.reading.image import load_output
+
 Array = NDArray[np.float64]
 LOCAL_MM = 12.0  # width of the neighbourhood whose mean is removed: bias field and drop-out are smoother than that
 RIM_MM = 8.0  # left out inside the mask: partial volume at the surface outweighs the contrast of tissues
@@ -26,7 +28,7 @@ def resampled(source: Path, affine: Array, shape: tuple[int, ...], order: int = 
     """An image on another grid of the same space (linear; zero outside); a fourth axis stays."""
     from scipy.ndimage import affine_transform
 
-    image: Any = nib.load(source)
+    image = load_output(source)
     data = np.asarray(image.dataobj, dtype=np.float32)
     to_voxel = np.linalg.inv(image.affine) @ affine
     volumes = data[..., None] if data.ndim == 3 else data

@@ -125,7 +125,7 @@ class Cohort:
         return np.array(found, dtype=bool).reshape(self.values.shape)
 
     def table(self) -> pd.DataFrame:
-        """qc.tsv: one row a recording, in the order of the index; metrics last."""
+        """qc.tsv: one row per recording, in the order of the index; metrics last."""
         import pandas as pd
 
         found: dict[str, dict[str, Any]] = {}

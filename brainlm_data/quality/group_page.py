@@ -23,7 +23,7 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 
 
 def page(cohort: Cohort, max_rows: int) -> str:
-    """One self-contained HTML page, a few hundred bytes a recording; links are relative to its folder."""
+    """One self-contained HTML page, a few hundred bytes per recording; links are relative to its folder."""
     from jinja2 import Environment
 
     outliers, warned = cohort.outliers, cohort.warned()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.files.tables import read_table
 from brainlm_data.quality.alignment import Alignment, resampled
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Files
 
 Array = NDArray[np.float64]
@@ -53,10 +53,10 @@ class Sample:
     @classmethod
     def of(cls, inputs: Files) -> Sample:
         """Read it a volume at a time, keeping the brain's voxels only."""
-        image: Any = nib.load(inputs["voxel_sample"])
-        mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
+        image = load_output(inputs["voxel_sample"])
+        mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
         series = np.asarray(image.dataobj, dtype=np.float32)[mask].T
-        tissues = np.asarray(nib.load(inputs["sample_probseg"]).dataobj, np.float32)  # type: ignore[attr-defined]
+        tissues = np.asarray(load_output(inputs["sample_probseg"]).dataobj, np.float32)
         return cls(np.ascontiguousarray(series), mask, image.affine, tissues)
 
     def volume(self, values: NDArray[Any]) -> NDArray[np.float32]:

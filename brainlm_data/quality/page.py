@@ -10,7 +10,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from brainlm_data.files.tables import read_table
 from brainlm_data.methods.overrides import USER
 from brainlm_data.quality import plots
 from brainlm_data.quality.measures import MEANINGS, Sample, censored, is_noise
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Files
 
 if TYPE_CHECKING:
@@ -94,19 +94,16 @@ def methods(inputs: Files) -> list[str]:
 
 
 def _read(path: Path) -> plots.Volume:
-    image: Any = nib.load(path)
+    image = load_output(path)
     return plots.Volume(np.asarray(image.dataobj, dtype=np.float32), image.affine)
 
 
 def _registration(inputs: Files, sample: Sample) -> list[Figure]:
     reference, mask = _read(inputs["boldref"]), _read(inputs["bold_mask"])
     mean = plots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
-    brain, tissues = _read(inputs["template_mask"]), nib.load(inputs["template_probseg"])
-    affine = np.asarray(tissues.affine)  # type: ignore[attr-defined]
-    grey, white = (
-        plots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine)  # type: ignore[attr-defined]
-        for i in (0, 1)
-    )
+    brain, tissues = _read(inputs["template_mask"]), load_output(inputs["template_probseg"])
+    affine = np.asarray(tissues.affine)
+    grey, white = (plots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine) for i in (0, 1))
     figures = [
         (
             plots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
@@ -186,7 +183,7 @@ def _carpet(
 def _components(
     inputs: Files, sample: Sample, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int
 ) -> list[Figure]:
-    image: Any = nib.load(inputs["ica_components"])
+    image = load_output(inputs["ica_components"])
     mixing = read_table(inputs["ica_mixing"])[1]
     if not count or not len(verdicts):
         return []

@@ -166,7 +166,7 @@ def carpets(
 
 
 def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noise: Sequence[bool], tr: float) -> bytes:
-    """One row a component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
+    """One row per component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
     figure = new_figure(9.5, 1.15 * len(maps) + 0.3, layout="none")
     height = figure.get_figheight()
     edges = {"left": 0.0, "right": 0.985, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.55}

@@ -1,4 +1,4 @@
-"""NIfTI runs one volume at a time: memory does not grow with the run's length.
+"""The one reader of images: headers are checked, 4-D runs are read one volume at a time, 3-D images whole.
 
 Files are read front to back (a .nii.gz cannot be read otherwise without an index), decompressed in pieces and scaled to
 float32. Whatever makes a file unusable raises `Refused` with the file's name.
@@ -7,6 +7,7 @@ float32. Whatever makes a file unusable raises `Refused` with the file's name.
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,74 +19,98 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
-from brainlm_data.errors import Refused
+from brainlm_data.errors import BrainLMError, InputError, Refused
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 VOXEL_MM = (0.1, 30.0)  # a voxel of a scanner lies between
+EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
 CORNER_MM = 1.0  # qform and sform that differ by less are rounding
+POSSIBLE_MM = (0.01, 100.0)  # beyond, a header is damaged, and grids made from it would fill any memory
 SERIES = {0, 1001, 1011, 2001}  # intent codes: none, estimate, dimensionless, time series
 VECTORS = set(range(1004, 1011))  # matrices, displacements, vectors, point sets, triangles, quaternions
 CHUNK = 1 << 18  # compressed bytes read at a time
 GZIP = 31  # zlib's window bits: a gzip header, 32 kB
+GZIP_RATIO = 1032  # bytes of data per byte of a .gz, at most: 258 for every 2 bits
 Volume = NDArray[np.float32]
 
 
-class Run:
-    """A 4-D NIfTI-1 or NIfTI-2 file (.nii, .nii.gz) whose volumes are read in order.
+class Header:
+    """The header of a NIfTI-1 or NIfTI-2 file (.nii, .nii.gz), checked: every image that comes in passes here.
 
     Attributes
     ----------
-    path, affine (4, 4) in mm, shape (x, y, z), n_volumes; zooms (x, y, z) in mm. The affine is the sform where its code
-    is above 0, else the qform where its is, else voxel sizes alone, as nibabel takes it; lengths that are stated in
-    metres or microns are made mm.
-    header_tr: seconds, None where the header does not say (no time unit, or zero).
+    path, affine (4, 4) in mm; dims: as many as the header has; zooms (x, y, z) in mm. The affine is the sform where
+    its code is above 0, else the qform where its is, else voxel sizes alone, as nibabel takes it; lengths that are
+    stated in metres or microns are made mm.
     warnings: what is odd about the header though it can be read: two orientations, units, what the values are.
 
     Raises
     ------
-    Refused: not a NIfTI file, no real numbers in it, more than one series, vectors, or a degenerate affine.
+    Refused: not a NIfTI file, no real numbers in it, more data than the file can hold, or a degenerate affine.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._gzip = path.name.lower().endswith(".gz")
         try:
+            size = self._size()
             image: Any = nib.load(path)
-            header: Any = image.header
-            shape = tuple(int(n) for n in image.shape)
+            self._kind, self.nifti = type(image), image.header
+            self.dims = tuple(int(n) for n in image.shape)
             if not isinstance(image, nib.Nifti1Image) or not path.name.lower().endswith((".nii", ".nii.gz")):
                 raise Refused(f"{path}: {type(image).__name__}, not one NIfTI file", "convert it to .nii.gz")
             proxy: Any = image.dataobj  # the loaded header has lost offset and scaling; its proxy keeps them
             self.dtype, self._offset = np.dtype(proxy.dtype), int(proxy.offset)
             self._slope, self._intercept = float(proxy.slope), float(proxy.inter)  # 1 and 0 for a slope of 0 or NaN
-            space_unit, time_unit = header.get_xyzt_units()
-            intent = int(header["intent_code"])
+            self.affine = np.asarray(image.affine, dtype=float)
+            space_unit, self._time_unit = self.nifti.get_xyzt_units()
         except Refused:
             raise
         except Exception as error:  # nibabel raises many kinds on a damaged header
-            raise Refused(f"{path}: not a readable NIfTI image ({error})", "export or download it again") from error
+            why = f"({str(error).replace(str(path), 'file')})"
+            raise Refused(f"{path}: not a readable NIfTI image {why}", "export or download it again") from error
         if self.dtype.kind not in "iuf":
-            raise Refused(f"{path}: data type {self.dtype} is not real numbers", "export a magnitude image")
-        long = [axis for axis in range(3, len(shape)) if shape[axis] > 1]
-        if len(shape) < 3 or len(long) > 1 or 0 in shape:
-            raise Refused(f"{path}: shape {shape} is not one series of 3-D volumes", "split it, one file a series")
-        if intent in VECTORS:
-            raise Refused(f"{path}: its intent code {intent} says vectors or matrices", "give the BOLD series itself")
-        axis = long[0] if long else 3
-        self.shape = (shape[0], shape[1], shape[2])
-        self.n_volumes = shape[axis] if len(shape) > axis else 1
-        self.affine = np.asarray(image.affine, dtype=float)
-        self.warnings = _two_orientations(header, self.shape) if header["sform_code"] > 0 else []
-        if intent not in SERIES:
-            self.warnings.append(f"the NIfTI header's intent code is {intent}, which is no time series")
+            said = "RGB colours" if self.dtype.kind == "V" else str(self.dtype)
+            raise Refused(f"{path}: data type {said} is not real numbers", "export a magnitude image")
+        if len(self.dims) < 3 or min(self.dims) < 1:
+            raise Refused(f"{path}: shape {self.dims} is no image of three dimensions", "export it again")
+        self._check_size(size)
+        self.warnings = _two_orientations(self.nifti, self.dims[:3]) if self.nifti["sform_code"] > 0 else []
         if space_unit in MILLIMETRES:
             self._to_mm(space_unit)
         self.zooms = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-6:
-            raise Refused(f"{path}: its affine is not invertible", "mend qform/sform in the header")
-        self.has_orientation = bool(header["qform_code"] > 0 or header["sform_code"] > 0)
-        step = float(header["pixdim"][axis + 1]) if axis + 1 < 8 else 0.0
-        self.header_tr = step * SECONDS[time_unit] if time_unit in SECONDS and np.isfinite(step) and step > 0 else None
+            raise Refused(f"{path}: its affine is not invertible", "fix qform/sform in the header")
+        if not ((POSSIBLE_MM[0] < self.zooms) & (self.zooms < POSSIBLE_MM[1])).all():
+            listed = " x ".join(f"{size:g}" for size in self.zooms)
+            raise Refused(f"{path}: voxels of {listed} mm, by its affine", "fix qform/sform in the header")
+        self.has_orientation = bool(self.nifti["qform_code"] > 0 or self.nifti["sform_code"] > 0)
+
+    def _size(self) -> int:
+        """Bytes on the disk. Raises Refused for no file, an empty one, or one whose name lies about gzip."""
+        if self.path.exists() and not self.path.is_file():
+            raise Refused(f"{self.path}: not a readable NIfTI image (a folder, a pipe or a socket)", "put a file there")
+        with self.path.open("rb") as stream:
+            magic = stream.read(2)
+        if not magic:
+            raise Refused(f"{self.path}: not a readable NIfTI image (an empty file)", "export or download it again")
+        packed, name = magic == b"\x1f\x8b", self.path.name.lower()
+        if (self._gzip and not packed) or (packed and name.endswith(".nii")):
+            why = "no gzip data, though it is called .gz" if self._gzip else "gzip data, though it is not called .gz"
+            raise Refused(f"{self.path}: not a readable NIfTI image ({why})", "rename it, or export it again")
+        return self.path.stat().st_size
+
+    def _check_size(self, size: int) -> None:
+        """Whether the file can hold what its header says: a damaged one claims terabytes."""
+        wanted = self._offset + math.prod(self.dims) * self.dtype.itemsize
+        most = size * GZIP_RATIO if self._gzip else size
+        if self._offset < 0 or wanted > most:
+            raise Refused(
+                f"{self.path}: truncated, or its header is damaged: it says {' x '.join(map(str, self.dims))} numbers"
+                f" of {self.dtype}, {wanted} bytes, and the file holds at most {most}",
+                "export or download it again",
+            )
 
     def _to_mm(self, unit: str) -> None:
         """Scale an affine in metres or microns; where that gives no voxel of a scanner, the unit is wrong: it is mm."""
@@ -98,11 +123,85 @@ class Run:
         listed = " x ".join(f"{s:g}" for s in size)
         self.warnings.append(f"the NIfTI header gives lengths in {unit}s (voxels of {listed}); {taken}")
 
+    def _pieces(self, stream: BinaryIO) -> _Pieces:
+        return _Pieces(stream, self._gzip, self.path)
+
+    def image(self) -> nib.Nifti1Image:
+        """The whole image in memory, its gzip checksum compared. Raises Refused where it is truncated or corrupt."""
+        content = _reserved(self.path, self._offset + math.prod(self.dims) * self.dtype.itemsize)
+        with self.path.open("rb") as stream:
+            pieces = self._pieces(stream)
+            pieces.fill(memoryview(content), f"its {' x '.join(map(str, self.dims))} voxels")
+            pieces.finish()
+        image: Any = self._kind.from_bytes(bytes(content))
+        return self._kind(image.dataobj, self.affine, image.header)  # the affine in mm
+
+
+def load_image(path: Path, error: type[BrainLMError] = Refused, remedy: str = "") -> Any:
+    """A checked image as nibabel has it, whole in memory, its affine in mm: see `Header`.
+
+    Parameters
+    ----------
+    error, remedy: what is raised: `Refused` for an image of one unit, `InputError` for one that all of them need.
+    """
+    try:
+        return Header(path).image()
+    except Refused as refusal:
+        raise error(refusal.message, remedy or refusal.remedy) from refusal
+
+
+def load_output(path: Path) -> Any:
+    """`load_image` of what a stage before this one wrote: a damaged one is no fault of the recording.
+
+    Raises
+    ------
+    InputError: it is damaged.
+    """
+    return load_image(path, InputError, "remove it and run the same command again")
+
+
+def _reserved(path: Path, size: int) -> bytearray:
+    try:
+        return bytearray(size)
+    except MemoryError as error:
+        raise Refused(f"{path}: {size / 1e9:.3g} GB in one piece, by its header", "is its header damaged?") from error
+
+
+class Run(Header):
+    """A 4-D image whose volumes are read in order.
+
+    Attributes
+    ----------
+    shape (x, y, z), n_volumes, and what `Header` has.
+    header_tr: seconds, None where the header does not say (no time unit, or zero).
+
+    Raises
+    ------
+    Refused: as `Header`; more than one series, or vectors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        shape = self.dims
+        long = [axis for axis in range(3, len(shape)) if shape[axis] > 1]
+        if len(long) > 1:
+            raise Refused(f"{path}: shape {shape} is not one series of 3-D volumes", "split it, one file per series")
+        intent = int(self.nifti["intent_code"])
+        if intent in VECTORS:
+            raise Refused(f"{path}: its intent code {intent} says vectors or matrices", "give the BOLD series itself")
+        if intent not in SERIES:
+            self.warnings.append(f"the NIfTI header's intent code is {intent}, which is no time series")
+        axis = long[0] if long else 3
+        self.shape = (shape[0], shape[1], shape[2])
+        self.n_volumes = shape[axis] if len(shape) > axis else 1
+        step, unit = float(self.nifti["pixdim"][axis + 1]) if axis + 1 < 8 else 0.0, self._time_unit
+        self.header_tr = step * SECONDS[unit] if unit in SECONDS and np.isfinite(step) and step > 0 else None
+
     def __iter__(self) -> Iterator[Volume]:
         """Volumes (x, y, z), float32, Fortran order, scaled. Raises Refused where the file ends early or is corrupt."""
-        raw = np.empty(int(np.prod(self.shape)), self.dtype)
+        raw = np.frombuffer(_reserved(self.path, math.prod(self.shape) * self.dtype.itemsize), self.dtype)
         with self.path.open("rb") as stream:
-            pieces = _Pieces(stream, self.path.name.lower().endswith(".gz"), self.path)
+            pieces = self._pieces(stream)
             pieces.fill(memoryview(bytearray(self._offset)), "its header")
             for index in range(self.n_volumes):
                 pieces.fill(raw.view(np.uint8).data, f"volume {index + 1} of {self.n_volumes}")
@@ -114,7 +213,7 @@ class Run:
             pieces.finish()
 
 
-def _two_orientations(header: Any, shape: tuple[int, int, int]) -> list[str]:
+def _two_orientations(header: Any, shape: tuple[int, ...]) -> list[str]:
     """A warning where qform and sform are both set and place a corner of the image more than `CORNER_MM` apart."""
     if header["qform_code"] <= 0:
         return []
@@ -156,19 +255,25 @@ class _Pieces:
     def _next(self, most: int) -> bytes | None:
         """At most `most` bytes, possibly none yet; None at the end of the file."""
         if self._zlib is None:
-            return self._stream.read(most) or None
+            return self._read(most) or None
         if self._zlib.eof:  # a further gzip member, as pigz and bgzip write them
-            self._waiting = (self._zlib.unused_data or self._stream.read(CHUNK)).lstrip(b"\0")  # after padding
+            self._waiting = (self._zlib.unused_data or self._read(CHUNK)).lstrip(b"\0")  # after padding
             if not self._waiting:
                 return None
             self._zlib = isal_zlib.decompressobj(GZIP)
-        compressed = self._waiting or self._stream.read(CHUNK)
+        compressed = self._waiting or self._read(CHUNK)
         try:
             piece = self._zlib.decompress(compressed, most)
         except IsalError as error:  # type: ignore[misc]  # an instance, its stub says
             raise Refused(f"{self._path}: corrupt gzip data ({error})", "download or export it again") from error
         self._waiting = self._zlib.unconsumed_tail
         return None if not compressed and not piece and not self._zlib.eof else piece
+
+    def _read(self, most: int) -> bytes:
+        try:
+            return self._stream.read(most)
+        except OSError as error:
+            raise Refused(f"{self._path}: cannot be read ({error})", "is its disk whole? Copy it again") from error
 
 
 def cleaned(volume: Volume) -> Volume:
@@ -185,9 +290,11 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
     Refused: neither gives one.
     """
     stated = metadata.get("RepetitionTime")
+    if stated is None and "VolumeTiming" in metadata:
+        stated = _even(run, metadata["VolumeTiming"])
     if stated is not None:
         if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < 60:
-            raise Refused(f"{run.path}: RepetitionTime {stated!r} in its JSON sidecar is no time in seconds", "mend it")
+            raise Refused(f"{run.path}: RepetitionTime {stated!r} in its JSON sidecar is no time in seconds", "fix it")
         if run.header_tr and abs(run.header_tr - stated) > 0.01 * stated:
             text = f"TR is {stated:g} s in the JSON sidecar (used) and {run.header_tr:g} s in the NIfTI header"
             return float(stated), [text]
@@ -199,6 +306,21 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
             "add RepetitionTime (seconds) to the _bold.json beside it",
         )
     return run.header_tr, ["TR was taken from the NIfTI header: the JSON sidecar has no RepetitionTime"]
+
+
+def _even(run: Run, times: Any) -> float:
+    """The TR of BIDS VolumeTiming, which stands in place of RepetitionTime. Raises Refused where volumes have gaps."""
+    try:
+        steps = np.diff(np.asarray(times, dtype=np.float64))
+    except (TypeError, ValueError):
+        steps = np.empty(0)
+    if len(steps) + 1 != run.n_volumes or not len(steps) or not np.ptp(steps) < EVEN * steps[0]:
+        raise Refused(
+            f"{run.path}: VolumeTiming in its JSON sidecar is not one time for each volume, all equally far apart"
+            " (sparse sampling?)",
+            "filters and resampling need even steps: leave this run out",
+        )
+    return float(steps.mean())
 
 
 class Writer:

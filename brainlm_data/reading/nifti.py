@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import NUMBER, compare, facts_in, of_sidecar
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files.sidecar import digest, read_json, sidecar_path
+from brainlm_data.files.sidecar import digest, sidecar_path
 from brainlm_data.methods.operators import STOP, Recipe, Regression, Temporal, resample
-from brainlm_data.reading.image import Run, repetition_time
+from brainlm_data.reading.image import Run, load_image, repetition_time
+from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import Reader, leading, mask_file
-from brainlm_data.reading.sources import ParcelSeries
+from brainlm_data.reading.series import ParcelSeries
 
 SAME_RATE = 1e-3  # relative; header and sidecar round
 COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
@@ -44,7 +45,7 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
         raise InputError(
             f"{path}: the model's card does not say how its data were made", "give the parcel series, as .tsv or .npy"
         )
-    run, meta = Run(path), read_json(sidecar_path(path))
+    run, meta = Run(path), read_sidecar(sidecar_path(path))
     tr, stated = repetition_time(run, {"RepetitionTime": tr} if tr is not None else meta)
     stated += run.warnings
     found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
@@ -104,10 +105,8 @@ def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np
 
     Raises
     ------
-    InputError: an atlas that cannot be had without `atlas`, or whose sha256 is not the card's.
+    InputError: an atlas that is not available without `atlas`, or whose sha256 is not the card's.
     """
-    import nibabel as nib
-
     from brainlm_data.files.fetch import obtain
     from brainlm_data.spaces.demo424 import embedded_atlas
     from brainlm_data.stages.atlas import A424
@@ -118,11 +117,9 @@ def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np
         raise InputError(f"atlas {name} does not come with this package", "give its label image: atlas, or --atlas")
     if path is not None and not path.is_file():
         raise InputError(f"{path}: no such file", "give the label image of the model's atlas")
-    try:
-        image: Any = embedded_atlas()[0] if path is None else nib.load(path)
-        labels = np.squeeze(np.asarray(image.dataobj))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: {error}", "give the label image of the model's atlas") from error
+    remedy = "give the label image of the model's atlas"
+    image = embedded_atlas()[0] if path is None else load_image(path, InputError, remedy)
+    labels = np.squeeze(np.asarray(image.dataobj))
     # stage atlas: the file's digest, and of the embedded atlas, which is no file, that of its labels
     own = {hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()} | ({digest(path)} if path else set())
     if sha not in own:

@@ -6,7 +6,6 @@ What contradicts the card is refused; what the file cannot say is stated in word
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,13 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import compare, facts_in, of_sidecar
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import read_json, sidecar_path
+from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.reading.json import read_sidecar
+from brainlm_data.reading.nifti import parcel_series
+from brainlm_data.reading.series import ParcelSeries
 
 SECONDS = {"SECOND": 1.0}  # the only unit of a CIFTI series that is time
 KINDS = "a .tsv or .npy series (time x parcel), a .ptseries.nii, a preprocessed 4-D .nii or .nii.gz"
-
-
-@dataclass(frozen=True)
-class ParcelSeries:
-    """`values`: (time, parcel), unscaled, NaN where unknown; `stated`: what was done or taken for granted, in words."""
-
-    values: NDArray[np.floating]
-    stated: list[str] = field(default_factory=list)
 
 
 def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr: float | None = None) -> ParcelSeries:
@@ -49,8 +43,6 @@ def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr
     if not path.is_file():
         raise InputError(f"{path}: no such file", KINDS)
     if name.endswith((".nii", ".nii.gz")) and not name.endswith(".ptseries.nii"):
-        from brainlm_data.reading.nifti import parcel_series
-
         return parcel_series(path, card, Path(atlas) if atlas is not None else None, tr)
     if atlas is not None or tr is not None:
         raise InputError(f"{path}: atlas and tr are for 4-D NIfTI", "leave them out")
@@ -60,7 +52,7 @@ def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr
     if not name.endswith((".tsv", ".npy")):
         raise InputError(f"{path}: not a kind of file that is read", KINDS)
     values = np.load(path, allow_pickle=False) if name.endswith(".npy") and _is_npy(path) else _table(path)
-    return ParcelSeries(_numbers(values, path), compare(facts, of_sidecar(read_json(sidecar_path(path))), str(path)))
+    return ParcelSeries(_numbers(values, path), compare(facts, of_sidecar(read_sidecar(sidecar_path(path))), str(path)))
 
 
 def compare_store(attributes: Mapping[str, Any], card: str, source: str) -> list[str]:
@@ -110,7 +102,7 @@ def _ptseries(path: Path, facts: Mapping[str, str]) -> ParcelSeries:
     kinds = [type(axis).__name__ for axis in axes]
     if kinds != ["SeriesAxis", "ParcelsAxis"] or axes[0].unit not in SECONDS:
         raise InputError(f"{path}: axes {', '.join(kinds)}", "a .ptseries.nii: time x parcels, in seconds")
-    found = {**of_sidecar(read_json(sidecar_path(path))), "rate_hz": 1 / (axes[0].step * SECONDS[axes[0].unit])}
+    found = {**of_sidecar(read_sidecar(sidecar_path(path))), "rate_hz": 1 / (axes[0].step * SECONDS[axes[0].unit])}
     if str(len(axes[1])) != facts.get("parcels", str(len(axes[1]))):
         raise InputError(
             f"{path}: {len(axes[1])} parcels, the card says {facts['parcels']}", "parcels of the card's atlas"

@@ -21,6 +21,7 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
+from brainlm_data.files.present import check_present
 from brainlm_data.runner.digests import input_digests
 from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
@@ -107,7 +108,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     signature = job.stage.signature(job.config, job.names)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
-    receipt = sidecar.read_json(receipt_file)
+    receipt = sidecar.read_record(receipt_file)
     known = receipt.get("signature") == signature and receipt.get("inputs") == digests
     if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
         entry = receipt["entry"]
@@ -138,7 +139,7 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
     ours = {*places, *(sidecar.sidecar_path(place) for place in places)}
-    for output in sidecar.read_json(receipt_file).get("entry", {}).get("outputs", {}).values():
+    for output in sidecar.read_record(receipt_file).get("entry", {}).get("outputs", {}).values():
         path = job.outdir / output["path"]
         if path.is_dir() and path in ours:
             shutil.rmtree(path)
@@ -176,8 +177,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
         artifact = paths.ARTIFACTS[name]
         if name in unit["raw"]:
             found[name] = Path(unit["raw"][name])
-            if not found[name].exists():
-                raise Refused(f"{found[name]}: there is no such file", "fetch its content: datalad get, git annex get")
+            check_present(found[name])
         elif name not in job.producers:
             continue  # a raw file that this unit does not have
         elif job.stage.level != "cohort" or artifact.level == "cohort":

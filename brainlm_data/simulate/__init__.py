@@ -1,4 +1,4 @@
-"""`brainlm-data simulate`: a BIDS dataset whose truth is known.
+"""A BIDS dataset whose truth is known: `brainlm-data simulate`.
 
     plan       the numbers that a person chooses, checked
     anatomy    heads: a warped template with tissues of its own          kernels   compiled loops
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `simulate` and its call."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the dataset")
     parser.add_argument("--subjects", type=int, required=True, metavar="N")
-    parser.add_argument("--volumes", type=int, default=150, metavar="T", help="a run (default %(default)s)")
+    parser.add_argument("--volumes", type=int, default=150, metavar="T", help="per run (default %(default)s)")
     parser.add_argument("--tr", type=float, default=2.0, metavar="S", help="repetition time, s (default %(default)s)")
     parser.add_argument("--shape", type=_three, default=(64, 76, 52), metavar="X,Y,Z", help="EPI grid (64,76,52)")
     parser.add_argument("--voxel-mm", type=float, default=3.0, metavar="V", help="EPI voxel size (default %(default)s)")

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.progress import Progress
 from brainlm_data.simulate import signals, write
 from brainlm_data.simulate.anatomy import Head, template_tissues
 from brainlm_data.simulate.plan import Plan
 from brainlm_data.simulate.scanner import EpiHead, EpiRun, on_t1w, t1w_grid, t1w_image
-
-
-class Progress:
-    """How far, and how long it will take, on stderr: one changing line on a terminal, else a line a step."""
-
-    def __init__(self, total: int, quiet: bool) -> None:
-        self._total, self._quiet, self._done, self._start = total, quiet, 0, time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._last = 0.0
-
-    def step(self, what: str, share: float = 1.0) -> None:
-        """`share` of a further recording is done; a whole one is counted."""
-        now = time.monotonic()
-        if share >= 1:
-            self._done += 1
-        if self._quiet or (share < 1 and (not self._terminal or now - self._last < 0.5)):
-            return
-        self._last = now
-        done = self._done + (share if share < 1 else 0)
-        left = (now - self._start) / done * (self._total - done)
-        text = f"simulate: {self._done}/{self._total} {what}, {left:.0f} s left"
-        end = "\n" if not self._terminal or self._done == self._total else ""
-        print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)
 
 
 def check_folder(plan: Plan) -> None:
@@ -72,7 +48,7 @@ def simulate(plan: Plan, quiet: bool = False, workers: int = 1) -> None:
     check_folder(plan)
     people = signals.participants(plan)
     write.dataset(plan, people, atlas()[1])
-    progress = Progress(sum(len(plan.recordings(label)) for label in plan.labels), quiet)
+    progress = Progress("simulate", sum(len(plan.recordings(label)) for label in plan.labels), quiet=quiet)
     if workers == 1:
         for person in people:
             _subject(plan, person, progress)
@@ -82,7 +58,7 @@ def simulate(plan: Plan, quiet: bool = False, workers: int = 1) -> None:
         jobs = [pool.submit(_subject, plan, person) for person in people]
         for job in as_completed(jobs):
             for recording in job.result():
-                progress.step(recording)
+                progress.step(more=recording)
 
 
 def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = None) -> list[str]:
@@ -109,12 +85,10 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
         series = signals.neural(plan, parcels, who, recording, task, times)
         made = EpiRun.draw(plan, label, recording, epi, series)
 
-        def each(t: int, recording: str = recording) -> None:
+        def each(_: int) -> None:
             if progress:
-                progress.step(recording, min((t + 1) / plan.volumes, 0.99))
+                progress.add(1 / plan.volumes)
 
         write.bold(plan, label, made, made.images(each), task, run)
         write.run_truth(plan, label, made, parcels, who, task)
-        if progress:
-            progress.step(recording)
     return [recording for recording, _, _ in recordings]

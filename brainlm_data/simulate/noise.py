@@ -4,7 +4,7 @@ Attached to the head (moves with it; percent of the local signal):
     cardiac_cos, cardiac_sin           about 1.1 Hz, aliased by a slow TR; vessels, CSF around the brain stem
     respiratory_cos, respiratory_sin   about 0.27 Hz; CSF and vessels, weakly in grey matter
 Fixed to the scanner (percent of the local signal):
-    drift_trend, drift_slow            gradient heating: a line, and a cosine of one to two cycles a run
+    drift_trend, drift_slow            gradient heating: a line, and a cosine of one to two cycles per run
     spin_history                       interleaved slices, excited too early or too late by movement along z
     spike                              stripes over the image in single volumes
 A smooth phase map splits each oscillation into cos and sin: neighbouring vessels are nearly in phase.

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from brainlm_data.files.progress import Progress
 from brainlm_data.simulate import movement, signals
-from brainlm_data.simulate.cohort import Progress, atlas, check_folder
+from brainlm_data.simulate.cohort import atlas, check_folder
 from brainlm_data.simulate.plan import Plan
 
 RATE_HZ = 1.0
@@ -29,7 +30,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     """
     import pandas as pd
 
-    from brainlm_data.dataset.scaler import fit_scaler
+    from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.splits import split_subjects
     from brainlm_data.dataset.store import open_store, write_store
 
@@ -40,7 +41,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     folder.mkdir(parents=True)
     steps = int(np.floor((plan.volumes - 1) * plan.tr_s * RATE_HZ + 1e-9)) + 1
     splits = split_subjects(plan.labels, *SHARES, seed=0)
-    progress = Progress(plan.subjects, quiet)
+    progress = Progress("simulate", plan.subjects, quiet=quiet)
     rows: list[dict[str, Any]] = []
     for person in signals.participants(plan):
         label = person["participant_id"].removeprefix("sub-")
@@ -61,7 +62,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
                  "median_tsnr": np.nan, "coverage_min": 1.0, "coverage_mean": 1.0, "status": "done", "reason": "",
                  "split": splits[label], "age": person["age"], "sex": person["sex"]}
             )  # fmt: skip
-        progress.step(f"sub-{label}")
+        progress.step(more=f"sub-{label}")
     recordings = pd.DataFrame(rows)
     recordings[["id", "subject", "session", "task", "run", "tr_s", "age", "sex"]].to_csv(
         plan.out / "recordings.tsv", sep="\t", index=False, na_rep="n/a"

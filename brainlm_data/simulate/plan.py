@@ -21,7 +21,7 @@ class Plan:
 
     Attributes
     ----------
-    shape, voxel_mm: EPI grid. tr_s: seconds. volumes: a run. t1w_mm: voxel size of the T1w.
+    shape, voxel_mm: EPI grid. tr_s: seconds. volumes: per run. t1w_mm: voxel size of the T1w.
     tasks: `rest` is rest, any other name a block design. runs: of each task.
     no_t1w: subject labels (without sub-) that get no T1w.
     motion_mm: typical mean framewise displacement; each subject has its own around it.

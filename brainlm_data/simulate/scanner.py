@@ -40,7 +40,7 @@ class EpiHead:
     base: NDArray[np.float32]
     grey: NDArray[np.float32]  # signal of grey matter, a percent
     row: NDArray[np.int16]
-    maps: NDArray[np.float32]  # (active, 4), signal a unit of course
+    maps: NDArray[np.float32]  # (active, 4), signal per unit of course
 
     @classmethod
     def of(cls, plan: Plan, label: str, head: Head) -> EpiHead:

@@ -4,7 +4,7 @@ A parcel's signal, in percent of its baseline, is
 
     s_p = gain_p . (SCALE . (sqrt(w_p) sum_n mixing_pn network_n + sqrt(1 - w_p) local_p) + task_n(p))
 
-* `network_n`: unit-variance courses, one a network, correlated across networks by the subject's matrix C.
+* `network_n`: unit-variance courses, one per network, correlated across networks by the subject's matrix C.
 * `local_p`: unit variance, spatially smooth (correlation exp(-distance / 25 mm) between parcels).
 * `mixing`: 1 for the parcel's own network and the subject's own OTHERS x N(0, 1) for every network, then scaled so
   that the sum has unit variance: no two people's parcels belong to networks alike.

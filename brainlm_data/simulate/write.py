@@ -35,7 +35,7 @@ sub-*/func/
       of movement from the first volume, about the centre of gravity of the head (`Centre` in its JSON, mm)
   *_desc-motion_xfm.npy          M (T, 4, 4): a point of the head at the first volume -> the same point at volume t
   *_from-T1w_to-boldref_xfm.npy  P (4, 4): T1w scanner space -> EPI scanner space at the first volume
-  *_desc-neural_timeseries.tsv   neural signal of each parcel, percent of its grey matter's signal, one row a volume
+  *_desc-neural_timeseries.tsv   neural signal of each parcel, percent of its grey matter's signal, one row per volume
   *_desc-noise_timeseries.tsv    time courses of structured noise; times a component's map it is percent of the signal
   *_desc-noise_maps.nii.gz       maps of these components on the EPI grid at the first volume, same order
   *_desc-parcels_dseg.nii.gz     parcel index of the grey matter of each EPI voxel at the first volume
@@ -200,7 +200,7 @@ def run_truth(plan: Plan, label: str, made: EpiRun, parcels: signals.Parcels, wh
 
 
 def noise_maps(made: EpiRun, still: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps (x, y, z, 8), percent of the local signal a unit of course, at the first volume."""
+    """Maps (x, y, z, 8), percent of the local signal per unit of course, at the first volume."""
     maps = np.zeros((*made.plan.shape, len(noise.ATTACHED) + len(noise.FIXED)), np.float32)
     inside = still > 0.02 * still.max()
     for k in range(len(noise.ATTACHED)):

@@ -1,1 +1,1 @@
-"""One module a stage. `brainlm_data.pipeline` lists them in order."""
+"""One module per stage. `brainlm_data.pipeline` lists them in order."""

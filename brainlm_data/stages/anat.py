@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import Refused
+from brainlm_data.reading.image import Header, load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
@@ -33,7 +34,7 @@ class Config(StageConfig):
     registration: Literal["syn", "fast", "affine"] = Field(
         "syn", description="syn: to the finest level of the grid; fast: stops one level above; affine: no warp"
     )
-    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level; 0 leaves the image as it is")
+    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations per level; 0: no bias correction")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -47,7 +48,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     from brainlm_data.methods import registration as reg
 
-    data, affine = read(inputs["t1w"])
+    header = Header(inputs["t1w"])
+    data, affine = read(header)
     template, template_mask = (_image(inputs[name]) for name in ("template_t1w", "template_mask"))
     coarse_mm = max(BIAS_MM, config.grid_mm)
     head = reg.working(data, affine, coarse_mm)
@@ -83,7 +85,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     save(moved.numpy(), reg.affine_of(fixed), outputs["t1w_mni"])
     quality = reg.correlation(fixed, moved, inside)
     low, high = reg.jacobian_range(inside, outputs["t1w_to_mni"])
-    warnings = [f"T1w correlates {quality:.2f} with the template: look at the registration"] if quality < FAILED else []
+    warnings = list(header.warnings)
+    if quality < FAILED:
+        warnings.append(f"T1w correlates {quality:.2f} with the template: look at the registration")
     return {
         "GridMm": config.grid_mm,
         "Registration": config.registration,
@@ -109,17 +113,12 @@ def iterations(config: Config) -> tuple[int, ...]:
     return (*steps[:-1], 0) if config.registration == "fast" else tuple(steps)
 
 
-def read(path: Path) -> tuple[Array, Array]:
+def read(header: Header) -> tuple[Array, Array]:
     """A T1w's values (float32, the lowest 0, none of them not a number) and affine. Raises Refused."""
-    try:
-        image: Any = nib.squeeze_image(nib.load(path))
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise Refused(f"{path}: not a readable image ({error})", "export or download it again") from error
+    path, image = header.path, nib.squeeze_image(header.image())
+    data = np.asarray(image.dataobj, dtype=np.float32)
     if data.ndim != 3 or min(data.shape) < 8:
         raise Refused(f"{path}: shape {data.shape} is not a 3-D head", "is it a T1w image?")
-    if abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
-        raise Refused(f"{path}: its affine is not invertible", "mend qform/sform in the header")
     data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     data -= data.min()
     if not data.max() > 0:
@@ -128,7 +127,7 @@ def read(path: Path) -> tuple[Array, Array]:
 
 
 def _image(path: Path) -> tuple[Array, Array]:
-    image: Any = nib.load(path)
+    image = load_output(path)
     return np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
@@ -186,7 +185,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="anat",
-    version=2,
+    version=3,
     level="subject",
     summary="Correct, mask, segment and normalize the T1w image to the template.",
     Config=Config,

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +15,8 @@ from pydantic import Field, model_validator
 from brainlm_data.errors import InputError
 from brainlm_data.files.fetch import Remote, obtain
 from brainlm_data.files.sidecar import digest
+from brainlm_data.reading.image import load_image, load_output
+from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
@@ -41,10 +43,10 @@ class Config(StageConfig):
         pattern=r"^[A-Za-z0-9]+$",
         description="demo424 (made by this package), A424 (downloaded once), or, with `path`, any",
     )
-    path: Path | None = Field(None, description="label image: integers, 0 is no parcel")
+    path: Path | None = Field(None, description="label image: integers; 0 is background")
     labels: Path | None = Field(None, description="TSV with columns index, name and, if known, network, hemisphere")
-    space: str | None = Field(None, description="template space of `path`; null: that of template.name is taken for it")
-    allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, and state it")
+    space: str | None = Field(None, description="template space of `path`; null: assumed to be template.name")
+    allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, with a note")
 
     @model_validator(mode="after")
     def _known(self) -> Config:
@@ -123,19 +125,14 @@ def parcellation(config: Config, template: str) -> Parcellation:
 
 def _labels(path: Path) -> nib.Nifti1Image:
     """A label image as int32. Raises InputError where it is not one."""
-    try:
-        image: Any = nib.load(path)
-        data = np.squeeze(np.asarray(image.dataobj))
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: {error}", "give a NIfTI label image: atlas.path") from error
+    image = load_image(path, InputError, "give a NIfTI label image: atlas.path")
+    data = np.squeeze(np.asarray(image.dataobj))
     if data.ndim != 3:
         raise InputError(f"{path}: shape {data.shape}, expected three dimensions", "give one label image, not maps")
     if not np.array_equal(data, np.round(data)) or data.min() < 0:
         raise InputError(f"{path}: holds values that are no labels (not whole, or negative)", "give integers, 0 = none")
     if data.max() == 0:
         raise InputError(f"{path}: holds no label", "give integers, 0 = none")
-    if abs(np.linalg.det(image.affine[:3, :3])) < 1e-6:
-        raise InputError(f"{path}: its affine is not invertible", "mend its header")
     out = nib.Nifti1Image(data.astype(np.int32), image.affine)
     out.header.set_xyzt_units("mm")
     return out
@@ -145,7 +142,7 @@ def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> 
     """Most labelled voxels must lie in the template's brain, or the affine is wrong."""
     from scipy.ndimage import binary_dilation
 
-    mask: Any = nib.load(mask_file)
+    mask = load_output(mask_file)
     near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=round(MARGIN_MM / mask.header.get_zooms()[0]))
     points = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
     place = np.round(nib.affines.apply_affine(np.linalg.inv(mask.affine), points)).astype(int)
@@ -212,17 +209,15 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
 
 
 def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        known = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a"])  # "NA" can be a name
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give a TSV with columns index and name: atlas.labels") from error
+    """The user's table, with a row for each label of the image."""
+    known = read_labels(path)
     if "index" not in known:
         raise InputError(f"{path}: no column index", "give a TSV with columns index and name: atlas.labels")
+    if not {"name", "network", "hemisphere"} & set(known):
+        raise InputError(f"{path}: no column name, network or hemisphere: nothing of it would be used", "name them so")
     absent = sorted(set(index.tolist()) - set(known["index"]))
     if absent:
-        raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row a label of the image")
+        raise InputError(f"{path}: no row for label {absent[0]} ({len(absent)} in all)", "one row per label")
     return known
 
 
@@ -235,7 +230,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=2,
+    version=3,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

@@ -6,15 +6,15 @@ nipype's implementation), cosines, mean signals, 24 motion terms (Friston et al.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.methods import nuisance
 from brainlm_data.methods.operators import cosines
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 Array = NDArray[np.float64]
@@ -42,9 +42,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     facts = inputs.facts("voxel_sample")
     tr = float(facts["RepetitionTime"])
-    image: Any = nib.load(inputs["voxel_sample"])
-    mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
-    tissue = np.asarray(nib.load(inputs["sample_probseg"]).dataobj)[mask]  # type: ignore[attr-defined]
+    image = load_output(inputs["voxel_sample"])
+    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
+    tissue = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[mask]
     data = np.asarray(image.dataobj, dtype=np.float32)[mask]  # (voxels, T)
     motion = read_table(inputs["motion_params"])[1]
     total = len(motion)

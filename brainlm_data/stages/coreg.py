@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of the bias field, which is smooth
@@ -36,8 +36,10 @@ class Config(StageConfig):
     """Coregistration."""
 
     grid_mm: float = Field(2.5, ge=1, le=6, description="spacing of the points at which images are compared, mm")
-    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations a level on the BOLD reference; 0: none")
-    margin_mm: float = Field(6.0, ge=0, le=20, description="how far around the T1w's brain the two are compared")
+    bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations per level on the BOLD reference; 0: none")
+    margin_mm: float = Field(
+        6.0, ge=0, le=20, description="margin around the T1w's brain within which the two are compared, mm"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -68,7 +70,7 @@ class Head:
         """From the outputs of anat."""
         from brainlm_data.methods import registration as reg
 
-        mask: Any = nib.load(inputs["t1w_mask"])
+        mask = load_output(inputs["t1w_mask"])
         inside = np.argwhere(np.asarray(mask.dataobj) > 0)
         reach = np.ceil(BOX_MM / np.sqrt((mask.affine[:3, :3] ** 2).sum(0))).astype(int)
         low = np.maximum(inside.min(0) - reach, 0)
@@ -190,7 +192,7 @@ def _space(inputs: Files) -> str:
 
 def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
     """Values (float32, what is not a number is 0) and voxel -> RAS mm affine; of a part of it where there is a box."""
-    loaded: Any = nib.load(path)
+    loaded = load_output(path)
     loaded = loaded if box is None else loaded.slicer[box]
     data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     return data, np.asarray(loaded.affine, dtype=np.float64)

@@ -21,6 +21,7 @@ from brainlm_data.methods import aroma
 from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
@@ -46,17 +47,24 @@ class Config(StageConfig):
     """ICA and confound regression."""
 
     strategy: str | list[str | Strategy] | None = Field(
-        "ica", description=f"{', '.join(strategies.names())}, joined by + (ica+24P), or a .yaml file of one's own"
+        "ica", description=f"{', '.join(strategies.names())}, joined by + (ica+24P), or your own .yaml file"
     )
     n_components: Literal["auto"] | Annotated[int, Field(ge=2, le=500)] = Field(
         "auto", description="number of components; auto: docs/stages/denoise.md"
     )
-    smooth_mm: float = Field(4.0, ge=0, le=20, description="FWHM of the smoothed copy that ICA sees; 0: not smoothed")
+    smooth_mm: float = Field(
+        4.0,
+        ge=0,
+        le=20,
+        description="FWHM of the smoothing before ICA (the series themselves are not smoothed), mm; 0: none",
+    )
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; * ? [0-4] match")
-    seed: int = Field(0, ge=0, description="of the ICA's start and of the splits in AROMA's motion correlation")
+    seed: int = Field(0, ge=0, description="seed of the ICA's start and of the splits in AROMA's motion correlation")
     # no part of the signature: its rows reach the recordings that they name, and rerun those alone
     overrides: Path | None = Field(
-        None, exclude=True, description="TSV of verdicts set by hand: recording, component, classification, note"
+        None,
+        exclude=True,
+        description="TSV of your own verdicts on components: recording, component, classification, note",
     )
 
     @field_validator("strategy", mode="before")
@@ -93,8 +101,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
     columns = strategies.select(patterns, names, inputs["confounds"])
     confounds, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
-    image: Any = nib.load(inputs["voxel_sample"])
-    mask = np.asarray(nib.load(inputs["sample_mask"]).dataobj) > 0  # type: ignore[attr-defined]
+    image = load_output(inputs["voxel_sample"])
+    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
     steps = recipe.n_volumes - recipe.dropped
     found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
     if any(strategy.ica for strategy in chosen):
@@ -180,7 +188,7 @@ def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe:
     from brainlm_data.files.tables import read_table
 
     motion = _filtered(read_table(inputs["motion_params"])[1], recipe)
-    csf = np.asarray(nib.load(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF  # type: ignore[attr-defined]
+    csf = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF
     rim = (mask & ~binary_erosion(mask))[mask]
     edge, in_csf = aroma.spatial(found.z, rim, csf)
     if not found.mixing.shape[1]:

@@ -20,9 +20,11 @@ class Config(StageConfig):
 
     low_hz: float | None = Field(0.01, gt=0, description="lower edge of the band (high-pass), Hz; null: mean only")
     high_hz: float | None = Field(None, gt=0, description="upper edge of the band (low-pass, after denoising), Hz")
-    method: Literal["butterworth", "cosine"] = Field("butterworth", description="of the high-pass; both are zero-phase")
+    method: Literal["butterworth", "cosine"] = Field(
+        "butterworth", description="of the high-pass; both choices are zero-phase"
+    )
     drop: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="non-steady-state volumes: as detected, or a number"
+        "auto", description="non-steady-state volumes to drop: as detected, or a number"
     )
     censor_fd_mm: float | None = Field(None, gt=0, description="volumes that moved more are interpolated and marked")
     min_volumes: int = Field(20, ge=8, description="recordings with fewer good volumes are refused")

@@ -35,14 +35,14 @@ class Config(StageConfig):
         description="container image, name:version; pin it. Of apptainer also a .sif file or an address (docker://)",
     )
     output_space: str = Field("MNI152NLin6Asym:res-2", description="must be the template that the atlas is in")
-    fs_license: Path | None = Field(None, description="FreeSurfer licence file, which fMRIPrep asks for")
+    fs_license: Path | None = Field(None, description="FreeSurfer licence file, required by fMRIPrep")
     fs_reconall: bool = Field(False, description="run FreeSurfer's surface reconstruction (hours)")
     n_procs: int = Field(4, ge=1, description="--nprocs")
     mem_mb: int = Field(16000, ge=4000, description="--mem-mb")
     work_dir: Path | None = Field(
-        None, description="fMRIPrep's work folder (80-100 GB a subject); null: below outdir/work"
+        None, description="fMRIPrep's work folder (80-100 GB per subject); null: below outdir/work"
     )
-    extra: list[str] = Field([], description="further options of fMRIPrep, one list item a word")
+    extra: list[str] = Field([], description="further options of fMRIPrep, one list item per word")
 
 
 def command(bids_dir: Path, output_dir: Path, work_dir: Path, subject: str, config: Config) -> list[str]:

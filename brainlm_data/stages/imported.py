@@ -20,10 +20,14 @@ from brainlm_data.stage import Facts, Files, Stage, StageConfig
 class Config(StageConfig):
     """The common rate; and, of images, what is still done to them."""
 
-    hz: float = Field(1.0, gt=0, le=10, description="steps a second of every series")
-    strategy: str | None = Field(None, description="fmriprep: what is regressed out; null: acompcor (stage denoise)")
+    hz: float = Field(1.0, gt=0, le=10, description="time steps per second of every series")
+    strategy: str | None = Field(
+        None, description="fmriprep: confounds to regress out, as in denoise.strategy; null: acompcor"
+    )
     low_hz: float | None = Field(
-        None, ge=0, description="images: high-pass, Hz; 0: none; null: .01 (fmriprep), else the source's alone"
+        None,
+        ge=0,
+        description="images: high-pass, Hz; 0: none; null: .01 (fmriprep), or only the one of the source (others)",
     )
     high_hz: float | None = Field(None, ge=0, description="images: low-pass, Hz; 0 and null: none")
     censor_fd_mm: float | None = Field(None, gt=0, description="images: volumes that moved more are interpolated")

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.reading.json import read_sidecar
+from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Facts, Files, Stage
 from brainlm_data.stages import sample
 
@@ -79,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     taken |= {"bold": files["preproc"], "motion_xfm": scratch / "identity.txt", "bold_to_mni": scratch / "template.txt"}
     taken |= {name: outputs[name] for name in ("motion_params", "boldref", "bold_mask")}
     sidecar = files["preproc"].with_name(files["preproc"].name.removesuffix(".nii.gz") + ".json")
-    metadata = json.loads(sidecar.read_text()) if sidecar.exists() else inputs.meta["metadata"]
+    metadata = read_sidecar(sidecar, Refused) or inputs.meta["metadata"]
     if "RepetitionTime" not in metadata:
         raise Refused(f"{sidecar}: no RepetitionTime", "fMRIPrep writes it; is the file whole?")
     facts = sample.run(Files(taken, {**inputs.meta, "metadata": metadata}), outputs, config)
@@ -88,13 +90,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def _motion(confounds: Path) -> np.ndarray:
     """(T, 6) in mm and rad. Raises Refused where a column is missing."""
-    import pandas as pd
-
-    table = pd.read_csv(confounds, sep="\t", na_values=["n/a"])
-    missing = [name for name in MOTION if name not in table]
+    try:
+        columns = read_table(confounds).columns
+    except InputError as error:
+        raise Refused(error.message, "is it fMRIPrep's confounds table?") from error
+    missing = [name for name in MOTION if name not in columns or any(isinstance(v, str) for v in columns[name])]
     if missing:
-        raise Refused(f"{confounds}: no column {', '.join(missing)}", "is it fMRIPrep's confounds table?")
-    return table[list(MOTION)].to_numpy(float)
+        raise Refused(f"{confounds}: no column of numbers {', '.join(missing)}", "is it fMRIPrep's confounds table?")
+    return np.array([columns[name] for name in MOTION], dtype=float).T
 
 
 def describe(facts: Facts) -> str:

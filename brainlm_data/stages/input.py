@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stages.imported import Config as Imported
+
+if TYPE_CHECKING:
+    from brainlm_data.imports import Options
 
 LOOKED_AT = 10  # recordings that are read to see which parcels there are, where no table says so
 
@@ -29,13 +33,15 @@ class Config(StageConfig):
         description="bids: raw images in bids_dir; preprocessed images: fmriprep, hcp, ukb; parcel series: parcellated,"
         " or by name abide, pcp, arrays, ptseries, dat (docs/import.md)",
     )  # fmt: skip
-    path: Path | None = Field(None, description="folder or file of every kind but bids")
-    tr_s: float | None = Field(None, gt=0, description="one TR for all, s; null: as the files and tables say")
+    path: Path | None = Field(None, description="folder or file to read; not for kind bids")
+    tr_s: float | None = Field(None, gt=0, description="one TR for all recordings, s; null: from the files and tables")
     participants: Path | None = Field(None, description="table of the participants; null: participants.tsv in `path`")
     labels: Path | None = Field(None, description="TSV of the parcels: index, name, network, x, y, z")
     atlas: str | None = Field(None, description="for images: A424 (null), demo424 or a label image")
     space: str | None = Field(None, description="for fmriprep: MNI152NLin6Asym:res-2 or the like; null: the atlas's")
-    allow_space_mismatch: bool = Field(False, description="for images: accept an atlas in another MNI space, state it")
+    allow_space_mismatch: bool = Field(
+        False, description="for images: accept an atlas in another MNI space, with a note"
+    )
 
     @model_validator(mode="after")
     def _belongs(self) -> Config:
@@ -46,6 +52,17 @@ class Config(StageConfig):
         return self
 
 
+def options_of(config: Config, how: Imported) -> Options:
+    """What both sections say, as imports take it; images are treated as their kind has it where nothing is said."""
+    from brainlm_data.imports import Options, Treatment, listed
+
+    images = Treatment(
+        config.space, config.atlas, how.strategy, how.low_hz, how.high_hz, how.censor_fd_mm, config.allow_space_mismatch
+    )
+    table = listed.participants(config.path, config.participants)
+    return Options(config.tr_s, table, config.labels, images)
+
+
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the table of the parcels; its sidecar tells stage `imported` how to read a recording.
 
@@ -53,15 +70,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: there is nothing of this kind, the parcels cannot be known, or the atlas cannot be had.
     """
-    from brainlm_data.imports import Treatment, kind_of, label_image, listed, read
-    from brainlm_data.imports.labels import agreed, read_labels, table_of
+    from brainlm_data.imports import Treatment, kind_of, label_image, read
+    from brainlm_data.imports.labels import agreed, table_of
     from brainlm_data.imports.series import doubts
-    from brainlm_data.stages.imported import Config as Imported
+    from brainlm_data.reading.labels import read_labels
 
     assert config.path is not None
     path = config.path.absolute()
     kind = kind_of(path) if config.kind == "parcellated" else config.kind
-    options = listed.options(config, Imported())
+    options = options_of(config, Imported())
     source = read(kind, path, options)
     labels = None if config.labels is None else read_labels(config.labels)
     seen = [] if source.parcels is not None else _looked_at(source.series, path)
@@ -88,7 +105,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             "TrS": options.tr_s, "Participants": _text(options.participants), "Labels": _text(options.labels),
             "Space": treatment.space, "Atlas": atlas, "AllowSpaceMismatch": treatment.mismatch,
         },
-        "Warnings": warnings,
+        "Warnings": [*source.people.notes(), *warnings],
     }  # fmt: skip
 
 
@@ -96,7 +113,7 @@ def by_unit(config: Config, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The tables and the label image that the section names, as they are now: where one changes, this stage reruns."""
     from brainlm_data.imports import label_image, listed
 
-    files = [config.labels, listed.participants(config), label_image(config.atlas)]
+    files = [config.labels, listed.participants(config.path, config.participants), label_image(config.atlas)]
     stats = [(str(file.absolute()), *listed.size_and_mtime(file)) for file in files if file is not None]
     return {COHORT: {"named": stats}} if stats else {}
 
@@ -136,7 +153,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="input",
-    version=1,
+    version=2,
     level="cohort",
     summary="Say what the run starts from; provide the parcels of what is imported.",
     Config=Config,

@@ -68,6 +68,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{name}: {source.shape} voxels are too few for a rigid fit", "is it a whole 3-D acquisition?")
     if not source.has_orientation:
         warnings.append("neither qform nor sform is set: orientation of the image is unknown")
+    if "_echo-" in name.name:
+        warnings.append("one echo of a multi-echo run was used: echoes are not combined")
     warnings += source.warnings
     reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
@@ -220,7 +222,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="motion",
-    version=2,
+    version=3,
     level="recording",
     summary="Estimate head motion: rigid parameters and transforms, reference volume, brain mask.",
     Config=Config,

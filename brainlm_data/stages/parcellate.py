@@ -12,7 +12,9 @@ class Config(StageConfig):
     """Scaling of the parcel series."""
 
     grand_mean: float | None = Field(
-        GRAND_MEAN, gt=0, description="mean of brain and time becomes this (FSL's 10,000); null: scanner units"
+        GRAND_MEAN,
+        gt=0,
+        description="scale so that the mean over brain and time is this (FSL's 10,000); null: scanner units",
     )
 
 

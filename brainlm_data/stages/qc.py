@@ -17,15 +17,21 @@ class Config(StageConfig):
     pages: bool = Field(True, description="write a page for every recording")
     max_mean_fd_mm: float | None = Field(0.5, gt=0, description="warn above this mean framewise displacement, mm")
     min_tsnr: float | None = Field(20.0, gt=0, description="warn below this median tSNR")
-    min_coverage: float | None = Field(0.5, ge=0, le=1, description="warn where a parcel's coverage is below")
-    min_overlap: float | None = Field(0.7, ge=0, le=1, description="warn below this share of the template's brain")
+    min_coverage: float | None = Field(
+        0.5, ge=0, le=1, description="warn if a parcel's coverage is below this fraction"
+    )
+    min_overlap: float | None = Field(
+        0.7, ge=0, le=1, description="warn if less than this fraction of the template's brain is covered"
+    )
     max_offset_mm: float | None = Field(
-        4.0, gt=0, description="warn where tissue maps would fit better this far off, mm: a registration that failed"
+        4.0, gt=0, description="warn if tissue maps would fit better this far away, mm: registration failed"
     )
     min_fit: float | None = Field(
-        0.2, ge=0, le=1, description="warn where tissue maps explain less of the image's local contrast than this share"
+        0.2, ge=0, le=1, description="warn if tissue maps explain a smaller fraction of the image's local contrast"
     )
-    n_components_shown: int = Field(12, ge=0, le=60, description="components on the page, by variance")
+    n_components_shown: int = Field(
+        12, ge=0, le=60, description="components on the page, those with most variance first"
+    )
     carpet_voxels: int = Field(900, ge=50, le=5000, description="voxels in the carpet plots")
 
 

@@ -19,7 +19,7 @@ class Config(StageConfig):
         3.5, gt=0, description="mark a metric this many robust standard deviations from the median"
     )
     within_task: bool = Field(True, description="compare recordings of the same task; false: all with all")
-    max_rows: int = Field(5000, ge=1, description="recordings on the page, most marks first; qc.tsv has every one")
+    max_rows: int = Field(5000, ge=1, description="recordings on the page, those with most marks first; qc.tsv has all")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

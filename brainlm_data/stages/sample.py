@@ -15,7 +15,7 @@ from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.tables import write_table
-from brainlm_data.reading.image import Writer
+from brainlm_data.reading.image import Writer, load_output
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
@@ -24,14 +24,14 @@ TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 class Config(StageConfig):
     """Sampling of the raw image in template space."""
 
-    interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic B-spline, or trilinear (faster)")
+    interpolation: Literal["cubic", "linear"] = Field("cubic", description="cubic (B-spline) or linear (faster)")
     coarse_mm: float = Field(4.0, ge=2, le=8, description="voxel size of the voxel sample, mm")
     min_coverage: float = Field(
-        0.5, ge=0, le=1, description="a parcel with a smaller share of its voxels in the field of view becomes n/a"
+        0.5, ge=0, le=1, description="a parcel with a smaller fraction of its voxels in the field of view becomes n/a"
     )
     min_overlap: float = Field(
         0.3, ge=0, le=1,
-        description="refuse a recording whose brain covers less than this share of the template's: registration failed"
+        description="refuse a recording whose brain covers a smaller fraction of the template's: registration failed"
     )  # fmt: skip
 
 
@@ -125,7 +125,8 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     from brainlm_data.methods.sampling import Grid
 
     table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
-    image = np.asarray(nib.load(inputs["atlas_dseg"]).dataobj).astype(np.int64)  # type: ignore[attr-defined]
+    atlas = load_output(inputs["atlas_dseg"])
+    image = np.asarray(atlas.dataobj).astype(np.int64)
     indices = table["index"].to_numpy(np.int64)
     if (np.diff(indices) <= 0).any() or image.min() < 0:
         raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
@@ -135,7 +136,7 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     rows[image == 0] = -1
     if (rows < 0).all():
         raise InputError(f"{inputs['atlas_dseg']}: holds no label of {inputs['atlas_table']}", "run stage atlas again")
-    return [str(name) for name in table["name"]], rows, Grid.of(inputs["atlas_dseg"])
+    return [str(name) for name in table["name"]], rows, Grid.of(atlas)
 
 
 def _dilated(mask: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,9 +30,9 @@ class Config(StageConfig):
         description="auto: runs whose sidecar has SliceTiming, unless their TR is short; always: refuse a run without"
         " it; never: leave all as acquired",
     )
-    min_tr_s: float = Field(1.0, ge=0, description="auto leaves runs with a shorter TR as they are, s")
+    min_tr_s: float = Field(1.0, ge=0, description="auto: runs with a shorter TR (s) are not corrected")
     reference: float = Field(
-        0.5, ge=0, le=1, description="where slices are moved to: 0 the first slice's time, 1 the last one's"
+        0.5, ge=0, le=1, description="time to which slices are moved: 0: that of the first slice; 1: that of the last"
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from brainlm_data.errors import InputError
 from brainlm_data.files.fetch import Remote, is_cached, obtain
 from brainlm_data.files.sidecar import digest
+from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
 from brainlm_data.spaces.templateflow import Template
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
@@ -51,9 +52,7 @@ class Config(StageConfig):
         " that is on this machine (MNI152NLin2009cAsym), or, with `path`, any",
     )
     path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
-    brain: Path | None = Field(
-        None, description="the same without skull, or its brain mask; needed where path is given"
-    )
+    brain: Path | None = Field(None, description="the same without skull, or its brain mask; required with path")
 
     templateflow: Path | None = Field(
         None,
@@ -144,10 +143,7 @@ def _on_grid(path: Path, t1w: Any, t1w_file: Path) -> Any:
 
 
 def _load(path: Path) -> Any:
-    try:
-        image: Any = nib.load(path)
-    except (OSError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: {error}", "give a NIfTI image: template.path, template.brain") from error
+    image = load_image(path, InputError, "give a NIfTI image: template.path, template.brain")
     if len(image.shape) != 3:
         raise InputError(f"{path}: shape {image.shape}, expected three dimensions", "give a 3-D template")
     return image

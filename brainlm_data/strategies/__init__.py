@@ -28,7 +28,7 @@ class Strategy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, description="as it is asked for")
+    name: str = Field(min_length=1, description="by which it is chosen")
     summary: str = Field("", description="in a few words, for the docs")
     ica: bool = Field(False, description="remove the noise components of ICA")
     columns: tuple[str, ...] = Field((), description="columns of the confounds table; * ? [0-4] match")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from brainlm_model.baselines import Mask, Predictor, Windows, visible
-from brainlm_model.eval import metrics
+from brainlm_model.eval.statistics import masked_r2
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 DEFAULT_RIDGE = 0.1  # where there is no validation subject to choose it on
@@ -99,5 +99,5 @@ def best_of(candidates: Sequence[P], validation: Sequence[tuple[Windows, Mask]])
 
 
 def _score(candidate: Predictor, x_BPT: Windows, mask_BPT: Mask) -> float:
-    total = metrics.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
-    return float(metrics.r2(total.sum(axis=0)))
+    total = masked_r2.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
+    return float(masked_r2.r2(total.sum(axis=0)))

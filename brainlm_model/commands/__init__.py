@@ -1,1 +1,1 @@
-"""Commands of `brainlm-model` that are no stages of the DAG."""
+"""Commands of `brainlm-model` that are not stages of the DAG."""

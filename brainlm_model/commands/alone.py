@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, Files, InputError, Stage, read_config, section_from
+from brainlm_data import ConfigError, Files, InputError, Stage, beside, read_config, section_from
 
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
 MODEL = {
@@ -63,10 +63,10 @@ def _train(arguments: argparse.Namespace) -> None:
     state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
     with _written(out, MODEL) as outputs:
         STAGE.run(inputs, Files(outputs, {"workdir": str(state)}), config)
-    if (state / "tensorboard").is_dir():
-        shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
-    shutil.rmtree(state, ignore_errors=True)
-    shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
+        shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
+        if (state / "tensorboard").is_dir():
+            shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
+        shutil.rmtree(state, ignore_errors=True)
     print(f"{out}: model.safetensors, config.json, scaler.npz, card.md, log.csv")
 
 
@@ -137,13 +137,14 @@ def _inputs(store: Path, more: dict[str, Path] | None = None) -> Files:
 
 @contextmanager
 def _written(folder: Path, files: dict[str, str]) -> Iterator[dict[str, Path]]:
-    """Temporary paths in `folder`, moved to their names at the end, the last of `files` last; nothing half is left."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / f".{os.getpid()}"
-    scratch.mkdir()
-    try:
+    """Temporary paths, moved into `folder` at the end, the last of `files` last; one process at a time, nothing half.
+
+    Raises
+    ------
+    InputError: another process is writing into `folder`.
+    """
+    with beside(folder, "writing") as scratch:
         yield {name: scratch / file for name, file in files.items()}
+        folder.mkdir(parents=True, exist_ok=True)
         for file in files.values():
             os.replace(scratch / file, folder / file)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import BrainLMError, InputError, atomic, open_store
-from brainlm_model.progress import Progress
+from brainlm_data import SPLITS, BrainLMError, InputError, Progress, beside, open_store
 from brainlm_model.trained.embedding import BATCH, ENTITIES, Embedding, Recording, embeddings, is_store, recordings_of
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def add(commands: Any) -> None:
         "--kind", choices=("cls", "mean", "parcels", "all"),
         help="CLS token, mean of the known tokens, means of each parcel's; all: .zarr only, and its default; else cls",
     )  # fmt: skip
-    embed.add_argument("--split", choices=("train", "validation", "test"), help="of a store: only this split")
+    embed.add_argument("--split", choices=SPLITS, help="of a store: only this split")
     embed.add_argument("--batch", type=int, default=BATCH, help=f"windows a forward pass ({BATCH})")
     embed.add_argument("--atlas", type=Path, help="label image for a 4-D NIfTI, where the atlas is not the package's")
     embed.add_argument("--tr", type=float, help="repetition time (s) of a 4-D NIfTI without one")
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     ------
     InputError: a kind that the file cannot hold, two recordings of one name, or none that can be embedded.
     """
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     out: Path = arguments.out
     if out.suffix not in FORMATS:
@@ -77,23 +76,27 @@ def run(arguments: argparse.Namespace) -> None:
     if twice:
         raise InputError(f"two recordings are named {twice[0]}", "embed them into two files, or rename one")
     names = _parcel_names(arguments.sources, model.config.parcels)
-    writer = ZarrWriter(out, kind, names) if out.suffix == ".zarr" else TableWriter(out, kind, names)
+    if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
+        raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
-    try:
-        for done, (recording, found) in enumerate(embeddings(model, chosen, arguments.batch), 1):
-            if isinstance(found, BrainLMError):
-                left_out.append(f"{recording.id}: {found}")
+    with beside(out, "embedding") as scratch:
+        made = scratch / out.name
+        writer = ZarrWriter(made, kind, names) if out.suffix == ".zarr" else TableWriter(made, kind, names)
+        for recording, embedding in embeddings(model.network, model.scaler, chosen, arguments.batch):
+            if isinstance(embedding, BrainLMError):
+                if len(chosen) == 1:
+                    raise embedding
+                left_out.append(f"{recording.id}: {embedding}")
             else:
-                writer.add(recording, found)
-                stated.update(found.stated)
-            progress.step(done)
-        if len(chosen) == 1 and isinstance(found, BrainLMError):
-            raise found
+                writer.add(recording, embedding)
+                stated.update(embedding.stated)
+            progress.step()
         if not writer.rows:
             raise InputError(f"no recording could be embedded: {'; '.join(left_out[:3])}", "see above")
         writer.finish()
-    finally:
-        writer.clean()
+        if out.is_dir():
+            shutil.rmtree(out)
+        os.replace(made, out)
     print(f"{len(writer.rows)} recordings, {kind}, width {model.config.width}: {out}")
     for text, count in stated.most_common(MOST):
         print(f"stated ({count} recordings): {text}")
@@ -118,7 +121,7 @@ def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:
 
 
 class TableWriter:
-    """One row a recording (kind parcels: a recording and parcel): id, entities, then one column a dimension."""
+    """One row per recording (kind parcels: per recording and parcel): id, entities, then one column per dimension."""
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
         self.path, self.kind, self.parcels = path, kind, parcels
@@ -131,7 +134,7 @@ class TableWriter:
         self._values.append(getattr(found, self.kind))
 
     def finish(self) -> None:
-        """Write the file: whole, or not at all."""
+        """Write the file."""
         import pandas as pd
 
         values = np.stack(self._values)
@@ -145,20 +148,16 @@ class TableWriter:
         if self.path.suffix == ".tsv":  # id and values only, as the command has always written it
             table = table[["id"]]
         table = pd.concat([table, pd.DataFrame(values, columns=columns)], axis=1)
-        with atomic(self.path) as temporary:
-            if self.path.suffix == ".tsv":
-                table.to_csv(temporary, sep="\t", index=False, float_format="%.9g")
-            else:
-                table.to_parquet(temporary, index=False)
-
-    def clean(self) -> None:
-        """Nothing is left behind."""
+        if self.path.suffix == ".tsv":
+            table.to_csv(self.path, sep="\t", index=False, float_format="%.9g")
+        else:
+            table.to_parquet(self.path, index=False)
 
 
 class ZarrWriter:
     """A Zarr v3 group that xarray opens: cls, mean (recording, dim), parcels (recording, parcel, dim); coordinates.
 
-    Recordings are appended in blocks, so memory does not grow with their number; the group is moved into place whole.
+    Recordings are appended in blocks, so memory does not grow with their number.
     """
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
@@ -167,9 +166,6 @@ class ZarrWriter:
         self.rows: list[Recording] = []
         self._waiting: list[Embedding] = []
         self._arrays: dict[str, Any] = {}
-        self._temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        if path.exists() and not (path / "zarr.json").is_file():
-            raise InputError(f"{path}: is there, and no Zarr group", "give another name")
 
     def add(self, recording: Recording, found: Embedding) -> None:
         """Append a recording."""
@@ -182,8 +178,7 @@ class ZarrWriter:
         import zarr
 
         if not self._arrays:
-            self._temporary.parent.mkdir(parents=True, exist_ok=True)
-            group = zarr.create_group(self._temporary, zarr_format=3, overwrite=True)
+            group = zarr.create_group(self.path, zarr_format=3)
             for name in self.kinds:
                 shape = getattr(self._waiting[0], name).shape
                 self._arrays[name] = group.create_array(
@@ -195,7 +190,7 @@ class ZarrWriter:
         self._waiting = []
 
     def finish(self) -> None:
-        """Write the coordinates and move the group into place."""
+        """Write the coordinates."""
         import xarray as xr
         import zarr
 
@@ -206,15 +201,8 @@ class ZarrWriter:
         coordinates = xr.Dataset(coords={**text, "parcel": ("parcel", np.array(self.parcels, dtype=str))})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fixed-length text and consolidated metadata are not in Zarr 3's text yet
-            coordinates.to_zarr(self._temporary, mode="a", zarr_format=3, consolidated=False)
-            zarr.consolidate_metadata(self._temporary)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        os.replace(self._temporary, self.path)
-
-    def clean(self) -> None:
-        """Remove what was not finished."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
+            coordinates.to_zarr(self.path, mode="a", zarr_format=3, consolidated=False)
+            zarr.consolidate_metadata(self.path)
 
 
 def entities_of(recordings: Sequence[Recording]) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def _rows(table: pd.DataFrame, part: str, method: str) -> pd.DataFrame:
 
 
 def _dots(axes: Axes, table: pd.DataFrame, part: str, label: str, line: float) -> None:
-    """One row a network, trained and untrained beside one another, with 95 % intervals."""
+    """One row per network, trained and untrained beside one another, with 95 % intervals."""
     names = list(_rows(table, part, "model")["name"])
     for number, method in enumerate(m for m in ("model", "untrained") if m in set(table["method"])):
         rows = _rows(table, part, method).set_index("name").loc[names]

@@ -1,4 +1,4 @@
-"""Prediction of the columns of the cohort's table: every method with its interval, one panel a column."""
+"""Prediction of the columns of the cohort's table: every method with its interval, one panel per column."""
 
 from __future__ import annotations
 

@@ -72,17 +72,17 @@ def draw(masked_example: Path) -> Figure:
 
 
 def _r2(truth: Any, predicted: Any, mask: Any) -> float:
-    from brainlm_model.eval import metrics
+    from brainlm_model.eval.statistics import masked_r2
 
-    return float(metrics.r2(metrics.sums(truth, predicted, mask & np.isfinite(truth)).sum(axis=0)))
+    return float(masked_r2.r2(masked_r2.sums(truth, predicted, mask & np.isfinite(truth)).sum(axis=0)))
 
 
 def _parcels(data: Mapping[str, Any]) -> list[int]:
     """Parcels at the lower quartile, median and upper quartile of the model's R2, so that none is picked by hand."""
-    from brainlm_model.eval import metrics
+    from brainlm_model.eval.statistics import masked_r2
 
     scored = data["mask"] & np.isfinite(data["truth"])
-    values = metrics.r2(metrics.sums(data["truth"], data["x_model"], scored))
+    values = masked_r2.r2(masked_r2.sums(data["truth"], data["x_model"], scored))
     known = np.flatnonzero(np.isfinite(values))
     ranked = known[np.argsort(values[known], kind="stable")]
     return [int(ranked[round(q * (len(ranked) - 1))]) for q in (0.75, 0.5, 0.25)]

@@ -23,7 +23,7 @@ WIDTH = 10.2
 
 
 def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
-    """R2 by tested ratio, a panel a split; R2 by number of training subjects; R2 of each parcel."""
+    """R2 by tested ratio, one panel per split; R2 by number of training subjects; R2 of each parcel."""
     import matplotlib.pyplot as plt
     import pandas as pd
 

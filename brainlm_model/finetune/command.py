@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train, TransformKind
+from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train
+from brainlm_model.trained.transform import TransformKind
 
 CHOICES = {"head": HeadKind, "train": Train, "transform": TransformKind, "features": Features}
 HELP = {
@@ -17,7 +18,7 @@ HELP = {
     "layer_decay": "factor of the learning rate from one layer to the one below it",
     "transform": "of numeric labels, fitted on training subjects",
     "epochs": "at most; an epoch is one window of every training recording",
-    "batch_size": "windows a step",
+    "batch_size": "windows per step",
     "lr": "highest learning rate",
     "weight_decay": "of matrices",
     "warmup": "share of the steps before the highest rate",

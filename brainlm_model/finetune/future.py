@@ -12,8 +12,9 @@ from brainlm_model.finetune import scores
 from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
 from brainlm_model.finetune.loop import fit
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.finetune.tasks import FutureTask, forecast
+from brainlm_model.finetune.tasks import FutureTask
 from brainlm_model.finetune.windows import Windows
+from brainlm_model.trained.predict import forecast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
         overall = {name: values.sum(1) for name, values in sums.items()}
         found |= scores.compared(overall, scores.of_numbers, "r2", data.subjects, settings.bootstrap, settings.seed)
         found["windows_per_recording"] = settings.windows
-        found["units"] = "of the scaled series; steps: one value a step, the first is the next one"
+        found["units"] = "of the scaled series; steps: one value per step, the first is the next one"
         found["by_step"] = {
             name: {key: _plain(values) for key, values in scores.of_numbers(values.sum(0)).items()}
             for name, values in sums.items()

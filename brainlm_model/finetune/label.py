@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from brainlm_model.finetune import scores
-from brainlm_model.finetune.heads import Head
-from brainlm_model.finetune.labels import Transform, read_labels
+from brainlm_model.finetune.labels import read_labels
 from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
 from brainlm_model.finetune.linear import ridge
 from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
@@ -18,6 +17,8 @@ from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.tasks import LabelTask
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.masking import generator
+from brainlm_model.trained.head import Head
+from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def _predictions(
     windows: dict[str, Windows], own: dict[str, Any], predicted: dict[str, Any], transform: Transform,
     classes: list[str],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row a recording: id, subject, split, truth, predicted; of classes also each one's probability."""
+    """One row per recording: id, subject, split, truth, predicted; of classes also each one's probability."""
     rows = []
     for split, data in windows.items():
         for i, (name, subject) in enumerate(zip(data.ids, data.subjects, strict=True)):

@@ -1,4 +1,4 @@
-"""A column of recordings.parquet as labels: which recordings have one, classes, and transforms of numbers."""
+"""A column of recordings.parquet as labels: which recordings have one, and classes."""
 
 from __future__ import annotations
 
@@ -6,58 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from brainlm_data import InputError
-from brainlm_model.finetune.settings import TransformKind
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = NDArray[np.float64]
 SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Transform:
-    """Numbers in the label's units -> what is learnt, (f(x) - shift) / scale; f is log(1 + x) for `logminmax`."""
-
-    kind: TransformKind
-    shift: float = 0.0
-    scale: float = 1.0
-
-    @classmethod
-    def fit(cls, kind: TransformKind, training: Array) -> Transform:
-        """From the labels of training subjects, and of nobody else.
-
-        Raises
-        ------
-        InputError: one value only, or negative ones for a logarithm.
-        """
-        if not np.ptp(training) > 0:
-            raise InputError(
-                f"all {len(training)} training recordings have the label {training[0]:g}", "another column"
-            )
-        if kind == "none":
-            return cls(kind)
-        if kind == "logminmax" and training.min() < 0:
-            raise InputError(
-                f"transform logminmax: a label is {training.min():g}", "labels of 0 and more; or --transform z"
-            )
-        values = np.log1p(training) if kind == "logminmax" else training
-        if kind == "z":
-            return cls(kind, float(values.mean()), float(values.std()))
-        return cls(kind, float(values.min()), float(np.ptp(values)))
-
-    def apply(self, values: Array) -> Array:
-        """Label's units -> what is learnt. A held-out label below 0 counts as 0 where there is a logarithm."""
-        moved = np.log1p(np.maximum(values, 0)) if self.kind == "logminmax" else values
-        return (moved - self.shift) / self.scale
-
-    def invert(self, values: Array) -> Array:
-        """What is learnt -> the label's units."""
-        moved = np.asarray(values, dtype=np.float64) * self.scale + self.shift
-        return np.expm1(moved) if self.kind == "logminmax" else moved
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from brainlm_model.finetune.labels import SPLITS, Labels
 from brainlm_model.finetune.windows import Windows, has_split
 
 if TYPE_CHECKING:
-    from brainlm_model.finetune.heads import Head
     from brainlm_model.finetune.settings import Settings
     from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.trained.head import Head
 
 WITHOUT_TEST = "there is no test subject with a window (and a label): nothing was scored"
 

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from brainlm_data import BrainLMError
+from brainlm_data import BrainLMError, Progress
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.masking import generator
-from brainlm_model.progress import Progress
 
 FIRST_WEIGHTS, ORDER, DRAW = range(3)  # streams of random numbers
 CLIP = 1.0  # largest norm of a gradient

@@ -11,15 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import InputError, compare_store, open_store
+from brainlm_data import InputError, beside, compare_store, open_store
 from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
 from brainlm_model.finetune.learn import Learnt
-from brainlm_model.finetune.model import HEAD_FILE
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
-from brainlm_model.trained.checkpoint import TrainedModel, load, save_weights
+from brainlm_model.trained.checkpoint import TrainedModel, save_weights
+from brainlm_model.trained.finetuned import HEAD_FILE
+from brainlm_model.trained.load import load
 
 
 def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
@@ -38,15 +39,13 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
         )
     stated = compare_store(store.attrs, model.card, str(store_path))
     made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
-    temporary = out.with_name(f".{os.getpid()}.{out.name}")
-    temporary.mkdir(parents=True)
-    try:
-        _write(temporary, source, model, settings, made, stated, out.name)
+    with beside(out, "writing") as scratch:
+        folder = scratch / "model"
+        folder.mkdir()
+        _write(folder, source, model, settings, made, stated, out.name)
         if out.exists():
             out.rmdir()  # it is empty
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.replace(folder, out)
     said = [*(f"taken for granted: {text}" for text in stated), *made.notes, *_summary(made.scores), f"{out}"]
     return [*said, f"licence: {NOTICE}"] if from_authors({"training": model.training}) else said
 

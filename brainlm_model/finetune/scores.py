@@ -1,7 +1,7 @@
 """Scores of held-out subjects with subject-bootstrap intervals, beside what a mean and a linear model reach.
 
 R2, r and mean squared error come from six sums (count, y, y^2, squared error, p, p^2) a recording, so that a draw of
-subjects is one weighted sum; the first four are those of `metrics.sums`.
+subjects is one weighted sum; the first four are those of `masked_r2.sums`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, r2, subject_draws
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.masked_r2 import r2
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
 
 Array = NDArray[np.float64]
 
@@ -41,12 +43,11 @@ def of_numbers(sums_6: Array) -> dict[str, Array]:
         return {"r2": r2(sums_6[..., :4]), "mse": error / n, "r": r}
 
 
-def interval(value: float, drawn: Array) -> dict[str, float | None]:
-    """A value with its percentiles 2.5 and 97.5; None where it is not defined, or the draws are all the same."""
-    known = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) and np.ptp(known) > 0 else (np.nan, np.nan)
-    found = {"value": float(value), "low": float(low), "high": float(high)}
-    return {key: number if np.isfinite(number) else None for key, number in found.items()}
+def estimate(value: float, drawn_B: Array) -> dict[str, float | None]:
+    """A value with its interval; None where it is not defined."""
+    low, high = interval(drawn_B)
+    numbers = {"value": float(value), "low": float(low), "high": float(high)}
+    return {key: number if np.isfinite(number) else None for key, number in numbers.items()}
 
 
 def numbers(
@@ -112,12 +113,12 @@ def _report(
 ) -> dict[str, Any]:
     first = next(iter(whole))
     scores = {
-        name: {measure: interval(float(value), drawn[name][measure]) for measure, value in values.items()}
+        name: {measure: estimate(float(value), drawn[name][measure]) for measure, value in values.items()}
         for name, values in whole.items()
     }
     against = {}
     for other in list(whole)[1:]:
-        found = interval(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
+        found = estimate(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
         low, high = found["low"], found["high"]
         verdict = "not distinguishable"
         if low is not None and high is not None:

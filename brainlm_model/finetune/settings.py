@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from brainlm_data import ConfigError
+from brainlm_model.trained.transform import TransformKind
 
 Task = Literal["regression", "classification", "future"]
 HeadKind = Literal["linear", "mlp"]
 Train = Literal["full", "frozen"]
-TransformKind = Literal["z", "minmax", "logminmax", "none"]
 Features = Literal["cls", "mean"]
 
 
@@ -24,7 +24,7 @@ class Settings:
     future: task `future` only: steps at the window's end that are hidden in every parcel and predicted.
     head, features: of labels: what comes after the encoder, and what it sees (CLS, or the mean of the known tokens).
     train: `frozen`: the head alone learns; `full`: the encoder too.
-    layer_decay: factor of the learning rate from one layer to the one below it (`heads.layer_rates`).
+    layer_decay: factor of the learning rate from one layer to the one below it (`rates.layer_rates`).
     transform: of numeric labels, fitted on training subjects.
     epochs, batch_size, lr, weight_decay, warmup: AdamW; an epoch is one window of every training recording; `warmup`
         is the share of the steps before the highest rate, after which it falls as a cosine.

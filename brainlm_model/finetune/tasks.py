@@ -11,26 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainlm_model.finetune.heads import Head, parameter_groups
 from brainlm_model.finetune.loop import DRAW
+from brainlm_model.finetune.rates import parameter_groups
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.brainlm import masked_mse
 from brainlm_model.models.masking import generator
 from brainlm_model.trained.embedding import BATCH
-
-
-def outputs(network: Any, head: Head, x_BPT: Tensor, features: str) -> Tensor:
-    """Outputs (B, outputs) of windows: encoder, then head."""
-    encoded = network.encode(x_BPT.to(network.cls.device))
-    return head(encoded.mean_BD if features == "mean" else encoded.cls_BD)
-
-
-def of_recording(network: Any, head: Head, x_BPT: Tensor, features: str, classify: bool) -> np.ndarray:
-    """(outputs,) of a recording: the mean over its windows of the output, or of the classes' probabilities."""
-    with torch.inference_mode():
-        found = torch.cat([outputs(network, head, part, features) for part in x_BPT.split(BATCH)])
-        return (found.softmax(1) if classify else found).mean(0).double().cpu().numpy()
+from brainlm_model.trained.head import Head
+from brainlm_model.trained.predict import future_mask, of_recording, outputs
 
 
 @dataclass
@@ -70,7 +59,7 @@ class LabelTask:
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """See `heads.parameter_groups`."""
+        """See `rates.parameter_groups`."""
         network = None if self.frozen else self.network
         return parameter_groups(network, self.head, self.settings.layer_decay, self.settings.weight_decay)
 
@@ -108,23 +97,6 @@ class LabelTask:
             for i in range(len(data))
         ]
         return np.stack(rows)
-
-
-def future_mask(x_BPT: Tensor, patch: int, future: int) -> Tensor:
-    """Mask (B, P, N) of the last `future` steps of every parcel."""
-    mask = torch.zeros(*x_BPT.shape[:2], x_BPT.shape[2] // patch, dtype=torch.bool)
-    mask[:, :, -(future // patch) :] = True
-    return mask
-
-
-def forecast(network: Any, x_BPT: Tensor, future: int) -> np.ndarray:
-    """The last steps (B, P, future) of windows, from those before them: what is there is not looked at."""
-    hidden = x_BPT.clone()
-    hidden[:, :, -future:] = torch.nan
-    mask_BPN = future_mask(hidden, network.config.patch, future)
-    with torch.inference_mode():
-        found = network(hidden.to(network.cls.device), mask_BPN.to(network.cls.device))
-    return found[:, :, -future:].double().cpu().numpy()
 
 
 @dataclass
@@ -169,7 +141,7 @@ class FutureTask(WindowTask):
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """See `heads.parameter_groups`."""
+        """See `rates.parameter_groups`."""
         return parameter_groups(self.network, None, self.settings.layer_decay, self.settings.weight_decay)
 
     def of_windows(self, x_BPT: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Windows:
-    """Recordings of a split; a store that was scaled by another scaler than the model's is scaled anew.
+    """Recordings of a split; a store that was scaled by another scaler than the model's is rescaled.
 
     Parameters
     ----------

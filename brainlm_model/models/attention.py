@@ -1,4 +1,4 @@
-"""Attention of the last encoder block between CLS and parcels: what a network looks at when nothing is masked.
+"""What networks share in computing the attention of their last encoder block between CLS and parcels.
 
 Shapes: B windows, P parcels, T steps, N time patches, L tokens, D width, H heads. `R = 1 + P`: CLS first, then parcels.
 
@@ -8,40 +8,32 @@ what remains of every other row sums to 1. Source: the attention analysis of Ort
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainlm_data import InputError
-from brainlm_model.models.brainlm import Attention, BrainLM, gather_order
-from brainlm_model.models.official.brainlm import OfficialBrainLM
 
-if TYPE_CHECKING:
-    from brainlm_model.models.official.network import OfficialNetwork
-
-
-def attention(network: BrainLM | OfficialNetwork, x_BPT: Tensor) -> Tensor:
-    """Attention (B, R, R) of whole windows: rows are queries, mean over heads; one window at a time, to save memory.
-
-    Axial models: attention across parcels, mean over the time patches in which the query is known. Attention over all
-    tokens: sum over the time patches of the parcel that is looked at, mean over those of the one that looks.
-
-    Raises
-    ------
-    InputError: a ViTMAE (its tokens hold several parcels), or Nystrom's approximation (it has no weights of tokens).
-    """
+def one_by_one(attention: Callable[[Tensor], Tensor], x_BPT: Tensor) -> Tensor:
+    """Attention (B, R, R) of whole windows, one window (1, P, T) at a time: that of all tokens takes much memory."""
     with torch.inference_mode():
-        if isinstance(network, BrainLM):
-            one = _axial if network.config.attention == "axial" else _full
-            return torch.stack([one(network, x[None]) for x in x_BPT])
-        if not isinstance(network.network, OfficialBrainLM):
-            raise InputError(
-                "attention: the tokens of a ViTMAE are squares of several parcels and steps",
-                "it has no attention between parcels; give a BrainLM",
-            )
-        return torch.stack([_official(network, x[None]) for x in x_BPT])
+        return torch.stack([attention(x_PT[None]) for x_PT in x_BPT])
+
+
+def over_patches(weights_NRR: Tensor, known_NR: Tensor) -> Tensor:
+    """Attention (R, R) from that within each time patch: the mean over the patches in which the query is known.
+
+    Keys that are not known in a patch are left out there, and the rest of the row is scaled up to 1.
+    """
+    total_RR = torch.zeros_like(weights_NRR[0])
+    for weights_RR, known_R in zip(weights_NRR, known_NR, strict=True):
+        among_known = weights_RR * known_R
+        among_known = among_known / among_known.sum(1, keepdim=True)
+        total_RR += among_known * known_R[:, None]
+    count_R = known_NR.sum(0)
+    return _nan_where(count_R == 0, total_RR / count_R[:, None])
 
 
 def between_parcels(weights_LL: Tensor, owner_L: Tensor, parcels: int) -> Tensor:
@@ -51,84 +43,48 @@ def between_parcels(weights_LL: Tensor, owner_L: Tensor, parcels: int) -> Tensor
     """
     member_LR = F.one_hot(owner_L, 1 + parcels).to(weights_LL.dtype)
     count_R = member_LR.sum(0)
-    found = (member_LR.T @ weights_LL @ member_LR) / count_R[:, None]
-    return _without(found, count_R == 0)
+    sums_RR = member_LR.T @ weights_LL @ member_LR
+    return _nan_where(count_R == 0, sums_RR / count_R[:, None])
 
 
-def _axial(network: BrainLM, x_1PT: Tensor) -> Tensor:
-    patches = network.config.patches
-    known_NR = F.pad(~_hidden(x_1PT, network.config.patch)[0].T, (1, 0), value=True)
-    (x_1RND,), _ = _seen_by_last(network.encoder, lambda: network.encode(x_1PT))
-    block: Any = network.encoder[-1]
-    rows_NRD = block.norms[0](x_1RND[0]).transpose(0, 1)
-    total = torch.zeros(known_NR.shape[1], known_NR.shape[1], device=x_1PT.device)
-    for patch in range(patches):
-        weights_RR = weights(block.across_parcels, rows_NRD[patch][None], rows_NRD[patch][None])[0]
-        weights_RR = weights_RR * known_NR[patch]
-        weights_RR = weights_RR / weights_RR.sum(1, keepdim=True)
-        total += weights_RR * known_NR[patch][:, None]
-    count_R = known_NR.sum(0)
-    return _without(total / count_R[:, None], count_R == 0)
+def owners(order_L: Tensor, patches: int) -> Tensor:
+    """Place in R of CLS and of tokens that follow it, by their places in the grid of parcels x time patches."""
+    return F.pad(order_L // patches + 1, (1, 0))
 
 
-def _full(network: BrainLM, x_1PT: Tensor) -> Tensor:
-    hidden_PN = _hidden(x_1PT, network.config.patch)[0]
-    visible = int((~hidden_PN).sum())
-    order_1L, _ = gather_order(~hidden_PN.flatten()[None], visible, visible)
-    (x_1LD,), _ = _seen_by_last(network.encoder, lambda: network.encode(x_1PT))
-    block: Any = network.encoder[-1]
-    normed = block.norm_attention(x_1LD)
-    owner = F.pad(order_1L[0] // network.config.patches + 1, (1, 0))
-    return between_parcels(weights(block.attention, normed, normed)[0], owner, network.config.parcels)
-
-
-def _official(network: OfficialNetwork, x_1PT: Tensor) -> Tensor:
-    layer: Any = network.network.vit["encoder"]["layer"][-1]
-    if layer.landmarks != layer.segment:
-        raise InputError(
-            "attention: Nystrom's approximation has weights of landmarks, not of tokens",
-            "a model whose num_landmarks is its segment_means_seq_len, as all that were released",
-        )
-    (x_1LD, *_), ids_restore = _seen_by_last(network.network.vit["encoder"]["layer"], lambda: network.visible(x_1PT)[1])
-    own = layer.attention["self"]
-    owner = F.pad(ids_restore[0].argsort()[: x_1LD.shape[1] - 1] // network.config.patches + 1, (1, 0))
-    found = _softmax(*(own[name](x_1LD).unflatten(2, (layer.heads, -1)).transpose(1, 2) for name in ("query", "key")))
-    return between_parcels(found[0], owner, network.config.parcels)
-
-
-def weights(module: Attention, x_BLD: Tensor, context_BKD: Tensor) -> Tensor:
-    """Softmax weights (B, L, K) of an attention module, mean over heads."""
+def weights(module: Any, x_BLD: Tensor, context_BKD: Tensor) -> Tensor:
+    """Softmax weights (B, L, K), mean over heads, of a `blocks.Attention`."""
     width = x_BLD.shape[2]
     key = F.linear(context_BKD, module.key_value.weight[:width], module.key_value.bias[:width])
-    return _softmax(*(t.unflatten(2, (module.heads, -1)).transpose(1, 2) for t in (module.query(x_BLD), key)))
+    return softmax_weights(module.query(x_BLD), key, module.heads)
 
 
-def _softmax(query_BHLE: Tensor, key_BHKE: Tensor) -> Tensor:
-    """Mean over heads, one head at a time: with 4,240 tokens each has 72 MB."""
+def softmax_weights(query_BLD: Tensor, key_BKD: Tensor, heads: int) -> Tensor:
+    """Softmax weights (B, L, K), mean over heads, one head at a time: with 4,240 tokens each has 72 MB."""
+    query_BHLE, key_BHKE = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (query_BLD, key_BKD))
     scale = query_BHLE.shape[3] ** -0.5
-    heads = query_BHLE.shape[1]
     total: Any = 0
     for head in range(heads):
         total = total + (query_BHLE[:, head] * scale @ key_BHKE[:, head].transpose(1, 2)).softmax(-1) / heads
     return total
 
 
-def _seen_by_last(blocks: Any, run: Any) -> tuple[tuple[Tensor, ...], Any]:
-    """What the last of `blocks` is given while `run()` goes through them, and what that returns."""
-    seen: list[tuple[Tensor, ...]] = []
+def input_of_last(blocks: Any, run: Callable[[], Any]) -> tuple[Tensor, Any]:
+    """The tokens that the last of `blocks` is given while `run()` goes through them, and what `run()` returns."""
+    inputs: list[Tensor] = []
     last: nn.Module = blocks[-1]
-    hook = last.register_forward_pre_hook(lambda _, given: seen.append(given))
+    hook = last.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     try:
         result = run()
     finally:
         hook.remove()
-    return seen[0], result
+    return inputs[0], result
 
 
-def _hidden(x_BPT: Tensor, patch: int) -> Tensor:
+def hidden_tokens(x_BPT: Tensor, patch: int) -> Tensor:
     """Which tokens (B, P, N) are not known."""
     return x_BPT.unflatten(2, (-1, patch)).isnan().any(-1)
 
 
-def _without(found_RR: Tensor, absent_R: Tensor) -> Tensor:
-    return found_RR.masked_fill(absent_R[:, None] | absent_R, torch.nan)
+def _nan_where(absent_R: Tensor, weights_RR: Tensor) -> Tensor:
+    return weights_RR.masked_fill(absent_R[:, None] | absent_R, torch.nan)

@@ -7,15 +7,18 @@ NaN in the input means that a value is not known: its token is hidden from the m
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainlm_model.models import attention
 from brainlm_model.models.config import ModelConfig
+from brainlm_model.models.encoded import Encoded, pool
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.prior import Expected, GaussianPrior
-from brainlm_model.trained.embedding import Encoded, pool
 
 SHORT = 32  # keys: fewer are mixed by plain products on a GPU
 
@@ -193,10 +196,44 @@ class BrainLM(nn.Module):
         return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
-        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder block: `attention.py`."""
-        from brainlm_model.models.attention import attention
+        """Attention (B, R, R), R = 1 + P, between CLS and parcels in the last encoder block, of whole windows.
 
-        return attention(self, x_BPT)
+        Rows are queries, mean over heads. Axial models: attention across parcels, mean over the time patches in which
+        the query is known. Attention over all tokens: sum over the time patches of the parcel that is looked at, mean
+        over those of the one that looks.
+        """
+        one = self._attention_across_parcels if self.config.attention == "axial" else self._attention_of_all_tokens
+        return attention.one_by_one(one, x_BPT)
+
+    def fresh(self) -> BrainLM:
+        """The same architecture with random weights, and the same buffers: what is not trained."""
+        network = BrainLM(self.config, self.coordinates.cpu() * 100)
+        network.load_state_dict(dict(self.named_buffers()), strict=False)
+        return network
+
+    def architecture(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        return {"model": asdict(self.config)}
+
+    def _attention_across_parcels(self, x_1PT: Tensor) -> Tensor:
+        known_NR = F.pad(~attention.hidden_tokens(x_1PT, self.config.patch)[0].T, (1, 0), value=True)
+        x_1RND, _ = attention.input_of_last(self.encoder, lambda: self.encode(x_1PT))
+        block: Any = self.encoder[-1]
+        rows_NRD = block.norms[0](x_1RND[0]).transpose(0, 1)
+        weights = [attention.weights(block.across_parcels, rows_RD[None], rows_RD[None])[0] for rows_RD in rows_NRD]
+        return attention.over_patches(torch.stack(weights), known_NR)
+
+    def _attention_of_all_tokens(self, x_1PT: Tensor) -> Tensor:
+        hidden_1PN = attention.hidden_tokens(x_1PT, self.config.patch)
+        layout = Layout.of(hidden_1PN)
+        order_1L, _ = gather_order(~hidden_1PN.flatten(1), layout.fewest, layout.most)
+        x_1LD, _ = attention.input_of_last(self.encoder, lambda: self.encode(x_1PT))
+        block: Any = self.encoder[-1]
+        normed_1LD = block.norm_attention(x_1LD)
+        weights_LL = attention.weights(block.attention, normed_1LD, normed_1LD)[0]
+        return attention.between_parcels(
+            weights_LL, attention.owners(order_1L[0], self.config.patches), self.config.parcels
+        )
 
     def _hide(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor]:
         """Patches (B, P, N, S) with hidden tokens zero; which are hidden: masked, or not known."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Masking = Literal["random", "future", "parcel", "tube", "mixed"]
-MIXED: tuple[Masking, ...] = ("random", "future")  # what `mixed` draws from, one a batch
+MIXED: tuple[Masking, ...] = ("random", "future")  # what `mixed` draws from, one per batch
 
 
 def random_mask(batch: int, parcels: int, patches: int, ratio: float, generator: Generator) -> Tensor:

@@ -24,7 +24,9 @@ MASKED = {
 class Config(StageConfig):
     """Section `paper` of config.yaml."""
 
-    title: str = Field("What the model can do, and what simpler methods do", min_length=1, description="of the page")
+    title: str = Field(
+        "What the model can do, and what simpler methods do", min_length=1, description="title of the page"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:

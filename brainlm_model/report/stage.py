@@ -29,14 +29,6 @@ PUBLISHED: dict[str, dict[float, float]] = {
     for (cohort, ratio, share), values in MASKED_R2.items()
     if share == 1
 }
-CAPTIONS = {
-    "masked_r2": "Masked R² on held-out subjects, model and baselines. Values below the axis are written out.",
-    "reconstruction": "One held-out window. Grey: masked. The recording is the one with the model's median R², and the "
-    "parcels below lie at the quartiles of the model's R² in this window, so that nothing is picked by hand.",
-    "training": "Training loss, and masked R² on validation subjects from before the first step to after the last.",
-    "connectivity": "Mean functional connectivity of the cohort, parcels ordered by network.",
-    "cohort": "Head motion, temporal SNR and coverage of every recording.",
-}
 METRICS = {
     "r2_flat": "flat R²: over one list of all masked values",
     "r2_recording": "mean over recordings of their own R²",
@@ -57,7 +49,7 @@ class Config(StageConfig):
     """Section `report` of config.yaml."""
 
     title: str = Field("From raw fMRI to a trained model", min_length=1, description="title of the page")
-    max_rows: int = Field(500, ge=1, description="recordings that are listed one by one; refused ones always are")
+    max_rows: int = Field(500, ge=1, description="recordings listed one by one; refused and excluded ones always are")
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -87,7 +79,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         done=int((table["status"] == "done").sum()),
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
         warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
-        figures={name: {"src": embedded(inputs[f"{name}_svg"]), "caption": CAPTIONS[name]} for name in FIGURES},
+        figures={
+            name: {"src": embedded(inputs[f"{name}_svg"]), "caption": figure.caption}
+            for name, figure in FIGURES.items()
+        },
         card=markdown(inputs["card"].read_text()),
         methods=list(_own_methods(cohort)),
         model=json.loads(inputs["model_config"].read_text()),
@@ -98,7 +93,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry a masking and metric: a row a method, a cell a mask ratio; the best of each column is marked."""
+    """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
     found = []
     for kind in content["Masking"]:
         for metric, name in METRICS.items():
@@ -127,7 +122,7 @@ def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Subjects, recordings and steps a split, of recordings that are done."""
+    """Subjects, recordings and steps per split, of recordings that are done."""
     done = table[table["status"] == "done"]
     return [
         {"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),

@@ -1,21 +1,20 @@
-"""Trained models on disk: a folder with model.safetensors, config.json, scaler.npz and card.md. Nothing is pickled."""
+"""Trained models: what they are, and their files. Nothing is pickled."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data import BrainLMError, InputError, Scaler
-from brainlm_model.models.config import ModelConfig, from_json
+from brainlm_data import BrainLMError, Scaler
+from brainlm_model.models.config import ModelConfig
 from brainlm_model.trained.embedding import BATCH, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainlm_model.models.brainlm import BrainLM
-    from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.network import Network
 
 FORMAT = 1  # of config.json
 
@@ -33,7 +32,7 @@ class TrainedModel:
     card: how it and its data were made, in words.
     """
 
-    network: BrainLM | OfficialNetwork
+    network: Network
     config: ModelConfig
     scaler: Scaler
     training: dict[str, Any]
@@ -79,7 +78,7 @@ class TrainedModel:
         chosen = recordings_of(source, self.card, split, atlas, tr)
         kind = kind or ("all" if chosen[0].id else "cls")  # an array has no name
         found = {}
-        for recording, result in embeddings(self, chosen, batch):
+        for recording, result in embeddings(self.network, self.scaler, chosen, batch):
             if not isinstance(result, BrainLMError):
                 found[recording.id] = result if kind == "all" else getattr(result, kind)
             elif not is_store(source):
@@ -97,79 +96,14 @@ class TrainedModel:
             return self.network(x_BPT.to(device), mask_BPN.to(device)).to(x_BPT.device)
 
 
-def load(path: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a trained model from its folder `<outdir>/models/<name>`, an official one that was converted, or a
-    fine-tuned one (`finetune.FineTuned`, which has `predict`).
-
-    Raises
-    ------
-    InputError: a file of the folder is missing or does not belong to the others.
-    """
-    folder = Path(path)
-    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).is_file()]
-    if missing:
-        raise InputError(
-            f"{folder}: no {', '.join(missing)}",
-            "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
-        )
-    content = json.loads((folder / "config.json").read_text())
-    if content.get("format") != FORMAT:
-        raise InputError(
-            f"{folder}/config.json: format {content.get('format')!r}, not {FORMAT}", "train the model again"
-        )
-    network = _network(folder, content)
-    config = network.config
-    scaler = Scaler.load(folder / "scaler.npz")
-    if scaler.median.shape != (config.parcels,):
-        raise InputError(
-            f"{folder}/scaler.npz: {scaler.median.shape[0]} parcels, the model has {config.parcels}",
-            "take the scaler of the same model",
-        )
-    card = folder / "card.md"
-    network.eval().to(device)
-    model = TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
-    if "finetune" not in content:
-        return model
-    from brainlm_model.finetune.model import load_finetuned
-
-    return load_finetuned(folder, model, content["finetune"])
-
-
-def _network(folder: Path, content: dict[str, Any]) -> BrainLM | OfficialNetwork:
-    from safetensors.torch import load_file
-
-    from brainlm_model.models.brainlm import BrainLM
-
-    if "official" in content:
-        from brainlm_model.models.official.convert import load_converted
-
-        return load_converted(folder)
-    network = BrainLM(from_json(content["model"]))
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{folder}/model.safetensors: {reason}", "weights and config.json must be of one model"
-        ) from error
-    return network
-
-
-def save_weights(network: BrainLM | OfficialNetwork, path: Path) -> None:
+def save_weights(network: Network, path: Path) -> None:
     """Weights and buffers as safetensors, on the CPU."""
     from safetensors.torch import save_file
 
     save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, path)
 
 
-def config_json(network: BrainLM | OfficialNetwork, training: dict[str, Any]) -> str:
+def config_json(network: Network, training: dict[str, Any]) -> str:
     """Content of config.json: the architecture, in the official fields where it is an official one."""
-    from brainlm_model.models.brainlm import BrainLM
-
-    if isinstance(network, BrainLM):
-        architecture: dict[str, Any] = {"model": asdict(network.config)}
-    else:
-        from brainlm_model.models.official.config import to_hf
-
-        architecture = {"official": to_hf(network.network.config)}
-    return json.dumps({"format": FORMAT, **architecture, "training": training}, indent=2, sort_keys=True) + "\n"
+    content = {"format": FORMAT, **network.architecture(), "training": training}
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

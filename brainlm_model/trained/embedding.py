@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from brainlm_model.models.config import ModelConfig
-    from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.models.network import Network
 
 Kind = Literal["cls", "mean", "parcels", "all"]
 ENTITIES = ("subject", "session", "task", "run")
@@ -45,21 +45,6 @@ class Embedding:
     parcels: np.ndarray
     windows: int
     stated: list[str] = field(default_factory=list)
-
-
-class Encoded(NamedTuple):
-    """`Embedding` of windows: (B, D), (B, D), (B, P, D)."""
-
-    cls_BD: Tensor
-    mean_BD: Tensor
-    parcels_BPD: Tensor
-
-
-def pool(cls_BD: Tensor, tokens_BPND: Tensor, visible_BPN: Tensor) -> Encoded:
-    """Means over the tokens that are visible, whatever the others hold; NaN where none is."""
-    visible = visible_BPN[..., None]
-    sums_BPD, count_BP1 = tokens_BPND.where(visible, 0).sum(2), visible.sum(2)
-    return Encoded(cls_BD, sums_BPD.sum(1) / count_BP1.sum(1), sums_BPD / count_BP1)
 
 
 @dataclass(frozen=True)
@@ -176,12 +161,13 @@ def cut(scaled: np.ndarray, config: ModelConfig) -> Tensor:
 
 
 def embeddings(
-    model: TrainedModel, recordings: Iterable[Recording], batch: int = BATCH
+    network: Network, scaler: Scaler, recordings: Iterable[Recording], batch: int = BATCH
 ) -> Iterator[tuple[Recording, Embedding | BrainLMError]]:
     """Embed recordings, in their order; one that cannot be read comes with its error, and the others go on.
 
     Parameters
     ----------
+    scaler: with which the network's training data were scaled.
     batch: windows a forward pass, of as many recordings as that takes.
     """
     waiting: list[tuple[Recording, ParcelSeries | BrainLMError, Tensor | None]] = []
@@ -189,20 +175,20 @@ def embeddings(
     for recording in recordings:
         try:
             series = recording.read()
-            windows = windows_of(series.values, model.scaler, model.config)
+            windows = windows_of(series.values, scaler, network.config)
         except BrainLMError as error:
             waiting.append((recording, error, None))
             continue
         waiting.append((recording, series, windows))
         count += len(windows)
         if count >= batch:
-            yield from _run(model, waiting, batch)
+            yield from _run(network, waiting, batch)
             waiting, count = [], 0
-    yield from _run(model, waiting, batch)
+    yield from _run(network, waiting, batch)
 
 
 def _run(
-    model: TrainedModel, waiting: Sequence[tuple[Recording, ParcelSeries | BrainLMError, Tensor | None]], batch: int
+    network: Network, waiting: Sequence[tuple[Recording, ParcelSeries | BrainLMError, Tensor | None]], batch: int
 ) -> Iterator[tuple[Recording, Embedding | BrainLMError]]:
     """Embed what waits, its windows `batch` at a time."""
     import torch
@@ -210,7 +196,7 @@ def _run(
     parts = [windows for _, _, windows in waiting if windows is not None]
     if parts:
         with torch.inference_mode():
-            pieces = [model.network.encode(x.to(model.network.cls.device)) for x in torch.cat(parts).split(batch)]
+            pieces = [network.encode(x.to(network.cls.device)) for x in torch.cat(parts).split(batch)]
             encoded = [torch.cat(column).float().cpu() for column in zip(*pieces, strict=True)]
     first = 0
     for recording, series, windows in waiting:

@@ -36,7 +36,9 @@ class Config(StageConfig):
     model: Literal["tiny", "fast", "small", "paper", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"] = (
         Field("tiny", description="architecture by name (docs/model.md); the next keys change it")
     )
-    width: int | None = Field(None, ge=8, description="width of a token; null: the model's own, as below")
+    width: int | None = Field(
+        None, ge=8, description="width of a token; here and below, null: as in the named architecture"
+    )
     heads: int | None = Field(None, ge=1, description="attention heads")
     hidden: int | None = Field(None, ge=8, description="width of the feed-forward layers")
     depth: int | None = Field(None, ge=1, description="encoder blocks")
@@ -44,65 +46,86 @@ class Config(StageConfig):
     attention: Attention | None = Field(None, description="full: over all tokens; axial: over parcels, then over time")
     decoder: Decoder | None = Field(None, description="full: over all tokens; cross: from masked to visible ones")
     spatial: Spatial | None = Field(
-        None, description="of a parcel: a learned embedding, one of its coordinates, or both"
+        None,
+        description="how a token knows its parcel: an embedding, a projection of its coordinates, or both",
     )
-    temporal: Temporal | None = Field(None, description="of a place in time: a learned embedding, or a sinusoid")
+    temporal: Temporal | None = Field(
+        None, description="how a token knows its place in time: a learned embedding, or a sinusoid"
+    )
     prior: Prior | None = Field(
-        None, description="gaussian: learn what a conditional Gaussian leaves; zero: learn everything"
+        None, description="gaussian: start from a conditional Gaussian and learn the rest; zero: learn everything"
     )
     strength: float | None = Field(
-        None, gt=0, description="gaussian: steps that the population counts against a window's own"
+        None,
+        gt=0,
+        description="gaussian: weight of the population's covariance against that of the window itself, in time steps",
     )
     ridge: float = Field(
-        0.05, gt=0, description="gaussian: share of the mean variance added to the covariance's diagonal"
+        0.05,
+        gt=0,
+        description="gaussian: regularization: fraction of the mean variance added to the covariance's diagonal",
     )
-    window: int = Field(200, ge=2, description="steps of a window")
-    patch: int = Field(20, ge=1, description="steps of a token; a ViTMAE has its own squares")
+    window: int = Field(200, ge=2, description="time steps per window")
+    patch: int = Field(20, ge=1, description="time steps per token; a ViTMAE has its own squares")
     mask_ratio: float | list[float] = Field(
-        [0.2, 0.5, 0.75, 0.9], description="share of masked tokens; a list: one a step"
+        [0.2, 0.5, 0.75, 0.9], description="fraction of tokens that is masked; a list: one value per training step"
     )
     mask_schedule: Literal["draw", "ramp"] = Field(
-        "draw", description="of the list: draw: one a step at random; ramp: from its first to its last over training"
+        "draw", description="with a list: draw: one value at random per step; ramp: from first to last over training"
     )
     masking: Masking = Field(
         "random",
         description="random: any tokens; future: the last patches; parcel: whole parcels; tube: neighbouring parcels;"
         " mixed: random or future",
     )
-    share: float = Field(1.0, gt=0, le=1, description="of the training subjects: how much do more data help?")
-    stores: list[FurtherStore] = Field([], description="further stores of the same atlas: path, weight")
-    short: Literal["skip", "pad"] = Field("skip", description="recordings shorter than a window: left out, or padded")
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="fraction of the training subjects to train on; below 1 to see how much more data would help",
+    )
+    stores: list[FurtherStore] = Field(
+        [], description="further stores with the same atlas to train on, each with path and weight"
+    )
+    short: Literal["skip", "pad"] = Field(
+        "skip",
+        description="recordings shorter than a window: skip: left out; pad: from half a window on, padded with NaN",
+    )
     max_invalid: float = Field(
-        0.2, ge=0, le=1, description="share of interpolated (censored) steps that a window may have"
+        0.2, ge=0, le=1, description="largest fraction of interpolated (censored) steps in a window"
     )
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: no weight decay")
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adamw, or adam: no weight decay")
     betas: list[float] = Field(
-        [0.9, 0.95], min_length=2, max_length=2, description="of the optimiser's moving averages"
+        [0.9, 0.95], min_length=2, max_length=2, description="decay of the optimiser's moving averages"
     )
-    batch_size: int = Field(8, ge=1, description="windows a step, over all processes")
+    batch_size: int = Field(8, ge=1, description="windows per step, over all processes")
     micro_batch: int | None = Field(
-        None, ge=1, description="windows at once; gradients are added up to batch_size; null: all"
+        None, ge=1, description="windows in memory at once; gradients are summed over batch_size; null: all"
     )
     steps: int = Field(1000, ge=1, description="optimiser steps; an epoch is one window of each recording")
-    epochs: int | None = Field(None, ge=1, description="instead of steps")
+    epochs: int | None = Field(None, ge=1, description="length of training in epochs, instead of steps")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
-    cycles: int = Field(1, ge=1, description="cosine: how often it starts again")
-    weight_decay: float = Field(0.05, ge=0, description="of matrices; not of biases, norms and embeddings")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps before the highest learning rate")
+    cycles: int = Field(1, ge=1, description="cosine: number of cycles")
+    weight_decay: float = Field(0.05, ge=0, description="of weight matrices; biases, norms and embeddings have none")
+    warmup: float = Field(0.1, ge=0, lt=1, description="fraction of the steps in which the learning rate rises")
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
     eval_every: int = Field(25, ge=1, description="steps between validations")
-    patience: int | None = Field(None, ge=1, description="stop after so many validations without a better R2")
-    select: Literal["best", "last"] = Field("best", description="which weights are kept, by validation R2")
-    seed: int = Field(0, ge=0, description="of weights, windows and masks")
-    threads: int = Field(2, ge=1, description="CPU threads of a process; the same number gives the same bytes")
-    processes: int = Field(1, ge=1, description="on this machine, one a GPU where there are GPUs")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many validations without a better R2; null: never"
+    )
+    select: Literal["best", "last"] = Field(
+        "best", description="weights to keep: best: those of the best validation R2; last"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, windows and masks")
+    threads: int = Field(2, ge=1, description="CPU threads per process; the same number gives the same bytes")
+    processes: int = Field(1, ge=1, description="processes on this machine, one per GPU if there are GPUs")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of matrix products; auto: bfloat16 on a GPU"
     )
     compile: bool = Field(False, description="torch.compile the network; needs a C++ compiler on a CPU")
-    tensorboard: bool = Field(False, description="log for TensorBoard, too (pip install tensorboard)")
+    tensorboard: bool = Field(False, description="log for TensorBoard as well (pip install tensorboard)")
 
     @field_validator("mask_ratio")
     @classmethod

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from brainlm_data.files.sidecar import read_json
+from brainlm_data.files.sidecar import read_record
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.edges import load_job
 from brainlm_data.runner.bundle import run_bundle
@@ -69,4 +69,4 @@ def test_a_bundle_that_ended_early_goes_on_with_what_is_left(tmp_path: Path) -> 
     assert [entry["status"] for entry in manifest["units"].values()] == ["done"] * 5
     assert done and not done & {call.split()[1] for call in CALLS} and len(CALLS) == 5 - len(done)
     assert not list(dag.outdir.glob("derivatives/**/half.tsv"))
-    assert read_json(dag.outdir / f"work/motion/{bundle}.json") == manifest
+    assert read_record(dag.outdir / f"work/motion/{bundle}.json") == manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -99,6 +100,17 @@ def test_other_formats_are_not_taken_and_named(tmp_path: Path, ending: str) -> N
         read_index(root, Select.model_validate({}))
 
 
+@pytest.mark.parametrize("label", ["$(touch x)", "`id`", "a;b", "a b", "{a}", "a'b", 'a"b', "a&b", "a\nb", "a*"])
+def test_a_name_that_could_be_words_of_a_command_is_left_aside(tmp_path: Path, label: str) -> None:
+    root = write_bids(tmp_path, subjects=("01", "02"))
+    file = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    file.rename(file.with_name(f"sub-01_task-{label}_bold.nii.gz"))
+    index = read_index(root, Select.model_validate({}))
+    assert [r.id for r in index.recordings] == ["sub-02_task-rest"]
+    (reason,) = index.ignored
+    assert f"sub-01_task-{label}_bold.nii.gz" in reason and "letters and digits" in reason
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -130,3 +142,118 @@ def test_a_single_band_reference_belongs_to_its_run(tmp_path: Path) -> None:
         assert [r.id for r in found if r.sbref] == ["sub-01_task-rest_run-2"]
         assert [Path(r.sbref.path).name for r in found if r.sbref] == ["sub-01_task-rest_run-2_sbref.nii.gz"]
     assert len(found) == 4  # it is no recording itself
+
+
+def index_of(root: Path) -> tuple[list[str], str]:
+    """Ids of what is taken, and what is said of the rest."""
+    index = read_index(root, Select.model_validate({}))
+    return [r.id for r in index.recordings], "\n".join(index.ignored)
+
+
+def bold(root: Path, path: str, content: str | bytes | None = None) -> Path:
+    """A run at this place, with a sidecar where there is content for one."""
+    file = root / f"{path}_bold.nii.gz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(root / "sub-01/func/sub-01_task-rest_bold.nii.gz", file)
+    if content is not None:
+        side = file.with_name(file.name.replace(".nii.gz", ".json"))
+        side.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("sub-01/func/sub-02_task-rest", "says sub-02, it lies in sub-01/func/"),
+        ("sub-01/ses-1/func/sub-01_task-rest", "names no ses, it lies in sub-01/ses-1/func/"),
+        ("sub-01/ses-1/func/sub-01_ses-2_task-rest", "says ses-2, it lies in sub-01/ses-1/func/"),
+        ("sub-01/func/sub-01_ses-2_task-rest", "says ses-2"),
+        ("sub-01/func/old/sub-01_task-rest", "not in sub-"),
+        ("sub-01/anat/sub-01_task-rest", "not in sub-"),
+        ("sub-01/sub-01_task-rest", "not in sub-"),
+        ("sub-01/func/a/b/c/d/sub-01_task-rest", "deeper than BIDS has folders"),
+        ("sub-01/func/sub-01_task-n_back", "'back' in its name"),
+        ("sub-01/func/sub-01_task-n-back", "'task-n-back' in its name"),
+        ("sub-01/func/sub-01_task-", "'task-' in its name"),
+        ("sub-01/func/sub-01_task-a_task-b", "two labels of task"),
+        ("sub-01/func/sub-01_task-a_part-real", "part-real"),
+        ("sub-01/func/sub-01_task-a_part-imag", "part-imag"),
+        ("sub-01/func/sub-01_task-a_part-phase", "phase image"),
+        ("sub-01/func/sub-01_task-a_space-T1w_desc-preproc", "space-T1w, desc-preproc: processed already"),
+        ("sub-01/func/sub-01_task-a_desc-smooth", "desc-smooth: processed already"),
+        ("sub-01/func/sub-01_task-a_chunk-1", "a part of the brain"),
+        ("sub-01/func/sub-01_task-rest_rec-a", "another reconstruction of the same run"),
+        ("sub-01/func/sub-01_task-a_echo-2", "echo 2"),
+        ("sub-CON_02/func/sub-CON_02_task-rest", "sub-CON_02/: not sub- and a label"),
+        ("sub-PAT-3/func/sub-PAT-3_task-rest", "sub-PAT-3/: not sub- and a label"),
+        ("Sub-03/func/Sub-03_task-rest", "Sub-03/: not sub- and a label"),
+        ("sub-01/func/._sub-01_task-rest", "._sub-01_task-rest_bold.nii.gz: hidden"),
+        ("sub-01/func/sub-01_task-rest_run-1_echo-1_cbv", "_cbv"),
+    ],
+)
+def test_every_image_is_taken_or_said(tmp_path: Path, path: str, says: str) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    file = bold(root, path)
+    if path.endswith("_cbv"):
+        file.rename(file.with_name(file.name.replace("_bold", "")))
+    ids, ignored = index_of(root)
+    assert ids == ["sub-01_task-rest"]
+    assert says in ignored
+
+
+def test_what_cannot_be_a_file_is_said_and_waits_for_nobody(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    func = root / "sub-02/func"
+    func.mkdir(parents=True)
+    os.mkfifo(func / "sub-02_task-pipe_bold.nii.gz")
+    (func / "sub-02_task-loop_bold.nii.gz").symlink_to("sub-02_task-loop_bold.nii.gz")
+    (func / "again").symlink_to(root / "sub-02")
+    ids, ignored = index_of(root)
+    assert ids == ["sub-01_task-rest"]
+    assert all(word in ignored for word in ("task-pipe", "task-loop", "again/: a link to a folder that it lies in"))
+
+
+def test_the_first_t1w_of_anat_is_taken_and_the_others_are_said(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    good = root / "sub-01/anat/sub-01_T1w.nii.gz"
+    for other in ("a_old/sub-01_T1w", "sub-01_run-2_desc-x_T1w", "sub-01_run-3_T1w", "sub-02_T1w"):
+        (good.parent / other).parent.mkdir(exist_ok=True)
+        shutil.copy(good, good.parent / f"{other}.nii.gz")
+    index = read_index(root, Select.model_validate({}))
+    assert [Path(s.t1w.path).name for s in index.subjects if s.t1w] == ["sub-01_T1w.nii.gz"]
+    assert [s.t1w.path for s in index.subjects if s.t1w and "a_old" in s.t1w.path] == []
+    assert len(index.ignored) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"RepetitionTime": 2.5,}', "not readable JSON"),
+        ('[{"RepetitionTime": 2.5}]', "not a JSON object"),
+        ('{"RepetitionTime": 2.5, "a": "ä"}'.encode("latin-1"), "not in UTF-8"),
+        ('{"RepetitionTime": NaN}', "NaN is no number"),
+        ('{"RepetitionTime": 2.5, "RepetitionTime": 2}', "two values of RepetitionTime"),
+        ("[" * 100_000, "nested too deep"),
+        ("", "not readable JSON"),
+    ],
+)
+def test_a_sidecar_that_cannot_be_read_is_not_absent(tmp_path: Path, content: str | bytes, says: str) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    bold(root, "sub-02/func/sub-02_task-rest", content)
+    ids, ignored = index_of(root)
+    assert ids == ["sub-01_task-rest"]
+    assert "sub-02_task-rest_bold.json" in ignored and says in ignored
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    bold(root, "sub-02/func/sub-02_task-rest", b"\xef\xbb\xbf" + b'{"RepetitionTime": 2.5}')
+    index = read_index(root, Select.model_validate({}))
+    assert [r.metadata["RepetitionTime"] for r in index.recordings] == [2.0, 2.5]
+
+
+def test_derivatives_are_no_raw_dataset(tmp_path: Path) -> None:
+    root = write_bids(tmp_path)
+    (root / "dataset_description.json").write_text('{"DatasetType": "derivative"}')
+    with pytest.raises(InputError, match=r"derivatives.*input\.kind: fmriprep"):
+        read_index(root, Select.model_validate({}))

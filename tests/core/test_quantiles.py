@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brainlm_data import InputError, open_store
+from brainlm_data.dataset.fit_scaler import fit_scaler
 from brainlm_data.dataset.quantiles import _floats, _keys, quantiles
-from brainlm_data.dataset.scaler import fit_scaler
 from brainlm_data.dataset.store import write_store
 from tests.core.test_store import PARCELS
 

@@ -227,3 +227,22 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
     write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
     _forget(jobs["first"], unit)
     assert not cards["first"].exists()
+
+
+def test_a_raw_file_that_became_a_pipe_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_path: Path) -> None:
+    dag = Dag(raw(bids, tmp_path / "out", bundle_size=2), STAGES)
+    file = bids / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    file.unlink()
+    os.mkfifo(file)
+    node = dag["motion"]
+    (bundle,) = dag.bundles["recording"]
+    wildcards = type("W", (), {"bundle": bundle})
+    for name in ("anat", "motion"):
+        node = dag[name]
+        for each in dag.bundles[node.stage.level]:
+            wildcards = type("W", (), {"bundle": each})
+            job = load_job(STAGES, name, dag.outdir, each, node.signature(wildcards), node.repairs(wildcards))
+            manifest = run_bundle(job)
+    units = manifest["units"]
+    assert units["sub-01_task-rest"]["status"] == "refused" and "a pipe" in units["sub-01_task-rest"]["reason"]
+    assert units["sub-02_task-rest"]["status"] == "done"

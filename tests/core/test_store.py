@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainlm_data import open_store, prepare
-from brainlm_data.dataset.scaler import Scaler, fit_scaler
+from brainlm_data.dataset.fit_scaler import fit_scaler
+from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.store import layout, write_store
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import digest

@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
         Run(bad)
     plain = tmp_path / "bad.nii"
     plain.write_bytes(gzip.decompress(good)[:-100])
-    with pytest.raises(Refused, match="within volume 6 of 6"):
+    with pytest.raises(Refused, match="truncated, or its header is damaged"):
         list(Run(plain))
     with pytest.raises(Refused, match="not one series"):
         Run(save(tmp_path / "b.nii.gz", np.zeros((4, 4, 4, 2, 3), np.int16)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.conftest import ROOT
 
-# rules that run once a recording, in order
+# rules that run once per recording, in order
 PER_RECORDING = (
     "motion",
     "slicetiming",

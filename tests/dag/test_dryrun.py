@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from snakemake.utils import format as snakemake_format
 
-from brainlm_model.stages import PAPER_TASKS
+from brainlm_data.graph.dag import Dag
+from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 from tests.conftest import write_bids
 from tests.dag.snake import PER_RECORDING, planned, snakemake
 
@@ -159,6 +163,18 @@ def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[s
     assert "Traceback" not in output
     for word in words:
         assert word in output
+
+
+def test_what_people_name_is_quoted_in_commands(tmp_path: Path) -> None:
+    """The index leaves such names aside; whatever comes past it must still be one word of the command."""
+    dag = Dag({"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "a $(id) {b}")}, ALL_STAGES)
+    bundle, params = "sub-01_task-$(touch x)'\";a", SimpleNamespace(cfg="$(touch x)", repairs=0)
+    command = snakemake_format(
+        dag.command("motion"), wildcards=SimpleNamespace(bundle=bundle), params=params, threads=1, log="a;b",
+        resources=SimpleNamespace(each=1),
+    )  # fmt: skip
+    words = shlex.split(command)
+    assert {bundle, "$(touch x)", "a;b)", f"{tmp_path}/a $(id) {{b}}"} <= set(words)
 
 
 def test_keep_needs_the_native_engine(tmp_path: Path) -> None:

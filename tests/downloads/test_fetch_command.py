@@ -53,6 +53,15 @@ def in_place(fake: Fake, out: Path) -> set[str]:
     return found
 
 
+def test_a_name_that_could_be_words_of_a_command_is_left_aside(
+    bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.files[f"{DS}/sub-02/func/sub-02_task-$(id)_bold.nii.gz"] = b"x"
+    assert fetch(bucket, tmp_path / "ds") == 0
+    assert "left aside" in (said := capsys.readouterr().err) and "sub-02_task-$(id)_bold.nii.gz" in said
+    assert len(found := in_place(bucket, tmp_path / "ds")) == 16 and not any("$" in name for name in found)
+
+
 def test_a_whole_data_set_and_nothing_twice(bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fetch(bucket, tmp_path / "ds", "--dry-run") == 0
     assert "16 files" in capsys.readouterr().out and not (tmp_path / "ds").exists()

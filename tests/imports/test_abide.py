@@ -19,7 +19,7 @@ from tests.imports.made import PARCELS, abide, run, signal
 REAL = SHARED / "data" / "abide" / "abide_cc200.npz"
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["a scale a person", "a scale a parcel"])
+@pytest.mark.parametrize("wide", [False, True], ids=["one scale per person", "one scale per parcel"])
 def test_a_store_with_its_tables(tmp_path: Path, wide: bool) -> None:
     file = abide(tmp_path / "in", wide)
     assert run("abide", file, tmp_path / "out", "--external", "site=B", "--validation", ".2", "--test", ".2") == 0

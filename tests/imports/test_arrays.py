@@ -119,3 +119,36 @@ def test_series_that_may_be_turned_are_warned_of(tmp_path: Path, capsys: pytest.
     assert run("arrays", tmp_path / "in", tmp_path / "out", "--tr", "2") == 0
     assert "8 rows and 20 columns" in capsys.readouterr().err
     assert "8 rows and 20 columns" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_what_is_no_series_is_left_alone_or_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    folder = bids(tmp_path / "in")
+    func = folder / "sub-00/func"
+    (func / "._sub-00_task-rest.npy").write_bytes(b"Mac OS X")
+    (folder / ".git").mkdir()
+    np.save(folder / ".git/sub-99_task-rest.npy", signal(0))
+    (func / "sub-00_task-link.npy").symlink_to("nothing")
+    (func / "sub-00_task-bad.npy").write_bytes(b"\x93NUMPY\x01\x00\x76\x00{'descr': garbage")
+    matrix = np.corrcoef(signal(0).T)
+    np.save(func / "sub-00_task-matrix.npy", matrix)
+    tsv(func / "sub-00_task-rest_seg-Six_relmat.tsv", matrix)
+    np.save(func / "sub-00_task-meta.npy", signal(0))
+    (func / "sub-00_task-meta.json").write_text('{"RepetitionTime": 2.0,}')
+    assert run("arrays", folder, tmp_path / "out") == 0
+    table = open_store(tmp_path / "out" / "store.zarr").recordings.set_index("id")
+    refused = table.query("status == 'refused'")["reason"]
+    assert sorted(refused.index) == [f"sub-00_task-{name}" for name in ("bad", "link", "matrix", "meta")]
+    assert "no such file" in refused["sub-00_task-link"] and "symmetric matrix" in refused["sub-00_task-matrix"]
+    assert "not readable JSON" in refused["sub-00_task-meta"]
+    assert (table["status"] == "done").sum() == 12 and not any("99" in name for name in table.index)
+
+
+def test_who_has_no_row_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bids(tmp_path / "in")
+    (folder / "participants.tsv").write_text("participant_id\tage\n0\t89+\n1\t80\nsub-02\t81\n77\t82\n")
+    assert run("arrays", folder, tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    for note in ("no row for 3 of 6 people (03, 04, 05)", "1 rows of people who are not here (77)", "89+ taken as"):
+        assert note in said
+    ages = open_store(tmp_path / "out" / "store.zarr").recordings.groupby("subject")["age"].first()
+    assert ages["00"] == 89 and ages["01"] == 80 and np.isnan(ages["05"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from brainlm_data.files.tables import read_table
+from brainlm_data.paths import artifact_path
+from brainlm_data.pipeline import STAGES
+from brainlm_data.stage import Stage
 from tests.imports.images import derivatives
 from tests.imports.made import signal
 from tests.imports.test_arrays import NAMES, bids
@@ -38,3 +42,19 @@ def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
     assert "columns of the source's confounds" in " ".join(facts["Done"]) and "0.12 mm" in " ".join(facts["Done"])
     metrics = json.loads(next(func.glob("*_metrics.json")).read_text())
     assert metrics["n_confounds"] > 12 and metrics["n_censored"] > 0 and metrics["mean_fd_mm"] > 0
+
+
+def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
+    section = {"kind": "fmriprep", "path": str(derivatives(tmp_path / "in", people=2)), **images(tmp_path)}
+    assert stages(tmp_path, "input", "imported", input=section) == 0
+    stage = {stage.name: stage for stage in STAGES}
+    names = {"space": "MNI", "seg": "blocks"}
+    varies = ("GeneratedBy", "Sources", "SourceDigests", "Reading", "Parameters")
+
+    def check(name: str, prefix: str, of: str, after: list[Stage]) -> None:
+        outputs = {one: artifact_path(one, tmp_path / "dag", prefix, names) for one in stage[name].outputs}
+        facts = json.loads(outputs[of].with_suffix(".json").read_text())
+        golden(stage[name], outputs, facts, after=after, ignore=varies)
+
+    check("input", "", "atlas_table", [])
+    check("imported", "sub-01/func/sub-01_task-rest", "parcels", [stage["input"]])

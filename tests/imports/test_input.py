@@ -112,6 +112,21 @@ def test_a_recording_that_cannot_be_used_is_refused_and_the_others_go_on(tmp_pat
     assert len(refused) == 2 and len(table) == 12
 
 
+@pytest.mark.parametrize("command", [False, True])
+def test_a_name_that_could_be_words_of_a_command_is_left_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: bool
+) -> None:
+    folder = bids(tmp_path / "in")
+    np.save(folder / "$(id).npy", signal(9))
+    if command:
+        assert main(["import", "arrays", str(folder), str(tmp_path / "out"), "--tr", "2"]) == 0
+        assert "left aside: $(id).npy: the name" in capsys.readouterr().err
+    else:
+        given = {"kind": "arrays", "path": str(folder), "tr_s": 2.0}
+        dag = Dag({"outdir": str(tmp_path / "dag"), "input": given}, STAGES)
+        assert dag.n_recordings and "$(id).npy: the name" in dag.left_aside[0]
+
+
 def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
     """Its own files, its sidecar, its row: by the receipt of each recording."""
     folder = bids(tmp_path / "in")

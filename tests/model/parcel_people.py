@@ -52,10 +52,16 @@ def make(folder: Path, planted: bool = True) -> Any:
     return write(folder, data, table, atlas)
 
 
-def cohort(folder: Path, planted: bool = True, **keys: Any) -> Path:
+def cohort(folder: Path, planted: bool = True, steps: int = 60) -> Path:
     """A folder with the store and, in `model`, a model that was trained on it for a moment."""
-    trained(make(folder, planted), folder / "model", prior="zero", **keys)
+    trained(make(folder, planted), folder / "model", prior="zero", steps=steps)
     return folder
+
+
+def outputs(task: str, out: Path) -> dict[str, Path]:
+    """Where `run` puts what a task writes."""
+    names = PAPER_TASKS[task].outputs
+    return {name: out / f"{name}.{name.split('_')[1].replace('arrays', 'npz')}" for name in names}
 
 
 def run(task: str, home: Path, out: Path, workdir: Path | None = None, **keys: Any) -> dict[str, Any]:
@@ -64,9 +70,8 @@ def run(task: str, home: Path, out: Path, workdir: Path | None = None, **keys: A
     inputs = {"store": home / "store.zarr", **{k: home / v for k, v in BESIDE.items()}}
     inputs |= {k: home / "model" / v for k, v in MODEL.items()}
     out.mkdir(parents=True, exist_ok=True)
-    outputs = {name: out / f"{name}.{name.split('_')[1].replace('arrays', 'npz')}" for name in stage.outputs}
     meta = {} if workdir is None else {"workdir": str(workdir)}
     config = stage.Config(threads=1, device="cpu", bootstrap=200, **keys)
-    facts = stage.run(Files(inputs), Files(outputs, meta), config)
+    facts = stage.run(Files(inputs), Files(outputs(task, out), meta), config)
     assert stage.describe(facts)
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +11,20 @@ import pandas as pd
 import pytest
 
 from brainlm_data import ConfigError, InputError
-from brainlm_model.eval import common
 from brainlm_model.eval.attention.groups import contrast, design
-from brainlm_model.eval.attention.maps import connectivity, coupling
+from brainlm_model.eval.attention.maps import coupling
+from brainlm_model.eval.parcels import connectivity
+from brainlm_model.eval.statistics.paired import holm, sign_flip
+from brainlm_model.eval.statistics.subjects import bootstrap
 from brainlm_model.stages import PAPER_TASKS
-from tests.model.parcel_people import cohort, run
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import outputs, run
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("planted"))
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("control"), planted=False)
+def driven(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    out = tmp_path_factory.mktemp("driven")
+    return run("attention", planted, out, group="task", permutations=500), out
 
 
 def read(out: Path) -> tuple[dict, pd.DataFrame]:
@@ -32,9 +32,9 @@ def read(out: Path) -> tuple[dict, pd.DataFrame]:
     return content, pd.read_csv(out / "attention_csv.csv", keep_default_na=False, na_values=[""])
 
 
-def test_a_task_that_drives_a_network_is_seen_there(planted, tmp_path):
-    facts = run("attention", planted, tmp_path, group="task", permutations=500)
-    content, table = read(tmp_path)
+def test_a_task_that_drives_a_network_is_seen_there(driven):
+    facts, out = driven
+    content, table = read(out)
     assert facts["Design"] == "paired" and facts["SubjectsOfLevels"] == [16, 16]
     assert facts["Recordings"] == 32 and "sub-99" in content["Skipped"][0]
     rows = table[(table["part"] == "difference_parcel") & (table["method"] == "model")].dropna(subset=["t"])
@@ -160,10 +160,14 @@ def test_coupling_by_hand():
 
 
 def test_corrected_p_and_flips():
-    assert common.holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03, float("nan")])[:3] == pytest.approx([0.03, 0.06, 0.06])
     subjects = [f"s{i}" for i in range(20)]
-    assert common.sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
-    assert common.sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
-    assert common.sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
-    value, low, high = common.bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
+    assert sign_flip(np.full(20, 0.1), subjects, 0) < 0.001
+    assert sign_flip(np.full(20, 0.1), ["one"] * 20, 0) == 1  # one person, however many recordings
+    assert sign_flip(np.tile([0.1, -0.1], 10), subjects, 0) == 1
+    value, low, high = bootstrap(np.array([[1.0, np.nan], [2, 5]]), np.array([[2.0, 0], [0, 2], [1, 1]]))
     assert value.tolist() == [1.5, 5] and low[0] < 1.5 < high[0] and np.isnan(low[1])
+
+
+def test_golden(driven: tuple[dict, Path], golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["attention"], outputs("attention", driven[1]), after=[train.STAGE], rtol=0.05)

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks import masked_baselines
 from brainlm_model.baselines import gaussian, interpolation, lagged, mean, pca
-from brainlm_model.eval import metrics
+from brainlm_model.eval.statistics import masked_r2
 from tests.conftest import SHARED
 
 MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian, "pca": pca, "lagged": lagged}
@@ -81,7 +81,7 @@ def test_gaussian_reaches_what_theory_allows(people):
     known = slice(6, None)
     left = truth[:6, :6] - truth[:6, known] @ np.linalg.inv(truth[known, known]) @ truth[known, :6]
     found = gaussian.fit(series, ridge=1e-6).predict(x, mask)
-    reached = metrics.r2(metrics.sums(x, found, mask).sum(axis=0))
+    reached = masked_r2.r2(masked_r2.sums(x, found, mask).sum(axis=0))
     assert reached == pytest.approx(1 - np.trace(left) / np.trace(truth[:6, :6]), abs=0.02)
 
 
@@ -93,7 +93,7 @@ def test_pca_is_the_gaussian_where_its_rank_is_that_of_the_data(people):
     mask[:, :4] = True
     full = gaussian.fit(series, ridge=1e-6).predict(x, mask)
     np.testing.assert_allclose(pca.fit(series, rank=3).predict(x, mask), full, atol=0.15)
-    reached = [metrics.r2(metrics.sums(x, pca.fit(series, r).predict(x, mask), mask).sum(axis=0)) for r in (1, 3)]
+    reached = [masked_r2.r2(masked_r2.sums(x, pca.fit(series, r).predict(x, mask), mask).sum(axis=0)) for r in (1, 3)]
     assert reached[1] > reached[0] + 0.1
     assert pca.fit_tuned(series, [(x, mask)]).rank == 5  # of the ranks that it tries, the nearest to three
 
@@ -106,7 +106,7 @@ def test_lags_help_where_series_are_smooth_and_cost_nothing_where_they_are_not(p
 
     def r2(kind, series):
         held = series[-1][None, :, : mask.shape[2]]
-        return metrics.r2(metrics.sums(held, kind.fit(series[:-1]).predict(held, mask), mask).sum(axis=0))
+        return masked_r2.r2(masked_r2.sums(held, kind.fit(series[:-1]).predict(held, mask), mask).sum(axis=0))
 
     assert r2(lagged, smooth) > r2(gaussian, smooth) + 0.05
     assert r2(lagged, people[0]) == pytest.approx(r2(gaussian, people[0]), abs=0.01)
@@ -131,7 +131,7 @@ def test_the_ridge_is_chosen_on_other_people(people):
 
 
 def test_real_people_put_the_linear_bar_where_it_is_published(capsys, monkeypatch):
-    """The table of docs/metrics.md on a quarter of ABIDE: bounds allow for the smaller training set."""
+    """The table of docs/masked_r2.md on a quarter of ABIDE: bounds allow for the smaller training set."""
     folder = SHARED / "data" / "abide"
     if not folder.is_dir():
         pytest.skip("real data not at hand: expected the ABIDE folder beside the project")

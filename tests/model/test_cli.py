@@ -82,7 +82,7 @@ def test_impossible_output_is_refused_before_anything_is_computed(home, tmp_path
     twice = [str(tmp_path / "a.npy")] * 2
     assert main(["embed", str(home / "model"), *twice, "--out", str(tmp_path / "y.tsv")]) == 2
     text = capsys.readouterr().err
-    for said in ("not .tsv, .parquet, .zarr", "cannot hold kind all", "no Zarr group", "two recordings are named a"):
+    for said in ("not .tsv, .parquet, .zarr", "cannot hold kind all", "not a Zarr group", "two recordings are named a"):
         assert said in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "taken.zarr"]
 

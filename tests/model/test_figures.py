@@ -9,8 +9,10 @@ import pytest
 from brainlm_data import open_store
 from brainlm_data.paths import FIGURES as NAMED
 from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
 from brainlm_model.figures.style import by_network, style
+from brainlm_model.training import stage as train
 from tests.model.results import NETWORKS, artifact, files
 
 
@@ -27,7 +29,7 @@ def words(figure) -> str:
 
 def test_every_figure_of_the_table_of_files_is_drawn():
     assert set(FIGURES) == set(NAMED)
-    assert set(STAGE.inputs) == {source for sources in FIGURES.values() for source in sources}
+    assert set(STAGE.inputs) == {source for figure in FIGURES.values() for source in figure.sources}
 
 
 def test_the_same_tables_give_the_same_bytes(finished, tmp_path):
@@ -106,3 +108,7 @@ def test_drawing_needs_nothing_but_its_table(finished, tmp_path):
     shutil.copy(artifact(finished, "masked_csv"), tmp_path / "masked.csv")
     assert masked_r2.draw(tmp_path / "masked.csv").axes
     assert figures.STAGE.describe({"Figures": ["a"], "DotsPerInch": 1})
+
+
+def test_golden(finished, golden):
+    golden(STAGE, {name: artifact(finished, name) for name in STAGE.outputs}, after=[train.STAGE, evaluate.STAGE])

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 import brainlm_model
 from brainlm_data import open_store
 from brainlm_model.cli import main
-from brainlm_model.finetune.heads import Head, layer_rates, parameter_groups
-from brainlm_model.finetune.labels import Transform
-from brainlm_model.finetune.model import FineTuned
+from brainlm_model.finetune.rates import layer_rates, parameter_groups
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows
+from brainlm_model.trained.finetuned import FineTuned
+from brainlm_model.trained.head import Head
+from brainlm_model.trained.transform import Transform
 from tests.model.people import PARCELS, PATCH, SPLITS, WINDOW, make, trained
 
 FILES = {"model.safetensors", "head.safetensors", "config.json", "scaler.npz", "card.md", "log.csv", "predictions.tsv",

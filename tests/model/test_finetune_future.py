@@ -18,9 +18,9 @@ import brainlm_model
 from brainlm_data import open_store
 from brainlm_model.finetune import scores
 from brainlm_model.finetune.linear import STRENGTHS, ridge
-from brainlm_model.finetune.tasks import forecast, future_mask
 from brainlm_model.models.official.config import to_hf as hf_fields
 from brainlm_model.models.official.convert import NOTICE, to_hf, to_model
+from brainlm_model.trained.predict import forecast, future_mask
 from tests.model.people import PARCELS, STEPS, WINDOW, make, trained
 from tests.model.test_finetune import FILES, log, tune
 from tests.model.test_official import BRAINLM, network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from brainlm_model.baselines import autoregression, forecast, state_space
 from brainlm_model.eval.future import data, methods, scores
 from brainlm_model.eval.future.stage import Name
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.trained.checkpoint import load
+from brainlm_model.stages import PAPER_TASKS
+from brainlm_model.trained.load import load
+from brainlm_model.training import stage as train
 from tests.model.dynamics import DRIVEN, PARCELS, WINDOW, cohort, make
-from tests.model.parcel_people import run
+from tests.model.parcel_people import outputs, run
 
 QUICK = {"horizons": [10], "epochs": 6, "network_epochs": 3}
 SETTINGS = Settings(task="future", future=10, epochs=1, batch_size=8, windows=2)
@@ -222,3 +225,7 @@ def test_sign_flips_are_fair() -> None:
     p = scores.sign_flips(np.c_[noise, noise[:, 0] + 3], [str(i) for i in range(30)], 0)
     assert (p[:-1] < 0.05).mean() == pytest.approx(0.05, abs=0.04) and p[-1] < 1e-4
     assert DRIVEN * 2 == PARCELS
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["future"], outputs("future", finished), after=[train.STAGE], rtol=0.05)

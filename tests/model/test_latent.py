@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 
 from brainlm_model.eval.latent import features, identify, separate
-from tests.model.parcel_people import run
+from brainlm_model.stages import PAPER_TASKS
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import outputs, run
 from tests.model.people import trained
 from tests.model.written import write
 
@@ -177,3 +180,7 @@ def test_pairs_are_of_the_same_task_first_then_of_two_tasks():
     found = identify.pairs_of(pd.DataFrame(rows), "auto")
     assert found.mode == "retest" and len(found.subjects) == 6 and found.second[0] == ("0-again", None)
     assert identify.pairs_of(pd.DataFrame(rows[:1]), "auto") is None
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["latent"], outputs("latent", finished), after=[train.STAGE], rtol=0.05, ignore=("xy/cls_umap",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,12 @@ import pytest
 from brainlm_data import InputError
 from brainlm_model.eval.networks import classify
 from brainlm_model.eval.networks.stage import networks_of
-from tests.model.parcel_people import cohort, make, run
+from brainlm_model.stages import PAPER_TASKS
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import make, outputs, run
 
 LABELS = np.repeat(np.arange(4), 10)
 KNOWN = np.ones((12, 40), dtype=bool)
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +74,8 @@ def test_the_tables_say_what_was_compared(finished):
     assert (finished / "networks_png.png").stat().st_size > 10_000
 
 
-def test_where_nothing_is_planted_nothing_is_found(tmp_path):
-    home = cohort(tmp_path / "control", planted=False)
-    run("networks", home, tmp_path / "out", methods=["attention", "raw", "connectivity", "vae", "gcn"])
+def test_where_nothing_is_planted_nothing_is_found(control, tmp_path):
+    run("networks", control, tmp_path / "out", methods=["attention", "raw", "connectivity", "vae", "gcn"])
     rows = accuracy(tmp_path / "out").xs("true", level="labels").drop("majority", level="classifier")
     within = rows.loc["within"]
     assert ((within["low"] <= 0.25) & (within["high"] >= 0.25)).mean() >= 0.8
@@ -163,3 +160,7 @@ def test_an_atlas_without_networks_is_refused(tmp_path):
     store.parcels.loc[:7, "network"] = ["A", "B"] * 4
     names, labels, few = networks_of(store)
     assert names == ["A", "B"] and (labels == -1).sum() == 12 and few == ["A", "B"]
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["networks"], outputs("networks", finished), after=[train.STAGE], rtol=0.05)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import importlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from brainlm_model.paper import card
 from brainlm_model.paper.sections import section
 from brainlm_model.paper.stage import STAGE, write
 from brainlm_model.stages import PAPER_TASKS
-from tests.model.parcel_people import cohort
+from brainlm_model.training import stage as train
 
 NETWORKS = [
     "networks.methods=[connectivity, raw, vae, attention]",
@@ -26,9 +28,10 @@ SCALING = ["scaling.models=[tiny]", "scaling.training_ratios=[0.75]", "scaling.s
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two tasks, as two calls of the command leave it."""
-    home = cohort(tmp_path_factory.mktemp("paper"))
+    home = tmp_path_factory.mktemp("paper") / "home"
+    shutil.copytree(planted, home)
     (home / "model" / "card.md").write_text("# Model toy\n\nmade for a test\n\n# Data\n\nsimulated\n")
     for task, keys in (("networks", NETWORKS), ("scaling", SCALING)):
         call = ["paper", str(home / "store.zarr"), str(home / "model"), "--tasks", task, "--out", str(home / "out")]
@@ -84,3 +87,8 @@ def test_the_same_files_give_the_same_page(made: Path, tmp_path: Path) -> None:
     outputs = {"paper_page": tmp_path / "page.html", "paper_card": tmp_path / "card.md"}
     write(outputs, Files(inputs), "What the model can do, and what simpler methods do", sections)
     assert outputs["paper_page"].read_bytes() == (made / "paper.html").read_bytes()
+
+
+def test_golden(made: Path, golden: Callable[..., None]) -> None:
+    before = [train.STAGE, PAPER_TASKS["networks"], PAPER_TASKS["scaling"]]
+    golden(STAGE, {"paper_page": made / "paper.html", "paper_card": made / "README.md"}, after=before, rtol=0.05)

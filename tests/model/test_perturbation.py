@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,11 @@ import torch
 from brainlm_data import ConfigError, open_store
 from brainlm_model.eval.perturbation import move, response, windows
 from brainlm_model.eval.perturbation.shift import smallest
-from tests.model.parcel_people import cohort, run
+from brainlm_model.stages import PAPER_TASKS
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import outputs, run
 
 KEYS = {"subjects": 12, "recordings": 10, "seeds": 6, "steps": 30}
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("planted"), steps=60)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +48,10 @@ class Knows(torch.nn.Module):
 
 def test_the_network_that_the_task_drives_is_found_by_a_cls_that_knows_of_it(planted):
     """Not by one that does not: its smallest change lies where its CLS is sensitive, to whatever it is moved."""
-    from brainlm_model.eval.common import Pieces
     from brainlm_model.eval.perturbation import tables
     from brainlm_model.eval.perturbation.stage import Config
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.eval.pieces import Pieces
+    from brainlm_model.trained.load import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     rows = store.recordings[store.recordings["split"] == "test"]
@@ -89,8 +87,8 @@ def test_the_tables_say_what_was_done(finished):
     assert (finished / "perturbation_png.png").stat().st_size > 10_000
 
 
-def test_where_no_network_is_driven_none_is_found(tmp_path):
-    run("perturbation", cohort(tmp_path / "control", planted=False, steps=60), tmp_path / "out", **KEYS)
+def test_where_no_network_is_driven_none_is_found(control, tmp_path):
+    run("perturbation", control, tmp_path / "out", **KEYS)
     rows = table(tmp_path / "out")
     for method in ("model", "sd", "untrained"):
         change = rows.loc["moved_network", method].xs("share_difference", level="metric")
@@ -202,7 +200,7 @@ def test_gradients_pass_a_gaussian_prior():
 
 
 def test_only_the_seed_is_seen_and_never_itself(planted):
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
 
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
     x = windows.scaled(store, "sub-06_task-rest", model)[: model.config.window].T
@@ -227,3 +225,7 @@ def test_levels_that_are_not_there_are_refused():
         windows.levels_of(rows, "state", [])
     assert windows.levels_of(rows.drop(columns="task"), "task", []).startswith("part one left out")
     assert windows.levels_of(rows, "task", []) == ("rest", "wm")
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(PAPER_TASKS["perturbation"], outputs("perturbation", finished), after=[train.STAGE], rtol=0.05)

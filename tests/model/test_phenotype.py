@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from brainlm_model.cli import main
 from brainlm_model.eval.phenotype import finetuned
 from brainlm_model.eval.phenotype import stage as phenotype
 from brainlm_model.eval.phenotype.stage import STAGE, Config
+from brainlm_model.training import stage as train
 from tests.model import traits
 from tests.model.people import trained
 
@@ -53,9 +55,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every method on the columns that are found without being named."""
-    return predict(home, tmp_path_factory.mktemp("whole"), bootstrap=1000)
+    out = tmp_path_factory.mktemp("whole")
+    predict(home, out, bootstrap=1000)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(finished: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((finished / NAMES["phenotype_json"]).read_text())
+    return content
 
 
 def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
@@ -211,3 +221,7 @@ def test_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_defaults_are_valid() -> None:
     assert Config().columns == [] and not Config().finetune and Config(columns=["a"]).columns[0].task == "auto"  # type: ignore[list-item]
     assert np.isfinite([r["value"] for r in phenotype.PUBLISHED]).all() and len(phenotype.PUBLISHED) == 12
+
+
+def test_golden(finished: Path, golden: Callable[..., None]) -> None:
+    golden(STAGE, {k: finished / v for k, v in NAMES.items()}, after=[train.STAGE], rtol=0.05)

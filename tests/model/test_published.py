@@ -6,7 +6,7 @@ import torch
 from brainlm_model.models.brainlm import masked_mse
 from brainlm_model.models.build import build_network
 from brainlm_model.models.masking import generator
-from brainlm_model.trained.checkpoint import load
+from brainlm_model.trained.load import load
 from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import make_trainer
 from tests.model.cohort import make

@@ -4,9 +4,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from brainlm_model import figures
+from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.eval.masked import words
 from brainlm_model.report import stage as report
 from brainlm_model.report.stage import STAGE, Config, markdown
+from brainlm_model.training import stage as train
 from tests.model.results import artifact, files
 
 VOID = {"meta", "img", "br", "link", "hr"}
@@ -170,3 +173,8 @@ def test_few_subjects_get_weaker_verbs_and_a_caution():
 )  # fmt: skip
 def test_numbers(value, text):
     assert words.number(*value) == text
+
+
+def test_golden(page, tmp_path, golden):
+    before = [train.STAGE, evaluate.STAGE, figures.STAGE]
+    golden(STAGE, {"report": artifact(tmp_path, "report")}, after=before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from brainlm_data import ConfigError, InputError, section_from
 from brainlm_model.eval.scaling import runs
 from brainlm_model.eval.scaling.stage import STAGE, Config
-from tests.model.parcel_people import PARCELS, cohort, run
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import PARCELS, outputs, run
 
 SMALL = {
     "models": ["tiny"],
@@ -24,13 +26,9 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("planted"))
-
-
-@pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort(tmp_path_factory.mktemp("control"), planted=False)
+def finished(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
+    out = tmp_path_factory.mktemp("out")
+    return run("scaling", planted, out, **SMALL), out
 
 
 def read(out: Path) -> tuple[dict, pd.DataFrame]:
@@ -38,9 +36,9 @@ def read(out: Path) -> tuple[dict, pd.DataFrame]:
     return content, pd.read_csv(out / "scaling_csv.csv", keep_default_na=False, na_values=[""])
 
 
-def test_shared_networks_are_filled_in_and_more_data_help(planted: Path, tmp_path: Path) -> None:
-    facts = run("scaling", planted, tmp_path, **SMALL)
-    content, table = read(tmp_path)
+def test_shared_networks_are_filled_in_and_more_data_help(finished: tuple[dict, Path]) -> None:
+    facts, out = finished
+    content, table = read(out)
     assert facts["Splits"] == ["test"] and facts["TrainingSubjects"] == {"0.34": 2, "1": 6}
     flat = table[(table["metric"] == "r2_flat") & (table["mask_ratio"] == 0.5)]
     trained = flat[flat["method"] == "trained"]
@@ -55,7 +53,7 @@ def test_shared_networks_are_filled_in_and_more_data_help(planted: Path, tmp_pat
     assert ("baseline", "tiny_ratio-0.5_share-0.34_seed-0", "gaussian@0.34@0") in kinds
     assert ("baseline", "tiny_ratio-0.5_share-1_seed-0", "gaussian") in kinds
     assert not any(row["comparable"] for row in content["Published"])
-    with np.load(tmp_path / "scaling_arrays.npz") as arrays:
+    with np.load(out / "scaling_arrays.npz") as arrays:
         assert arrays["r2_model"].shape == (PARCELS,) and np.isfinite(arrays["r2_gaussian"]).all()
 
 
@@ -111,3 +109,7 @@ def test_a_bad_section(keys: dict) -> None:
 def test_no_one_to_score(planted: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recording in split external"):
         run("scaling", planted, tmp_path, **{**SMALL, "splits": ["external"]})
+
+
+def test_golden(finished: tuple[dict, Path], golden: Callable[..., None]) -> None:
+    golden(STAGE, outputs("scaling", finished[1]), after=[train.STAGE], rtol=0.05)

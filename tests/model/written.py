@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import open_store
-from brainlm_data.dataset.scaler import fit_scaler
+from brainlm_data.dataset.fit_scaler import fit_scaler
 from brainlm_data.dataset.store import write_store
 
 

@@ -15,21 +15,27 @@ from tests.conftest import ROOT
 from tests.whole.run import Run
 
 PATIENCE_S = 240  # for anything that should happen at once on an idle cluster
+ANSWER_S = 60  # for one answer of the controller
+COMMANDS = ("sbatch", "scontrol", "squeue", "scancel")
 
 
 def tell(*call: str) -> str:
-    """What a SLURM command prints; "" where it fails."""
-    return subprocess.run(call, capture_output=True, text=True, check=False, timeout=60).stdout
+    """What a SLURM command prints; "" where it fails, is not there, or waits for a controller that does not answer."""
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=False, timeout=ANSWER_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def missing() -> str:
     """Why nothing can be submitted from here, "" where it can."""
-    if shutil.which("sbatch") is None:
-        return "no sbatch on PATH"
+    absent = [name for name in COMMANDS if shutil.which(name) is None]
+    if absent:
+        return f"no SLURM on this machine: {absent[0]} is not on PATH"
+    if " is UP" not in tell("scontrol", "ping"):
+        return "SLURM is installed, but no controller answers: scontrol ping"
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         return 'no SLURM plugin: pip install "snakemake-executor-plugin-slurm>=2.8,<3"'
-    if " is UP" not in tell("scontrol", "ping"):
-        return "no slurmctld answers: scontrol ping"
     return ""
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +99,22 @@ def test_any_label_image(tmp_path: Path) -> None:
     table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
     assert list(table["name"]) == ["M1", "NA", "V1"] and list(table["network"]) == ["Motor", "n", "Visual"]
 
+    names.write_text("index\tlabel\tnetwork_label\n30\tV1\tVisual\n4\tM1\tMotor\n7\tNone\tn/a\n")  # as others call them
+    out, _ = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="mine", path=image, labels=names)
+    table = pd.read_csv(out["atlas_table"], sep="\t", keep_default_na=False)
+    assert list(table["name"]) == ["M1", "None", "V1"] and list(table["network"]) == ["Motor", "Unassigned", "Visual"]
+
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ("index\tname\n4\ta\n", "no row for label 7"),
-        ("label\tname\n4\ta\n", "no column index"),
+        ("number\tname\n4\ta\n", "no column index"),
         ("index\tname\n4\ta\n7\ta\n", "stands for two"),
+        ("index\tname\n4\ta\n7\tb\n4\ta\n", r"n\.tsv: two rows of index 4, lines 2 and 4"),
+        ("index\tbezeichnung\n4\ta\n7\tb\n", r"n\.tsv: no column name, network or hemisphere"),
+        ("index\tname\n4\ta\n7\n", r"n\.tsv: line 3 has 1 cells"),
+        ("index\tname\n4\ta\nseven\tb\n", r"n\.tsv: line 3: index 'seven' is no whole number"),
     ],
 )
 def test_a_wrong_table(tmp_path: Path, rows: str, message: str) -> None:
@@ -157,3 +167,7 @@ def test_a424(tmp_path: Path, atlases: Path, monkeypatch: pytest.MonkeyPatch) ->
         run(atlas.STAGE, space, tmp_path / "o", name="A424", path=tmp_path / "A424.nii.gz")
     with pytest.raises(InputError, match=r"set template\.name: MNI152NLin6Asym"):
         run(atlas.STAGE, template(tmp_path / "b"), tmp_path / "o", name="A424", path=atlases / "A424+2mm.nii.gz")
+
+
+def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
+    golden(atlas.STAGE, *run(atlas.STAGE, template(tmp_path / "template"), tmp_path / "atlas"))

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,11 @@ def test_a_failure_is_never_passed_on_and_its_work_is_kept(
         fmriprep.run(*files, config)
     assert (work / "half").exists() and not (tmp_path / "run.json").exists()
     assert fmriprep.run(*files, config)["Report"] == str(page)
+
+
+def test_golden(
+    tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch, golden: Callable[..., None]
+) -> None:
+    engines(tmp_path, "docker", f"echo x > {tmp_path}/out/derivatives/fmriprep/sub-01.html", monkeypatch)
+    facts = fmriprep.run(*files, Config())
+    golden(fmriprep.STAGE, files[1], facts, ignore=("Command", "Derivatives", "Report"))

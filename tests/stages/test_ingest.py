@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,8 @@ def test_a_run_that_fmriprep_did_not_write_is_refused(files: tuple[Files, Files,
     inputs.meta["id"] = "sub-01_task-other"
     with pytest.raises(Refused, match=r"no sub-01_task-other_space-MNI152NLin6Asym_res-2_desc-preproc_bold"):
         ingest.run(inputs, outputs, ingest.Config())
+
+
+def test_golden(files: tuple[Files, Files, np.ndarray, np.ndarray], golden: Callable[..., None]) -> None:
+    facts = ingest.run(*files[:2], ingest.Config())
+    golden(ingest.STAGE, files[1], facts)

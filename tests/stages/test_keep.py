@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,8 @@ def test_section(section: Any, images: list[str]) -> None:
 def test_section_that_is_wrong(section: Any) -> None:
     with pytest.raises(ValidationError):
         Config.model_validate(section)
+
+
+def test_golden(inputs: Files, golden: Callable[..., None]) -> None:
+    facts, out = write(inputs, ["preproc", "denoised"])
+    golden(keep.STAGE, out, facts)

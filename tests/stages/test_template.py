@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -71,3 +72,7 @@ def test_errors_name_the_key(tmp_path: Path) -> None:
     (tmp_path / "bad.nii.gz").write_bytes(b"x")
     with pytest.raises(InputError, match=r"bad\.nii\.gz"):
         run(template.STAGE, {}, tmp_path / "o", name="m", path=tmp_path / "bad.nii.gz", brain=tmp_path / "b.nii.gz")
+
+
+def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
+    golden(template.STAGE, *run(template.STAGE, {}, tmp_path))

@@ -1,5 +1,5 @@
 # One run at a time in an outdir; a SLURM that does not answer is waited for; at the end, what became of the recordings.
-from brainlm_data import slurm
+from brainlm_data.graph import slurm
 from brainlm_data.graph.outcome import outcome
 
 

@@ -1,4 +1,4 @@
-# What can be asked for by name: preprocess and dataset here; every other name is a rule itself.
+# Targets by name: preprocess and dataset here; every other target is a rule itself.
 
 
 rule preprocess:

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import InputError
-from brainlm_model.eval.common import Array, by_subject, interval
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array, by_subject, subject_draws
 
 BATCH = 500  # permutations at once
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Second level minus first, one value a column of the maps.
+    """Second level minus first, one value per column of the maps.
 
     Attributes
     ----------

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError
-from brainlm_model.eval.common import Array, Pieces
-from brainlm_model.progress import Progress
+from brainlm_data import InputError, Progress
+from brainlm_model.eval.parcels import Array, connectivity, coordinates, known_mean
+from brainlm_model.eval.pieces import Pieces
 from brainlm_model.trained.embedding import windows_of
 
 TOGETHER = 10  # recordings of one kept piece
 
 
 @dataclass(frozen=True)
-class Found:
+class AttentionMaps:
     """What was gathered, by network (model, untrained).
 
     Attributes
@@ -42,10 +42,12 @@ class Found:
     coordinates: Array
 
 
-def collect(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any], pieces: Pieces) -> Found:
+def collect(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any], pieces: Pieces) -> AttentionMaps:
     """Look at recordings, a few at a time; a recording that has no window is skipped with its reason.
 
-    Raises InputError where none can be looked at.
+    Raises
+    ------
+    InputError: none can be looked at.
     """
     place_P3 = coordinates(store)
     progress, parts = Progress("attention", len(ids)), []
@@ -63,21 +65,12 @@ def collect(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, A
         with np.errstate(invalid="ignore", divide="ignore"):
             return sum(part[f"{key}_sum"] for part in parts) / sum(part[f"{key}_count"] for part in parts)
 
-    return Found(
+    return AttentionMaps(
         kept, skipped, joined["windows"],
         {name: np.concatenate([part[f"{name}_cls"] for part in parts]) for name in networks},
         {name: np.concatenate([part[f"{name}_coupling"] for part in parts]) for name in networks},
         {name: mean(name) for name in networks}, np.tanh(mean("z")), place_P3,
     )  # fmt: skip
-
-
-def coordinates(store: Any) -> Array:
-    """(P, 3) mm; NaN where the atlas has none."""
-    table = store.parcels
-    if not {"x", "y", "z"} <= set(table.columns):
-        return np.full((len(table), 3), np.nan)
-    found: Array = table[["x", "y", "z"]].to_numpy(dtype=float)
-    return found if np.ptp(np.nan_to_num(found)) > 0 else np.full_like(found, np.nan)
 
 
 def _part(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any], place_P3: Array) -> dict[str, Any]:
@@ -102,7 +95,7 @@ def _part(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any
         _add(sums, "z", np.arctanh(np.clip(r, -0.999999, 0.999999)))
         for name, network in networks.items():
             each = network.attention(x_BPT.to(network.cls.device)).double().cpu().numpy()
-            matrix = _mean(each)
+            matrix = known_mean(each)
             _add(sums, name, matrix)
             cls[name].append(matrix[0, 1:] * np.isfinite(matrix[0]).sum())
             pairs[name].append(coupling(matrix[1:, 1:], r, place_P3))
@@ -121,24 +114,6 @@ def _add(sums: dict[str, Any], key: str, matrix: Array) -> None:
     sums[f"{key}_count"] += known
 
 
-def _mean(each: Array) -> Array:
-    """Mean over windows of what is known."""
-    known = np.isfinite(each)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, each, 0).sum(0) / known.sum(0)
-
-
-def connectivity(series_TP: Any) -> Array:
-    """Correlations (P, P); NaN for a parcel that is not known throughout or does not vary."""
-    values = np.asarray(series_TP, dtype=np.float64)
-    values = values[~np.isnan(values).all(axis=1)]
-    found = np.full((values.shape[1],) * 2, np.nan)
-    known = np.isfinite(values).all(0) & (np.ptp(np.nan_to_num(values), axis=0) > 0) if len(values) > 2 else []
-    if np.any(known):
-        found[np.ix_(known, known)] = np.atleast_2d(np.corrcoef(values[:, known], rowvar=False))
-    return found
-
-
 def coupling(attention_PP: Array, r_PP: Array, place_P3: Array) -> Array:
     """(2,): Pearson correlation over pairs of parcels of attention (mean of both directions) and connectivity.
 
@@ -148,14 +123,14 @@ def coupling(attention_PP: Array, r_PP: Array, place_P3: Array) -> Array:
     first, second = np.triu_indices(len(r_PP), 1)
     both = np.stack([(attention_PP + attention_PP.T)[first, second] / 2, r_PP[first, second]], axis=1)
     distance = np.linalg.norm(place_P3[first] - place_P3[second], axis=1)
-    found = []
+    r = []
     for known, terms in ((np.isfinite(both).all(1), 1), (np.isfinite(both).all(1) & np.isfinite(distance), 3)):
         values = both[known]
         if len(values) <= terms + 2:
-            found.append(np.nan)
+            r.append(np.nan)
             continue
         design = (distance[known, None] / 100) ** np.arange(terms) if terms > 1 else np.ones((len(values), 1))
         rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
         scale = np.linalg.norm(rest[:, 0]) * np.linalg.norm(rest[:, 1])
-        found.append(float(rest[:, 0] @ rest[:, 1] / scale) if scale > 0 else np.nan)
-    return np.array(found)
+        r.append(float(rest[:, 0] @ rest[:, 1] / scale) if scale > 0 else np.nan)
+    return np.array(r)

@@ -13,7 +13,7 @@ import numpy as np
 
 from brainlm_data import InputError
 from brainlm_model.baselines.forecast import Array, Forecast
-from brainlm_model.eval import common
+from brainlm_model.eval.task import chosen
 from brainlm_model.finetune import scores
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows, has_split
@@ -74,7 +74,7 @@ def held(
     ------
     InputError: no such recording, or none with a window of the model's length.
     """
-    table = common.chosen(store, splits, most, settings.seed)
+    table = chosen(store, splits, most, settings.seed)
     names = set(table["id"])
     parts = {}
     for split in dict.fromkeys(splits):

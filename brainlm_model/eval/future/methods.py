@@ -19,10 +19,11 @@ from brainlm_model.eval.future.data import Learning
 from brainlm_model.eval.masked import scoring
 from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
 from brainlm_model.finetune.settings import Settings
-from brainlm_model.finetune.tasks import FutureTask, WindowTask, forecast, future_mask
+from brainlm_model.finetune.tasks import FutureTask, WindowTask
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.masking import generator
 from brainlm_model.models.prior import GaussianPrior, population_covariance
+from brainlm_model.trained.predict import forecast, future_mask
 
 if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel

@@ -19,7 +19,7 @@ REASON = (
 
 
 def published(ours: str) -> list[dict[str, Any]]:
-    """One entry a method, cohort and metric; `ours`: what is different here, in words."""
+    """One entry per method, cohort and metric; `ours`: what is different here, in words."""
     return [
         {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "cohort": cohort, "method": method, "metric": metric,
          "value": value, "comparable": False, "reason": REASON.format(cohort=cohort, ours=ours)}

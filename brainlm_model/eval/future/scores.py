@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_model.eval import common
-from brainlm_model.eval.common import Array
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.paired import holm, sign_flips, verdict
+from brainlm_model.eval.statistics.subjects import Array, bootstrap
 from brainlm_model.finetune.scores import of_numbers
 
 METRICS = ("r2_flat", "r_flat", "mse", "r2_recording", "r_recording", "mse_recording")
-FLIPS_EACH = 200  # of signs, for each comparison that p is corrected for
-CHUNK = 5000
 
 
 def all_and_each(sums_RF6: Array) -> Array:
@@ -34,9 +33,9 @@ def measures(sums_RF6: Array, weights_BR: Array) -> dict[str, tuple[Array, Array
     """Value, low, high (X,) of each of `METRICS`: flat over all values, and the mean over recordings."""
     sums_RX6 = all_and_each(sums_RF6)
     whole, drawn = of_numbers(sums_RX6.sum(0)), of_numbers(np.tensordot(weights_BR, sums_RX6, axes=1))
-    found = {f"{k}_flat" if k != "mse" else k: (whole[k], *common.interval(drawn[k])) for k in ("r2", "r", "mse")}
+    found = {f"{k}_flat" if k != "mse" else k: (whole[k], *interval(drawn[k])) for k in ("r2", "r", "mse")}
     each = of_numbers(sums_RX6)
-    return found | {f"{k}_recording": common.bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
+    return found | {f"{k}_recording": bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
 
 
 def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -65,10 +64,10 @@ def comparisons(
         return []
     own = errors(sums[reference])
     change_RMX = np.stack([errors(sums[name]) - own for name in others], axis=1)
-    value, low, high = common.bootstrap(change_RMX.reshape(len(own), -1), weights_BR)
+    value, low, high = bootstrap(change_RMX.reshape(len(own), -1), weights_BR)
     p_MX = sign_flips(change_RMX.reshape(len(own), -1), subjects, seed).reshape(len(others), -1)
-    single = np.array(common.holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)
-    holm_MX = np.column_stack([common.holm(p_MX[:, 0].tolist()), single])
+    single = np.array(holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)
+    holm_MX = np.column_stack([holm(p_MX[:, 0].tolist()), single])
     rows = []
     for index, p in enumerate(p_MX.ravel()):
         m, place = divmod(index, holm_MX.shape[1])
@@ -76,27 +75,10 @@ def comparisons(
         rows.append(
             {"method": reference, "against": others[m], "metric": "mse_recording", "step": place or None,
              "difference": float(value[index]), "low": float(low[index]), "high": float(high[index]), "p": float(p),
-             "p_holm": corrected, "verdict": common.verdict(value[index], corrected),
+             "p_holm": corrected, "verdict": verdict(value[index], corrected),
              "n_subjects": len(set(subjects))}
         )  # fmt: skip
     return rows
-
-
-def sign_flips(difference_RX: Array, subjects: Sequence[str], seed: int) -> Array:
-    """Two-sided p (X,) of mean differences: signs of the subjects' means are flipped, the same flips for all.
-
-    There are `FLIPS_EACH` flips for each of X, so that a corrected p can still be small. NaN counts as no difference.
-    """
-    each_SX = np.nan_to_num(common.by_subject(difference_RX, subjects)[0])
-    observed = np.abs(each_SX.sum(0)) - 1e-12 * np.abs(each_SX).sum(0)
-    flips = max(FLIPS_EACH * each_SX.shape[1], common.FLIPS)
-    rng, reached = np.random.default_rng(seed), np.zeros(each_SX.shape[1])
-    for first in range(0, flips, CHUNK):
-        count = min(CHUNK, flips - first)
-        signs = 2.0 * rng.integers(0, 2, size=(count, len(each_SX)), dtype=np.int8) - 1
-        reached += (np.abs(signs @ each_SX) >= observed).sum(0)
-    p = (1 + reached) / (1 + flips)
-    return np.where(np.abs(each_SX).sum(0) > 0, p, np.nan)
 
 
 def with_verdicts(rows: Sequence[dict[str, Any]], compared: Sequence[Mapping[str, Any]]) -> None:

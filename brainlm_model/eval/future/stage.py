@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import ConfigError, Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
-from brainlm_model.progress import Progress
+from brainlm_data import ConfigError, Facts, InputError, Progress, StageConfig
+from brainlm_model.eval.pieces import Pieces
+from brainlm_model.eval.statistics.paired import LEVEL
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.task import Results, Split, Start, task
+from brainlm_model.eval.writing import plain
 
 COLUMNS = (
     "horizon", "method", "metric", "step", "value", "low", "high", "n_subjects", "n_recordings", "model_error", "label",
@@ -27,25 +29,31 @@ Name = Literal[
 class Config(StageConfig):
     """Section `future` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
     horizons: list[int] = Field(
         [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
     )
     methods: list[Name] = Field(list(get_args(Name)), min_length=1, description="forecasts that are compared")
-    recordings: int = Field(200, ge=1, description="at most so many are scored, drawn by the seed")
-    train_recordings: int = Field(200, ge=2, description="at most so many to learn from; a quarter for validation")
-    windows: int = Field(2, ge=1, description="of each recording that is scored, spread over it")
-    epochs: int = Field(5, ge=1, description="of fine-tuning, and of the model from scratch, at most")
-    network_epochs: int = Field(40, ge=1, description="of the LSTM and the ODEs, at most; they stop early")
-    batch_size: int = Field(8, ge=1, description="windows a training step")
-    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated steps that a window may have")
+    recordings: int = Field(200, ge=1, description="recordings to score, at most, drawn by the seed")
+    train_recordings: int = Field(
+        200, ge=2, description="recordings to learn from, at most; a quarter of them for validation"
+    )
+    windows: int = Field(2, ge=1, description="windows per recording that is scored, spread over it")
+    epochs: int = Field(5, ge=1, description="largest number of epochs of fine-tuning and of training from scratch")
+    network_epochs: int = Field(
+        40, ge=1, description="largest number of epochs of the LSTM and the ODEs; they stop early"
+    )
+    batch_size: int = Field(8, ge=1, description="windows per training step")
+    max_invalid: float = Field(
+        0.2, ge=0, le=1, description="largest fraction of interpolated (censored) steps in a window"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, weights, windows, draws and sign flips")
+    seed: int = Field(0, ge=0, description="seed of recordings, weights, windows, draws and sign flips")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Fit every method for every horizon on training subjects, and score it on held-out ones.
 
     Raises
@@ -53,24 +61,16 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ConfigError: a horizon that does not fit the model's patch and window.
     InputError: another number of parcels than the model's; no recording of a split that is needed.
     """
-    import torch
-
-    from brainlm_data import open_store
     from brainlm_model.eval.future import data, scores
     from brainlm_model.eval.future.methods import METHODS
     from brainlm_model.eval.future.published import published
-    from brainlm_model.figures.future import draw
-    from brainlm_model.trained.checkpoint import load
 
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
-    model = load(inputs["model"].parent, common.on_device(config.device))
+    store, model = start.store, start.model
     _check(config, model, len(store.parcels))
     settings = {steps: _settings(config, steps) for steps in config.horizons}
     any_settings = settings[config.horizons[0]]
     held = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
     learning = data.learning(store, config.train_recordings, model, any_settings)
-    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "future", STAGE.version, config))
     weights = subject_draws(held.subjects, config.bootstrap, config.seed)
     shared = {"n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids)}
     rows: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     progress = Progress("future", len(config.horizons) * len(config.methods))
     for steps in config.horizons:
         example = data.typical(held, steps)
-        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, pieces, progress)
+        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, start.pieces, progress)
         sums = {name: piece["sums"] for name, piece in found.items()}
         here = [{"horizon": steps, **row} for row in
                 scores.comparisons(sums, REFERENCE, held.subjects, weights, config.seed)]  # fmt: skip
@@ -110,13 +110,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "ModelSteps": model.training.get("Steps"),
     }
     ours = f"{len(store.parcels)} parcels, {len(held.ids)} recordings"
-    content = {**facts, "Comparisons": compared, "Chosen": chosen,
-               "Warnings": _warnings(facts), "Published": published(ours)}  # fmt: skip
-    common.write_tables(outputs, "future", COLUMNS, rows, content)
-    np.savez_compressed(outputs["future_arrays"], **arrays)
-    common.write_figure(outputs, "future", draw)
-    pieces.clear()
-    return facts
+    return Results(facts, rows, arrays, compared, _warnings(facts), published(ours), more={"Chosen": chosen})
 
 
 def _check(config: Config, model: Any, parcels: int) -> None:
@@ -130,7 +124,7 @@ def _check(config: Config, model: Any, parcels: int) -> None:
                 else "another architecture: this one has no patches in time",
             )
     if len(set(config.horizons)) < len(config.horizons):
-        raise ConfigError("future.horizons: one of them is there twice", "each once")
+        raise ConfigError("future.horizons: a value is repeated", "give each once")
     if parcels != model.config.parcels:
         raise InputError(
             f"store: {parcels} parcels, the model has {model.config.parcels}", "a store of the model's atlas"
@@ -147,7 +141,7 @@ def _settings(config: Config, steps: int) -> Any:
 
 
 def _horizon(
-    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: common.Pieces, progress: Progress
+    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: Pieces, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
     from brainlm_model.eval.future.data import score
@@ -162,7 +156,7 @@ def _horizon(
         past_BPH = held.windows(example)[:1, :, :-steps]
         return {
             "sums": score(held, forecast, steps),
-            "chosen": np.array(json.dumps(common.plain(setting))),
+            "chosen": np.array(json.dumps(plain(setting))),
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
@@ -194,7 +188,7 @@ def _warnings(facts: Facts) -> list[str]:
         found += [
             f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
-            if others * steps * 2.0 ** (1 - subjects) > common.LEVEL
+            if others * steps * 2.0 ** (1 - subjects) > LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
         found.append(f"method {REFERENCE} was left out: nothing is compared with it")
@@ -212,11 +206,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "future",
     1,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import BrainLMError, ParcelSeries
-from brainlm_model.eval.attention.maps import connectivity
-from brainlm_model.eval.common import Array, Pieces
-from brainlm_model.progress import Progress
+from brainlm_data import BrainLMError, ParcelSeries, Progress
+from brainlm_model.eval.parcels import Array, connectivity
+from brainlm_model.eval.pieces import Pieces
 from brainlm_model.trained.embedding import Recording, embeddings
 
 KINDS = ("cls", "mean", "parcels")
@@ -66,7 +65,7 @@ def _some(store: Any, parts: Sequence[Part], networks: Mapping[str, Any]) -> dic
     reason = [""] * len(parts)
     rows: dict[int, dict[str, Array]] = {}
     for suffix, model in networks.items():
-        for recording, result in embeddings(model, recordings):
+        for recording, result in embeddings(model.network, model.scaler, recordings):
             place = int(recording.id)
             if isinstance(result, BrainLMError):
                 reason[place] = f"{parts[place][0]}: {result.message}"

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from brainlm_model.eval.common import Array
 from brainlm_model.eval.latent.features import Part
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array
 
 Mode = Literal["retest", "tasks", "halves"]
 METRICS = ("rank1", "mean_rank", "percentile", "i_diff")

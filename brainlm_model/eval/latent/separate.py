@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.common import FLIPS, Array
+from brainlm_model.eval.statistics.paired import FLIPS
+from brainlm_model.eval.statistics.subjects import Array
 
 Ints = NDArray[np.int64]
 FEW_VALUES = 5  # a column of numbers with no more different ones is a category

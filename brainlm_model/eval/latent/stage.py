@@ -10,16 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
-from brainlm_model.eval.common import Array
+from brainlm_data import Facts, InputError, StageConfig
 from brainlm_model.eval.latent import identify, tables
 from brainlm_model.eval.latent.features import SPACES, filled, measure, standardised
 from brainlm_model.eval.latent.separate import Variable, variable
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array
+from brainlm_model.eval.task import Results, Split, Start, task
 
 DEFAULT = re.compile(r"(?i)^((age|sex|gender)($|_).*|site|task|mean_fd_mm)$")
-PUBLISHED = [
+PUBLISHED: list[dict[str, Any]] = [
     {
         "source": "Ortega Caro et al., BrainLM, ICLR 2024",
         "what": "UMAP of CLS embeddings, coloured by clinical variables",
@@ -40,48 +39,42 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `latent` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
-    recordings: int = Field(200, ge=4, description="at most so many, drawn by the seed")
-    train_recordings: int = Field(40, ge=2, description="of training subjects, from which features are standardised")
-    columns: list[str] = Field([], description="variables; []: age, sex, site, task, mean_fd_mm where there are any")
-    neighbours: int = Field(10, ge=1, description="of the k-NN that says whether a space separates a variable")
+    splits: list[Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    recordings: int = Field(200, ge=4, description="at most this many, drawn by the seed")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects, which standardise the features"
+    )
+    columns: list[str] = Field(
+        [], description="variables; []: those of age, sex, site, task, mean_fd_mm that there are"
+    )
+    neighbours: int = Field(10, ge=1, description="k of the k-NN that says whether a space separates a variable")
     umap_neighbours: int = Field(15, ge=2, description="n_neighbors of UMAP")
     pairs: Literal["auto", "retest", "tasks", "halves"] = Field(
-        "auto", description="of identification: same task twice, two tasks, or halves; auto: the first that there is"
+        "auto",
+        description="pairs to identify people by: the same task twice, two tasks, or halves; auto: the first available",
     )
-    permutations: int = Field(1000, ge=100, description="of subjects: what chance gives")
+    permutations: int = Field(1000, ge=100, description="permutations of subjects: what chance gives")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, UMAP, permutations and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of recordings, UMAP, permutations and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads of the networks")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Embed, measure what each space separates, identify people, draw.
 
     Raises
     ------
     InputError: no recording, or fewer than four that can be embedded.
     """
-    import torch
-
-    from brainlm_data import open_store
-    from brainlm_model.eval.masked import scoring
-    from brainlm_model.figures.latent import draw
-    from brainlm_model.trained.checkpoint import load
-
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
-    table = common.chosen(store, config.splits, config.recordings, config.seed)
+    table = start.recordings(config.splits, config.recordings, config.seed)
     columns = config.columns or sorted((str(c) for c in table if DEFAULT.match(str(c))), key=str.lower)
     pairs = identify.pairs_of(table, config.pairs)
-    training = common.chosen(store, ["train"], config.train_recordings, config.seed)["id"].tolist()
-    model = load(inputs["model"].parent, common.on_device(config.device))
-    networks = {"": model, "_untrained": replace(model, network=scoring.untrained(model).network)}
-    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "latent", STAGE.version, config))
+    training = start.recordings(["train"], config.train_recordings, config.seed)["id"].tolist()
+    networks = {"": start.model, "_untrained": replace(start.model, network=start.networks()["untrained"])}
 
     def vectors(parts: Sequence[Any], name: str) -> Any:
-        return measure(store, parts, networks, pieces, name)
+        return measure(start.store, parts, networks, start.pieces, name)
 
     kept, found = vectors([(name, None) for name in table["id"]], "recordings")
     if len(kept) < 4:
@@ -120,13 +113,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    content = {
-        **facts,
-        "Comparisons": compared,
-        "Warnings": _warnings(facts),
-        "Published": PUBLISHED,
-    }
-    common.write_tables(outputs, "latent", tables.COLUMNS, rows, content)
     arrays: dict[str, Any] = {
         "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
         "columns": np.array([v.name for v in variables], dtype=str),
@@ -135,10 +121,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }  # fmt: skip
     for v in variables:
         arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
-    np.savez_compressed(outputs["latent_arrays"], **arrays)
-    common.write_figure(outputs, "latent", draw)
-    pieces.clear()
-    return facts
+    return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)
 
 
 def _spaces(
@@ -226,11 +209,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "latent",
     1,
     "Show the space of embeddings, measure what it separates, identify people from it.",
     Config,
-    run,
+    tables.COLUMNS,
+    evaluate,
     describe,
 )

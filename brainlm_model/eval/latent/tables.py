@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_model.eval import common
-from brainlm_model.eval.common import Array
 from brainlm_model.eval.latent import identify, separate
 from brainlm_model.eval.latent.features import SPACES
 from brainlm_model.eval.latent.separate import Variable
-from brainlm_model.eval.metrics import subject_draws
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.paired import holm, sign_flip, verdict
+from brainlm_model.eval.statistics.subjects import Array, bootstrap, subject_draws
 
 COLUMNS = (
     "part", "method", "column", "metric", "value", "low", "high", "chance", "p", "p_holm", "n_subjects",
@@ -55,7 +55,7 @@ def separation(
             near = separate.neighbours(x, who, config.neighbours)
             found[space] = separate.predictions(v.values[None], near, count)
             value = separate.score(found[space], v.values[None], everyone, count)[0]
-            low, high = common.interval(separate.score(found[space], v.values[None], weights, count)[:, None])
+            low, high = interval(separate.score(found[space], v.values[None], weights, count)[:, None])
             null = separate.score(separate.predictions(shuffled_KR, near, count), shuffled_KR, everyone, count)
             row = {**shared, "method": space, "label": LABELS[space]}
             p = float("nan") if np.isnan(value) else (1 + (null >= value - 1e-12).sum()) / (1 + len(null))
@@ -64,12 +64,12 @@ def separation(
                          "p": float(p)})  # fmt: skip
             if count:
                 shape = _silhouette(x, v.values)
-                mean, low, high = common.bootstrap(shape[:, None], weights)
+                mean, low, high = bootstrap(shape[:, None], weights)
                 rows.append({**row, "metric": "silhouette", "value": mean[0], "low": low[0], "high": high[0]})
         for other in AGAINST:
             a, b = (separate.score(found[m], v.values[None], weights, count) for m in ("cls", other))
             value = [separate.score(found[m], v.values[None], everyone, count)[0] for m in ("cls", other)]
-            low, high = common.interval((a - b)[:, None])
+            low, high = interval((a - b)[:, None])
             compared.append(
                 {"part": "separation", "column": v.name, "metric": v.metric, "method": "cls", "against": other,
                  "difference": value[0] - value[1], "low": low[0], "high": high[0],
@@ -78,7 +78,7 @@ def separation(
             )  # fmt: skip
     for space in SPACES:  # corrected for the number of variables
         these = [r for r in rows if r["method"] == space and "p" in r]
-        for row, corrected in zip(these, common.holm([r["p"] for r in these]), strict=True):
+        for row, corrected in zip(these, holm([r["p"] for r in these]), strict=True):
             row["p_holm"] = corrected
     return [{c: row.get(c) for c in COLUMNS} for row in rows], _corrected(compared)
 
@@ -98,7 +98,7 @@ def identification(
     scores = {method: identify.scores(m) for method, m in matrices.items()}
     rows: list[dict[str, Any]] = []
     for method, each_S4 in scores.items():
-        value, low, high = common.bootstrap(each_S4, weights)
+        value, low, high = bootstrap(each_S4, weights)
         chance, p = identify.by_chance(matrices[method], config.permutations, config.seed)
         rows += [
             {"part": "identification", "method": method, "column": "", "metric": metric, "value": value[i],
@@ -108,23 +108,23 @@ def identification(
         ]  # fmt: skip
     for metric in identify.METRICS:
         these = [r for r in rows if r["metric"] == metric]
-        for row, corrected in zip(these, common.holm([r["p"] for r in these]), strict=True):
+        for row, corrected in zip(these, holm([r["p"] for r in these]), strict=True):
             row["p_holm"] = corrected
     compared: list[dict[str, Any]] = []
     for method in ("cls", "mean", "parcels"):
         for other in ("connectivity", "connectivity_standardised", f"{method}_untrained"):
             for metric in ("rank1", "percentile"):
                 change_S = (scores[method] - scores[other])[:, identify.METRICS.index(metric)]
-                value, low, high = common.bootstrap(change_S[:, None], weights)
+                value, low, high = bootstrap(change_S[:, None], weights)
                 compared.append(
                     {"part": "identification", "metric": metric, "method": method, "against": other,
                      "difference": value[0], "low": low[0], "high": high[0],
-                     "p": common.sign_flip(change_S, subjects, config.seed), "n_subjects": len(subjects)}
+                     "p": sign_flip(change_S, subjects, config.seed), "n_subjects": len(subjects)}
                 )  # fmt: skip
     return [{c: row.get(c) for c in COLUMNS} for row in rows], _corrected(compared)
 
 
 def _corrected(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for row, p in zip(compared, common.holm([row["p"] for row in compared]), strict=True):
-        row["p_holm"], row["verdict"] = p, common.verdict(row["difference"], p)
+    for row, p in zip(compared, holm([row["p"] for row in compared]), strict=True):
+        row["p_holm"], row["verdict"] = p, verdict(row["difference"], p)
     return compared

@@ -5,8 +5,6 @@ All methods get the same windows and the same masks, and masked values are NaN b
 
 from __future__ import annotations
 
-import sys
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.baselines import Mask, Predictor, Windows, gaussian, interpolation, lagged, mean, pca
-from brainlm_model.eval import metrics
+from brainlm_data import Progress
+from brainlm_model.baselines import LABELS, Mask, Predictor, Windows, module
+from brainlm_model.eval.statistics import masked_r2
+from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.models.masking import Masking, generator, make_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from brainlm_model.models.brainlm import BrainLM
-    from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.network import Network
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
-BASELINES: dict[str, Any] = {
-    "gaussian": gaussian, "lagged": lagged, "pca": pca, "mean": mean, "interpolation": interpolation
-}  # fmt: skip
 VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
 
 
@@ -57,7 +53,7 @@ class Scores:
 
     Attributes
     ----------
-    sums: (method, condition) -> (recording, parcel, 4), see `metrics.sums`.
+    sums: (method, condition) -> (recording, parcel, 4), see `masked_r2.sums`.
     ids, subjects: of the recordings.
     """
 
@@ -69,7 +65,7 @@ class Scores:
 class ModelPredictor:
     """A network as a `Predictor`."""
 
-    def __init__(self, network: BrainLM | OfficialNetwork) -> None:
+    def __init__(self, network: Network) -> None:
         self.network = network.eval()
 
     def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
@@ -90,15 +86,10 @@ def untrained(model: TrainedModel) -> ModelPredictor:
     """
     import torch
 
-    from brainlm_model.models.brainlm import BrainLM
     from brainlm_model.training.loop import FIRST_WEIGHTS
 
     torch.manual_seed(int(generator(model.training["Seed"], FIRST_WEIGHTS).initial_seed()))
-    if not isinstance(model.network, BrainLM):
-        return ModelPredictor(model.network.fresh().to(model.network.cls.device))
-    network = BrainLM(model.config, model.network.coordinates.cpu() * 100)
-    network.load_state_dict(dict(model.network.named_buffers()), strict=False)
-    return ModelPredictor(network.to(model.network.cls.device))
+    return ModelPredictor(model.network.fresh().to(model.network.cls.device))
 
 
 def fit_baselines(
@@ -109,7 +100,7 @@ def fit_baselines(
     ratios: Sequence[float],
     seed: int,
 ) -> dict[str, Predictor]:
-    """Baselines by name (`BASELINES`), fitted on training subjects.
+    """Baselines by name (`baselines.LABELS`), fitted on training subjects.
 
     What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
@@ -121,11 +112,13 @@ def fit_baselines(
             held.append((recording.x_BPT, mask_BPT))
         if len(held) >= VALIDATION_WINDOWS * len(ratios):
             break
-    return {
-        name: module.fit_tuned(series, held) if held and hasattr(module, "fit_tuned") else module.fit(series)
-        for name, module in BASELINES.items()
-        if name in names
-    }
+    fitted: dict[str, Predictor] = {}
+    for name in LABELS:  # always in this order
+        if name in names:
+            baseline = module(name)
+            tuned = held and hasattr(baseline, "fit_tuned")
+            fitted[name] = baseline.fit_tuned(series, held) if tuned else baseline.fit(series)
+    return fitted
 
 
 def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:
@@ -167,7 +160,7 @@ def score(
     total: number of recordings, for the progress on stderr; 0: silent.
     """
     sums: dict[tuple[str, Condition], list[NDArray[np.float64]]] = {(m, c): [] for m in methods for c in conditions}
-    ids, subjects, started = [], [], time.monotonic()
+    ids, subjects, progress = [], [], Progress("evaluate", total)
     for recording in data:
         for condition in conditions:
             mask_BPT = draw_mask(recording, condition, patch, seed)
@@ -175,22 +168,20 @@ def score(
             scored = mask_BPT & np.isfinite(recording.x_BPT)
             for name, method in methods.items():
                 predicted = method.predict(hidden, mask_BPT)
-                sums[name, condition].append(metrics.sums(recording.x_BPT, predicted, scored))
+                sums[name, condition].append(masked_r2.sums(recording.x_BPT, predicted, scored))
         ids.append(recording.id)
         subjects.append(recording.subject)
-        if total:
-            left = (time.monotonic() - started) / len(ids) * (total - len(ids)) / 60
-            print(f"evaluate: {len(ids)}/{total}, about {left:.1f} min left", file=sys.stderr, flush=True)
+        progress.step()
     return Scores({key: np.stack(value) for key, value in sums.items()}, ids, subjects)
 
 
 def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
-    """One row a method, masking, mask ratio and metric: value and 95% interval over subjects."""
-    weights = metrics.subject_draws(scores.subjects, draws, seed)
+    """One row per method, masking, mask ratio and metric: value and 95% interval over subjects."""
+    weights = subject_draws(scores.subjects, draws, seed)
     rows = []
     for (method, condition), sums_RP4 in scores.sums.items():
-        for metric in metrics.METRICS:
-            found = metrics.estimate(metric, sums_RP4, weights)
+        for metric in masked_r2.METRICS:
+            found = masked_r2.estimate(metric, sums_RP4, weights)
             rows.append(
                 {"method": method, "masking": condition.masking, "mask_ratio": condition.ratio, "metric": metric,
                  "value": found.value, "low": found.low, "high": found.high, "n_subjects": len(set(scores.subjects)),
@@ -201,11 +192,11 @@ def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
 
 def comparisons(scores: Scores, draws: int, seed: int, method: str = "model") -> list[dict[str, Any]]:
     """`method` against every other one: difference of flat R2 with its paired interval, and the verdict."""
-    weights = metrics.subject_draws(scores.subjects, draws, seed)
+    weights = subject_draws(scores.subjects, draws, seed)
     rows = []
     for (other, condition), sums_RP4 in scores.sums.items():
         if other != method:
-            found = metrics.compare(scores.sums[method, condition], sums_RP4, scores.subjects, weights)
+            found = masked_r2.compare(scores.sums[method, condition], sums_RP4, scores.subjects, weights)
             rows.append(
                 {"method": method, "against": other, "masking": condition.masking, "mask_ratio": condition.ratio,
                  "difference": found.difference.value, "low": found.difference.low, "high": found.difference.high,

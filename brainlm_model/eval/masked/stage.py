@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +10,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_model.baselines import LABELS as BASELINES
+from brainlm_model.baselines import Baseline
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+from brainlm_model.eval.writing import write_csv, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +25,7 @@ COLUMNS = (
     "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
     "label", "band",
 )  # fmt: skip
-LABELS = {
-    "model": "BrainLM, trained",
-    "untrained": "BrainLM, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
-}
+LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **BASELINES}
 EXAMPLE_RATIO = 0.75
 
 
@@ -39,23 +33,27 @@ class Config(StageConfig):
     """Section `evaluate` of config.yaml. Window and patch are the model's own."""
 
     tasks: list[Literal["masked"]] = Field(["masked"], min_length=1, description="what is evaluated")
-    mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="shares of masked tokens")
+    mask_ratios: list[float] = Field(
+        [0.2, 0.5, 0.75, 0.9], min_length=1, description="fractions of tokens that are masked"
+    )
     masking: list[Literal["random", "future"]] = Field(
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
-    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
+    baselines: list[Baseline] = Field(
         ["pca", "mean", "interpolation"],
-        description="beside the conditional Gaussian; lagged: with time, some 80 times slower",
+        description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
     )
     split: Literal["test", "validation", "external"] = Field(
-        "test", description="whose recordings: subjects not trained on; external: the groups of collate.external"
+        "test", description="subjects to score, none of them trained on; external: those of collate.external"
     )
-    windows_per_recording: int = Field(2, ge=1, description="windows of each recording, spread evenly over it")
-    max_invalid: float = Field(0.2, ge=0, le=1, description="share of interpolated (censored) steps in a window")
+    windows_per_recording: int = Field(2, ge=1, description="windows per recording, spread evenly over it")
+    max_invalid: float = Field(
+        0.2, ge=0, le=1, description="largest fraction of interpolated (censored) steps in a window"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of masks and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of masks and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("mask_ratios")
     @classmethod
@@ -75,13 +73,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import torch
 
     from brainlm_data import open_store
-    from brainlm_model.eval import common
     from brainlm_model.eval.masked import scoring
-    from brainlm_model.trained.checkpoint import load
+    from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
     torch.set_num_threads(config.threads)
-    model = load(inputs["model"].parent, common.on_device(config.device))
+    model = load(inputs["model"].parent, config.device)
     store = open_store(inputs["store"])
     _check_scaler(model, store)
     patch, window = model.config.patch, model.config.window
@@ -132,11 +129,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Comparisons": scoring.comparisons(scores, config.bootstrap, config.seed),
         "Warnings": warnings(facts),
     }
-    outputs["masked_json"].write_text(json.dumps(common.plain(content), indent=2) + "\n")
-    with outputs["masked_csv"].open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: "" if v != v else v for k, v in row.items()} for row in rows)
+    write_json(outputs["masked_json"], content)
+    write_csv(outputs["masked_csv"], COLUMNS, rows)
 
     shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
     index = typical(scores, shown)
@@ -174,17 +168,15 @@ def band_text(bands: Sequence[Sequence[float | None]]) -> str:
 
 def typical(scores: Scores, condition: Any) -> int:
     """The recording whose R2 is the median of the model's: an example that was not picked by hand."""
-    from brainlm_model.eval import metrics
+    from brainlm_model.eval.statistics.masked_r2 import r2
 
-    values = metrics.r2(scores.sums["model", condition].sum(axis=1))
+    values = r2(scores.sums["model", condition].sum(axis=1))
     order = np.argsort(values, kind="stable")
     return int(order[(len(order) - 1) // 2])
 
 
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
-    from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
-
     found = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
         found.append(

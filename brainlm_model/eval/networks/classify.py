@@ -49,7 +49,7 @@ def shuffled(labels_P: Ints, rng: np.random.Generator) -> Ints:
 def within(
     x_RPF: Features, known_RP: Bools, ids: Sequence[str], labels_P: Ints, classifier: str, seed: int, shuffle: bool
 ) -> Outcome:
-    """The paper's protocol: in each recording 80 % of its parcels train and 20 % test, drawn anew for each."""
+    """The paper's protocol: in each recording 80 % of its parcels train and 20 % test, drawn again for each."""
     count = int(labels_P.max()) + 1
     confusion = np.zeros((len(ids), count, count), dtype=np.int64)
     for row, name in enumerate(ids):

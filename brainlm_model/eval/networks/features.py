@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from brainlm_data import InputError
 from brainlm_model.baselines import gcn, vae
-from brainlm_model.eval.attention.maps import connectivity, coordinates
+from brainlm_model.eval.parcels import connectivity, coordinates
 from brainlm_model.trained.embedding import windows_of
 
 Features = NDArray[np.float32]

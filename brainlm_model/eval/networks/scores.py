@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval import common
-from brainlm_model.eval.common import Array
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.paired import holm, sign_flip, verdict
+from brainlm_model.eval.statistics.subjects import Array, bootstrap
 
 Counts = NDArray[np.int64]
 
@@ -36,7 +37,7 @@ def table(
 ) -> list[dict[str, Any]]:
     """Rows of one method under one condition: accuracy, balanced accuracy (mean over networks), each network's."""
     everyone = np.ones((1, len(confusion)))
-    value, low, high = common.bootstrap(accuracy(confusion)[:, None], weights_BR)
+    value, low, high = bootstrap(accuracy(confusion)[:, None], weights_BR)
     rows = [{**shared, "metric": "accuracy", "network": "", "value": value[0], "low": low[0], "high": high[0],
              "n_parcels": int(confusion.sum())}]  # fmt: skip
     each, drawn = recall(confusion, everyone), recall(confusion, weights_BR)
@@ -45,7 +46,7 @@ def table(
         ("recall", name, each[:, c], drawn[:, c], int(confusion[:, c].sum())) for c, name in enumerate(networks)
     ]
     for metric, name, value, draws, count in columns:
-        low, high = common.interval(draws[:, None])
+        low, high = interval(draws[:, None])
         rows.append({**shared, "metric": metric, "network": name, "value": value[0], "low": low[0], "high": high[0],
                      "n_parcels": count})  # fmt: skip
     return rows
@@ -71,12 +72,12 @@ def comparisons(
             if (other_protocol, other_classifier) != (protocol, classifier) or other == method or seen:
                 continue
             change_R = accuracy(confusion) - accuracy(against)
-            value, low, high = common.bootstrap(change_R[:, None], weights_BR)
+            value, low, high = bootstrap(change_R[:, None], weights_BR)
             rows.append(
                 {"protocol": protocol, "classifier": classifier, "method": method, "against": other,
                  "difference": value[0], "low": low[0], "high": high[0],
-                 "p": common.sign_flip(change_R, subjects, seed), "n_subjects": len(set(subjects))}
+                 "p": sign_flip(change_R, subjects, seed), "n_subjects": len(set(subjects))}
             )  # fmt: skip
-    for row, corrected in zip(rows, common.holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"], row["verdict"] = corrected, common.verdict(row["difference"], corrected)
+    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"], row["verdict"] = corrected, verdict(row["difference"], corrected)
     return rows

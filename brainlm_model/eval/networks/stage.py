@@ -8,12 +8,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS, subject_draws
+from brainlm_data import Facts, InputError, Progress, StageConfig
 from brainlm_model.eval.networks import classify, scores
 from brainlm_model.eval.networks.features import FEATURES, LABELS, Sources, possible, read_windows
-from brainlm_model.progress import Progress
+from brainlm_model.eval.parcels import coordinates
+from brainlm_model.eval.parcels import networks_of as names_of_networks
+from brainlm_model.eval.pieces import Pieces
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.task import Results, Split, Start, task
 
 COLUMNS = (
     "protocol", "classifier", "method", "labels", "metric", "network", "value", "low", "high", "n_subjects",
@@ -35,47 +37,38 @@ Method = Literal[
 class Config(StageConfig):
     """Section `networks` of config.yaml. All methods see one window of the model's length a recording."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
-    recordings: int = Field(200, ge=1, description="at most so many, drawn by the seed")
-    train_recordings: int = Field(40, ge=2, description="of training subjects: VAE, GCN, and classifiers across people")
+    splits: list[Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
+    recordings: int = Field(200, ge=1, description="at most this many, drawn by the seed")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects for VAE, GCN and classifiers across people"
+    )
     methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="features of a parcel")
     classifiers: list[Literal["knn", "logistic"]] = Field(
-        ["knn", "logistic"], min_length=1, description="k and penalty are chosen inside, on training parcels"
+        ["knn", "logistic"], min_length=1, description="k and penalty are chosen on training parcels"
     )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of recordings, held-out parcels, VAE, GCN and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of recordings, held-out parcels, VAE, GCN and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Classify the parcels from every method's features, in both protocols.
 
     Raises
     ------
     InputError: the atlas names fewer than two networks; no recording.
     """
-    import torch
-
-    from brainlm_data import open_store
-    from brainlm_model.eval.attention.maps import coordinates
-    from brainlm_model.eval.masked import scoring
-    from brainlm_model.figures.networks import draw
-    from brainlm_model.trained.checkpoint import load
-
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
+    store, model = start.store, start.model
     names, labels_P, few = networks_of(store)
-    test = common.chosen(store, config.splits, config.recordings, config.seed)
-    train = common.chosen(store, ["train"], config.train_recordings, config.seed)
-    model = load(inputs["model"].parent, common.on_device(config.device))
+    test = start.recordings(config.splits, config.recordings, config.seed)
+    train = start.recordings(["train"], config.train_recordings, config.seed)
     sources = Sources(
-        model.network, scoring.untrained(model).network, read_windows(store, train, model),
+        model.network, start.networks()["untrained"], read_windows(store, train, model),
         read_windows(store, test, model), coordinates(store), config.seed,
     )  # fmt: skip
-    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "networks", STAGE.version, config))
     methods = possible(store, config.methods)
-    found = _classify(sources, methods, config, labels_P, pieces)
+    found = _classify(sources, methods, config, labels_P, start.pieces)
 
     held = sources.test
     weights = subject_draws(held.subjects, config.bootstrap, config.seed)
@@ -104,20 +97,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    content = {
-        **facts,
-        "Comparisons": compared,
-        "Warnings": _warnings(facts, [n for n in config.methods if n not in methods]),
-        "Published": _published(facts),
+    arrays = {
+        "networks": np.array(names, dtype=str),
+        **{"/".join(key): confusion.sum(0) for key, confusion in found.items()},
     }
-    common.write_tables(outputs, "networks", COLUMNS, rows, content)
-    np.savez_compressed(
-        outputs["networks_arrays"], networks=np.array(names, dtype=str),
-        **{"/".join(key): value.sum(0) for key, value in found.items()},
-    )  # fmt: skip
-    common.write_figure(outputs, "networks", draw)
-    pieces.clear()
-    return facts
+    left_out = [name for name in config.methods if name not in methods]
+    return Results(facts, rows, arrays, compared, _warnings(facts, left_out), _published(facts))
 
 
 def networks_of(store: Any) -> tuple[list[str], classify.Ints, list[str]]:
@@ -125,22 +110,19 @@ def networks_of(store: Any) -> tuple[list[str], classify.Ints, list[str]]:
 
     Raises InputError where fewer than two are named.
     """
-    from brainlm_model.figures.style import network_name
-
-    table = store.parcels
-    of = np.array([network_name(n) for n in table["network"]] if "network" in table else ["unassigned"] * len(table))
-    names = sorted(set(of.tolist()) - {"unassigned"})
+    network_of, members = names_of_networks(store.parcels)
+    names = [name for name in members if name != "unassigned"]
     if len(names) < 2:
         raise InputError(
             f"networks: the store's parcels name {len(names)} networks",
             "an atlas table with a column network: atlas.labels, or `brainlm-data import --atlas-labels`",
         )
-    labels = np.array([names.index(n) if n in names else -1 for n in of.tolist()])
+    labels = np.array([names.index(n) if n in names else -1 for n in network_of])
     return names, labels, [n for c, n in enumerate(names) if (labels == c).sum() < classify.FOLDS]
 
 
 def _classify(
-    sources: Sources, methods: Sequence[str], config: Config, labels_P: classify.Ints, pieces: common.Pieces
+    sources: Sources, methods: Sequence[str], config: Config, labels_P: classify.Ints, pieces: Pieces
 ) -> dict[tuple[str, str, str, str], classify.Ints]:
     """(protocol, classifier, method, labels) -> confusion; `labels`: true, or shuffled over the parcels (k-NN)."""
     train, test = sources.train, sources.test
@@ -206,11 +188,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "networks",
     1,
     "Tell the functional network of each parcel from attention, series, connectivity, latents.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )

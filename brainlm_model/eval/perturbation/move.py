@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError
-from brainlm_model.eval.common import Array, Pieces
+from brainlm_data import InputError, Progress
+from brainlm_model.eval.parcels import Array
 from brainlm_model.eval.perturbation.shift import smallest
 from brainlm_model.eval.perturbation.windows import Person, scaled
-from brainlm_model.progress import Progress
+from brainlm_model.eval.pieces import Pieces
 from brainlm_model.trained.embedding import cut
 
 TOGETHER = 5  # subjects whose windows are moved at once

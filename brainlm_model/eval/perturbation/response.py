@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.attention.maps import connectivity
-from brainlm_model.eval.common import Array
+from brainlm_model.eval.parcels import Array, connectivity
 from brainlm_model.eval.perturbation.windows import scaled
 
 EDGE = 0.999999  # largest correlation of which Fisher's z is taken

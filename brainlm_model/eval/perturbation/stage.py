@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
-from brainlm_model.eval.metrics import ENOUGH_SUBJECTS
+from brainlm_data import Facts, InputError, Progress, StageConfig
+from brainlm_model.eval.parcels import coordinates, known_mean, networks_of
 from brainlm_model.eval.perturbation import tables
 from brainlm_model.eval.perturbation.move import move
 from brainlm_model.eval.perturbation.response import group_rows, recording, seeds_of, why_not
 from brainlm_model.eval.perturbation.windows import levels_of, people
-from brainlm_model.progress import Progress
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+from brainlm_model.eval.task import Results, Split, Start, task
 
 PUBLISHED = [
     {
@@ -30,23 +30,27 @@ PUBLISHED = [
 class Config(StageConfig):
     """Section `perturbation` of config.yaml."""
 
-    splits: list[common.Split] = Field(["test"], min_length=1, description="whose recordings: subjects not trained on")
+    splits: list[Split] = Field(["test"], min_length=1, description="splits to score: subjects not trained on")
     column: str = Field("task", description="column of recordings.parquet that names rest and the task")
-    levels: list[str] = Field([], description="two values of it, rest first; []: rest and the first other one")
+    levels: list[str] = Field([], description="two values of column, rest first; []: rest and the first other one")
     target: Literal["own", "training"] = Field(
         "own", description="CLS of the subject's own task recordings, or the mean of training subjects'"
     )
-    subjects: int = Field(10, ge=2, description="of part one, at most so many, drawn by the seed")
-    share: float = Field(0.9, gt=0, lt=1, description="of the distance of CLS that the change must cover")
-    steps: int = Field(60, ge=1, description="of gradient descent, at most")
-    recordings: int = Field(10, ge=2, description="of part two, at most so many, drawn by the seed")
-    seeds: int = Field(12, ge=1, description="parcels that are driven in part two, the networks in turn")
-    amplitude: float = Field(1.0, gt=0, description="by how much, in scaled units, up and down")
-    train_recordings: int = Field(40, ge=2, description="of training subjects: group connectivity, targets: training")
+    subjects: int = Field(10, ge=2, description="part one: subjects, at most, drawn by the seed")
+    share: float = Field(
+        0.9, gt=0, lt=1, description="part one: fraction of the CLS distance that the change must cover"
+    )
+    steps: int = Field(60, ge=1, description="part one: steps of gradient descent, at most")
+    recordings: int = Field(10, ge=2, description="part two: recordings, at most, drawn by the seed")
+    seeds: int = Field(12, ge=1, description="part two: parcels that are driven, from the networks in turn")
+    amplitude: float = Field(1.0, gt=0, description="part two: how far they are driven up and down, in scaled units")
+    train_recordings: int = Field(
+        40, ge=2, description="recordings of training subjects, for group connectivity and target: training"
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of subjects, recordings, seeds, sign flips and bootstrap")
+    seed: int = Field(0, ge=0, description="seed of subjects, recordings, driven parcels, sign flips and bootstrap")
     threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("levels")
     @classmethod
@@ -56,40 +60,23 @@ class Config(StageConfig):
         return value
 
 
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Both parts; the first is left out, and said to be, where the column has no two levels.
 
     Raises
     ------
     ConfigError: a column or level that is not there. InputError: no recording.
     """
-    import torch
-
-    from brainlm_data import open_store
-    from brainlm_model.eval.attention.maps import coordinates
-    from brainlm_model.eval.masked import scoring
-    from brainlm_model.figures.perturbation import draw
-    from brainlm_model.figures.style import network_name
-    from brainlm_model.trained.checkpoint import load
-
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
-    table = common.chosen(store, config.splits, config.recordings, config.seed)
-    everybody = common.chosen(store, config.splits, len(store.recordings), config.seed)
+    store, model, networks, pieces = start.store, start.model, start.networks(), start.pieces
+    table = start.recordings(config.splits, config.recordings, config.seed)
+    everybody = start.recordings(config.splits, len(store.recordings), config.seed)
     pair = levels_of(everybody, config.column, config.levels)
-    training = common.chosen(store, ["train"], len(store.recordings), config.seed)
-    model = load(inputs["model"].parent, common.on_device(config.device))
-    networks = {"model": model.network, "untrained": scoring.untrained(model).network}
-    parcels = store.parcels
-    names = parcels["name"].astype(str).tolist()
-    of = [network_name(n) for n in parcels["network"]] if "network" in parcels else ["unassigned"] * len(names)
-    members = {name: np.array([n == name for n in of]) for name in sorted(set(of))}
-    pieces = common.Pieces(
-        outputs.meta.get("workdir"), common.source_key(inputs, "perturbation", STAGE.version, config)
-    )
+    training = start.recordings(["train"], len(store.recordings), config.seed)
+    names = store.parcels["name"].astype(str).tolist()
+    network_of, members = networks_of(store.parcels)
 
     rows: list[dict[str, Any]] = []
-    found: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
     left_out: list[str] = []
     facts: Facts = {"Splits": config.splits, "Column": config.column, "Levels": [], "Target": config.target}
     part_one = pair if isinstance(pair, str) else ""
@@ -101,7 +88,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             targets = {what: training.loc[levels == level, "id"].tolist()[: config.train_recordings]
                        for what, level in zip(("task", "null"), reversed(pair), strict=True)}  # fmt: skip
         if len(who) > 1:
-            who, found, left_out = move(
+            who, moved, left_out = move(
                 store, model, networks, who, targets, config.share, config.steps, pieces
             )  # fmt: skip
         if len(who) < 2:
@@ -110,12 +97,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
                 "(perturbation.target: training needs one recording a subject)"
             )
         else:
-            rows += tables.moved(found, [p.subject for p in who], names, members, config)
+            rows += tables.moved(moved, [p.subject for p in who], names, members, config)
             own = sum(p.null_own for p in who)
             facts |= {"Levels": list(pair), "Subjects": len(who), "NullOwnRecording": own}
     facts["PartOne"] = part_one or "done"
 
-    seeds = seeds_of(of, config.seeds, config.seed)
+    seeds = seeds_of(network_of, config.seeds, config.seed)
     maps: list[dict[str, Any]] = []
     compared: list[dict[str, Any]] = []
     subjects: list[str] = []
@@ -136,12 +123,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         if not maps:
             raise InputError("perturbation: no recording has a window", skipped[0])
         agreed = tables.agreements(maps, group, gaussian)
-        more, compared = tables.responded(agreed, subjects, [of[s] for s in seeds], gaussian, config)
+        more, compared = tables.responded(agreed, subjects, [network_of[s] for s in seeds], gaussian, config)
         rows += more + tables.sizes(maps, subjects, gaussian, config)
     facts |= {
         "PartTwo": part_two or "done",
         "Seeds": [names[s] for s in seeds],
-        "SeedNetworks": [of[s] for s in seeds],
+        "SeedNetworks": [network_of[s] for s in seeds],
         "Recordings": len(maps),
         "ResponseSubjects": len(set(subjects)),
         "TrainingRecordings": min(config.train_recordings, len(training)),
@@ -153,33 +140,22 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    content = {
-        **facts,
-        "Results": [row for row in rows if row["part"] != "moved_parcel"],  # single parcels are in the table
-        "Comparisons": compared,
-        "Warnings": _warnings(facts, rows),
-        "Published": PUBLISHED,
-    }
-    common.write_tables(outputs, "perturbation", tables.COLUMNS, rows, content)
     keys = list(maps[0]) if maps else []
     arrays: dict[str, Any] = {
-        "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(of, dtype=str),
+        "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(network_of, dtype=str),
         "levels": np.array(facts["Levels"], dtype=str), "coordinates": coordinates(store).astype(np.float32),
-        "map/group": group.astype(np.float32), **{f"moved/{k}": v.astype(np.float32) for k, v in found.items()},
-        **{f"map/{k}": _mean([m[k] for m in maps]).astype(np.float32) for k in keys},
+        "map/group": group.astype(np.float32), **{f"moved/{k}": v.astype(np.float32) for k, v in moved.items()},
+        **{f"map/{k}": known_mean(np.stack([m[k] for m in maps])).astype(np.float32) for k in keys},
     }  # fmt: skip
-    np.savez_compressed(outputs["perturbation_arrays"], **arrays)
-    common.write_figure(outputs, "perturbation", draw)
-    pieces.clear()
-    return facts
-
-
-def _mean(maps: list[Any]) -> Any:
-    """Mean over recordings of what is known."""
-    stacked = np.stack(maps)
-    known = np.isfinite(stacked)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, stacked, 0).sum(0) / known.sum(0)
+    return Results(
+        facts,
+        rows,
+        arrays,
+        compared,
+        _warnings(facts, rows),
+        PUBLISHED,
+        more={"Results": [row for row in rows if row["part"] != "moved_parcel"]},  # single parcels are in the table
+    )
 
 
 def _warnings(facts: Facts, rows: list[dict[str, Any]]) -> list[str]:
@@ -216,11 +192,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "perturbation",
     1,
     "Move rest to a task in the space of CLS; drive one parcel and read the others.",
     Config,
-    run,
+    tables.COLUMNS,
+    evaluate,
     describe,
 )

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_model.eval import common
-from brainlm_model.eval.common import Array
-from brainlm_model.eval.metrics import subject_draws
+from brainlm_model.eval.parcels import network_means
 from brainlm_model.eval.perturbation.response import agreement
+from brainlm_model.eval.statistics.paired import holm, sign_flip, verdict
+from brainlm_model.eval.statistics.subjects import Array, bootstrap, subject_draws
 
 COLUMNS = (
     "part", "method", "name", "network", "metric", "value", "low", "high", "p", "p_holm", "n_subjects",
@@ -32,14 +32,6 @@ def answered(gaussian: bool) -> dict[str, str]:
         "visible": "connectivity of the visible half",
         "group": "training subjects' connectivity",
     }
-
-
-def by_network(values_SP: Array, members: Mapping[str, Any]) -> Array:
-    """(S, network) means over the known parcels of each network."""
-    known = np.isfinite(values_SP)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = [np.where(known[:, m], values_SP[:, m], 0).sum(1) / known[:, m].sum(1) for m in members.values()]
-    return np.stack(columns, axis=1)
 
 
 def moved(
@@ -66,17 +58,17 @@ def moved(
         metrics = {"task": task, "null": null, "difference": task - null,
                    "share_difference": profile[0] - profile[1]}  # fmt: skip
         for metric, values in metrics.items():
-            each = by_network(values, members)
-            value, low, high = common.bootstrap(each, weights)
+            each = network_means(values, members)
+            value, low, high = bootstrap(each, weights)
             tested = metric.endswith("difference")
-            p = [common.sign_flip(each[:, i], subjects, config.seed) if tested else np.nan for i in range(len(members))]
-            for i, (name, corrected) in enumerate(zip(members, common.holm(p), strict=True)):
+            p = [sign_flip(each[:, i], subjects, config.seed) if tested else np.nan for i in range(len(members))]
+            for i, (name, corrected) in enumerate(zip(members, holm(p), strict=True)):
                 rows.append({**shared, "part": "moved_network", "name": name, "network": name, "metric": metric,
                              "value": value[i], "low": low[i], "high": high[i], "p": p[i], "p_holm": corrected,
                              "n_parcels": int(members[name].sum())})  # fmt: skip
             if tested:
                 continue
-            value, low, high = common.bootstrap(values, weights)
+            value, low, high = bootstrap(values, weights)
             rows += [
                 {**shared, "part": "moved_parcel", "name": name, "network": of[i], "metric": metric, "value": value[i],
                  "low": low[i], "high": high[i], "n_parcels": 1} for i, name in enumerate(parcels)
@@ -86,9 +78,7 @@ def moved(
                 before, after = arrays[f"{method}/{what}/distance"].T
                 with np.errstate(invalid="ignore", divide="ignore"):
                     both = np.stack([before, 1 - after / before], 1)
-                for metric, value, low, high in zip(
-                    ("distance", "reached"), *common.bootstrap(both, weights), strict=True
-                ):
+                for metric, value, low, high in zip(("distance", "reached"), *bootstrap(both, weights), strict=True):
                     rows.append({**shared, "part": "moved_distance", "name": what, "metric": metric, "value": value,
                                  "low": low, "high": high})  # fmt: skip
     return [{c: row.get(c) for c in COLUMNS} for row in rows]
@@ -111,7 +101,7 @@ def sizes(
     rows = []
     for method, label in answered(gaussian).items():
         if method in maps[0] and method != "visible":
-            value, low, high = common.bootstrap(np.array([[np.nanmean(np.abs(m[method]))] for m in maps]), weights)
+            value, low, high = bootstrap(np.array([[np.nanmean(np.abs(m[method]))] for m in maps]), weights)
             row = {"part": "response_size", "method": method, "metric": "mean_absolute", "value": value[0],
                    "low": low[0], "high": high[0], "n_subjects": len(set(subjects)), "n_recordings": len(maps),
                    "label": label}  # fmt: skip
@@ -129,9 +119,9 @@ def responded(
     means: dict[tuple[str, str], Array] = {}
     for (method, target), each_RK in found.items():
         groups = {"": np.ones(len(of), dtype=bool), **{n: np.array([o == n for o in of]) for n in sorted(set(of))}}
-        values = by_network(each_RK, groups)
+        values = network_means(each_RK, groups)
         means[method, target] = values[:, 0]
-        for i, (value, low, high) in enumerate(zip(*common.bootstrap(values, weights), strict=True)):
+        for i, (value, low, high) in enumerate(zip(*bootstrap(values, weights), strict=True)):
             name = list(groups)[i]
             rows.append({"part": "response_network" if name else "response", "method": method, "name": target,
                          "network": name, "metric": "r", "value": value, "low": low, "high": high,
@@ -142,11 +132,11 @@ def responded(
         if method == "model":
             continue
         change = means["model", target] - values_R
-        value, low, high = common.bootstrap(change[:, None], weights)
+        value, low, high = bootstrap(change[:, None], weights)
         compared.append({"part": "response", "target": target, "method": "model", "against": method,
                          "difference": value[0], "low": low[0], "high": high[0],
-                         "p": common.sign_flip(change, subjects, config.seed),
+                         "p": sign_flip(change, subjects, config.seed),
                          "n_subjects": len(set(subjects))})  # fmt: skip
-    for row, p in zip(compared, common.holm([row["p"] for row in compared]), strict=True):
-        row["p_holm"], row["verdict"] = p, common.verdict(row["difference"], p)
+    for row, p in zip(compared, holm([row["p"] for row in compared]), strict=True):
+        row["p_holm"], row["verdict"] = p, verdict(row["difference"], p)
     return [{c: row.get(c) for c in COLUMNS} for row in rows], compared

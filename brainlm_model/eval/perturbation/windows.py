@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainlm_data import ConfigError, InputError, prepare
-from brainlm_model.eval.common import Array
+from brainlm_model.eval.parcels import Array
 
 REST = "rest"
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data import Progress, atomic
 from brainlm_model.baselines.traits import CANDIDATES
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
 from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
 from brainlm_model.eval.phenotype.scores import Held, report
-from brainlm_model.eval.phenotype.stage import BEST, ON_RECORDINGS, REFERENCE, Config
-from brainlm_model.progress import Progress
+from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, REFERENCE, Config
 
 if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
@@ -156,10 +156,9 @@ class Cohort:
             kept = json.loads(file.read_text())
             return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
         found = self._run(name, task)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"outputs": found.outputs.tolist(), "inner": found.inner, "chosen": found.chosen}))
-        part.replace(file)
+        with atomic(file) as part:
+            kept = {"outputs": found.outputs.tolist(), "inner": found.inner, "chosen": found.chosen}
+            part.write_text(json.dumps(kept))
         return found
 
     def _run(self, name: str, task: learn.Task) -> learn.Outcome:

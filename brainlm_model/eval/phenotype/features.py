@@ -1,4 +1,4 @@
-"""Features of people: what is measured once a recording, and what is fitted in a training fold.
+"""Features of people: what is measured once per recording, and what is fitted in a training fold.
 
 Shapes: N people, P parcels, T steps, D width of the model, F features.
 """
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError
+from brainlm_data import BrainLMError, Progress, atomic
 from brainlm_model.baselines import coskewness, tangent
-from brainlm_model.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,18 +74,16 @@ def embed(
             return found, kept["left_out"].tolist()
     chosen = recordings_of(store, model.card)
     found, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
-    for done, (recording, result) in enumerate(embeddings(model, chosen), 1):
+    for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):
             left_out.append(f"{recording.id}: {result.message}")
         else:
             found[recording.id] = {"cls": result.cls, "mean": result.mean, "parcels": result.parcels}
         progress.step(done)
     if file is not None and found:
-        file.parent.mkdir(parents=True, exist_ok=True)
         stacked: dict[str, Any] = {k: np.stack([one[k] for one in found.values()]) for k in ("cls", "mean", "parcels")}
-        part = file.with_suffix(".part.npz")
-        np.savez(part, ids=np.array(list(found)), left_out=np.array(left_out, dtype=str), **stacked)
-        part.replace(file)
+        with atomic(file) as part:
+            np.savez(part, ids=np.array(list(found)), left_out=np.array(left_out, dtype=str), **stacked)
     return found, left_out
 
 

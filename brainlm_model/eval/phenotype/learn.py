@@ -14,7 +14,7 @@ from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval.phenotype.features import Courses, Recorded, Rows
 from brainlm_model.eval.phenotype.people import Fold, Target
 from brainlm_model.eval.phenotype.scores import Held, measure
-from brainlm_model.finetune.labels import Transform
+from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
     from torch import nn

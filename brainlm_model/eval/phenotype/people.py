@@ -1,6 +1,6 @@
 """Who is predicted, what, and in which folds: subjects, labels of a column, confounds, outer and inner splits.
 
-Everything is one row a subject. Folds are of subjects (or of groups of them), and the same for every column.
+Everything is one row per subject. Folds are of subjects (or of groups of them), and the same for every column.
 """
 
 from __future__ import annotations

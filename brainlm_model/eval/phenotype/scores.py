@@ -1,6 +1,6 @@
 """Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
 
-One row a subject. Areas under the ROC curve, and `r_within`, compare people of the same fold only: outputs of two fits
+One row per subject. Areas under the ROC curve, and `r_within`, compare only people of one fold: outputs of two fits
 have no common scale, and means of folds (sites) differ. Shapes: n subjects, B draws, C classes.
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.common import holm, verdict
-from brainlm_model.eval.metrics import subject_draws
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.paired import holm, verdict
+from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.finetune.scores import moments, of_numbers
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permut
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out predictions of a method, and what they are compared with; one row a subject.
+    """Held-out predictions of a method, and what they are compared with; one row per subject.
 
     Attributes
     ----------
@@ -116,10 +117,8 @@ def balanced_accuracy(held: Held, weights_BN: Array) -> Array:
     return np.nanmean(recalls, axis=0)
 
 
-def interval(value: float, drawn: Array) -> dict[str, float]:
-    """Value with percentiles 2.5 and 97.5 of its draws; NaN where there are none, or they are all the same."""
-    known = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) and np.ptp(known) > 1e-12 else (np.nan, np.nan)
+def _estimate(value: float, drawn_B: Array) -> dict[str, float]:
+    low, high = interval(drawn_B)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
@@ -158,7 +157,7 @@ def report(
     for name, held in methods.items():
         p = p_of_permutations(held, task, permutations, seed) if permutations else float("nan")
         for metric, value in whole[name].items():
-            found = interval(value[0], drawn[name][metric])
+            found = _estimate(value[0], drawn[name][metric])
             rows.append({"method": name, "metric": metric, **found, "p_permutation": p, "n_subjects": len(held.truth)})
     key = KEY[task]
     compared: list[dict[str, Any]] = []
@@ -169,7 +168,7 @@ def report(
                 continue
             change = drawn[name][key] - drawn[reference][key]
             change = change[np.isfinite(change)]
-            found = interval(whole[name][key][0] - whole[reference][key][0], change)
+            found = _estimate(whole[name][key][0] - whole[reference][key][0], change)
             sides = min((change <= 0).sum(), (change >= 0).sum())
             p = min(1.0, 2 * (1 + sides) / (1 + len(change))) if len(change) else float("nan")
             block.append({"method": name, "against": reference, "metric": key, "difference": found["value"],

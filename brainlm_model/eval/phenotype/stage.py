@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-from pydantic import Field, field_validator, model_validator
-
-from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common
+from brainlm_data import Facts, Files, InputError
+from brainlm_model.eval.phenotype.section import ON_RECORDINGS, Column, Config
+from brainlm_model.eval.task import Results, Start, task
 
 if TYPE_CHECKING:
     from brainlm_model.eval.phenotype.people import Target
@@ -19,14 +16,6 @@ COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
     "n_subjects", "n_folds",
 )  # fmt: skip
-NAMES = Literal[
-    "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
-    "parcels_knn", "correlations_ridge", "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge",
-    "raw_svm", "raw_mlp", "lstm", "gcn",
-]  # fmt: skip
-ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
-REFERENCE = "correlations_ridge"
-BEST = "ours_best"
 ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
 PUBLISHED = [
     {"label": label, "metric": "mse_transformed", "method": method, "value": value, "plus_minus": deviation,
@@ -42,73 +31,21 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
-class Column(StageConfig):
-    """A column of recordings.parquet; its name alone stands for the defaults."""
+def evaluate(start: Start, config: Config) -> Results:
+    """Predict every column by every method in the same folds.
 
-    name: str = Field(min_length=1, description="of the column")
-    task: Literal["auto", "regression", "classification"] = Field(
-        "auto", description="auto: text, and numbers with up to five values, are classified"
-    )
-    transform: Literal["z", "minmax", "logminmax", "none"] = Field("z", description="of numbers, fitted in each fold")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
-
-
-class Config(StageConfig):
-    """Section `phenotype` of config.yaml."""
-
-    columns: list[Column] = Field(
-        [], description="names, or {name, task, transform}; empty: age and sex, where there are such columns"
-    )
-    subjects: Literal["all", "unseen"] = Field(
-        "all", description="unseen: only those of splits test and external, whose series the model never saw"
-    )
-    folds: int = Field(5, ge=2, description="outer folds of subjects")
-    leave_out: str | None = Field(None, description="a column, such as site: each of its groups is left out in turn")
-    inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
-    methods: list[NAMES] = Field([], description="names of docs/stages/phenotype.md; empty: all")
-    finetune: bool = Field(False, description="fine-tune the model, too: hours without a GPU")
-    epochs: int = Field(15, ge=1, description="of networks, at most; they stop early")
-    confounds: list[str] = Field([], description="columns that are regressed out of features in each fold")
-    permutations: int = Field(100, ge=0, description="of labels against held-out predictions; 0: none")
-    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of folds, networks, draws and permutations")
-    threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="of the model; auto: a GPU where there is one; baselines run on the CPU"
-    )
-
-    @field_validator("columns")
-    @classmethod
-    def _once(cls, value: list[Column]) -> list[Column]:
-        if len({c.name for c in value}) < len(value):
-            raise ValueError("a column is named twice")
-        return value
-
-
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
-    """Predict every column by every method in the same folds; write table, JSON and figure.
-
-    Finished folds are kept in `outputs.meta["workdir"]`, and a run that was killed goes on there.
+    Finished folds are kept in the work folder, and a run that was killed goes on there.
 
     Raises
     ------
     InputError: a column that cannot be predicted, before anything long starts.
     """
-    import torch
     from threadpoolctl import threadpool_limits
 
-    from brainlm_data import open_store
     from brainlm_model.eval.phenotype import people as who
     from brainlm_model.eval.phenotype.cohort import Cohort
-    from brainlm_model.figures import phenotype as figure
-    from brainlm_model.trained.checkpoint import load
 
-    torch.set_num_threads(config.threads)
-    store, model = open_store(inputs["store"]), load(inputs["model"].parent, common.on_device(config.device))
+    store = start.store
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
@@ -130,9 +67,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         return found
 
     some = bool(targets(everybody))  # whatever is wrong with a column is said before the embeddings are made
-    workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
     with threadpool_limits(config.threads):
-        cohort = Cohort(store, model, config, everybody, workdir, _digest(inputs)) if some else None
+        cohort = Cohort(store, start.model, config, everybody, start.workdir, _digest(start.inputs)) if some else None
         found = [cohort.column(target) for target in targets(cohort.people)] if cohort else []
     people = cohort.people if cohort else everybody
     rows, compared = [], []
@@ -156,17 +92,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Epochs": config.epochs,
         "Seed": config.seed,
     }
-    content = {
-        **facts,
-        "Comparisons": compared,
-        "Warnings": warnings(facts),
-        "Published": PUBLISHED,
-    }
-    common.write_tables(outputs, "phenotype", COLUMNS, rows, content)
     held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
-    np.savez_compressed(outputs["phenotype_arrays"], **held)  # type: ignore[arg-type]
-    common.write_figure(outputs, "phenotype", figure.draw, ["csv"])
-    return facts
+    return Results(facts, rows, held, compared, warnings(facts), PUBLISHED)
 
 
 def _digest(inputs: Files) -> str:
@@ -214,11 +141,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "phenotype",
     1,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_model.eval.masked import scoring
-from brainlm_model.eval.metrics import Array
+from brainlm_model.eval.statistics.masked_r2 import Array
 
 if TYPE_CHECKING:
     from brainlm_model.baselines import Predictor
-    from brainlm_model.eval.scaling.stage import Config
+    from brainlm_model.eval.scaling.section import Config
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.windows.dataset import WindowDataset
 
@@ -29,7 +29,7 @@ class Run:
     """One training."""
 
     model: str
-    ratio: float | tuple[float, ...]  # mask ratio in training; several: one a step
+    ratio: float | tuple[float, ...]  # mask ratio in training; several: one per step
     share: float
     seed: int
 

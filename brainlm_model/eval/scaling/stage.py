@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pydantic import Field, field_validator
-
-from brainlm_data import Facts, Files, InputError, StageConfig
-from brainlm_model.eval import common, metrics
+from brainlm_data import Facts, InputError, Progress
+from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.eval.masked import scoring
+from brainlm_model.eval.parcels import coordinates
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.eval.scaling.runs import Bench, Run, baseline, grid
-from brainlm_model.progress import Progress
+from brainlm_model.eval.scaling.section import Config
+from brainlm_model.eval.statistics import masked_r2
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
+from brainlm_model.eval.task import Results, Start, task
 
 if TYPE_CHECKING:
     from brainlm_model.eval.masked.scoring import Scores
@@ -29,64 +30,16 @@ REASON = (
 )
 
 
-class Config(StageConfig):
-    """Section `scaling` of config.yaml. Window and patch are those of the trained model."""
-
-    models: list[Literal["tiny", "fast", "small", "paper", "official-5m", "official-13m"]] = Field(
-        ["tiny", "small"], min_length=1, description="architectures that are trained for the comparison"
-    )
-    training_ratios: list[float | list[float]] = Field(
-        [0.75, 0.9], min_length=1, description="mask ratios in training; a list within the list: one a step"
-    )
-    shares: list[float] = Field([0.1, 1.0], min_length=1, description="of the training subjects")
-    seeds: list[int] = Field(
-        [0], min_length=1, description="each is a training of its own, and draws the share's people"
-    )
-    steps: int = Field(150, ge=1, description="optimiser steps of each training")
-    batch_size: int = Field(8, ge=1, description="windows a step")
-    lr: float = Field(1e-3, gt=0, description="highest learning rate")
-    splits: list[common.Split] = Field(
-        ["test", "external"],
-        min_length=1,
-        description="whose recordings; a split that the store does not have is passed over",
-    )
-    mask_ratios: list[float] = Field([0.2, 0.5, 0.75, 0.9], min_length=1, description="tested")
-    baselines: list[Literal["lagged", "pca", "mean", "interpolation"]] = Field(
-        ["pca", "mean", "interpolation"], description="beside the conditional Gaussian; lagged: some 80 times slower"
-    )
-    recordings: int = Field(200, ge=2, description="at most so many of a split, drawn by the seed")
-    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="of the choice of recordings, masks and bootstrap")
-    threads: int = Field(2, ge=1, description="CPU threads")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
-
-    @field_validator("mask_ratios", "training_ratios", "shares")
-    @classmethod
-    def _between(cls, value: list[Any]) -> list[Any]:
-        for item in value:
-            if not all(0 < ratio <= 1 for ratio in (item if isinstance(item, list) else [item])) or item == []:
-                raise ValueError("ratios and shares lie between 0 and 1")
-        return value
-
-
-def run(inputs: Files, outputs: Files, config: Config) -> Facts:
+def evaluate(start: Start, config: Config) -> Results:
     """Train every model on every share with every training ratio; score all on the same windows and masks.
 
-    Finished trainings are kept in `outputs.meta["workdir"]`; a killed one goes on from its last step checkpoint.
+    Finished trainings are kept in the work folder; a killed one goes on from its last step checkpoint.
 
     Raises
     ------
     InputError: no recording to test on; a share with no recording.
     """
-    import torch
-
-    from brainlm_data import open_store
-    from brainlm_model.eval.attention.maps import coordinates
-    from brainlm_model.figures.scaling import draw
-    from brainlm_model.trained.checkpoint import load
-
-    torch.set_num_threads(config.threads)
-    store = open_store(inputs["store"])
+    store, pieces = start.store, start.pieces
     there = set(store.recordings.loc[store.recordings["status"] == "done", "split"])
     splits = [name for name in dict.fromkeys(config.splits) if name in there]
     if not splits:
@@ -94,9 +47,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             f"scaling: no recording in split {' or '.join(config.splits)}",
             "more subjects, or collate.test, collate.external",
         )
-    checkpoint = load(inputs["model"].parent, common.on_device(config.device))
-    bench = Bench(store, inputs["store"], config, splits, checkpoint)
-    pieces = common.Pieces(outputs.meta.get("workdir"), common.source_key(inputs, "scaling", STAGE.version, config))
+    bench = Bench(store, start.inputs["store"], config, splits, start.model)
     runs = grid(config)
     shares = [(share, seed) for share, seed in dict.fromkeys((r.share, r.seed) for r in runs) if share < 1]
     progress = Progress("scaling", 1 + len(shares) + len(runs))
@@ -131,28 +82,23 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "LearningRate": config.lr,
         "Seeds": config.seeds,
         "MaskRatios": config.mask_ratios,
-        "Window": checkpoint.config.window,
-        "Patch": checkpoint.config.patch,
+        "Window": start.model.config.window,
+        "Patch": start.model.config.patch,
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
         "CpuMinutes": {r.name: round(float(done[r]["cpu_minutes"]), 2) for r in runs},
     }
-    content = {**facts, "Comparisons": compared, "Warnings": _warnings(facts), "Published": _published()}
-    common.write_tables(outputs, "scaling", COLUMNS, rows, content)
     ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
     of_parcels = {name: done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"].sum(0) for name in ("model", "gaussian")}
-    np.savez_compressed(
-        outputs["scaling_arrays"],
-        coordinates=coordinates(store),
-        parcel=store.parcels["name"].astype(str).to_numpy(dtype=str),
-        map_ratio=ratio,
-        map_split=splits[0],
-        r2_model=metrics.r2(of_parcels["model"]),
-        r2_gaussian=metrics.r2(of_parcels["gaussian"]),
-    )
-    common.write_figure(outputs, "scaling", draw)
-    pieces.clear()
-    return facts
+    arrays = {
+        "coordinates": coordinates(store),
+        "parcel": store.parcels["name"].astype(str).to_numpy(dtype=str),
+        "map_ratio": ratio,
+        "map_split": splits[0],
+        "r2_model": masked_r2.r2(of_parcels["model"]),
+        "r2_gaussian": masked_r2.r2(of_parcels["gaussian"]),
+    }
+    return Results(facts, rows, arrays, compared, _warnings(facts), _published())
 
 
 def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> list[dict[str, Any]]:
@@ -181,17 +127,13 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
 LABELS = {
     "model": "the run's own checkpoint",
     "untrained": "the checkpoint, untrained",
-    "gaussian": "conditional Gaussian",
-    "lagged": "conditional Gaussian over three steps",
-    "pca": "principal components (PCA)",
-    "mean": "mean of visible parcels",
-    "interpolation": "linear interpolation in time",
+    **BASELINES,
 }
 
 
 def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[dict[str, Any]]:
     """Flat R2, paired over subjects: each training against its baselines, more data, a larger model, another ratio."""
-    weights = metrics.subject_draws(scores.subjects, config.bootstrap, config.seed)
+    weights = subject_draws(scores.subjects, config.bootstrap, config.seed)
     pairs: list[tuple[str, str, str]] = []
     for one in runs:
         pairs += [
@@ -205,7 +147,7 @@ def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[di
     for kind, first, second in pairs:
         for ratio in config.mask_ratios:
             condition = scoring.Condition("random", ratio)
-            found = metrics.compare(
+            found = masked_r2.compare(
                 scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
             )  # fmt: skip
             rows.append(
@@ -229,7 +171,7 @@ def _published() -> list[dict[str, Any]]:
 def _warnings(facts: Facts) -> list[str]:
     found = [f"not scored: {reason}" for reason in facts["Skipped"]]
     for split, count in facts["Subjects"].items():
-        if count < metrics.ENOUGH_SUBJECTS:
+        if count < ENOUGH_SUBJECTS:
             found.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
     if len(facts["Seeds"]) < 3:
         found.append("fewer than three seeds: differences between trainings may be those of a seed")
@@ -248,11 +190,12 @@ def describe(facts: Facts) -> str:
     )
 
 
-STAGE = common.task(
+STAGE = task(
     "scaling",
     1,
     "Masked reconstruction by model size, training mask ratio and amount of data.",
     Config,
-    run,
+    COLUMNS,
+    evaluate,
     describe,
 )

@@ -6,7 +6,7 @@ attention is the exact softmax, otherwise Nystrom's approximation; either way a 
 the order of the tokens is added. Names of modules are those of the official files, names of functions those of MAE.
 `brainlm_model/models/brainlm.py` is the product's own model.
 
-Shapes: B windows, P parcels, N time patches, S steps a patch, L = P N tokens, V visible ones, D width, H heads.
+Shapes: B windows, P parcels, N time patches, S steps per patch, L = P N tokens, V visible ones, D width, H heads.
 """
 
 from __future__ import annotations

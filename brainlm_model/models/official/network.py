@@ -5,18 +5,21 @@ Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L = P N 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from brainlm_data import InputError
+from brainlm_model.models import attention
 from brainlm_model.models.brainlm import gather_order
+from brainlm_model.models.encoded import Encoded, pool
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.official.brainlm import OfficialBrainLM
-from brainlm_model.models.official.config import as_model_config
+from brainlm_model.models.official.config import as_model_config, to_hf
 from brainlm_model.models.official.files import Network, build
 from brainlm_model.models.official.parts import unshuffle
 from brainlm_model.models.official.vitmae import OfficialViTMAE
-from brainlm_model.trained.embedding import Encoded, pool
 
 VITMAE_DIVISOR = 5.6430855  # the official image models divide robust-scaled values by it
 
@@ -45,6 +48,10 @@ class OfficialNetwork(nn.Module):
     def fresh(self) -> OfficialNetwork:
         """The same architecture with random weights."""
         return OfficialNetwork(build(self.network.config), self.coordinates.cpu())
+
+    def architecture(self) -> dict[str, Any]:
+        """What config.json says of it: the official fields."""
+        return {"official": to_hf(self.network.config)}
 
     @property
     def mask_shape(self) -> tuple[int, int]:
@@ -138,13 +145,38 @@ class OfficialNetwork(nn.Module):
         return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
-        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder layer: `models/attention.py`.
+        """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder layer, of whole windows.
 
-        Raises InputError for a ViTMAE.
+        Sum over the time patches of the parcel that is looked at, mean over those of the one that looks and over heads.
+
+        Raises
+        ------
+        InputError: a ViTMAE (its tokens hold several parcels), or Nystrom's approximation (no weights of tokens).
         """
-        from brainlm_model.models.attention import attention
+        if not isinstance(self.network, OfficialBrainLM):
+            raise InputError(
+                "attention: the tokens of a ViTMAE are squares of several parcels and steps",
+                "it has no attention between parcels; give a BrainLM",
+            )
+        last: Any = self.network.vit["encoder"]["layer"][-1]
+        if last.landmarks != last.segment:
+            raise InputError(
+                "attention: Nystrom's approximation has weights of landmarks, not of tokens",
+                "a model whose num_landmarks is its segment_means_seq_len, as all that were released",
+            )
+        return attention.one_by_one(self._attention_of_tokens, x_BPT)
 
-        return attention(self, x_BPT)
+    def _attention_of_tokens(self, x_1PT: Tensor) -> Tensor:
+        layers: Any = self.network.vit["encoder"]["layer"]
+        x_1LD, (_, ids_restore) = attention.input_of_last(layers, lambda: self.visible(x_1PT))
+        projections = layers[-1].attention["self"]
+        weights_1LL = attention.softmax_weights(
+            projections["query"](x_1LD), projections["key"](x_1LD), layers[-1].heads
+        )
+        order_L = ids_restore[0].argsort()[: x_1LD.shape[1] - 1]
+        return attention.between_parcels(
+            weights_1LL[0], attention.owners(order_L, self.config.patches), self.config.parcels
+        )
 
     def visible(self, x_1PT: Tensor) -> tuple[Tensor, Tensor]:
         """Latent of CLS and the known tokens of one window, in the encoder's order, and their ids_restore (1, L)."""

@@ -1,6 +1,6 @@
 """What both official architectures share: their output, and masking by noise (He et al., 2022).
 
-Shapes: B windows, P parcels, T steps, N time patches, S steps a patch, L tokens, V visible ones, D width, H heads.
+Shapes: B windows, P parcels, T steps, N time patches, S steps per patch, L tokens, V visible ones, D width, H heads.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import BrainLMError, InputError
-from brainlm_model.finetune.labels import Transform
 from brainlm_model.trained.checkpoint import TrainedModel
 from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
+from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
-    from brainlm_model.finetune.heads import Head
+    from brainlm_model.trained.head import Head
 
 HEAD_FILE = "head.safetensors"
 
@@ -73,7 +73,7 @@ class FineTuned(TrainedModel):
         return found if is_store(source) else found[chosen[0].id]
 
     def _label(self, series: Any, probabilities: bool) -> Any:
-        from brainlm_model.finetune.tasks import of_recording
+        from brainlm_model.trained.predict import of_recording
 
         assert self.head is not None
         classes: list[str] = self.finetuning["classes"]
@@ -91,7 +91,7 @@ class FineTuned(TrainedModel):
         import torch
 
         from brainlm_data import prepare
-        from brainlm_model.finetune.tasks import forecast
+        from brainlm_model.trained.predict import forecast
 
         future = int(self.finetuning["settings"]["future"])
         values = np.asarray(series, dtype=np.float32)
@@ -122,7 +122,7 @@ def load_finetuned(folder: Path, base: TrainedModel, finetuning: dict[str, Any])
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from brainlm_model.finetune.heads import Head
+    from brainlm_model.trained.head import Head
 
     head = None
     if finetuning["settings"]["task"] != "future":

@@ -1,46 +1,17 @@
-"""What comes after the encoder, and how fast each layer learns."""
+"""How fast each layer learns."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from brainlm_model.finetune.settings import HeadKind
-
-DROPOUT = 0.1  # of the mlp head
 BLOCK = re.compile(r"(?:^|\.)encoder\.(?:layer\.)?(\d+)\.")  # of `BrainLM` and of the official networks
 TOP = ("encoder_norm.", "decoder", "head.", "network.vit.layernorm.", "network.decoder.")
 # not decayed although some are matrices: they are no weights of a product, or one of coordinates
 PLACES = ("spatial", "temporal", "cls", "cls_token", "mask_token", "place.weight")
-
-
-class Head(nn.Module):
-    """Outputs (B, outputs) from features (B, width): one linear layer, or an MLP of three with GELU between them.
-
-    Parameters
-    ----------
-    start: (outputs,) what it gives before training, nearly: the mean label, or the classes' log frequencies.
-    """
-
-    def __init__(self, kind: HeadKind, width: int, outputs: int, start: Sequence[float] | None = None) -> None:
-        super().__init__()
-        hidden: list[nn.Module] = []
-        if kind == "mlp":
-            for _ in range(2):
-                hidden += [nn.Linear(width, width), nn.GELU(), nn.Dropout(DROPOUT)]
-        self.hidden = nn.Sequential(*hidden)
-        self.last = nn.Linear(width, outputs)
-        nn.init.normal_(self.last.weight, std=0.01)
-        with torch.no_grad():
-            self.last.bias.copy_(torch.tensor(start if start is not None else [0.0] * outputs))
-
-    def forward(self, features_BD: Tensor) -> Tensor:
-        """Outputs (B, outputs)."""
-        return self.last(self.hidden(features_BD))
 
 
 def layer_rates(names: Iterable[str], decay: float) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """R2 of masked values in three readings, with subject-bootstrap intervals and paired comparisons (docs/metrics.md).
 
-Everything is computed from four sums a recording and parcel, (recording, parcel, 4): number of scored values, their
+Everything is computed from four sums per recording and parcel, (recording, parcel, 4): number of scored values, their
 sum, their sum of squares, and the squared error of the prediction. Nothing is clipped at zero.
 """
 
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brainlm_model.eval.statistics.intervals import interval
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+
 Array = NDArray[np.float64]
-ENOUGH_SUBJECTS = 6  # the fewest for which a sign test can reach p < .05: 2 x .5^6
 
 
 def sums(truth: ArrayLike, predicted: ArrayLike, scored: ArrayLike) -> Array:
-    """Four sums a parcel, (parcel, 4), from arrays (..., parcel, time); values that are not `scored` do not count.
+    """Four sums per parcel, (parcel, 4), from arrays (..., parcel, time); values that are not `scored` do not count.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def r2(sums_4: Array) -> Array:
 def r2_flat(sums_RP4: Array, weights_BR: Array) -> Array:
     """R2 over one flat list of all masked values of all recordings: sklearn's `r2_score`, as BrainLM has it, unclipped.
 
-    `weights_BR`: how often each recording counts, one row a bootstrap draw. Returns one value a draw.
+    `weights_BR`: how often each recording counts, one row per bootstrap draw. Returns one value per draw.
     """
     return r2(weights_BR @ sums_RP4.sum(axis=1))
 
@@ -76,13 +78,6 @@ def _mean(values: Array, weights: Array) -> Array:
 METRICS = {"r2_flat": r2_flat, "r2_recording": r2_recording, "r2_parcel": r2_parcel, "mse": mse}
 
 
-def subject_draws(subjects: Sequence[str], draws: int, seed: int) -> Array:
-    """Weights (draws, recording) of a bootstrap over subjects: all recordings of a subject come and go together."""
-    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, owner].astype(np.float64)
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95% interval over subjects; low and high are NaN where there is one subject."""
@@ -94,7 +89,7 @@ class Estimate:
 
 def estimate(metric: str, sums_RP4: Array, weights_BR: Array) -> Estimate:
     """A metric of `METRICS` over all recordings, with the percentile interval of its bootstrap draws."""
-    return _interval(METRICS[metric](sums_RP4, np.ones((1, len(sums_RP4))))[0], METRICS[metric](sums_RP4, weights_BR))
+    return _estimate(METRICS[metric](sums_RP4, np.ones((1, len(sums_RP4))))[0], METRICS[metric](sums_RP4, weights_BR))
 
 
 @dataclass(frozen=True)
@@ -130,10 +125,9 @@ def compare(first_RP4: Array, second_RP4: Array, subjects: Sequence[str], weight
     names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     each = (owner == np.arange(len(names))[:, None]).astype(np.float64)
     ahead = r2_flat(first_RP4, each) > r2_flat(second_RP4, each)
-    return Comparison(_interval(value[0], drawn), int(ahead.sum()), len(names))
+    return Comparison(_estimate(value[0], drawn), int(ahead.sum()), len(names))
 
 
-def _interval(value: float, drawn: Array) -> Estimate:
-    """Percentiles 2.5 and 97.5; none where the draws are all the same, as with one subject."""
-    low, high = np.percentile(drawn, [2.5, 97.5]) if np.ptp(drawn) > 0 else (np.nan, np.nan)
+def _estimate(value: float, drawn_B: Array) -> Estimate:
+    low, high = interval(drawn_B)
     return Estimate(float(value), float(low), float(high))

@@ -1,0 +1,49 @@
+"""Progress on stderr, with the time that is left: at most one line every few seconds, and one at the end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+EVERY_S = 5.0
+
+
+class Progress:
+    """`step()` prints `NAME: done/total, about M min left`; silent where there is one thing to do, or none.
+
+    Parameters
+    ----------
+    name: what is done. total: how many things there are, or how much of `unit` (" MB").
+    quiet: print nothing.
+
+    Several threads may share one.
+    """
+
+    def __init__(self, name: str, total: float, unit: str = "", quiet: bool = False) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self._silent = quiet or total < 2
+        self._done = 0.0
+        self._lock = threading.Lock()
+        self._started = self._printed = time.monotonic()
+
+    def step(self, done: float | None = None, more: str = "") -> None:
+        """So much is done (None: one more); `more` is appended, for example a loss."""
+        with self._lock:
+            self._done = self._done + 1 if done is None else done
+            self._print(more)
+
+    def add(self, amount: float) -> None:
+        """So much more is done."""
+        with self._lock:
+            self._done += amount
+            self._print()
+
+    def _print(self, more: str = "") -> None:
+        now = time.monotonic()
+        if self._silent or (self._done < self.total - 1e-6 and now - self._printed < EVERY_S):
+            return
+        self._printed = now
+        left = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done) / 60
+        text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}, about {left:.1f} min left"
+        print(f"{text}, {more}" if more else text, file=sys.stderr, flush=True)

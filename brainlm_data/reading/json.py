@@ -1,0 +1,58 @@
+"""The one reader of JSON that people and their tools have written: sidecars, descriptions of datasets.
+
+What is there and cannot be read is an error that names the file, never the same as a file that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from brainlm_data.errors import BrainLMError, InputError
+
+
+def read_object(path: Path, error: type[BrainLMError] = InputError) -> dict[str, Any]:
+    """The object in a JSON file, in UTF-8 with or without byte order mark.
+
+    Parameters
+    ----------
+    error: what is raised: `Refused` for a file of one recording, `InputError` for one that all of them need.
+
+    Raises
+    ------
+    error: it cannot be read, is no JSON, no object, or gives two values to one key.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number)
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: not in UTF-8 ({problem.reason} at byte {problem.start})", "save it as UTF-8") from problem
+    except RecursionError as problem:
+        raise error(f"{path}: not readable JSON (nested too deep)", "is it a sidecar at all?") from problem
+    except OSError as problem:
+        raise error(
+            f"{path}: cannot be read ({problem.strerror})", "check its permissions, or copy it again"
+        ) from problem
+    except ValueError as problem:
+        raise error(f"{path}: not readable JSON ({problem})", "fix it: bids-validator helps") from problem
+    if not isinstance(content, dict):
+        raise error(f"{path}: a {type(content).__name__}, not a JSON object", "put its keys between { and }")
+    return content
+
+
+def read_sidecar(path: Path, error: type[BrainLMError] = InputError) -> dict[str, Any]:
+    """`read_object`, or nothing where there is no such file."""
+    return read_object(path, error) if path.exists() or path.is_symlink() else {}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; a key may stand there twice where it says the same twice."""
+    content = dict[str, Any]()
+    for key, value in pairs:
+        if content.setdefault(key, value) != value:
+            raise ValueError(f"two values of {key}")
+    return content
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON, null is")

@@ -1,0 +1,42 @@
+"""People as the unit of all statistics: bootstrap draws of subjects, and means over their recordings.
+
+Shapes: R recordings, S subjects, B bootstrap draws, X whatever is estimated side by side (parcels, networks, methods).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.eval.statistics.intervals import interval
+
+Array = NDArray[np.float64]
+ENOUGH_SUBJECTS = 6  # the fewest for which a sign test can reach p < .05: 2 x .5^6
+
+
+def subject_draws(subjects: Sequence[str], draws: int, seed: int) -> Array:
+    """Weights (B, R) of a bootstrap over subjects: all recordings of a subject come and go together."""
+    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return counts[:, owner].astype(np.float64)
+
+
+def bootstrap(values_RX: Array, weights_BR: Array) -> tuple[Array, Array, Array]:
+    """Means over recordings (X,) of what is not NaN, with their `interval` over the draws of `subject_draws`."""
+    known = np.isfinite(values_RX)
+    filled = np.where(known, values_RX, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = filled.sum(0) / known.sum(0)
+        drawn = (weights_BR @ filled) / (weights_BR @ known)
+    return value, *interval(drawn)
+
+
+def by_subject(values_RX: Array, subjects: Sequence[str]) -> tuple[Array, list[str]]:
+    """Means over each subject's recordings (S, X), NaN left out; and the subjects, sorted."""
+    names, owner = np.unique(np.asarray(subjects), return_inverse=True)
+    known = np.isfinite(values_RX)
+    member = (owner == np.arange(len(names))[:, None]).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (member @ np.where(known, values_RX, 0)) / (member @ known), names.tolist()
