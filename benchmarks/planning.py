@@ -82,9 +82,9 @@ def finish(config: dict[str, Any]) -> int:
                     target = paths.artifact_path(output, dag.outdir, unit["prefix"], names)
                     beside = sidecar.sidecar_path(target)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    pair = {output: target} | ({f"{output}.json": beside} if beside != target else {})
-                    if stage.level == "cohort" and not paths.ARTIFACTS[output].pattern.startswith("derivatives/"):
-                        pair = {output: target}
+                    pair = {output: target}
+                    if paths.ARTIFACTS[output].has_sidecar and beside != target:
+                        pair[f"{output}.json"] = beside
                     for name, file in pair.items():
                         outputs[name] = {"path": str(file.relative_to(dag.outdir)), "size": 0,
                                          "mtime_ns": _touch(str(file)), "sha256": EMPTY}  # fmt: skip

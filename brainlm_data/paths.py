@@ -33,10 +33,16 @@ class Artifact:
         fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
         return frozenset(fields - {"prefix"})
 
+    @property
+    def has_sidecar(self) -> bool:
+        """True of every derivative."""
+        return self.pattern.startswith("derivatives/")
+
     def known(self, names: Mapping[str, str]) -> dict[str, Any]:
         """BIDS metadata of a file: its own, and the template that an image in standard space is aligned to."""
         standard = "space-{space}" in self.pattern and self.pattern.endswith(".nii.gz")
-        return {**({"SpatialReference": TEMPLATE.format(**names)} if standard else {}), **self.metadata}
+        reference = {"SpatialReference": TEMPLATE.format(**names)} if standard and "space" in names else {}
+        return {**reference, **self.metadata}
 
 
 def _sub(suffix: str, description: str, **metadata: Any) -> Artifact:

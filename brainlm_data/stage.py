@@ -60,11 +60,10 @@ class Files(Mapping[str, Path]):
         return len(self._paths)
 
     def facts(self, name: str) -> Facts:
-        """The sidecar of artifact `name`; empty where that artifact has none."""
-        from brainlm_data.files.sidecar import sidecar_path
+        """The sidecar of artifact `name`; empty where that artifact has none. Raises InputError where it is damaged."""
+        from brainlm_data.files.sidecar import read_facts
 
-        path = sidecar_path(self._paths[name])
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_facts(self._paths[name])
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,7 @@ class Stage:
         from `Files`; a cohort-level stage finds recording-level inputs in `meta["recordings"]`.
     run: `run(inputs, outputs, config) -> facts`. Writes every output; returns facts for the sidecars: keys common to
         all outputs, and under an artifact's name what is true of that artifact alone (units, column descriptions).
+        What is true of an input (TR, space, atlas, warnings: `runner/call.py`) is true of the outputs without a word.
         Raises `Refused` for a recording that can never be processed.
     describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations.
     """

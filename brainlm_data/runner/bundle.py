@@ -1,13 +1,12 @@
 """The one runner: calls a stage for every unit (recording, subject or cohort) of a bundle.
 
-It gives each stage its files, moves finished outputs into place, writes sidecars and receipts, skips what a receipt
-still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
+It gives each stage its files (`call.py` runs it), moves finished outputs into place, writes receipts, skips what a
+receipt still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import shutil
 import sys
@@ -22,9 +21,10 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.present import check_present
+from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import input_digests
 from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Files, Stage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -233,26 +233,30 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
     scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
     final = {name: job.path(name, unit["prefix"]) for name in job.stage.outputs}
     written = {name: scratch / name / path.name for name, path in final.items()}
-    for path in written.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        facts = job.stage.run(inputs, Files(written, inputs.meta), job.config)
-        missing = [n for n, p in written.items() if not p.exists() and n not in job.stage.optional]
-        if missing:
-            raise RuntimeError(f"stage {job.stage.name} did not write {', '.join(missing)} for {unit['id']}")
+        facts = call(job.stage, inputs, written, job.config, job.names, digests)
         outputs: dict[str, Any] = {}
         for name, target in final.items():
             if written[name].exists():
-                _replace(written[name], target)
-                outputs[name] = describe_output(target, job.outdir)
-                if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
-                    outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
+                outputs |= _place(name, written[name], target, job.outdir)
             elif target.exists():
                 target.unlink()  # an optional output of an earlier config
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    return {"status": "done", "reason": "", "outputs": outputs, "methods": {job.stage.name: job.stage.describe(common)}}
+    methods = {job.stage.name: job.stage.describe(common(facts))}
+    return {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
+
+
+def _place(name: str, source: Path, target: Path, outdir: Path) -> dict[str, Any]:
+    """Move an output and the sidecar beside it to where they belong; the entries of both."""
+    _replace(source, target)
+    entries = {name: describe_output(target, outdir)}
+    beside = sidecar.sidecar_path(source)
+    if beside != source and beside.exists():
+        described = sidecar.sidecar_path(target)
+        _replace(beside, described)
+        entries[f"{name}.json"] = describe_output(described, outdir)
+    return entries
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -260,39 +264,3 @@ def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(source, target)
-
-
-def _write_sidecar(
-    job: Job, name: str, target: Path, facts: Facts, inputs: Files, digests: Mapping[str, str]
-) -> dict[str, Any]:
-    """The JSON sidecar of one output: description, effective parameters, sources with digests, facts."""
-    path = sidecar.sidecar_path(target)
-    if path == target:
-        return {}
-    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    sources = {_uri(inputs[name], job.outdir): digests[name] for name in inputs}
-    content = {
-        "Description": paths.ARTIFACTS[name].description,
-        "GeneratedBy": {
-            "Name": f"brainlm-data {job.stage.name}",
-            "Version": importlib.metadata.version("brainlm-pipeline"),
-            "StageVersion": job.stage.version,
-        },
-        "Parameters": job.config.model_dump(mode="json"),
-        "Sources": sorted(sources),
-        "SourceDigests": sources,
-        **paths.ARTIFACTS[name].known(job.names),
-        **common,
-        **facts.get(name, {}),
-    }
-    sidecar.write_json(path, content)
-    return {f"{name}.json": describe_output(path, job.outdir)}
-
-
-def _uri(path: Path, outdir: Path) -> str:
-    """A BIDS URI: of this derivatives dataset, else of the raw one (`DatasetLinks` says where that is)."""
-    derivatives = outdir / "derivatives"
-    if path.is_relative_to(derivatives):
-        return f"bids::{path.relative_to(derivatives)}"
-    below = [i for i, part in enumerate(path.parts) if part.startswith("sub-")]
-    return f"bids:raw:{'/'.join(path.parts[below[0] :])}" if below else path.name

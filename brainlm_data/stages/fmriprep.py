@@ -163,7 +163,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="fmriprep",
-    version=1,
+    version=2,
     level="subject",
     summary="Run fMRIPrep in its container instead of the native image stages.",
     Config=Config,
