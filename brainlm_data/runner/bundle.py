@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,16 @@ from brainlm_data.files import sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import input_digests
-from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
+from brainlm_data.runner.manifest import (
+    COHORT,
+    Manifest,
+    combined,
+    content_of,
+    describe_output,
+    merged,
+    outputs_hold,
+    read_manifest,
+)
 from brainlm_data.stage import Files, Stage, StageConfig
 
 
@@ -37,6 +46,7 @@ class Job:
     producers: artifact name -> the stage that writes it, for every input that is not raw.
     units: entries of the listing: `{"id", "prefix", "subject", "raw": {artifact: path}, "meta": {...}}`.
     bundles: stage name -> bundles whose manifests vouch for this job's inputs.
+    signature, listing: what is asked for (`Stage.signature`), and the digest of what is read of the listing.
     """
 
     stage: Stage
@@ -47,7 +57,8 @@ class Job:
     bundle: str
     units: Sequence[Mapping[str, Any]]
     bundles: Mapping[str, Sequence[str]]
-    repairs: int = 0
+    signature: str
+    listing: str = ""
 
     def path(self, artifact: str, prefix: str) -> Path:
         """Path of an output of a unit of this job."""
@@ -62,10 +73,12 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     """
     said: dict[str, str] = {}
     read = {*job.stage.inputs, *(f"{name}.json" for name in job.stage.inputs)}
-    upstream = {
-        name: merged((read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles), read, said)
-        for name, bundles in job.bundles.items()
-    }
+    upstream: dict[str, dict[str, Any]] = {}
+    contents: dict[str, str] = {}
+    for name, bundles in job.bundles.items():
+        seen: list[tuple[str, str]] = []
+        upstream[name] = merged(_manifests(job, name, bundles, seen), read, said)
+        contents[name] = combined(seen)
     entries: dict[str, Any] = {}
     started = time.monotonic()
     if workers > 1 and len(job.units) > 1:
@@ -81,12 +94,22 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     manifest = {
         "stage": job.stage.name,
         "bundle": job.bundle,
-        "signature": job.stage.signature(job.config, job.names),
-        "repairs": job.repairs,
+        "signature": job.signature,
+        "listing": job.listing,
+        "upstream": contents,
+        "content": content_of(entries),
         "units": entries,
     }
     sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
     return manifest
+
+
+def _manifests(job: Job, stage: str, bundles: Sequence[str], seen: list[tuple[str, str]]) -> Iterator[Manifest]:
+    """The manifests of an upstream stage, one at a time; (bundle, content) of each is added to `seen`."""
+    for bundle in bundles:
+        manifest = read_manifest(paths.manifest_path(job.outdir, stage, bundle))
+        seen.append((bundle, manifest["content"]))
+        yield manifest
 
 
 def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float) -> None:
@@ -105,16 +128,15 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
         inputs = _inputs(job, unit, upstream)
     except Refused as refusal:
         return _refused(job, unit, refusal)
-    signature = job.stage.signature(job.config, job.names)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = sidecar.read_record(receipt_file)
-    known = receipt.get("signature") == signature and receipt.get("inputs") == digests
-    if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
+    known = receipt.get("signature") == job.signature and receipt.get("inputs") == digests
+    if known and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
     else:
         if job.stage.level == "cohort":
-            _set_aside(job, inputs)
+            _set_aside(job, inputs, receipt)
             _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
         try:
             entry = _execute(job, unit, inputs, digests)
@@ -124,7 +146,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
             return _refused(job, unit, refusal)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
+        sidecar.write_json(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
@@ -148,13 +170,18 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
     receipt_file.unlink(missing_ok=True)
 
 
-def _set_aside(job: Job, inputs: Files) -> None:
-    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays."""
+def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
+    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays.
+
+    An output that is not what its receipt says is no source of parts: it is removed with the rest.
+    """
+    known = receipt.get("entry", {}).get("outputs", {})
     for name, aside in inputs.meta["before"].items():
         old = job.path(name, "")
+        stands = name in known and outputs_hold({"outputs": {name: known[name]}}, job.outdir)
         if old.is_symlink():
             raise InputError(f"{old} is a link, and is replaced as a whole", "move it back, or link the outdir instead")
-        if old.exists():
+        if stands:
             shutil.rmtree(aside, ignore_errors=True)
             Path(aside).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(OSError):  # work/ on another disk: then nothing is taken over
