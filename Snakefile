@@ -7,7 +7,8 @@ from snakemake.utils import min_version
 
 from brainlm_data.graph.dag import Dag
 from brainlm_data.errors import BrainLMError
-from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
+from brainlm_data.pipeline import STAGES
+from brainlm_model.stages import ALL_STAGES
 
 min_version("9.27")
 # Jobs call brainlm-data and brainlm-model of this very environment, activated or not.
@@ -19,6 +20,8 @@ configfile: "config.yaml"
 
 try:
     dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process)
+    if workflow.is_main_process:
+        dag.prepare()
 except BrainLMError as error:
     raise WorkflowError(str(error)) from None
 
@@ -30,6 +33,6 @@ rule all:
     localrule: True
 
 
-for group in ("run", "targets", "space", "anatomy", "bold", "series", "imports", "model", "paper"):
-
-    include: f"workflow/rules/{group}.smk"
+include: "workflow/rules/run.smk"
+include: "workflow/rules/stages.smk"
+include: "workflow/rules/targets.smk"

@@ -26,7 +26,7 @@ from brainlm_data.spaces.demo424 import SPACE, embedded_atlas
 from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.config import build
 from brainlm_model.trained.checkpoint import TrainedModel
-from brainlm_model.trained.embedding import Recording, embeddings
+from brainlm_model.trained.embedding import SourceRecording, embeddings
 
 PARCELS = 424
 
@@ -41,7 +41,7 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
     model = TrainedModel(network, network.config, scaler, {}, "")
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((200, PARCELS)).astype(np.float32) for _ in range(windows)]
-    recordings = [Recording(str(i), lambda x=x: ParcelSeries(x)) for i, x in enumerate(data)]
+    recordings = [SourceRecording(str(i), lambda x=x: ParcelSeries(x)) for i, x in enumerate(data)]
     list(embeddings(model.network, model.scaler, recordings[:1], 1))  # what is prepared once
     found: dict[int, Any] = {}
     seconds = {}

@@ -26,6 +26,7 @@ from benchmarks.masked_baselines import read_abide
 from brainlm_data import Files, open_store
 from brainlm_data.dataset.fit_scaler import fit_scaler
 from brainlm_data.dataset.store import write_store
+from brainlm_data.runner.call import call
 from brainlm_model.cli import main as command
 from brainlm_model.training.stage import STAGE, Config
 
@@ -59,7 +60,7 @@ def pretrain(store: Path, folder: Path, steps: int, threads: int) -> None:
     beside = {key: store.parent / name for key, name in
               (("recordings", "recordings.parquet"), ("scaler", "scaler.npz"), ("card", "card.md"))}  # fmt: skip
     config = Config(steps=steps, batch_size=8, eval_every=steps, threads=threads, device="cpu")
-    STAGE.run(Files({"store": store, **beside}), Files({k: folder / v for k, v in names.items()}), config)
+    call(STAGE, Files({"store": store, **beside}), {k: folder / v for k, v in names.items()}, config)
 
 
 def tune(home: Path, name: str, arguments: str, threads: int) -> dict[str, Any]:

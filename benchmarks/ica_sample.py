@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.recovery import Array, correlations, files_of
+from benchmarks.scoring import call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
@@ -55,12 +55,8 @@ def sample_inputs(bids_dir: Path, outdir: Path, prefix: str) -> Files:
 
 def fit(inputs: Files, seed: int) -> dict[str, Any]:
     """Stage denoise: courses, D and CPU seconds."""
-    ends = {"ica_mixing": "m.tsv", "ica_components": "c.nii.gz", "ica_metrics": "f.tsv", "denoise_recipe": "d.npz"}
     with tempfile.TemporaryDirectory() as folder:
-        outputs = Files({name: Path(folder) / end for name, end in ends.items()})
-        begin = time.process_time()
-        facts = denoise.run(inputs, outputs, denoise.Config(seed=seed))
-        seconds = time.process_time() - begin
+        outputs, facts, seconds = call(denoise.STAGE, inputs, Path(folder), seed=seed)
         courses = read_table(outputs["ica_mixing"])[1]
         return {
             "courses": courses[np.isfinite(courses).all(1)],

@@ -84,12 +84,10 @@ def timed(seconds: dict[str, float], name: str, function: Callable[[], Any]) -> 
 def ours(known: dict[str, Path], meta: dict[str, Any], folder: Path) -> tuple[dict[str, Path], dict[str, float]]:
     """Every file up to the filter's recipe, and CPU seconds."""
     files, seconds = dict(known), {}
-    for stage in (motion, anat, coreg, sample, confounds):
+    for stage in (motion, anat, coreg, sample, confounds, filter_stage):
         written, _, seconds[stage.STAGE.name] = call(stage.STAGE, Files(files, meta), folder / stage.STAGE.name)
         files |= written
         print(f"ours: {stage.STAGE.name} {seconds[stage.STAGE.name]:.0f} CPU s", file=sys.stderr, flush=True)
-    files["filter_recipe"] = folder / "recipe.json"  # its own sidecar, so not by `call`
-    filter_stage.run(Files(files, meta), Files({"filter_recipe": files["filter_recipe"]}), filter_stage.Config())
     return files, seconds
 
 

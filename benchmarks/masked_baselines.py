@@ -21,7 +21,7 @@ from scipy.interpolate import CubicSpline
 
 from brainlm_data.imports import Options, read
 from brainlm_model.baselines import gaussian, interpolation, mean
-from brainlm_model.eval.masked.scoring import Condition, Recording, draw_mask, score, table
+from brainlm_model.eval.masked.scoring import Condition, HeldOutRecording, draw_mask, score, table
 
 WINDOW, PATCH, RATIOS = 200, 20, (0.2, 0.5, 0.75, 0.9)
 
@@ -63,7 +63,7 @@ def main() -> int:
     for i in range(len(ids)):
         if scaled[i].shape[1] >= WINDOW:
             start = rng.integers(scaled[i].shape[1] - WINDOW + 1)
-            windows[i] = Recording(ids[i], ids[i], scaled[i][None, :, start : start + WINDOW])
+            windows[i] = HeldOutRecording(ids[i], ids[i], scaled[i][None, :, start : start + WINDOW])
     conditions = [Condition("random", ratio) for ratio in RATIOS]
     fitting, tuning = np.split(train, [len(train) - len(train) // 12])
     pairs = [(windows[i].x_BPT, draw_mask(windows[i], c, PATCH, 1)) for i in tuning if i in windows for c in conditions]

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from benchmarks.scoring import call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
@@ -99,16 +100,12 @@ def stage(bold: Path, folder: Path) -> dict[str, Any]:
     from brainlm_data.methods.realign import Realigner
     from brainlm_data.reading.image import Run
 
-    names = {"motion_params": "p.tsv", "motion_xfm": "x.txt", "boldref": "r.nii.gz", "bold_mask": "m.nii.gz"}
-    outputs = Files({k: folder / v for k, v in names.items()})
     small = nib.load(bold)
     warm = np.asarray(small.dataobj[::3, ::3, ::3, :3])
     nib.save(nib.Nifti1Image(warm, small.affine @ np.diag([3, 3, 3, 1])), folder / "warm.nii.gz")
     meta = {"id": "benchmark", "metadata": {"RepetitionTime": 2.0}}
-    motion.run(Files({"bold": folder / "warm.nii.gz"}, meta), outputs, motion.Config(min_volumes=1))
-    begin = time.process_time()
-    motion.run(Files({"bold": bold}, meta), outputs, motion.Config(min_volumes=1))
-    seconds = time.process_time() - begin
+    call(motion.STAGE, Files({"bold": folder / "warm.nii.gz"}, meta), folder, min_volumes=1)
+    _, _, seconds = call(motion.STAGE, Files({"bold": bold}, meta), folder, min_volumes=1)
     peak = memory_mb()
     run = Run(bold)
     volumes = list(run)

@@ -42,7 +42,7 @@ def of_size(size: str, data: Path) -> dict[str, Any]:
             print(f"{size} {stage} {rows[stage]}", file=sys.stderr, flush=True)
         dag = Dag({"bids_dir": str(bids), "outdir": folder}, ALL)
         for stage, row in rows.items():
-            job = argparse.Namespace(bundle=dag.bundles[dag[stage].stage.level][0])
+            job = argparse.Namespace(bundle=dag.bundles.by_level[dag[stage].stage.level][0])
             asked = dag[stage].resources
             row["asks_mb"], row["asks_min"] = asked["mem_mb"](job, attempt=1), asked["runtime"](job, attempt=1)
     t1w = next(bids.glob("sub-*/anat/*_T1w.nii.gz"))

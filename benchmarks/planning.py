@@ -5,7 +5,7 @@
 A tree of empty images (two runs and one T1w per person, sidecars at the root, participants.tsv with three columns),
 planned to the report with the default configuration: first with everything to do, then with nothing. For the second,
 every stage's manifests are written with the entries that the runner writes, beside empty output files in their real
-places, and `snakemake --touch` makes Snakemake's own provenance records. Building all that is not counted. The first
+places. Building all that is not counted. The first
 plan also reads the dataset (`index_s`: CPU of that alone, in a process of its own); later ones find the index cached.
 
 Keys: `todo`, `todo_again` (index and listings are there) and `done`, each as `_s` (wall), `_cpu_s`, `_mb` (peak of the
@@ -64,17 +64,20 @@ def finish(config: dict[str, Any]) -> int:
     from brainlm_data import paths
     from brainlm_data.files import sidecar
     from brainlm_data.graph.dag import Dag
+    from brainlm_data.runner.manifest import combined, content_of
     from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 
     dag = Dag(config, ALL_STAGES)
+    dag.prepare()
     made = 0
+    contents: dict[str, dict[str, str]] = {}
     wanted = set(dag.preprocessing())
     for stage in dag.stages.values():
         if stage.name in PAPER_TASKS or (stage.level != "cohort" and stage.name not in wanted):
             continue
-        signature = dag[stage.name].signature()
         names = dag.names_of(stage)
-        for bundle in dag.bundles[stage.level]:
+        contents[stage.name] = {}
+        for bundle in dag.bundles.by_level[stage.level]:
             entries: dict[str, Any] = {}
             for unit in sidecar.read_record(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
                 outputs: dict[str, Any] = {}
@@ -82,16 +85,23 @@ def finish(config: dict[str, Any]) -> int:
                     target = paths.artifact_path(output, dag.outdir, unit["prefix"], names)
                     beside = sidecar.sidecar_path(target)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    pair = {output: target} | ({f"{output}.json": beside} if beside != target else {})
-                    if stage.level == "cohort" and not paths.ARTIFACTS[output].pattern.startswith("derivatives/"):
-                        pair = {output: target}
+                    pair = {output: target}
+                    if paths.ARTIFACTS[output].has_sidecar and beside != target:
+                        pair[f"{output}.json"] = beside
                     for name, file in pair.items():
                         outputs[name] = {"path": str(file.relative_to(dag.outdir)), "size": 0,
                                          "mtime_ns": _touch(str(file)), "sha256": EMPTY}  # fmt: skip
                 made += len(outputs)
                 methods = {stage.name: "x" * SENTENCE}
                 entries[unit["id"]] = {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
-            manifest = {"stage": stage.name, "bundle": bundle, "signature": signature, "repairs": 0, "units": entries}
+            upstream = {
+                name: combined((b, contents[name][b]) for b in bundles)
+                for name, bundles in dag.upstream_bundles(stage, bundle).items()
+            }
+            contents[stage.name][bundle] = content = content_of(entries)
+            manifest = {"stage": stage.name, "bundle": bundle, "signature": dag[stage.name].signature,
+                        "listing": dag.listed(stage, bundle), "upstream": upstream, "content": content,
+                        "units": entries}  # fmt: skip
             sidecar.write_json(paths.manifest_path(dag.outdir, stage.name, bundle), manifest, indent=None)
     return made
 
@@ -132,7 +142,6 @@ def measure(folder: Path, recordings: int, bundle: int, todo_only: bool) -> dict
     runs = {"todo": snakemake(folder, "-n"), "todo_again": snakemake(folder, "-n")}
     if not todo_only:
         found["n_outputs"] = apart(finish, config)
-        snakemake(folder, "--touch", "--forceall")
         runs["done"] = snakemake(folder, "-n")
     for name, run in runs.items():
         found |= {f"{name}_{key}": value for key, value in run.items()}

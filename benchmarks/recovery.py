@@ -49,6 +49,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.scoring import call
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.paths import artifact_path
@@ -97,12 +99,11 @@ class Fit:
 def regression(files: Files, recipe: Recipe, section: dict[str, Any]) -> Fit:
     """Stage denoise with this recipe and section."""
     with tempfile.TemporaryDirectory() as folder:
-        ends = {"ica_mixing": "m.tsv", "ica_components": "c.nii.gz", "ica_metrics": "f.tsv", "denoise_recipe": "d.npz"}
-        outputs = Files({name: Path(folder) / end for name, end in ends.items()})
         changed = Path(folder) / "recipe.json"
         recipe.save(changed)
+        write_facts(changed, files.facts("filter_recipe"))
         inputs = Files({**{name: files[name] for name in files}, "filter_recipe": changed}, files.meta)
-        facts = denoise.run(inputs, outputs, denoise.Config(**section))
+        outputs, facts, _ = call(denoise.STAGE, inputs, Path(folder), **section)
         mixing = read_table(outputs["ica_mixing"])[1][recipe.dropped :]
         lines = [line.split("\t") for line in outputs["ica_metrics"].read_text().splitlines()]
         reasons = [line[lines[0].index("rationale")] for line in lines[1:]]

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from brainlm_data.files.sidecar import sidecar_path, write_json
 from brainlm_data.methods import rigid
-from brainlm_data.paths import ARTIFACTS
+from brainlm_data.runner.call import call as run_stage
+from brainlm_data.runner.call import places
 from brainlm_data.stage import Facts, Files, Stage
 
 Points = NDArray[np.float64]
@@ -43,17 +43,12 @@ class Displacement:
 
 
 def call(stage: Stage, inputs: Files, folder: Path, **section: Any) -> tuple[dict[str, Path], Facts, float]:
-    """Run a stage as the runner does: outputs and sidecars. Returns its files, facts and CPU seconds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    outputs = {n: folder / Path(ARTIFACTS[n].pattern.format(prefix="x", **NAMES)).name for n in stage.outputs}
+    """Run a stage into a folder. Returns the files that it wrote, its facts and CPU seconds."""
+    outputs = places(stage, folder, NAMES)
     begin = time.process_time()
-    facts = stage.run(inputs, Files(outputs, inputs.meta), stage.Config(**section))
+    facts = run_stage(stage, inputs, outputs, stage.Config(**section), NAMES, digests=dict.fromkeys(inputs, ""))
     seconds = time.process_time() - begin
-    written = {name: path for name, path in outputs.items() if path.exists()}
-    common = {k: v for k, v in facts.items() if k not in ARTIFACTS}
-    for name, path in written.items():
-        write_json(sidecar_path(path), {**common, **facts.get(name, {})})
-    return written, facts, seconds
+    return {name: path for name, path in outputs.items() if path.exists()}, facts, seconds
 
 
 def dice(labels: NDArray[np.int32], true: NDArray[np.int32]) -> float:

@@ -45,8 +45,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.normalize import NAMES, call
 from benchmarks.recovery import correlations, removed
+from benchmarks.scoring import NAMES, call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
@@ -172,8 +172,7 @@ def score(data: Path, space: dict[str, Path], scratch: Path, reuse: bool) -> dic
         names, series[name] = read_table(sampled["parcels_raw"])
     files = {**estimated, **sampled}
     files |= once(confounds.STAGE, Files(files, meta), scratch / "confounds", reuse)
-    files["filter_recipe"] = scratch / "recipe.json"  # its own sidecar, so not by `call`
-    filter_stage.run(Files(files, meta), Files({"filter_recipe": files["filter_recipe"]}), filter_stage.Config())
+    files |= call(filter_stage.STAGE, Files(files, meta), scratch / "filter")[0]
     written, facts, _ = call(denoise.STAGE, Files(files, meta), scratch / "denoise")
     recipe, d = Recipe.load(files["filter_recipe"]), Regression.load(written["denoise_recipe"])
     unfiltered = Recipe(recipe.tr_s, recipe.n_volumes, recipe.dropped, recipe.censored)

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
     from brainlm_data.reading.sources import compare_store, read_series
+    from brainlm_data.runner.call import call
 
 __all__ = [
     "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
-    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "compare_store", "config_schema",
-    "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from", "stage_summary",
+    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "call", "compare_store",
+    "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from",
+    "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -39,6 +41,7 @@ _HEAVY = {  # imported only when they are asked for
     "add_run": ("cli", "add_run"),
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
+    "call": ("runner.call", "call"),
     "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),

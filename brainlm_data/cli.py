@@ -81,7 +81,6 @@ def add_run(commands: Any, own: Sequence[Stage], stages: Sequence[Stage]) -> Non
         by_rule.add_argument("--route", default="native", help="native, fmriprep (preprocess.engine) or import")
         by_rule.add_argument("--cores", type=int, help="of the job: recordings at once, with --threads each")
         by_rule.add_argument("--signature", help="version, section and names as JSON")
-        by_rule.add_argument("--repairs", type=int, default=0, help="how often its outputs were found damaged")
         sub.set_defaults(call=lambda arguments: _run(arguments, stages))
 
 
@@ -106,24 +105,22 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         threads = arguments.threads or 1
         limit_threads(threads)
         active = on_route(stages, arguments.route)
-        job = load_job(
-            active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature, arguments.repairs
-        )
+        job = load_job(active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature)
         run_bundle(job, max(1, (arguments.cores or 1) // threads))
         return
     known = {stage.name for stage in stages}
     raw = {k: v for k, v in read_config(arguments).items() if k in known or k not in MODEL_SECTIONS}
     dag = Dag(raw, stages)
+    possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
+    dag.prepare()
     node = dag[arguments.stage]
     limit_threads(arguments.threads or node.each)
-    possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     if unknown := sorted(set(arguments.recording or ()) - possible):
         raise InputError(
             f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
         )
-    for bundle in dag.bundles[node.stage.level]:
-        signature = node.signature(argparse.Namespace(bundle=bundle))
-        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, signature)
+    for bundle in dag.bundles.by_level[node.stage.level]:
+        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
         ids = [unit["id"] for unit in job.units]
         if arguments.recording and not set(arguments.recording) & set(ids):
             continue

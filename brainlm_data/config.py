@@ -59,6 +59,14 @@ class General(StageConfig):
     def _named(cls, value: Any) -> Any:
         if not str(value).strip():
             raise ValueError("must not be empty")
+        return Path(value).expanduser() if isinstance(value, (str, Path)) else value
+
+    @field_validator("outdir")
+    @classmethod
+    def _no_pattern(cls, value: Path) -> Path:
+        """Snakemake reads paths as patterns, with wildcards in braces."""
+        if odd := set("{}\n") & set(str(value)):
+            raise ValueError(f"must not have {' or '.join(sorted(odd))!s} in it: choose another folder")
         return value
 
     container: str = Field(

@@ -33,10 +33,16 @@ class Artifact:
         fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
         return frozenset(fields - {"prefix"})
 
+    @property
+    def has_sidecar(self) -> bool:
+        """True of every derivative."""
+        return self.pattern.startswith("derivatives/")
+
     def known(self, names: Mapping[str, str]) -> dict[str, Any]:
         """BIDS metadata of a file: its own, and the template that an image in standard space is aligned to."""
         standard = "space-{space}" in self.pattern and self.pattern.endswith(".nii.gz")
-        return {**({"SpatialReference": TEMPLATE.format(**names)} if standard else {}), **self.metadata}
+        reference = {"SpatialReference": TEMPLATE.format(**names)} if standard and "space" in names else {}
+        return {**reference, **self.metadata}
 
 
 def _sub(suffix: str, description: str, **metadata: Any) -> Artifact:
@@ -233,13 +239,13 @@ def receipt_path(outdir: Path, stage: str, unit: str) -> Path:
 
 
 def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
-    """Raw files of a bundle (path, size, mtime): what Snakemake watches instead of the raw files themselves."""
+    """What a bundle's jobs are told: its raw files (path, size, mtime), and what is known of each recording."""
     return outdir / "work" / "listing" / level / f"{bundle}.json"
 
 
-def details_path(outdir: Path, stage: str, digest: str) -> Path:
-    """What is said of single units of a bundle, named by its digest: it never changes under a running job."""
-    return outdir / "work" / "listing" / stage / f"{digest[:16]}.json"
+def marker_path(outdir: Path) -> Path:
+    """An input of all that has to be made again (`graph.plan`)."""
+    return outdir / "work" / "to-do-again"
 
 
 def log_path(outdir: Path, stage: str, bundle: str) -> Path:
@@ -247,9 +253,9 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     return outdir / "work" / "logs" / stage / f"{bundle}.log"
 
 
-def asked_path(outdir: Path) -> Path:
-    """What the last run was asked for: the signature of every stage."""
-    return outdir / "work" / "asked.json"
+def requested_path(outdir: Path) -> Path:
+    """What the last run was to make: the signature of every stage, and the stages that were finished."""
+    return outdir / "work" / "requested.json"
 
 
 PLAIN = re.compile(r"\w[\w.+-]*")

@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Level = Literal["cohort", "subject", "recording"]
 Route = Literal["native", "fmriprep", "import"]  # to the series: an engine of the images, or what exists already
 Facts = dict[str, Any]
+Unwatched = Annotated[Path | None, "unwatched"]  # a key whose file's content decides nothing: a folder to write to
 
 
 class StageConfig(BaseModel):
@@ -27,6 +28,14 @@ class StageConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _home_folders(self) -> Self:
+        """`~` of a path means the home folder."""
+        for name, value in self:
+            if isinstance(value, Path) and value.parts[:1] and value.parts[0].startswith("~"):
+                self.__dict__[name] = value.expanduser()
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -60,11 +69,10 @@ class Files(Mapping[str, Path]):
         return len(self._paths)
 
     def facts(self, name: str) -> Facts:
-        """The sidecar of artifact `name`; empty where that artifact has none."""
-        from brainlm_data.files.sidecar import sidecar_path
+        """The sidecar of artifact `name`; empty where that artifact has none. Raises InputError where it is damaged."""
+        from brainlm_data.files.sidecar import read_facts
 
-        path = sidecar_path(self._paths[name])
-        return json.loads(path.read_text()) if path.exists() else {}
+        return read_facts(self._paths[name])
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Stage:
         from `Files`; a cohort-level stage finds recording-level inputs in `meta["recordings"]`.
     run: `run(inputs, outputs, config) -> facts`. Writes every output; returns facts for the sidecars: keys common to
         all outputs, and under an artifact's name what is true of that artifact alone (units, column descriptions).
+        What is true of an input (TR, space, atlas, warnings: `runner/call.py`) is true of the outputs without a word.
         Raises `Refused` for a recording that can never be processed.
     describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations.
     """
@@ -99,16 +108,24 @@ class Stage:
     # (section, ids of all units) -> unit id -> meta: what a file that the section names says of single units. It joins
     # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
+    # section -> key -> file, of files that it names otherwise than by a value of type Path (`graph.watched`)
+    watches: Callable[[Any], Mapping[str, Path]] | None = None
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
     routes: tuple[Route, ...] = get_args(Route)  # on which of them this stage is
 
-    def signature(self, config: StageConfig, names: Mapping[str, str] | None = None) -> str:
-        """What decides whether outputs are still good: VERSION, the section's values, and the names in its paths.
+    def signature(
+        self, config: StageConfig, names: Mapping[str, str] | None = None, watched: Mapping[str, str] | None = None
+    ) -> str:
+        """What decides whether outputs are still good, for the same inputs.
 
+        The version, the section's values, the names in its paths, and digests of the files that the section names.
         Canonical JSON (sorted keys), so that comments and key order in config.yaml change nothing.
         """
-        return json.dumps(
-            {"version": self.version, "config": config.model_dump(mode="json"), "names": dict(names or {})},
-            sort_keys=True,
-        )
+        content = {
+            "version": self.version,
+            "config": config.model_dump(mode="json"),
+            "names": dict(names or {}),
+            "watched": dict(watched or {}),
+        }
+        return json.dumps(content, sort_keys=True)

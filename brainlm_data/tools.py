@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+SHOWN = 5  # files and bundles that `verify` names
 
 
 def register(commands: Any) -> None:
@@ -82,32 +87,60 @@ def _fmriprep_command(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from brainlm_data.errors import InputError
     from brainlm_data.files import sidecar
-    from brainlm_data.paths import asked_path
+    from brainlm_data.paths import requested_path
     from brainlm_data.runner.manifest import read_manifest
 
-    checked, bad, other = 0, [], []
-    manifests = sorted(p for p in (arguments.outdir / "work").glob("*/*.json") if p.parent.name != "listing")
-    file = asked_path(arguments.outdir)
-    asked = json.loads(file.read_text()) if file.exists() else {}
+    outdir: Path = arguments.outdir
+    manifests = sorted(p for p in (outdir / "work").glob("*/*.json") if p.parent.name != "listing")
     if not manifests:
-        raise InputError(f"{arguments.outdir}: no manifest below work/", "give the outdir of a run")
+        raise InputError(f"{outdir}: no manifest below work/", "give the outdir of a run")
+    requested = sidecar.read_record(requested_path(outdir))
+    absent = [f"results of {name}" for name in _absent(outdir, requested.get("finished", []), manifests)]
+    checked, bad, other = 0, list[str](), list[str]()
     for path in manifests:
-        manifest = read_manifest(path)
-        made = json.loads(manifest.get("signature", "{}"))
-        wanted = asked.get(manifest.get("stage"), made)
-        if any(made.get(key) != wanted[key] for key in wanted):
+        try:
+            manifest = read_manifest(path)
+        except InputError:
+            bad.append(f"{path}")
+            continue
+        made = json.loads(manifest["signature"])
+        if made != requested.get("signatures", {}).get(manifest["stage"], made):
             other.append(f"{manifest['stage']} ({manifest['bundle']})")
-        for unit, entry in manifest.get("units", {}).items():
+        for unit, entry in manifest["units"].items():
             for output in entry.get("outputs", {}).values():
                 checked += 1
-                file = arguments.outdir / output["path"]
-                if not file.exists() or sidecar.digest(file) != output["sha256"]:
+                file = outdir / output["path"]
+                if not file.exists():
+                    absent.append(f"{file} ({unit})")
+                elif sidecar.digest(file) != output["sha256"]:
                     bad.append(f"{file} ({unit})")
-    print(f"{checked} outputs checked, {len(bad)} missing or changed")
+                    _let_plans_look_at(file)
+    print(f"{checked} outputs checked, {len(absent) + len(bad)} missing or changed")
+    again = "run the same snakemake command again"
     if other:
         raise InputError(
-            f"made with other values than the last run of the DAG asked for: {', '.join(other[:5])}",
-            "run the same snakemake command again",
+            f"made with other values than the last run of the DAG asked for: {', '.join(other[:SHOWN])}", again
         )
-    if bad:
-        raise InputError(f"missing or changed: {'; '.join(bad[:5])}", "run the same snakemake command again")
+    if absent or bad:
+        raise InputError(f"missing or changed: {'; '.join([*absent, *bad][:SHOWN])}", again)
+
+
+def _absent(outdir: Path, finished: Sequence[Sequence[str]], manifests: Sequence[Path]) -> list[str]:
+    """Stages, with their bundles, whose manifests were there at the end of a run and are gone."""
+    from brainlm_data.files import sidecar
+    from brainlm_data.paths import listing_path, manifest_path
+    from brainlm_data.runner.manifest import COHORT
+
+    there = set(manifests)
+    bundles = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
+    gone: list[str] = []
+    for name, level in finished:
+        gone += [f"{name} ({b})" for b in bundles.get(level, []) if manifest_path(outdir, name, b) not in there]
+    return gone
+
+
+def _let_plans_look_at(file: Path) -> None:
+    """A damaged file may have the size and mtime that its manifest knows: a new mtime makes the next plan read it."""
+    one = next((p for p in sorted(file.rglob("*")) if p.is_file()), file) if file.is_dir() else file
+    with contextlib.suppress(OSError):  # an outdir that cannot be written to
+        os.utime(one)

@@ -79,7 +79,10 @@ class Config(StageConfig):
         """Sites can be numbers in YAML and in participants.tsv."""
         if not isinstance(value, Mapping):
             return value
-        return {k: [as_text(v) for v in vs] if isinstance(vs, list) else vs for k, vs in value.items()}
+        external = {}
+        for column, values in value.items():
+            external[column] = [as_text(v) for v in values] if isinstance(values, list) else values
+        return external
 
     @model_validator(mode="after")
     def _leaves_training(self) -> Config:

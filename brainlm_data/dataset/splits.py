@@ -31,18 +31,19 @@ def split_subjects(
     external: subjects that are an external test, whatever the shares (`external_subjects`).
     """
     everyone = set(subjects)
+    splits = dict.fromkeys(sorted(everyone), "external")
+    # An order that depends on seed and label only: a new subject moves no other, but for one at each border.
     ordered = sorted(everyone - set(external), key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest())
     enough = len(ordered) >= 3
-    counts = {}
+    place = 0
     for name, share in (("test", test), ("validation", validation)):
-        counts[name] = max(round(share * len(ordered)), 1 if share > 0 and enough else 0)
-    first = counts["test"]
-    second = first + counts["validation"]
-    inside = {
-        subject: "test" if place < first else "validation" if place < second else "train"
-        for place, subject in enumerate(ordered)
-    }
-    return {subject: inside.get(subject, "external") for subject in sorted(everyone)}
+        count = round(share * len(ordered))
+        if share > 0 and enough:
+            count = max(count, 1)
+        splits |= dict.fromkeys(ordered[place : place + count], name)
+        place += count
+    splits |= dict.fromkeys(ordered[place:], "train")
+    return splits
 
 
 def external_subjects(

@@ -131,7 +131,11 @@ def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
     """A table as JSON: column -> values, missing ones as null."""
     import pandas as pd
 
-    return {str(name): [None if pd.isna(v) else v for v in table[name].astype(object).tolist()] for name in table}
+    columns = {}
+    for name in table:
+        values = table[name].astype(object).tolist()
+        columns[str(name)] = [None if pd.isna(value) else value for value in values]
+    return columns
 
 
 def _by_row(series: Iterable[Series] | Callable[[int], Series]) -> Callable[[int], Series]:

@@ -10,16 +10,52 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from brainlm_data.errors import InputError
+
 DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
 
 
 def sidecar_path(path: Path) -> Path:
-    """`x_bold.nii.gz` -> `x_bold.json`. A file that is JSON already is its own sidecar."""
+    """`x_bold.nii.gz` -> `x_bold.json`. A JSON document holds its own sidecar, see `write_facts`."""
     name = path.name
     for suffix in DATA_SUFFIXES:
         if name.endswith(suffix):
             return path.with_name(name[: -len(suffix)] + ".json")
     return path.with_name(name.rsplit(".", 1)[0] + ".json")
+
+
+INSIDE = "Sidecar"  # the key of a JSON document that holds its own sidecar
+
+
+def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write the sidecar of a file: beside it, or into a JSON document, under `Sidecar`."""
+    beside = sidecar_path(path)
+    write_json(beside, {**read_document(path), INSIDE: facts} if beside == path else facts)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The sidecar of a file, wherever `write_facts` put it; empty where it has none.
+
+    Raises
+    ------
+    InputError: the sidecar is there and cannot be read.
+    """
+    beside = sidecar_path(path)
+    if not beside.exists():
+        return {}
+    content = read_document(beside)
+    return content.get(INSIDE, {}) if beside == path else content
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError where it cannot be read, or is none."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})", "run the stage that writes it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object", "run the stage that writes it again")
+    return content
 
 
 def read_record(path: Path) -> dict[str, Any]:

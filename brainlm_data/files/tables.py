@@ -29,7 +29,9 @@ def read_table(path: Path) -> tuple[list[str], NDArray[np.float64]]:
             header = stream.readline().rstrip("\n")
             columns = header.split("\t") if header else []  # a table may have rows and no column
             lines = [line.rstrip("\n").split("\t") if columns else [] for line in stream]
-        rows = [[np.nan if v == "n/a" else float(v) for v in line] for line in lines]
+        rows = []
+        for line in lines:
+            rows.append([np.nan if value == "n/a" else float(value) for value in line])
         values = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a table of numbers ({error})", "run the stage that writes it again") from error

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +24,22 @@ from brainlm_data.errors import ConfigError
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import hold
 from brainlm_data.graph import edges, listing, needs
-from brainlm_data.graph.edges import on_route, placeholders, producers_of, reads_listing, route_of, upstream_of
+from brainlm_data.graph.bundles import Bundles
+from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
+from brainlm_data.graph.plan import Plan
+from brainlm_data.graph.watched import watched
 from brainlm_data.imports import listed
-from brainlm_data.runner.manifest import COHORT, repairs_of
+from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Stage
 from brainlm_data.stages.input import options_of
 
-# A scheduler's signal goes to all processes at once: tee stays to the end and the shell waits, so that the program can
-# say and keep what it has (training writes its checkpoint).
+# Of every stage, filled in by Snakemake; what people named is quoted. A scheduler's signal goes to all processes at
+# once: tee stays to the end and the shell waits, so that the program can say and keep what it has (training writes its
+# checkpoint).
 COMMAND = (
-    "trap : TERM USR1; {program} run {stage} --route {route} --outdir {outdir} --bundle {bundle}"
-    " --signature {{params.cfg:q}} --repairs {{params.repairs}} --threads {threads} 2>&1"
+    "trap : TERM USR1; {{params.program}} run {{params.stage}} --route {route} --outdir {outdir}"
+    " --bundle {{params.bundle:q}} --signature {{params.signature:q}}"
+    " --threads {{params.threads}} --cores {{threads}} 2>&1"
     " | (trap '' TERM USR1; exec tee {{log:q}})"
 )
 
@@ -40,6 +47,19 @@ COMMAND = (
 def _bundle(wildcards: Any) -> str:
     """The bundle that a rule's wildcards name; a rule of cohort level has none."""
     return getattr(wildcards, "bundle", COHORT)
+
+
+@contextmanager
+def _written(outdir: Path) -> Iterator[None]:
+    """Raises ConfigError where something could not be written below outdir."""
+    try:
+        yield
+    except OSError as error:
+        if not str(error.filename or "").startswith(str(outdir)):
+            raise
+        raise ConfigError(
+            f"config: outdir: {outdir} cannot be written ({error.strerror})", "choose another outdir"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -52,8 +72,11 @@ class Node:
     @property
     def manifest(self) -> str:
         """Manifest pattern, with the wildcard `{bundle}` below cohort level."""
-        bundle = COHORT if self.stage.level == "cohort" else "{bundle}"
-        return str(paths.manifest_path(self.dag.outdir, self.stage.name, bundle))
+        return str(self.path(COHORT if self.stage.level == "cohort" else "{bundle}"))
+
+    def path(self, bundle: str) -> Path:
+        """Manifest of one bundle."""
+        return paths.manifest_path(self.dag.outdir, self.stage.name, bundle)
 
     @property
     def log(self) -> str:
@@ -64,9 +87,7 @@ class Node:
     @property
     def manifests(self) -> list[str]:
         """Every manifest of this stage."""
-        return [
-            str(paths.manifest_path(self.dag.outdir, self.stage.name, b)) for b in self.dag.bundles[self.stage.level]
-        ]
+        return [str(self.path(bundle)) for bundle in self.dag.bundles.by_level[self.stage.level]]
 
     @property
     def each(self) -> int:
@@ -80,48 +101,49 @@ class Node:
         """Threads of the job: those of all recordings that it processes at once."""
         return self.each * needs.workers(self.dag.config, self.stage)
 
+    def threads_of_unit(self, wildcards: Any, threads: int) -> int:
+        """Threads that a job of so many gives each of the units that it processes at once."""
+        return threads if self.stage.level == "cohort" else self.each
+
     @property
     def resources(self) -> dict[str, Any]:
         """What the job asks of a cluster: functions `mem_mb` and `runtime`, and GPUs where it uses them."""
         return needs.resources(self.dag, self.stage)
 
-    def files(self, ending: str) -> list[str]:
-        """Paths of all cohort-level outputs with this ending."""
-        return [self.file(name) for name in self.stage.outputs if paths.ARTIFACTS[name].pattern.endswith(ending)]
+    @property
+    def declared(self) -> dict[str, str]:
+        """Cohort-level files that the rule declares besides its manifest: tables, models, figures, pages, by artifact.
 
-    def file(self, artifact: str) -> str:
-        """Path of a cohort-level output, for rules that declare it."""
-        return str(paths.artifact_path(artifact, self.dag.outdir, names=self.dag.names))
-
-    def inputs(self, wildcards: Any) -> dict[str, list[str]]:
-        """Upstream manifests of this bundle, and the listing where the stage reads raw files."""
-        bundle = _bundle(wildcards)
-        files: dict[str, list[str]] = {"upstream": []}
-        for name, bundles in self.dag.upstream_bundles(self.stage, bundle).items():
-            files["upstream"] += [str(paths.manifest_path(self.dag.outdir, name, b)) for b in bundles]
-        if reads_listing(self.stage):
-            files["listing"] = [str(paths.listing_path(self.dag.outdir, self.stage.level, bundle))]
+        Not the store, which is a folder and grows, nor what may not be written, nor what has a sidecar.
+        """
+        files: dict[str, str] = {}
+        for name in self.stage.outputs:
+            pattern = paths.ARTIFACTS[name].pattern
+            is_plain = not pattern.startswith("derivatives/") and not pattern.endswith(".zarr")
+            if self.stage.level == "cohort" and is_plain and name not in self.stage.optional:
+                files[name] = str(paths.artifact_path(name, self.dag.outdir, names=self.dag.names))
         return files
 
-    @property
-    def asked(self) -> str:
-        """The section, VERSION and names as canonical JSON, of any bundle."""
-        return self.stage.signature(self.dag.section(self.stage), self.dag.names_of(self.stage))
+    def bundle(self, wildcards: Any) -> str:
+        """The bundle of a job."""
+        return _bundle(wildcards)
 
-    def signature(self, wildcards: Any = None) -> str:
-        """What is asked, with a digest of what is said of this bundle's units alone, where something is.
+    def upstream(self, wildcards: Any) -> list[str]:
+        """Upstream manifests of this bundle."""
+        files: list[str] = []
+        for name, bundles in self.dag.upstream_bundles(self.stage, _bundle(wildcards)).items():
+            files += [str(self.dag[name].path(bundle)) for bundle in bundles]
+        return files
 
-        The rule's `params.cfg`: what makes a rerun happen.
-        """
-        details = self.dag.details.get((self.stage.name, _bundle(wildcards)), {})
-        return edges.with_details(self.asked, details, self.dag.outdir, self.stage.name)
+    def requested(self, wildcards: Any = None) -> str:
+        """`signature`, as the rule's params ask for it: not before a job needs it."""
+        return self.signature
 
-    def repairs(self, wildcards: Any = None) -> int:
-        """The rule's `params.repairs`: another number makes this bundle rerun (`manifest.repairs`)."""
-        path = paths.manifest_path(self.dag.outdir, self.stage.name, _bundle(wildcards))
-        if not self.dag.planning:
-            return repairs_of([path], self.asked, self.dag.outdir)[path]
-        return self.dag.checked(self.stage.name)[path]
+    @cached_property
+    def signature(self) -> str:
+        """What is asked of the stage, as canonical JSON: `Stage.signature`."""
+        section = self.dag.section(self.stage)
+        return self.stage.signature(section, self.dag.names_of(self.stage), watched(self.stage, section))
 
 
 class Dag:
@@ -139,23 +161,22 @@ class Dag:
     """
 
     def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage], planning: bool = True) -> None:
-        self.planning, self._checked = planning, dict[str, dict[Path, int]]()
+        self.planning = planning
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
         self.route = route_of(self.config)
         self.stages = {stage.name: stage for stage in on_route(stages, self.route)}
+        self._nodes = {name: Node(self, stage) for name, stage in self.all_stages.items()}
         self._check_route()
         self.producers = producers_of(list(self.stages.values()))
-        bundles = {r.id: self.recording_bundle(r.id, r.subject) for r in self.index.recordings}
+        self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         self._check_external()
-        self.details = edges.details_of(list(self.stages.values()), self.config, self.index, bundles)
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
-        if planning:
-            listing.write(self)  # asks for all that is derived from the index
-            del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
+        self.forced: frozenset[str] = frozenset()  # stages that are redone whatever their manifests say
+        self._units: dict[tuple[Level, str], str] = {}
 
     def _check_route(self) -> None:
         """What is asked for must be something that is done on the way to the series."""
@@ -175,7 +196,7 @@ class Dag:
         external_subjects(people, groups)
 
     def __getitem__(self, name: str) -> Node:
-        return Node(self, self.all_stages[name])
+        return self._nodes[name]
 
     def section(self, stage: Stage) -> Any:
         """The stage's own section of the configuration."""
@@ -190,11 +211,12 @@ class Dag:
     def index(self) -> Index:
         """Recordings and subjects of the dataset, cached beside the outputs."""
         cache = self.outdir / "work" / "index.json"
-        if self.route == "import":
-            given, how = (getattr(self.config, name) for name in ("input", "imported"))
-            options = options_of(given, how)
-            return listed.index(given.kind, given.path, options, self.config.select, cache, not self.planning)
-        return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
+        with _written(self.outdir):
+            if self.route == "import":
+                given, how = (getattr(self.config, name) for name in ("input", "imported"))
+                options = options_of(given, how)
+                return listed.index(given.kind, given.path, options, self.config.select, cache, not self.planning)
+            return read_index(self.config.bids_dir, self.config.select, cache, as_cached=not self.planning)
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -210,86 +232,78 @@ class Dag:
         """Those of the names that occur in the paths of this stage's outputs."""
         return {key: self.names[key] for key in sorted(placeholders(stage))}
 
-    @cached_property
-    def bundle_of(self) -> dict[str, str]:
-        """Subject id -> bundle. Kept in `work/bundles.json` and only ever appended to; subjects stay together."""
-        counts: dict[str, int] = {}
-        for recording in self.index.recordings:
-            counts[f"sub-{recording.subject}"] = counts.get(f"sub-{recording.subject}", 0) + 1
-        if self.config.bundle_size == 1:
-            return {subject: subject for subject in counts}
-        path = self.outdir / "work" / f"bundles-of-{self.config.bundle_size}.json"
-        assigned: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        new = [subject for subject in counts if subject not in assigned]
-        number, load = len(set(assigned.values())), self.config.bundle_size
-        for subject in new:
-            if load >= self.config.bundle_size:
-                number, load = number + 1, 0
-            assigned[subject] = f"bundle-{number:05d}"
-            load += counts[subject]
-        if new:
-            sidecar.write_json(path, assigned)
-        return {subject: assigned[subject] for subject in counts}
-
-    def recording_bundle(self, recording_id: str, subject: str) -> str:
-        """The bundle that a recording is in: itself at bundle_size 1, else its subject's."""
-        return recording_id if self.config.bundle_size == 1 else self.bundle_of[f"sub-{subject}"]
-
-    @cached_property
-    def bundles(self) -> dict[Level, list[str]]:
-        """Bundle names by level. A subject without T1w is in no subject bundle."""
-        recording = {self.recording_bundle(r.id, r.subject): None for r in self.index.recordings}
-        subject = {self.bundle_of[s.id]: None for s in self.index.subjects if s.t1w}
-        return {"recording": list(recording), "subject": list(subject), "cohort": [COHORT]}
-
-    @cached_property
-    def subject_bundles(self) -> dict[str, list[str]]:
-        """Recording bundle -> the subject bundles that it needs."""
-        found: dict[str, dict[str, None]] = {b: {} for b in self.bundles["recording"]}
-        for recording in self.index.recordings:
-            bundle = self.bundle_of[f"sub-{recording.subject}"]
-            if bundle in self.bundles["subject"]:
-                found[self.recording_bundle(recording.id, recording.subject)][bundle] = None
-        return {bundle: list(needed) for bundle, needed in found.items()}
+    def upstream_of(self, stage: Stage) -> list[Stage]:
+        """The stages whose outputs a stage reads."""
+        return edges.upstream_of(stage, self.producers)
 
     def upstream_bundles(self, stage: Stage, bundle: str) -> dict[str, list[str]]:
         """Upstream stage name -> bundles of it that this job needs."""
-        found: dict[str, list[str]] = {}
-        for upstream in upstream_of(stage, self.producers):
-            if upstream.level == "cohort":
-                found[upstream.name] = [COHORT]
-            elif stage.level == "cohort":
-                found[upstream.name] = self.bundles[upstream.level]
-            elif upstream.level == "subject" and stage.level == "recording":
-                found[upstream.name] = self.subject_bundles[bundle]
-            else:
-                found[upstream.name] = [bundle]
-        return found
+        return {upstream.name: self.bundles.upstream(stage, upstream, bundle) for upstream in self.upstream_of(stage)}
 
-    def checked(self, stage: str) -> dict[Path, int]:
-        """Manifest -> `manifest.repairs`, of all bundles of a stage; looked at once."""
-        if stage not in self._checked:
-            files = [Path(file) for file in self[stage].manifests]
-            self._checked[stage] = repairs_of(files, self[stage].asked, self.outdir)
-        return self._checked[stage]
+    @cached_property
+    def details(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """(stage, bundle) -> recording -> what is said of it alone."""
+        bundle_of = {r.id: self.bundles.of_recording(r.id, r.subject) for r in self.index.recordings}
+        return edges.details_of(list(self.stages.values()), self.config, self.index, bundle_of)
+
+    @cached_property
+    def detailed(self) -> set[str]:
+        """The stages of which `details` has something."""
+        return {name for name, _ in self.details}
+
+    def prepare(self) -> None:
+        """Write what jobs read in place of the index and of config.yaml; nothing that was made changes.
+
+        Raises
+        ------
+        ConfigError: a file that the configuration names is not there, or outdir cannot be written.
+        """
+        for name in self.stages:
+            _ = self[name].signature  # looks for the files that its section names
+        with _written(self.outdir):
+            self.bundles.write()
+            self._units = listing.write(self)
+        del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
+
+    def listed(self, stage: Stage, bundle: str) -> str:
+        """Digest of what a job reads of its listing; after `prepare`."""
+        return edges.listing_digest(stage, self._units[stage.level, bundle], self.details.get((stage.name, bundle), {}))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What has to be done again; after `prepare`."""
+        return Plan(self, self.forced)
 
     def begin(self) -> TextIO:
-        """Lock the outdir for this process and note what was asked for, which `brainlm-data verify` compares with."""
+        """Lock the outdir for this process, note what is asked for, and forget what is forced to be done again."""
         lock = hold(self.outdir)
-        asked = {name: json.loads(self[name].asked) for name in self.stages}
-        listing.write_changed(paths.asked_path(self.outdir), asked)
+        before = sidecar.read_record(paths.requested_path(self.outdir))
+        self._note(before.get("finished", []))
+        for name in self.forced:
+            shutil.rmtree(paths.receipt_path(self.outdir, name, COHORT).parent, ignore_errors=True)
+            for state in (self.outdir / "work" / name).glob("*.state"):
+                shutil.rmtree(state, ignore_errors=True)
         return lock
 
-    def command(self, stage: str, program: str = "brainlm-data", level: Level | None = None) -> str:
-        """The shell command of a rule; `level`: of the stage, where its name is left for the rule to fill in."""
-        cohort = (level or self.all_stages[stage].level) == "cohort"
-        bundle, threads = (
-            (COHORT, "{threads}") if cohort else ("{wildcards.bundle:q}", "{resources.each} --cores {threads}")
-        )
+    def finish(self) -> None:
+        """Note which stages are there with all their manifests: from now on `brainlm-data verify` misses each."""
+        stages = [s for s in self.stages.values() if all(Path(file).exists() for file in self[s.name].manifests)]
+        self._note([(stage.name, stage.level) for stage in stages])
+
+    def _note(self, finished: Sequence[Sequence[str]]) -> None:
+        signatures = {name: json.loads(self[name].signature) for name in self.stages}
+        content = {"signatures": signatures, "finished": list(finished)}
+        listing.write_changed(paths.requested_path(self.outdir), content)
+
+    @property
+    def command(self) -> str:
+        """The shell command of every rule, for Snakemake to fill in."""
         outdir = shlex.quote(str(self.outdir)).replace("{", "{{").replace("}", "}}")
-        return COMMAND.format(
-            program=program, stage=stage, bundle=bundle, route=self.route, outdir=outdir, threads=threads
-        )
+        return COMMAND.format(route=self.route, outdir=outdir)
+
+    def extras(self) -> list[str]:
+        """Stages that nothing follows and that the configuration switches on: 4-D images of `keep`."""
+        return [s.name for s in self.stages.values() if getattr(self.section(s), "is_on", False)]
 
     def preprocessing(self) -> list[str]:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""

@@ -12,7 +12,6 @@ from brainlm_data import paths
 from brainlm_data.bids.index import Index
 from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
-from brainlm_data.files import sidecar
 from brainlm_data.runner.bundle import Job
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Route, Stage
@@ -76,32 +75,17 @@ def told(stage: Stage, config: General) -> list[str]:
     return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
 
 
-def with_details(signature: str, details: Mapping[str, Mapping[str, Any]], outdir: Path, stage: str) -> str:
-    """The signature of a bundle, with a digest of what is said of single units (`details_of`).
+def listing_digest(stage: Stage, units: str, details: Mapping[str, Mapping[str, Any]]) -> str:
+    """Digest of what a stage's job reads of a listing; empty where it reads nothing.
 
-    The details themselves go into a file, because an argument of a command has a largest length.
+    `units`: digest of the listing's units. `details`: unit -> what is said of it to this stage alone.
     """
-    if not details:
-        return signature
     counted = {unit: {k: v for k, v in meta.items() if not k.startswith("_")} for unit, meta in details.items()}
-    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
-    sidecar.write_json(paths.details_path(outdir, stage, digest), details)
-    return json.dumps({**json.loads(signature), "details": digest}, sort_keys=True)
+    seen = [units if reads_listing(stage) else "", counted]
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16] if any(seen) else ""
 
 
-def _units(listing: Mapping[str, Any], content: Mapping[str, Any], outdir: Path, stage: str) -> list[dict[str, Any]]:
-    """The listing's units, with what is said of each alone in their meta."""
-    if "details" not in content:
-        return listing["units"]
-    path = paths.details_path(outdir, stage, content["details"])
-    try:
-        details = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"details {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
-    return [{**unit, "meta": {**unit["meta"], **details.get(unit["id"], {})}} for unit in listing["units"]]
-
-
-def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str, repairs: int = 0) -> Job:
+def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, signature: str) -> Job:
     """The job of one rule, from its listing file alone (no index, no config.yaml).
 
     Raises InputError where the listing is missing, ConfigError where the signature's section is not valid.
@@ -128,6 +112,16 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
             bundles[upstream.name] = listing["subject_bundles"]
         else:
             bundles[upstream.name] = [bundle]
-    section = section_from(content["config"], stage)
-    units = _units(listing, content, outdir, name)
-    return Job(stage, section, content["names"], producers, outdir, bundle, units, bundles, repairs)
+    details = listing["details"].get(name, {})
+    return Job(
+        stage=stage,
+        config=section_from(content["config"], stage),
+        names=content["names"],
+        producers=producers,
+        outdir=outdir,
+        bundle=bundle,
+        units=[{**unit, "meta": {**unit["meta"], **details.get(unit["id"], {})}} for unit in listing["units"]],
+        bundles=bundles,
+        signature=signature,
+        listing=listing_digest(stage, listing["digest"], details),
+    )

@@ -1,8 +1,10 @@
-"""What Snakemake watches in place of raw files: one listing a bundle, written only where it changed."""
+"""What a bundle's jobs are told of raw files: one listing per bundle, written only where it changed."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,30 +21,44 @@ if TYPE_CHECKING:
     from brainlm_data.graph.dag import Dag
 
 
-def write(dag: Dag) -> None:
-    """Write the bundles' listing files, each only if it changed (its mtime is what Snakemake sees)."""
+def write(dag: Dag) -> dict[tuple[Level, str], str]:
+    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units."""
     by_bundle: dict[tuple[Level, str], list[Recording | Subject]] = {}
     for r in dag.index.recordings:
-        by_bundle.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(r)
+        by_bundle.setdefault(("recording", dag.bundles.of_recording(r.id, r.subject)), []).append(r)
     for s in dag.index.subjects:
         if s.t1w:
-            by_bundle.setdefault(("subject", dag.bundle_of[s.id]), []).append(s)
+            by_bundle.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(s)
+    digests: dict[tuple[Level, str], str] = {}
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
-        content = {"units": [_unit(m) for m in members], "subject_bundles": dag.subject_bundles.get(bundle, [])}
-        write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
+        more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
+        digests[level, bundle] = _write(dag, level, bundle, [_unit(m) for m in members], more)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
         for r in dag.index.recordings
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
-    content = {"units": [cohort], "subject_bundles": [], "bundles": dag.bundles}
-    write_changed(paths.listing_path(dag.outdir, "cohort", COHORT), content, indent=None)
+    everything = {"subject_bundles": [], "bundles": dag.bundles.by_level}
+    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything)
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
     ignore = derivatives / ".bidsignore"
     if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
         sidecar.write_text(ignore, paths.BIDSIGNORE)
+    return digests
+
+
+def _write(dag: Dag, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
+    """Write one listing; the digest of its units."""
+    digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
+    details: dict[str, Any] = {}
+    for name in dag.detailed:
+        if dag.stages[name].level == level and (name, bundle) in dag.details:
+            details[name] = dag.details[name, bundle]
+    content = {"units": units, "digest": digest, "details": details, **more}
+    write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
+    return digest
 
 
 def _unit(member: Recording | Subject) -> dict[str, Any]:

@@ -86,9 +86,12 @@ NEEDS: dict[str, Need] = {
 }
 
 
+OTHERS = Need(4000)  # a stage that has not been measured yet (`python -m benchmarks.needs`)
+
+
 def of(stage: str, section: Any) -> Need:
     """What a stage needs; training for each of its processes, fMRIPrep what its section says."""
-    need = NEEDS[stage]
+    need = NEEDS.get(stage, OTHERS)
     if stage == "fmriprep":
         return replace(need, mb=section.mem_mb + need.mb)
     return replace(need, mb=need.mb * getattr(section, "processes", 1))
@@ -109,7 +112,7 @@ def gpus(section: Any, partition: str | None) -> dict[str, Any]:
 
 
 def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
-    """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt; GPUs, or workers of a bundle."""
+    """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt; and GPUs."""
     section, jobs, many = dag.section(stage), dag.config.jobs, workers(dag.config, stage)
     need = of(stage.name, section)
 
@@ -123,8 +126,7 @@ def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
     def runtime(wildcards: Any, attempt: int) -> int:
         return min(need.minutes(sizes(wildcards), attempt, jobs.time, many), math.ceil(60 * jobs.max_hours))
 
-    found = {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
-    return found if stage.level == "cohort" else {**found, "each": dag[stage.name].each}
+    return {"mem_mb": mem_mb, "runtime": runtime, **gpus(section, jobs.gpu_partition)}
 
 
 def uncompressed_mb(path: str, size: int) -> float:
@@ -138,8 +140,10 @@ def sizes_mb(dag: Dag) -> dict[tuple[Level, str], list[float]]:
     for r in dag.index.recordings:
         size = uncompressed_mb(r.bold.path, r.bold.size)
         found["cohort", COHORT].append(size)
-        found.setdefault(("recording", dag.recording_bundle(r.id, r.subject)), []).append(size)
+        found.setdefault(("recording", dag.bundles.of_recording(r.id, r.subject)), []).append(size)
     for s in dag.index.subjects:
         if s.t1w:
-            found.setdefault(("subject", dag.bundle_of[s.id]), []).append(uncompressed_mb(s.t1w.path, s.t1w.size))
+            found.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(
+                uncompressed_mb(s.t1w.path, s.t1w.size)
+            )
     return found

@@ -16,7 +16,7 @@ SHOWN = 20  # refusals, and files left aside, that a run prints at its end
 def outcome(dag: Dag) -> str:
     """How many went through, and why others did not."""
     seen, refused = 0, list[str]()
-    for bundle in dag.bundles["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
+    for bundle in dag.bundles.by_level["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
         path = paths.manifest_path(dag.outdir, dag.producers["parcels"].name, bundle)
         units = read_manifest(path)["units"] if path.exists() else {}
         seen += len(units)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import check_present
 from brainlm_data.imports import Made, Series, Source
-from brainlm_data.methods.operators import STOP, Recipe, drop, fill_censored, invalid_steps, resample
+from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, highest_hz, invalid_steps
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
@@ -87,16 +87,13 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     recipe = Recipe(tr_s, total, dropped, censored)
     whole = np.full((total, int(covered.sum())), np.nan)
     whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
-    moved = resample(whole, tr_s, hz)
+    moved = at_rate(whole, tr_s, hz, dropped)
     out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
     out[:, covered] = moved
-    high = 0.5 / tr_s
-    if hz < 1 / tr_s * (1 - 1e-9):
-        high = min(high, STOP * hz / 2)
     filled = censored if made is None else tuple(sorted({*censored, *made.censored}))
     invalid = invalid_steps(len(moved), hz, tr_s, dropped, filled)
     missing = int((~covered).sum())
-    about = About((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, high)
+    about = About((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, highest_hz(tr_s, hz))
     return out, about if made is None else replace(about, band=made.band, measured=made.measured, methods=made.methods)
 
 

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
 GRAND_MEAN = 10_000.0  # FSL's and UK Biobank's
 STOP = 0.9  # the anti-aliasing filter's edge, as a share of the new Nyquist frequency
+SAME_RATE = 1e-5  # relative: headers hold a TR in single precision, cards a rate in six digits
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Recipe:
             low = _cosine_count(steps, self.tr_s, low) / (2 * steps * self.tr_s)
         return (low, self.high_hz or 0.5 / self.tr_s)
 
-    def save(self, path: Path, warnings: Sequence[str] = ()) -> None:
+    def save(self, path: Path) -> None:
         """Write as JSON."""
-        content = {**asdict(self), "order": ORDER, "effective_band": self.band, "Warnings": list(warnings)}
+        content = {**asdict(self), "order": ORDER, "effective_band": self.band}
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -198,6 +199,33 @@ class Temporal:
         return out
 
 
+def highest_hz(tr_s: float, hz: float) -> float:
+    """The highest frequency that TR and rate leave: Nyquist's, or the edge of the anti-aliasing filter."""
+    nyquist = 0.5 / tr_s
+    return min(nyquist, STOP * hz / 2) if _is_lower(tr_s, hz) else nyquist
+
+
+def _is_lower(tr_s: float, hz: float) -> bool:
+    """Whether a rate is below that of the volumes."""
+    return hz * tr_s < 1 - SAME_RATE
+
+
+def at_rate(x: Array, tr_s: float, hz: float, dropped: int = 0) -> Array:
+    """R on all columns of (T, n), (T', n): what comes at `hz` already stays as it is, parcels without data stay NaN.
+
+    Parameters
+    ----------
+    dropped: volumes at the start that are NaN in every column.
+    """
+    if abs(hz * tr_s - 1) <= SAME_RATE:
+        return x
+    known = ~np.isnan(x[dropped:]).all(0)
+    moved = resample(x[:, known], tr_s, hz)
+    out = np.full((len(moved), x.shape[1]), np.nan)
+    out[:, known] = moved
+    return out
+
+
 def resample(x: Array, tr_s: float, hz: float) -> Array:
     """R: (T, n) at TR -> (T', n) at `hz`, T' = floor((T - 1) TR hz) + 1; never beyond the last volume.
 
@@ -211,7 +239,7 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
         return out
     first = int(np.argmax(known))
     values, times = x[first:], np.arange(first, len(x)) * tr_s
-    if hz < 1 / tr_s * (1 - 1e-9):
+    if _is_lower(tr_s, hz):
         sections = signal.butter(8, STOP * hz / 2, "lowpass", fs=1 / tr_s, output="sos")
         values = signal.sosfiltfilt(sections, values, axis=0, padlen=min(60, len(values) - 1))
     new = np.arange(total) / hz

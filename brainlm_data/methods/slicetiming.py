@@ -43,7 +43,7 @@ class SliceTimes:
     def load(cls, path: Path) -> SliceTimes | None:
         """Read what stage slicetiming wrote; None where the run is not to be corrected."""
         content = json.loads(path.read_text())
-        if not content["Corrected"]:
+        if not content["corrected"]:
             return None
         known = {name: content[name] for name in cls.__dataclass_fields__}
         return cls(**{**known, "times_s": tuple(known["times_s"])})

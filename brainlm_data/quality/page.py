@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,7 +57,7 @@ def page(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
         run=meta.get("run"), phase_encoding=meta.get("metadata", {}).get("PhaseEncodingDirection"),
         not_done=_not_done(raw),
-        space=raw.get("Space", ""), atlas=raw.get("AtlasName", ""), metrics=metrics,
+        space=raw["Space"], atlas=raw["AtlasName"], metrics=metrics,
         sections=[
             {"name": name, "title": title, "figures": [
                 {"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures
@@ -74,7 +73,7 @@ def _not_done(raw: Mapping[str, Any]) -> list[str]:
     """Corrections that others do and this run did not have; fMRIPrep (its `Image` is named) says so on its own page."""
     if "Image" in raw:
         return []
-    slices = [] if raw.get("SliceTimingCorrected") else ["slice timing correction"]
+    slices = [] if raw["SliceTimingCorrected"] else ["slice timing correction"]
     return [*slices, "susceptibility distortion correction"]
 
 
@@ -86,10 +85,9 @@ def methods(inputs: Files) -> list[str]:
     """The sentences of the stages that wrote the inputs, from their sidecars, in order."""
     found: dict[str, str] = {}
     for name in inputs:
-        facts = inputs.facts(name)
-        stage = str(facts.get("GeneratedBy", {}).get("Name", "")).removeprefix("brainlm-data ")
-        if stage and stage not in found:
-            found[stage] = importlib.import_module(f"brainlm_data.stages.{stage}").describe(facts)
+        made = inputs.facts(name).get("GeneratedBy", {})
+        if made.get("Description"):
+            found.setdefault(made["Name"], made["Description"])
     return list(found.values())
 
 

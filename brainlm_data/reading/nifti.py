@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from brainlm_data.dataset.card import NUMBER, compare, facts_in, of_sidecar
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import digest, sidecar_path
-from brainlm_data.methods.operators import STOP, Recipe, Regression, Temporal, resample
+from brainlm_data.methods.operators import Recipe, Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import Reader, leading, mask_file
 from brainlm_data.reading.series import ParcelSeries
 
-SAME_RATE = 1e-3  # relative; header and sidecar round
 COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
 CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
 
@@ -59,7 +58,7 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     stated += [f"{len(censored)} empty volumes were interpolated"] if censored else []
 
     hz = float(facts["rate_hz"])
-    edge = min(0.5 / tr, STOP * hz / 2 if hz < 1 / tr * (1 - SAME_RATE) else np.inf)
+    edge = highest_hz(tr, hz)
     recipe = _recipe(facts, card, tr, run.n_volumes, dropped, tuple(censored), edge)
     if finished:
         if not facts.get("units", "").startswith("grand mean"):
@@ -72,14 +71,9 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
         stated.append(f"filtered as the card says: {low}, {high}")
-    if abs(hz * tr - 1) > SAME_RATE:
-        there = ~np.isnan(series[dropped:]).all(0)
-        moved = resample(series[:, there], tr, hz)
-        values = np.full((len(moved), series.shape[1]), np.nan)
-        values[:, there] = moved
+    values = at_rate(series, tr, hz, dropped)
+    if values is not series:
         stated.append(f"resampled from TR {tr:g} s to {hz:g} Hz")
-    else:
-        values = series
     done = {"rate_hz": hz, "band_low_hz": facts.get("band_low_hz"), "atlas": facts.get("atlas")}
     done |= {"band_high_hz": float(min(recipe.band[1], edge)), "units": facts.get("units")}
     stated += compare(facts, {**found, **done}, str(path))

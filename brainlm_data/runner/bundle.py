@@ -1,18 +1,17 @@
 """The one runner: calls a stage for every unit (recording, subject or cohort) of a bundle.
 
-It gives each stage its files, moves finished outputs into place, writes sidecars and receipts, skips what a receipt
-still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
+It gives each stage its files (`call.py` runs it), moves finished outputs into place, writes receipts, skips what a
+receipt still vouches for, collects refusals, and writes the manifest last. No stage knows of any of this.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,19 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.present import check_present
+from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import input_digests
-from brainlm_data.runner.manifest import COHORT, Manifest, describe_output, merged, outputs_hold, read_manifest
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.runner.manifest import (
+    COHORT,
+    Manifest,
+    combined,
+    content_of,
+    describe_output,
+    merged,
+    outputs_hold,
+    read_manifest,
+)
+from brainlm_data.stage import Files, Stage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Job:
     producers: artifact name -> the stage that writes it, for every input that is not raw.
     units: entries of the listing: `{"id", "prefix", "subject", "raw": {artifact: path}, "meta": {...}}`.
     bundles: stage name -> bundles whose manifests vouch for this job's inputs.
+    signature, listing: what is asked for (`Stage.signature`), and the digest of what is read of the listing.
     """
 
     stage: Stage
@@ -47,7 +57,8 @@ class Job:
     bundle: str
     units: Sequence[Mapping[str, Any]]
     bundles: Mapping[str, Sequence[str]]
-    repairs: int = 0
+    signature: str
+    listing: str = ""
 
     def path(self, artifact: str, prefix: str) -> Path:
         """Path of an output of a unit of this job."""
@@ -62,10 +73,12 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     """
     said: dict[str, str] = {}
     read = {*job.stage.inputs, *(f"{name}.json" for name in job.stage.inputs)}
-    upstream = {
-        name: merged((read_manifest(paths.manifest_path(job.outdir, name, b)) for b in bundles), read, said)
-        for name, bundles in job.bundles.items()
-    }
+    upstream: dict[str, dict[str, Any]] = {}
+    contents: dict[str, str] = {}
+    for name, bundles in job.bundles.items():
+        seen: list[tuple[str, str]] = []
+        upstream[name] = merged(_manifests(job, name, bundles, seen), read, said)
+        contents[name] = combined(seen)
     entries: dict[str, Any] = {}
     started = time.monotonic()
     if workers > 1 and len(job.units) > 1:
@@ -81,12 +94,22 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     manifest = {
         "stage": job.stage.name,
         "bundle": job.bundle,
-        "signature": job.stage.signature(job.config, job.names),
-        "repairs": job.repairs,
+        "signature": job.signature,
+        "listing": job.listing,
+        "upstream": contents,
+        "content": content_of(entries),
         "units": entries,
     }
     sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
     return manifest
+
+
+def _manifests(job: Job, stage: str, bundles: Sequence[str], seen: list[tuple[str, str]]) -> Iterator[Manifest]:
+    """The manifests of an upstream stage, one at a time; (bundle, content) of each is added to `seen`."""
+    for bundle in bundles:
+        manifest = read_manifest(paths.manifest_path(job.outdir, stage, bundle))
+        seen.append((bundle, manifest["content"]))
+        yield manifest
 
 
 def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float) -> None:
@@ -105,16 +128,15 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
         inputs = _inputs(job, unit, upstream)
     except Refused as refusal:
         return _refused(job, unit, refusal)
-    signature = job.stage.signature(job.config, job.names)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = sidecar.read_record(receipt_file)
-    known = receipt.get("signature") == signature and receipt.get("inputs") == digests
-    if known and outputs_hold(receipt["entry"], job.outdir, digests=True):
+    known = receipt.get("signature") == job.signature and receipt.get("inputs") == digests
+    if known and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
     else:
         if job.stage.level == "cohort":
-            _set_aside(job, inputs)
+            _set_aside(job, inputs, receipt)
             _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
         try:
             entry = _execute(job, unit, inputs, digests)
@@ -124,7 +146,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
             return _refused(job, unit, refusal)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(receipt_file, {"signature": signature, "inputs": digests, "entry": entry})
+        sidecar.write_json(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
@@ -148,13 +170,18 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
     receipt_file.unlink(missing_ok=True)
 
 
-def _set_aside(job: Job, inputs: Files) -> None:
-    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays."""
+def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
+    """Move old outputs that the stage takes parts from out of the way; what a failed attempt left there stays.
+
+    An output that is not what its receipt says is no source of parts: it is removed with the rest.
+    """
+    known = receipt.get("entry", {}).get("outputs", {})
     for name, aside in inputs.meta["before"].items():
         old = job.path(name, "")
+        stands = name in known and outputs_hold({"outputs": {name: known[name]}}, job.outdir)
         if old.is_symlink():
             raise InputError(f"{old} is a link, and is replaced as a whole", "move it back, or link the outdir instead")
-        if old.exists():
+        if stands:
             shutil.rmtree(aside, ignore_errors=True)
             Path(aside).parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(OSError):  # work/ on another disk: then nothing is taken over
@@ -233,26 +260,30 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
     scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
     final = {name: job.path(name, unit["prefix"]) for name in job.stage.outputs}
     written = {name: scratch / name / path.name for name, path in final.items()}
-    for path in written.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        facts = job.stage.run(inputs, Files(written, inputs.meta), job.config)
-        missing = [n for n, p in written.items() if not p.exists() and n not in job.stage.optional]
-        if missing:
-            raise RuntimeError(f"stage {job.stage.name} did not write {', '.join(missing)} for {unit['id']}")
+        facts = call(job.stage, inputs, written, job.config, job.names, digests)
         outputs: dict[str, Any] = {}
         for name, target in final.items():
             if written[name].exists():
-                _replace(written[name], target)
-                outputs[name] = describe_output(target, job.outdir)
-                if job.stage.level != "cohort" or paths.ARTIFACTS[name].pattern.startswith("derivatives/"):
-                    outputs |= _write_sidecar(job, name, target, facts, inputs, digests)
+                outputs |= _place(name, written[name], target, job.outdir)
             elif target.exists():
                 target.unlink()  # an optional output of an earlier config
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    return {"status": "done", "reason": "", "outputs": outputs, "methods": {job.stage.name: job.stage.describe(common)}}
+    methods = {job.stage.name: job.stage.describe(common(facts))}
+    return {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
+
+
+def _place(name: str, source: Path, target: Path, outdir: Path) -> dict[str, Any]:
+    """Move an output and the sidecar beside it to where they belong; the entries of both."""
+    _replace(source, target)
+    entries = {name: describe_output(target, outdir)}
+    beside = sidecar.sidecar_path(source)
+    if beside != source and beside.exists():
+        described = sidecar.sidecar_path(target)
+        _replace(beside, described)
+        entries[f"{name}.json"] = describe_output(described, outdir)
+    return entries
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -260,39 +291,3 @@ def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(source, target)
-
-
-def _write_sidecar(
-    job: Job, name: str, target: Path, facts: Facts, inputs: Files, digests: Mapping[str, str]
-) -> dict[str, Any]:
-    """The JSON sidecar of one output: description, effective parameters, sources with digests, facts."""
-    path = sidecar.sidecar_path(target)
-    if path == target:
-        return {}
-    common = {k: v for k, v in facts.items() if k not in paths.ARTIFACTS}
-    sources = {_uri(inputs[name], job.outdir): digests[name] for name in inputs}
-    content = {
-        "Description": paths.ARTIFACTS[name].description,
-        "GeneratedBy": {
-            "Name": f"brainlm-data {job.stage.name}",
-            "Version": importlib.metadata.version("brainlm-pipeline"),
-            "StageVersion": job.stage.version,
-        },
-        "Parameters": job.config.model_dump(mode="json"),
-        "Sources": sorted(sources),
-        "SourceDigests": sources,
-        **paths.ARTIFACTS[name].known(job.names),
-        **common,
-        **facts.get(name, {}),
-    }
-    sidecar.write_json(path, content)
-    return {f"{name}.json": describe_output(path, job.outdir)}
-
-
-def _uri(path: Path, outdir: Path) -> str:
-    """A BIDS URI: of this derivatives dataset, else of the raw one (`DatasetLinks` says where that is)."""
-    derivatives = outdir / "derivatives"
-    if path.is_relative_to(derivatives):
-        return f"bids::{path.relative_to(derivatives)}"
-    below = [i for i, part in enumerate(path.parts) if part.startswith("sub-")]
-    return f"bids:raw:{'/'.join(path.parts[below[0] :])}" if below else path.name

@@ -1,36 +1,39 @@
-"""Manifests and receipts: what a job wrote, and whether it still stands.
+"""Manifests and receipts: what a job wrote, what it was made from, and whether it still stands.
 
-A manifest is what a bundle's job writes last: its recordings, outputs with digests, refusals with reasons. A receipt is
-the same for one recording, kept apart because Snakemake deletes declared outputs before a rerun.
+A manifest is what a bundle's job writes last: its recordings, outputs with digests, refusals with reasons, and what
+decides whether it is still good. A receipt is the same for one recording, kept apart because Snakemake deletes declared
+outputs before a rerun.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import multiprocessing
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 
 COHORT = "cohort"
-MANY, CHECKERS = 200, 4  # manifests that are checked by more than one process, and by how many
 Manifest = dict[str, Any]
 
 
 def read_manifest(path: Path) -> Manifest:
-    """A manifest. Raises InputError where it is missing or damaged."""
+    """A manifest. Raises InputError where it is missing, damaged or of an older release."""
     try:
-        return json.loads(path.read_text())
+        manifest: Manifest = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first") from error
     except (OSError, ValueError) as error:
         raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
+    if not isinstance(manifest, dict) or not {"signature", "content", "units"} <= manifest.keys():
+        raise InputError(f"manifest {path}: not of this release", f"run stage {path.parent.name} again")
+    return manifest
 
 
 def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[str, str]) -> dict[str, Any]:
@@ -54,49 +57,120 @@ def describe_output(path: Path, outdir: Path) -> dict[str, Any]:
     return {"path": str(path.relative_to(outdir)), "size": size, "mtime_ns": mtime, "sha256": sidecar.digest(path)}
 
 
-def outputs_hold(entry: Mapping[str, Any], outdir: Path, digests: bool) -> bool:
-    """True where every output of a manifest entry is still what was written.
+def content_of(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Digest of all that followers see of a bundle: states, reasons, sentences, and the outputs' paths and digests."""
+    hasher = hashlib.sha256()
+    for unit, entry in sorted(entries.items()):
+        outputs = {name: (o["path"], o["sha256"]) for name, o in entry.get("outputs", {}).items()}
+        seen = [unit, entry["status"], entry["reason"], outputs, entry.get("methods", {})]
+        hasher.update(json.dumps(seen, sort_keys=True).encode())
+    return hasher.hexdigest()[:16]
 
-    A file whose size and mtime are as recorded is taken as good. Where they differ, its digest decides if `digests`.
+
+def combined(contents: Iterable[tuple[str, str]]) -> str:
+    """One digest of (bundle, content) of several bundles of a stage."""
+    lines = (f"{bundle} {content}" for bundle, content in sorted(contents))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def outputs_hold(entry: Mapping[str, Any], outdir: Path) -> bool:
+    """True where every output of a manifest entry is still what was written."""
+    return next(damages(entry, outdir), None) is None
+
+
+def damages(entry: Mapping[str, Any], outdir: Path) -> Iterator[tuple[str, str]]:
+    """("missing" or "changed", path below outdir) of every output of a manifest entry that is not what was written.
+
+    A file whose size and mtime are as recorded is taken as good. Where the mtime differs, its digest decides.
     """
     root = f"{outdir}/"
     for output in entry.get("outputs", {}).values():
+        path = output["path"]
         try:
-            found = os.stat(root + output["path"])  # text, not Path: a cohort has millions of outputs
+            found = os.stat(root + path)  # text, not Path: a cohort has millions of outputs
         except OSError:
-            return False
+            yield "missing", path
+            continue
         size, mtime = found.st_size, found.st_mtime_ns
         if size == output["size"] and mtime == output["mtime_ns"]:
             continue
         if stat.S_ISDIR(found.st_mode):
-            size, mtime = sidecar.stat_of(outdir / output["path"])
-        if size != output["size"]:
-            return False
-        if mtime != output["mtime_ns"] and (not digests or sidecar.digest(outdir / output["path"]) != output["sha256"]):
-            return False
-    return True
+            size, mtime = sidecar.stat_of(outdir / path)
+        if size == output["size"] and mtime == output["mtime_ns"]:
+            continue
+        if size != output["size"] or sidecar.digest(outdir / path) != output["sha256"]:
+            yield "changed", path
 
 
-def repairs(path: Path, asked: str, outdir: Path) -> int:
-    """How often a bundle was found not to be what the config asks for; one more while it is so, and it reruns.
+class Cause(NamedTuple):
+    """Why a bundle does not stand: in words, equal for all bundles of one cause, and an example of its own."""
 
-    That is: an output is missing or changed, or the stage was run by hand with other values. -1: a damaged manifest.
+    text: str
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a manifest must have been made from.
+
+    Attributes
+    ----------
+    signature: the stage's (`Stage.signature`). listing: digest of what the job reads of the listing.
+    upstream: stage -> `combined` content of the bundles that it reads; without those that are themselves redone.
     """
-    if not path.exists():
-        return 0
+
+    signature: str
+    listing: str = ""
+    upstream: Mapping[str, str] = field(default_factory=dict)
+
+
+def standing(path: Path, expected: Expected, outdir: Path) -> tuple[str, list[Cause]]:
+    """The content of a manifest that is there, and why it does not stand; no cause: it does."""
+    stage = path.parent.name
     try:
         manifest = read_manifest(path)
-    except InputError:
-        return -1
-    whole = manifest.get("signature") == asked
-    whole &= all(outputs_hold(entry, outdir, digests=True) for entry in manifest["units"].values())
-    return int(manifest["repairs"]) + (0 if whole else 1)
+    except InputError as error:
+        return "", [Cause(f"manifest unreadable or of another release: {stage}", error.message)]
+    causes: list[Cause] = []
+    if manifest["signature"] != expected.signature:
+        causes += differences(stage, json.loads(manifest["signature"]), json.loads(expected.signature))
+    if manifest["listing"] != expected.listing:
+        causes.append(Cause("raw files, or what is known of them, changed", path.stem))
+    for name, content in expected.upstream.items():
+        if manifest["upstream"].get(name) != content:
+            causes.append(Cause(f"results of {name} changed"))
+    for entry in manifest["units"].values():
+        causes += [Cause(f"outputs {how}", output) for how, output in damages(entry, outdir)]
+    return manifest["content"], causes
 
 
-def repairs_of(paths: Sequence[Path], asked: str, outdir: Path) -> dict[Path, int]:
-    """`repairs` of many manifests; of a cohort's by several processes, because it is a `stat` of millions of files."""
-    check = partial(repairs, asked=asked, outdir=outdir)
-    if len(paths) < MANY or "fork" not in multiprocessing.get_all_start_methods():
-        return {path: check(path) for path in paths}
-    with multiprocessing.get_context("fork").Pool(min(CHECKERS, os.cpu_count() or 1)) as pool:
-        return dict(zip(paths, pool.map(check, paths, chunksize=10), strict=True))
+def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Cause]:
+    """What differs between two signatures, by key and value."""
+    causes: list[Cause] = []
+    if old["version"] != new["version"]:
+        causes.append(Cause(f"version of {stage}: {old['version']} -> {new['version']}"))
+    for key, before, after in _changed(old["config"], new["config"]):
+        causes.append(Cause(f"{stage}.{key}: {_word(before)} -> {_word(after)}"))
+    for key, before, after in _changed(old["names"], new["names"]):
+        causes.append(Cause(f"{key}: {_word(before)} -> {_word(after)}"))
+    for key, _, _ in _changed(old["watched"], new["watched"]):
+        causes.append(Cause(f"{key}: another file, or another content"))
+    return causes
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(key, old value, new value) where they differ; of nested mappings, dotted keys."""
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from ((f"{key}.{deeper}", b, a) for deeper, b, a in _changed(before, after))
+        else:
+            yield key, before, after
+
+
+def _word(value: Any) -> str:
+    """A value as config.yaml has it, cut where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

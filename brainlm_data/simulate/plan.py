@@ -96,15 +96,15 @@ class Plan:
 
     def recordings(self, label: str) -> list[tuple[str, str, int | None]]:
         """(id, task, run) of one subject; no run entity where each task has one run."""
-        return [
-            (
-                f"sub-{label}_task-{task}" + (f"_run-{run}" if self.runs > 1 else ""),
-                task,
-                run if self.runs > 1 else None,
-            )
-            for task in self.tasks
-            for run in range(1, self.runs + 1)
-        ]
+        recordings: list[tuple[str, str, int | None]] = []
+        for task in self.tasks:
+            name = f"sub-{label}_task-{task}"
+            if self.runs == 1:
+                recordings.append((name, task, None))
+                continue
+            for run in range(1, self.runs + 1):
+                recordings.append((f"{name}_run-{run}", task, run))
+        return recordings
 
     def rng(self, *names: object) -> np.random.Generator:
         """A generator that depends on the seed and on names only: adding a subject changes no other."""

@@ -10,6 +10,7 @@ over n^3 points of the voxel (n = voxel size / 1.5 mm), P places the head (T1w -
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,7 +124,8 @@ class EpiRun:
         from scipy.ndimage import binary_dilation
 
         edges = [(-0.5, n - 0.5) for n in self.plan.shape]
-        corners = self.affine @ np.array([[x, y, z, 1.0] for x in edges[0] for y in edges[1] for z in edges[2]]).T
+        voxels = np.array(list(itertools.product(*edges, (1.0,))))  # the image's eight corners, homogeneous
+        corners = self.affine @ voxels.T
         reach = np.linalg.norm(((self.matrices - np.eye(4)) @ corners)[:, :3], axis=1).max()  # farthest move, mm
         still = acquire(self.epi.still, self.to_fine(0), np.zeros(self.plan.shape, bool), self.points, self.shift)
         steps = int(np.ceil(reach / self.plan.voxel_mm))

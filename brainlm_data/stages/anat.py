@@ -91,7 +91,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "GridMm": config.grid_mm,
         "Registration": config.registration,
-        "Space": inputs.facts("template_t1w").get("Space", ""),
         "BrainVolumeMl": volume_ml,
         "TemplateCorrelation": quality,
         "TemplateSimilarity": reg.similarity(fixed, moved, inside),
@@ -178,7 +177,7 @@ def describe(facts: Facts) -> str:
     kind = "affine" if facts["Registration"] == "affine" else "affine and symmetric diffeomorphic (SyN)"
     return (
         f"T1w images were corrected for bias (N4; Tustison et al., 2010), segmented (Atropos; Avants et al., 2011) and"
-        f" normalized to {facts['Space'] or 'the template'} by {kind} registration (ANTs; Avants et al., 2008) on a"
+        f" normalized to {facts['Space']} by {kind} registration (ANTs; Avants et al., 2008) on a"
         f" {facts['GridMm']:g} mm grid; the brain mask is the template's, carried over."
     )
 

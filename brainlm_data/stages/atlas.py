@@ -62,7 +62,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: the file cannot be had; its labels, grid or space are not what they must be.
     """
-    template = inputs.facts("template_t1w").get("Space", "")
+    template = inputs.facts("template_t1w")["Space"]
     found = parcellation(config, template)
     image, table, space = found.image, found.table, found.space
     if space != template and not config.allow_space_mismatch:
@@ -79,7 +79,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         warnings.append(f"atlas.space is not set: atlas {config.name} was taken to be in {template}")
     return {
         "AtlasName": config.name,
-        "Space": template,
         "Source": found.source,
         "Sha256": found.sha256,
         "NumberOfParcels": len(table),

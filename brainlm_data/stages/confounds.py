@@ -79,7 +79,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     write_table(outputs["confounds"], list(table), np.stack(list(table.values()), 1))
     fd = table["framewise_displacement"][1:]
     return {
-        "RepetitionTime": tr,
         "SamplingFrequency": 1 / tr,
         "NumberOfNonSteadyStates": steady,
         "NumberOfMotionOutliers": int(moved.sum()),

@@ -52,7 +52,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     head = Head.read(inputs)
     matrix = to_t1w(head, config, bold, mask)
     rigid.write_itk(outputs["bold_to_t1w"], matrix[None])
-    facts = {"Route": "t1w", "GridMm": config.grid_mm, "Space": _space(inputs), **checks(head, bold, mask, matrix)}
+    facts = {"Route": "t1w", "GridMm": config.grid_mm, **checks(head, bold, mask, matrix)}
     return {**facts, "Warnings": doubts(facts)}
 
 
@@ -179,15 +179,10 @@ def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mas
         "MutualInformation": reg.similarity(fixed, moved, brain),
         "SimilarityGain": gain,
         "BrainOverlap": reg.dice(carried, brain.numpy() > 0),
-        "Space": _space(inputs),
         "Warnings": ["BOLD reference hardly matches the template: look at the registration"]
         if gain < LEAST_GAIN
         else [],
     }
-
-
-def _space(inputs: Files) -> str:
-    return str(inputs.facts("template_t1w").get("Space", ""))
 
 
 def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
@@ -218,7 +213,7 @@ def describe(facts: Facts) -> str:
         )
     return (
         f"There was no T1w image: the BOLD reference was corrected for bias (N4; Tustison et al., 2010) and registered"
-        f" to {facts['Space'] or 'the template'} directly (affine and SyN by mutual information, ANTs; Avants et al.,"
+        f" to {facts['Space']} directly (affine and SyN by mutual information, ANTs; Avants et al.,"
         f" 2008), which is less exact."
     )
 

@@ -96,7 +96,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     recipe = Recipe.load(inputs["filter_recipe"])
     chosen = strategies.resolve(config.strategy)
-    _check_censoring(chosen, inputs.facts("filter_recipe").get("CensorThresholdMm"))
+    _check_censoring(chosen, inputs.facts("filter_recipe")["CensorThresholdMm"])
     names, table = read_table(inputs["confounds"])
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
     columns = strategies.select(patterns, names, inputs["confounds"])

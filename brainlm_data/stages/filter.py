@@ -52,7 +52,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     dropped = steady if config.drop == "auto" else config.drop
     fd = np.nan_to_num(table[:, names.index("framewise_displacement")])
     limit = np.inf if config.censor_fd_mm is None else config.censor_fd_mm
-    bad = {*np.flatnonzero(fd > limit).tolist(), *facts.get("EmptyVolumes", ())}
+    bad = {*np.flatnonzero(fd > limit).tolist(), *facts["EmptyVolumes"]}
     censored = tuple(sorted(i for i in bad if i >= dropped))
     left = volumes - dropped - len(censored)
     if left < config.min_volumes:
@@ -75,7 +75,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if config.low_hz is not None and config.low_hz * seconds < 1:
         warnings.append(f"one period of {config.low_hz:g} Hz is longer than the recording ({seconds:g} s)")
     recipe = Recipe(tr, volumes, dropped, censored, config.method, config.low_hz, high)
-    recipe.save(outputs["filter_recipe"], warnings)
+    recipe.save(outputs["filter_recipe"])
     return {
         "EffectiveBand": list(recipe.band),
         "RequestedBand": [config.low_hz, config.high_hz],
@@ -115,7 +115,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="filter",
-    version=3,
+    version=4,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from brainlm_data.errors import InputError
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
 
 IMAGE = "nipreps/fmriprep:25.2.7"
 
@@ -39,7 +39,7 @@ class Config(StageConfig):
     fs_reconall: bool = Field(False, description="run FreeSurfer's surface reconstruction (hours)")
     n_procs: int = Field(4, ge=1, description="--nprocs")
     mem_mb: int = Field(16000, ge=4000, description="--mem-mb")
-    work_dir: Path | None = Field(
+    work_dir: Unwatched = Field(
         None, description="fMRIPrep's work folder (80-100 GB per subject); null: below outdir/work"
     )
     extra: list[str] = Field([], description="further options of fMRIPrep, one list item per word")
@@ -163,7 +163,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="fmriprep",
-    version=1,
+    version=2,
     level="subject",
     summary="Run fMRIPrep in its container instead of the native image stages.",
     Config=Config,

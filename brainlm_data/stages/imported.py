@@ -77,8 +77,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "InvalidSteps": found.invalid,
         "EffectiveBand": [None if np.isnan(low) else low, high],
         "Units": about["Units"],
-        "AtlasName": about["AtlasName"],
-        "Space": about["Space"],
         "Done": [sentence(kind, source.made_here, found.tr_s, config.hz), *found.methods.values()],
     }
 
@@ -96,7 +94,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="imported",
-    version=1,
+    version=2,
     level="recording",
     summary="Take the series of a recording from what somebody else has preprocessed.",
     Config=Config,

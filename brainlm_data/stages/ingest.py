@@ -66,7 +66,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.methods.rigid import write_itk
 
     record = json.loads(inputs["fmriprep_run"].read_text())
-    space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask").get("Space")
+    space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask")["Space"]
     if space != wanted:
         raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")
     files = find(Path(record["Derivatives"]), inputs.meta["id"], record["OutputSpace"])
@@ -84,8 +84,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     metadata = read_sidecar(sidecar, Refused) or inputs.meta["metadata"]
     if "RepetitionTime" not in metadata:
         raise Refused(f"{sidecar}: no RepetitionTime", "fMRIPrep writes it; is the file whole?")
-    facts = sample.run(Files(taken, {**inputs.meta, "metadata": metadata}), outputs, config)
-    return {**facts, "Image": record["Image"]}
+    tr = float(metadata["RepetitionTime"])
+    facts = sample.sampled(Files(taken, inputs.meta), outputs, config, tr)
+    return {"RepetitionTime": tr, "EmptyVolumes": [], **facts, "Image": record["Image"]}
 
 
 def _motion(confounds: Path) -> np.ndarray:

@@ -6,15 +6,13 @@ table of the parcels, stage `imported` the series of each recording, and the run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.runner.manifest import COHORT
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
 from brainlm_data.stages.imported import Config as Imported
 
 if TYPE_CHECKING:
@@ -33,7 +31,10 @@ class Config(StageConfig):
         description="bids: raw images in bids_dir; preprocessed images: fmriprep, hcp, ukb; parcel series: parcellated,"
         " or by name abide, pcp, arrays, ptseries, dat (docs/import.md)",
     )  # fmt: skip
-    path: Path | None = Field(None, description="folder or file to read; not for kind bids")
+    path: Unwatched = Field(
+        None,
+        description="folder or file to read; not for kind bids",  # the index reads it
+    )
     tr_s: float | None = Field(None, gt=0, description="one TR for all recordings, s; null: from the files and tables")
     participants: Path | None = Field(None, description="table of the participants; null: participants.tsv in `path`")
     labels: Path | None = Field(None, description="TSV of the parcels: index, name, network, x, y, z")
@@ -109,13 +110,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }  # fmt: skip
 
 
-def by_unit(config: Config, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The tables and the label image that the section names, as they are now: where one changes, this stage reruns."""
+def watches(config: Config) -> dict[str, Path]:
+    """The table beside the recordings, and the label image, which its key names as text."""
     from brainlm_data.imports import label_image, listed
 
-    files = [config.labels, listed.participants(config.path, config.participants), label_image(config.atlas)]
-    stats = [(str(file.absolute()), *listed.size_and_mtime(file)) for file in files if file is not None]
-    return {COHORT: {"named": stats}} if stats else {}
+    files = {"participants": listed.participants(config.path, config.participants), "atlas": label_image(config.atlas)}
+    return {key: file for key, file in files.items() if file is not None}
 
 
 def _looked_at(series: Any, path: Path) -> list[tuple[tuple[int, int], tuple[str, ...]]]:
@@ -162,5 +162,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
-    by_unit=by_unit,
+    watches=watches,
 )

@@ -55,17 +55,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     Refused: unreadable or truncated run.
     """
     facts = inputs.facts("parcels_raw")
-    tr = facts.get("RepetitionTime") or inputs.meta["metadata"]["RepetitionTime"]
+    tr = float(facts["RepetitionTime"])
     if config.images:
         with tempfile.TemporaryDirectory(dir=_scratch(outputs)) as folder:
-            _write(inputs, outputs, config, float(tr), facts, Path(folder) / "voxels.f32")
+            _write(inputs, outputs, config, tr, facts, Path(folder) / "voxels.f32")
     return {
         "Images": sorted(config.images),
-        "RepetitionTime": tr,
-        "SliceTimingCorrected": facts.get("SliceTimingCorrected", False),
-        "StartTime": facts.get("StartTime", 0.0),
         "Interpolation": facts["Interpolation"],
-        "Space": facts.get("Space", ""),
         "keep_preproc": {"Units": "scanner units"},
         "keep_denoised": {"Units": "grand mean of the recording scaled to 10000"},
     }
@@ -116,7 +112,7 @@ def describe(facts: Facts) -> str:
     """Methods sentence; empty where nothing was written."""
     if not facts["Images"]:
         return ""
-    return f"4-D images ({', '.join(facts['Images'])}) were written in {facts['Space'] or 'template'} space."
+    return f"4-D images ({', '.join(facts['Images'])}) were written in {facts['Space']} space."
 
 
 STAGE = Stage(

@@ -22,26 +22,16 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write (T, parcels): scaled, filtered, denoised; dropped volumes are n/a rows, missing parcels n/a columns."""
     from brainlm_data.files.tables import read_table, write_table
 
-    raw, recipe = inputs.facts("parcels_raw"), inputs.facts("filter_recipe")
+    raw = inputs.facts("parcels_raw")
     names, series = read_table(inputs["parcels_raw"])
     temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], raw["GrandMean"], config.grand_mean)
     write_table(outputs["parcels_native"], names, temporal.apply(series))
     return {
-        "RepetitionTime": raw["RepetitionTime"],
         "SamplingFrequency": 1 / raw["RepetitionTime"],
-        "NumberOfVolumes": raw["NumberOfVolumes"],
-        "SliceTimingCorrected": raw.get("SliceTimingCorrected", False),
-        "StartTime": raw.get("StartTime", 0.0),
         "GrandMeanScaling": config.grand_mean,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
-        "Dropped": temporal.recipe.dropped,
-        "Censored": list(temporal.recipe.censored),
-        "MissingParcels": raw.get("MissingParcels", []),
         "Units": "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}",
-        "AtlasName": raw.get("AtlasName", ""),
-        "Space": raw.get("Space", ""),
-        "Warnings": recipe.get("Warnings", []),
     }
 
 

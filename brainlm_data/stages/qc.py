@@ -102,20 +102,20 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=2,
+    version=3,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,
     inputs=(  # in the order of the methods text
-        "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "boldref",
-        "bold_mask", "bold_to_t1w", "bold_to_mni", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw",
-        "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
-        "parcels_native",
+        "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "slice_times",
+        "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "voxel_sample", "sample_mask", "sample_probseg",
+        "parcels_raw", "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics",
+        "denoise_recipe", "parcels_native",
     ),
     outputs=("qc_metrics", "qc_page"),
     run=run,
     describe=describe,
-    optional=("t1w_mni", "bold_to_t1w", "bold_to_mni", "qc_page"),
+    optional=("t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "qc_page"),
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
 )  # fmt: skip

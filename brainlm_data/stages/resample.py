@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
-from brainlm_data.methods.operators import STOP, invalid_steps, resample
+from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 
@@ -20,37 +19,23 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write (T', parcels), T' = floor((T - 1) TR hz) + 1; n/a where nothing valid can be interpolated."""
     from brainlm_data.files.tables import read_table, write_table
 
-    native, atlas = inputs.facts("parcels_native"), inputs.facts("atlas_table")
-    tr, total = float(native["RepetitionTime"]), int(native["NumberOfVolumes"])
+    native = inputs.facts("parcels_native")
+    tr = float(native["RepetitionTime"])
     names, series = read_table(inputs["parcels_native"])
-    covered = ~np.isnan(series[native["Dropped"] :]).all(0)
     hz = config.hz or 1 / tr
-    if config.hz is None:
-        values = series
-    else:
-        moved = resample(series[:, covered], tr, hz)
-        values = np.full((len(moved), len(names)), np.nan)
-        values[:, covered] = moved
+    values = at_rate(series, tr, hz, native["Dropped"])
     write_table(outputs["parcels"], names, values)
     low, high = native["EffectiveBand"]
     unused, warnings = fieldmaps.stated(inputs.meta)
-    edge = STOP * hz / 2 if hz < 1 / tr * (1 - 1e-9) else np.inf
     return {
         "SamplingFrequency": hz,
-        "RepetitionTime": tr,
-        "NumberOfVolumes": total,
         "NumberOfSteps": len(values),
-        "SliceTimingCorrected": native.get("SliceTimingCorrected", False),
-        "StartTime": native.get("StartTime", 0.0),
         "InvalidSteps": invalid_steps(len(values), hz, tr, native["Dropped"], native["Censored"]),
-        "EffectiveBand": [low, float(min(high, edge))],
+        "EffectiveBand": [low, float(min(high, highest_hz(tr, hz)))],
         "Resampled": config.hz is not None,
         "Units": native["Units"],
-        "AtlasName": native.get("AtlasName", ""),
-        "Space": native.get("Space", ""),
-        **({"SpaceMismatch": atlas["SpaceMismatch"]} if "SpaceMismatch" in atlas else {}),
         **unused,
-        "Warnings": [*native.get("Warnings", []), *atlas.get("Warnings", []), *warnings],
+        "Warnings": warnings,
     }
 
 

@@ -36,7 +36,12 @@ class Config(StageConfig):
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
-    """Write parcel means, coverage and the voxel sample.
+    """Write parcel means, coverage and the voxel sample; see `sampled`."""
+    return sampled(inputs, outputs, config, float(inputs.facts("motion_params")["RepetitionTime"]))
+
+
+def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts:
+    """Write parcel means (T, parcels), coverage and the voxel sample of a run whose motion is known.
 
     Raises
     ------
@@ -79,38 +84,26 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         voxels[t] = values[len(index) :][kept]
     series[:, missing] = np.nan
 
-    motion = inputs.facts("motion_params")
-    tr = motion.get("RepetitionTime") or inputs.meta["metadata"]["RepetitionTime"]
     mask = np.zeros(coarse.shape, bool)
     mask.flat[np.flatnonzero(brain)[in_view & in_epi]] = True
     write_table(outputs["parcels_raw"], names, series)
     write_table(outputs["coverage"], names, coverage[None])
-    _write_voxels(outputs, voxels, mask, coarse, tr)
+    _write_voxels(outputs, voxels, mask, coarse, tr_s)
     tissues = _write_tissues(inputs, outputs, coarse)
     grand_mean = float(voxels.mean(dtype=np.float64))
     if not grand_mean > 0:
         raise Refused(f"{inputs['bold']}: mean of its brain is {grand_mean:g}", "are the images magnitudes?")
     return {
-        "RepetitionTime": tr,
         "NumberOfVolumes": total,
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
-        "EmptyVolumes": motion.get("EmptyVolumes", []),
         "GrandMean": grand_mean,
-        "AtlasName": inputs.facts("atlas_table").get("AtlasName", ""),
-        "Space": inputs.facts("template_mask").get("Space", ""),
         "Interpolation": config.interpolation,
         "CoarseMm": config.coarse_mm,
         "BrainOverlap": overlap,
         "MinimumCoverage": config.min_coverage,
         "NumberOfParcels": len(names),
         "MissingParcels": [name for name, gone in zip(names, missing, strict=True) if gone],
-        "Warnings": [
-            warning
-            for name in ("motion_params", "slice_times")
-            if name in inputs
-            for warning in inputs.facts(name).get("Warnings", [])
-        ],
         "parcels_raw": {"Units": "scanner units"},
         "coverage": {"Units": "share of the parcel's voxels that are in the field of view in every volume"},
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
@@ -197,11 +190,10 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
-    atlas = f" of the {facts['AtlasName']} atlas" if facts["AtlasName"] else ""
     return (
         f"Head motion, coregistration and normalization were composed and each volume was interpolated once"
-        f" ({kind}) at the voxels of {facts['NumberOfParcels']} parcels{atlas}"
-        f" in {facts['Space'] or 'template'} space; parcel means are over a fixed set of voxels inside the field of"
+        f" ({kind}) at the voxels of {facts['NumberOfParcels']} parcels of the {facts['AtlasName']} atlas"
+        f" in {facts['Space']} space; parcel means are over a fixed set of voxels inside the field of"
         f" view in all volumes, and parcels with coverage below {facts['MinimumCoverage']:g} are missing"
         f" ({len(facts['MissingParcels'])} in this recording)."
     )

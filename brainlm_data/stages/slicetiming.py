@@ -61,15 +61,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             warnings.append(f"no slice timing correction: {reason}")
     if found is None and config.correct == "always":
         raise Refused(f"{inputs['bold']}: {reason}", "mend its JSON sidecar, or set slicetiming.correct: auto")
-    facts = {
+    content = {"corrected": found is not None, **(asdict(found) if found else {})}
+    outputs["slice_times"].write_text(json.dumps(content, indent=2) + "\n")
+    return {
         "Corrected": found is not None,
         "Reason": reason,
-        "RepetitionTime": tr,
         "ReferenceTime": found.reference_s if found else None,
         "Warnings": warnings,
     }
-    outputs["slice_times"].write_text(json.dumps(facts | (asdict(found) if found else {}), indent=2) + "\n")
-    return facts
 
 
 def times_of(
@@ -109,7 +108,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="slicetiming",
-    version=1,
+    version=2,
     level="recording",
     summary="Decide on slice timing correction: when each slice was acquired, and the time all are moved to.",
     Config=Config,

@@ -15,7 +15,7 @@ from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
 from brainlm_data.spaces.templateflow import Template
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
 
 BUNDLED = "MNI152NLin2009aSym"
 NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not
@@ -54,7 +54,7 @@ class Config(StageConfig):
     path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
     brain: Path | None = Field(None, description="the same without skull, or its brain mask; required with path")
 
-    templateflow: Path | None = Field(
+    templateflow: Unwatched = Field(
         None,
         description="TemplateFlow's folder, to be looked into first; null: TEMPLATEFLOW_HOME, else"
         " ~/.cache/templateflow, for what is neither bundled nor in this package's cache",

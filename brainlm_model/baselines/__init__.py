@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 Windows = NDArray[np.floating]
 Mask = NDArray[np.bool_]
-Baseline = Literal[
-    "lagged", "pca", "mean", "interpolation"
-]  # what config.yaml may choose; the Gaussian is always there
+# What config.yaml may choose (the Gaussian is always there), and what figures and tables call each.
+Baseline = Literal["lagged", "pca", "mean", "interpolation"]
 LABELS = {
     "gaussian": "conditional Gaussian",
     "lagged": "conditional Gaussian over three steps",

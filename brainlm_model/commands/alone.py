@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, Files, InputError, Stage, beside, read_config, section_from
+from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, read_config, section_from
 
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
 MODEL = {
@@ -62,7 +62,7 @@ def _train(arguments: argparse.Namespace) -> None:
     inputs = _inputs(arguments.store)
     state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
     with _written(out, MODEL) as outputs:
-        STAGE.run(inputs, Files(outputs, {"workdir": str(state)}), config)
+        call(STAGE, Files(inputs, {"workdir": str(state)}), outputs, config)
         shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
         if (state / "tensorboard").is_dir():
             shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
@@ -79,7 +79,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
     out = arguments.out or arguments.model / "metrics" / config.split
     with _written(out, METRICS) as outputs:
-        facts = STAGE.run(inputs, Files(outputs), config)
+        facts = call(STAGE, inputs, outputs, config)
     print(f"{out}: masked.json, masked.csv of {facts['Recordings']} recordings ({facts['Split']})")
 
 
@@ -99,7 +99,7 @@ def _paper(arguments: argparse.Namespace) -> None:
         files = {name: f"{task}.{ENDINGS.get(kind, kind)}" for name, kind in files.items()}
         state = out.absolute().parent / f".{out.absolute().name}.{task}"  # a killed run goes on from there
         with _written(out, files) as outputs:
-            PAPER_TASKS[task].run(inputs, Files(outputs, {"workdir": str(state)}), config)
+            call(PAPER_TASKS[task], Files(inputs, {"workdir": str(state)}), outputs, config)
         shutil.rmtree(state, ignore_errors=True)
         print(f"{out}: {', '.join(files.values())}")
     _page(inputs, out)

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import SPLITS, BrainLMError, InputError, Progress, beside, open_store
-from brainlm_model.trained.embedding import BATCH, ENTITIES, Embedding, Recording, embeddings, is_store, recordings_of
+from brainlm_model.trained.embedding import (
+    BATCH,
+    ENTITIES,
+    Embedding,
+    SourceRecording,
+    embeddings,
+    is_store,
+    recordings_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,10 +133,10 @@ class TableWriter:
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
         self.path, self.kind, self.parcels = path, kind, parcels
-        self.rows: list[Recording] = []
+        self.rows: list[SourceRecording] = []
         self._values: list[np.ndarray] = []
 
-    def add(self, recording: Recording, found: Embedding) -> None:
+    def add(self, recording: SourceRecording, found: Embedding) -> None:
         """Append a recording."""
         self.rows.append(recording)
         self._values.append(getattr(found, self.kind))
@@ -163,11 +171,11 @@ class ZarrWriter:
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
         self.path, self.parcels = path, parcels
         self.kinds = ("cls", "mean", "parcels") if kind == "all" else (kind,)
-        self.rows: list[Recording] = []
+        self.rows: list[SourceRecording] = []
         self._waiting: list[Embedding] = []
         self._arrays: dict[str, Any] = {}
 
-    def add(self, recording: Recording, found: Embedding) -> None:
+    def add(self, recording: SourceRecording, found: Embedding) -> None:
         """Append a recording."""
         self.rows.append(recording)
         self._waiting.append(found)
@@ -205,7 +213,7 @@ class ZarrWriter:
             zarr.consolidate_metadata(self.path)
 
 
-def entities_of(recordings: Sequence[Recording]) -> pd.DataFrame:
+def entities_of(recordings: Sequence[SourceRecording]) -> pd.DataFrame:
     """id, subject, session, task, run; None where that is not known."""
     import pandas as pd
 

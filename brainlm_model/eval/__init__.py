@@ -1,1 +1,1 @@
-"""Evaluation tasks, one module each; `brainlm_model/eval/masked/stage.py` is the stage that runs them."""
+"""Evaluation: `masked` is the stage evaluate; the other packages are the tasks of the paper, in the frame of `task`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import inspect
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -41,12 +40,12 @@ def headline(task: str, content: Mapping[str, Any]) -> list[str]:
 
 def write_figure(outputs: Files, task: str) -> None:
     """`T_svg` and `T_png`: `brainlm_model.figures.TASK` draws from the task's own files alone."""
+    from brainlm_model.figures import module_of, sources_of
     from brainlm_model.figures.style import save, style
 
-    draw = importlib.import_module(f"brainlm_model.figures.{task}").draw
-    sources = [outputs[name] for name in inspect.signature(draw).parameters]  # it names the artifacts that it reads
+    sources = [outputs[name] for name in sources_of(task)]
     with style():
-        save(draw(*sources), outputs[f"{task}_svg"], outputs[f"{task}_png"], DPI)
+        save(module_of(task).draw(*sources), outputs[f"{task}_svg"], outputs[f"{task}_png"], DPI)
 
 
 def plain(value: Any) -> Any:

@@ -1,42 +1,30 @@
-"""Every figure, each drawn from one or two table files by its own module: the stage and its section.
+"""Every figure, drawn from result tables by a module of its own: the stage and its section.
 
-Adding one: write `figures/<figure>.py` with `draw(paths)`, list it in `FIGURES` here and in `brainlm_data/paths.py`.
+Adding one: write `figures/<figure>.py` with `CAPTION` and `draw`, and list it in `FIGURES`. The parameters of `draw`
+are named as the artifacts that it reads.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+import inspect
+from types import ModuleType
 
 from pydantic import Field
 
 from brainlm_data import Facts, Files, Stage, StageConfig
 
-
-@dataclass(frozen=True)
-class Figure:
-    """What a figure is drawn from (artifacts, the arguments of `draw`), and its caption in the report."""
-
-    sources: tuple[str, ...]
-    caption: str
+FIGURES = ("masked_r2", "training", "reconstruction", "connectivity", "cohort")  # in the order of the report
 
 
-FIGURES = {  # by the name of the module that draws it
-    "masked_r2": Figure(
-        ("masked_csv",), "Masked R² on held-out subjects, model and baselines. Values below the axis are written out."
-    ),
-    "training": Figure(
-        ("train_log",),
-        "Training loss, and masked R² on validation subjects from before the first step to after the last.",
-    ),
-    "reconstruction": Figure(
-        ("masked_example",),
-        "One held-out window. Grey: masked. The recording is the one with the model's median R², and the parcels below "
-        "lie at the quartiles of the model's R² in this window, so that nothing is picked by hand.",
-    ),
-    "connectivity": Figure(("store",), "Mean functional connectivity of the cohort, parcels ordered by network."),
-    "cohort": Figure(("recordings",), "Head motion, temporal SNR and coverage of every recording."),
-}
+def module_of(figure: str) -> ModuleType:
+    """The module that draws a figure."""
+    return importlib.import_module(f"brainlm_model.figures.{figure}")
+
+
+def sources_of(figure: str) -> list[str]:
+    """The artifacts that a figure is drawn from."""
+    return list(inspect.signature(module_of(figure).draw).parameters)
 
 
 class Config(StageConfig):
@@ -50,9 +38,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.figures.style import save, style
 
     with style():
-        for name, figure in FIGURES.items():
-            module = importlib.import_module(f"brainlm_model.figures.{name}")
-            drawn = module.draw(*(inputs[source] for source in figure.sources))
+        for name in FIGURES:
+            drawn = module_of(name).draw(*(inputs[source] for source in sources_of(name)))
             save(drawn, outputs[f"{name}_svg"], outputs[f"{name}_png"], config.dpi)
     return {"Figures": list(FIGURES), "DotsPerInch": config.dpi}
 
@@ -68,7 +55,7 @@ STAGE = Stage(
     level="cohort",
     summary="Draw every figure from the result tables, as SVG and PNG.",
     Config=Config,
-    inputs=("masked_csv", "masked_example", "train_log", "store", "recordings"),
+    inputs=tuple(dict.fromkeys(source for name in FIGURES for source in sources_of(name))),
     outputs=tuple(f"{name}_{ending}" for name in FIGURES for ending in ("svg", "png")),
     run=run,
     describe=describe,

@@ -12,6 +12,8 @@ from brainlm_model.figures.style import INK, SPLITS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Head motion, temporal SNR and coverage of every recording."
+
 PANELS = {
     "mean_fd_mm": ("Head motion", "mean framewise displacement (mm)"),
     "median_tsnr": ("Signal", "median temporal SNR"),

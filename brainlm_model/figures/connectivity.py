@@ -13,6 +13,8 @@ from brainlm_model.figures.style import by_network, mark_networks
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Mean functional connectivity of the cohort, parcels ordered by network."
+
 MOST = 200  # recordings that are averaged, spread evenly over the cohort
 
 

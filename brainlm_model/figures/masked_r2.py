@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = "Masked R² on held-out subjects, model and baselines. Values below the axis are written out."
+
 FLOOR = -0.2  # lower values are marked at the edge, with the number beside
 
 

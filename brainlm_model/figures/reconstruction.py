@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CAPTION = (
+    "One held-out window. Grey: masked. The recording is the one with the model's median R², and the parcels "
+    "below lie at the quartiles of the model's R² in this window, so that nothing is picked by hand."
+)
+
 TRACES = 3
 
 

@@ -12,6 +12,8 @@ from brainlm_model.figures.style import METHODS, SPLITS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CAPTION = "Training loss, and masked R² on validation subjects from before the first step to after the last."
+
 
 def draw(train_log: Path) -> Figure:
     """Loss of every step and its running mean; below, validation R2 from before the first step to after the last."""

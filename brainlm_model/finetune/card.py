@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from brainlm_model.models.official.convert import NOTICE
 
 if TYPE_CHECKING:
-    from brainlm_model.finetune.learn import Learnt
+    from brainlm_model.finetune.learn import FinetuneResults
     from brainlm_model.finetune.settings import Settings
     from brainlm_model.trained.checkpoint import TrainedModel
 
@@ -20,7 +20,7 @@ TRANSFORMS = {
 
 
 def card(
-    name: str, source: str, model: TrainedModel, settings: Settings, made: Learnt, stated: Sequence[str],
+    name: str, source: str, model: TrainedModel, settings: Settings, made: FinetuneResults, stated: Sequence[str],
     official: bool,
 ) -> str:  # fmt: skip
     """Markdown. The base model's card stays whole: facts of its data are found in it again."""
@@ -34,7 +34,7 @@ def card(
     return "\n".join(lines) + f"\n\n# The model that it started from\n\n{model.card}"
 
 
-def describe(settings: Settings, made: Learnt) -> str:
+def describe(settings: Settings, made: FinetuneResults) -> str:
     """How it was made, in two sentences."""
     epochs = len(made.log) - 1
     how = (

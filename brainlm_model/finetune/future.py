@@ -9,7 +9,7 @@ import numpy as np
 from brainlm_data import InputError
 from brainlm_model.baselines.forecast import mean, persistence
 from brainlm_model.finetune import scores
-from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
+from brainlm_model.finetune.learn import WITHOUT_TEST, FinetuneResults, counts, windows_of_splits
 from brainlm_model.finetune.loop import fit
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.tasks import FutureTask
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
 
 
-def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
+def learn_future(model: TrainedModel, store: Any, settings: Settings) -> FinetuneResults:
     """Learn the next steps. Raises InputError for a number of steps that is no whole number of patches."""
     config = model.config
     if settings.future % config.patch or not settings.future < config.window:
@@ -57,7 +57,7 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
             rows.append(row)
     else:
         found["note"] = WITHOUT_TEST
-    return Learnt(log, found, rows, counts(windows))
+    return FinetuneResults(log, found, rows, counts(windows))
 
 
 def _steps(

@@ -10,14 +10,14 @@ import torch
 
 from brainlm_model.finetune import scores
 from brainlm_model.finetune.labels import read_labels
-from brainlm_model.finetune.learn import WITHOUT_TEST, Learnt, counts, windows_of_splits
+from brainlm_model.finetune.learn import WITHOUT_TEST, FinetuneResults, counts, windows_of_splits
 from brainlm_model.finetune.linear import ridge
 from brainlm_model.finetune.loop import FIRST_WEIGHTS, fit
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.tasks import LabelTask
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.masking import generator
-from brainlm_model.trained.head import Head
+from brainlm_model.trained.head import PredictionHead
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
 
 
-def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
+def learn_label(model: TrainedModel, store: Any, settings: Settings) -> FinetuneResults:
     """Learn a column of recordings.parquet. Raises InputError for labels that cannot be learnt."""
     classify = settings.task == "classification"
     labels = read_labels(store, settings.column, classify)
@@ -40,7 +40,7 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
     else:
         base = start = np.array([targets["train"].mean()])
     torch.manual_seed(int(generator(settings.seed, FIRST_WEIGHTS).initial_seed()))
-    head = Head(settings.head, model.config.width, len(start), start.tolist()).to(model.network.cls.device)
+    head = PredictionHead(settings.head, model.config.width, len(start), start.tolist()).to(model.network.cls.device)
     task = LabelTask(model.network, head, windows, targets, len(labels.classes), settings)
     log = fit(task, settings)
     predicted = {split: task.predict(split) for split in windows}
@@ -61,7 +61,7 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Learnt:
             found["transformed"] = scores.numbers(learnt, targets["test"], *draws)["methods"]
             found["units"] = "methods: of the label (mse: squared); transformed: after the transform"
     left_out = ", ".join(labels.left_out)
-    return Learnt(
+    return FinetuneResults(
         log,
         found,
         _predictions(windows, own, predicted, transform, labels.classes),

@@ -12,13 +12,13 @@ from brainlm_model.finetune.windows import Windows, has_split
 if TYPE_CHECKING:
     from brainlm_model.finetune.settings import Settings
     from brainlm_model.trained.checkpoint import TrainedModel
-    from brainlm_model.trained.head import Head
+    from brainlm_model.trained.head import PredictionHead
 
 WITHOUT_TEST = "there is no test subject with a window (and a label): nothing was scored"
 
 
 @dataclass(frozen=True)
-class Learnt:
+class FinetuneResults:
     """The network is the model's own, with its new weights.
 
     Attributes
@@ -32,7 +32,7 @@ class Learnt:
     scores: dict[str, Any]
     predictions: list[dict[str, Any]]
     counts: dict[str, tuple[int, int]]
-    head: Head | None = None
+    head: PredictionHead | None = None
     facts: dict[str, Any] = field(default_factory=lambda: {"transform": None, "classes": []})
     notes: list[str] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from brainlm_data import InputError, beside, compare_store, open_store
 from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
-from brainlm_model.finetune.learn import Learnt
+from brainlm_model.finetune.learn import FinetuneResults
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
 from brainlm_model.trained.checkpoint import TrainedModel, save_weights
@@ -51,7 +51,7 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
 
 
 def _write(
-    folder: Path, source: Path, model: TrainedModel, settings: Settings, made: Learnt, stated: Sequence[str],
+    folder: Path, source: Path, model: TrainedModel, settings: Settings, made: FinetuneResults, stated: Sequence[str],
     name: str,
 ) -> None:  # fmt: skip
     """The files of a fine-tuned model."""

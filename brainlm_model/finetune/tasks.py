@@ -18,7 +18,7 @@ from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.brainlm import masked_mse
 from brainlm_model.models.masking import generator
 from brainlm_model.trained.embedding import BATCH
-from brainlm_model.trained.head import Head
+from brainlm_model.trained.head import PredictionHead
 from brainlm_model.trained.predict import future_mask, of_recording, outputs
 
 
@@ -32,7 +32,7 @@ class LabelTask:
     """
 
     network: Any
-    head: Head
+    head: PredictionHead
     windows: dict[str, Windows]
     targets: dict[str, np.ndarray]
     classes: int

@@ -18,7 +18,7 @@ from pydantic import Field
 from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
-from brainlm_model.figures import FIGURES
+from brainlm_model.figures import FIGURES, module_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +80,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
         warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
         figures={
-            name: {"src": embedded(inputs[f"{name}_svg"]), "caption": figure.caption}
-            for name, figure in FIGURES.items()
+            name: {"src": embedded(inputs[f"{name}_svg"]), "caption": module_of(name).CAPTION} for name in FIGURES
         },
         card=markdown(inputs["card"].read_text()),
         methods=list(_own_methods(cohort)),

@@ -48,7 +48,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceRecording:
     """A recording that can be read: its id, what is known of whose it is, and how to read it."""
 
     id: str
@@ -58,7 +58,7 @@ class Recording:
 
 def recordings_of(
     source: Any, card: str, split: str | None = None, atlas: str | Path | None = None, tr: float | None = None
-) -> list[Recording]:
+) -> list[SourceRecording]:
     """The recordings of a source: an array (time, parcel), a file, a store, or (store, id).
 
     Parameters
@@ -83,9 +83,9 @@ def recordings_of(
     if isinstance(source, (str, Path)):
         path = Path(source)
         name = re.sub(r"(\.ptseries)?\.(nii\.gz|nii|tsv|npy)$", "", path.name)
-        return [Recording(name, partial(read_series, path, card, atlas, tr), _entities(name))]
+        return [SourceRecording(name, partial(read_series, path, card, atlas, tr), _entities(name))]
     values = np.asarray(source, dtype=np.float32)
-    return [Recording("", lambda: ParcelSeries(values))]
+    return [SourceRecording("", lambda: ParcelSeries(values))]
 
 
 def is_store(source: Any) -> bool:
@@ -93,7 +93,7 @@ def is_store(source: Any) -> bool:
     return hasattr(source, "recordings") or (isinstance(source, (str, Path)) and Path(source).is_dir())
 
 
-def _stored(source: Any, card: str, split: str | None) -> list[Recording]:
+def _stored(source: Any, card: str, split: str | None) -> list[SourceRecording]:
     store = open_store(source) if isinstance(source, (str, Path)) else source
     stated = compare_store(store.attrs, card, str(store.path))
     table = store.recordings[store.recordings["status"] == "done"]
@@ -108,7 +108,7 @@ def _stored(source: Any, card: str, split: str | None) -> list[Recording]:
         return ParcelSeries(store.series(name), list(stated))
 
     return [
-        Recording(str(row["id"]), partial(read, row["id"]), {k: str(row[k]) for k in known if row[k] is not None})
+        SourceRecording(str(row["id"]), partial(read, row["id"]), {k: str(row[k]) for k in known if row[k] is not None})
         for row in table.astype(object).where(table.notna(), None).to_dict("records")
     ]
 
@@ -161,8 +161,8 @@ def cut(scaled: np.ndarray, config: ModelConfig) -> Tensor:
 
 
 def embeddings(
-    network: Network, scaler: Scaler, recordings: Iterable[Recording], batch: int = BATCH
-) -> Iterator[tuple[Recording, Embedding | BrainLMError]]:
+    network: Network, scaler: Scaler, recordings: Iterable[SourceRecording], batch: int = BATCH
+) -> Iterator[tuple[SourceRecording, Embedding | BrainLMError]]:
     """Embed recordings, in their order; one that cannot be read comes with its error, and the others go on.
 
     Parameters
@@ -170,7 +170,7 @@ def embeddings(
     scaler: with which the network's training data were scaled.
     batch: windows a forward pass, of as many recordings as that takes.
     """
-    waiting: list[tuple[Recording, ParcelSeries | BrainLMError, Tensor | None]] = []
+    waiting: list[tuple[SourceRecording, ParcelSeries | BrainLMError, Tensor | None]] = []
     count = 0
     for recording in recordings:
         try:
@@ -188,8 +188,8 @@ def embeddings(
 
 
 def _run(
-    network: Network, waiting: Sequence[tuple[Recording, ParcelSeries | BrainLMError, Tensor | None]], batch: int
-) -> Iterator[tuple[Recording, Embedding | BrainLMError]]:
+    network: Network, waiting: Sequence[tuple[SourceRecording, ParcelSeries | BrainLMError, Tensor | None]], batch: int
+) -> Iterator[tuple[SourceRecording, Embedding | BrainLMError]]:
     """Embed what waits, its windows `batch` at a time."""
     import torch
 

@@ -14,7 +14,7 @@ from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
-    from brainlm_model.trained.head import Head
+    from brainlm_model.trained.head import PredictionHead
 
 HEAD_FILE = "head.safetensors"
 
@@ -29,7 +29,7 @@ class FineTuned(TrainedModel):
     finetuning: section `finetune` of config.json: settings, transform, classes.
     """
 
-    head: Head | None = None
+    head: PredictionHead | None = None
     finetuning: dict[str, Any] = field(default_factory=dict)
 
     def predict(
@@ -122,11 +122,11 @@ def load_finetuned(folder: Path, base: TrainedModel, finetuning: dict[str, Any])
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from brainlm_model.trained.head import Head
+    from brainlm_model.trained.head import PredictionHead
 
     head = None
     if finetuning["settings"]["task"] != "future":
-        head = Head(finetuning["settings"]["head"], base.config.width, max(len(finetuning["classes"]), 1))
+        head = PredictionHead(finetuning["settings"]["head"], base.config.width, max(len(finetuning["classes"]), 1))
         try:
             head.load_state_dict(load_file(folder / HEAD_FILE))
         except (OSError, RuntimeError, SafetensorError) as error:

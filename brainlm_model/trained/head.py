@@ -11,7 +11,7 @@ from torch import Tensor, nn
 DROPOUT = 0.1  # of the mlp head
 
 
-class Head(nn.Module):
+class PredictionHead(nn.Module):
     """Outputs (B, outputs) from features (B, width): one linear layer, or an MLP of three with GELU between them.
 
     Parameters

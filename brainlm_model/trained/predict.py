@@ -11,16 +11,16 @@ from torch import Tensor
 
 from brainlm_model.models.network import Network
 from brainlm_model.trained.embedding import BATCH
-from brainlm_model.trained.head import Head
+from brainlm_model.trained.head import PredictionHead
 
 
-def outputs(network: Network, head: Head, x_BPT: Tensor, features: str) -> Tensor:
+def outputs(network: Network, head: PredictionHead, x_BPT: Tensor, features: str) -> Tensor:
     """Outputs (B, outputs) of windows: encoder, then head."""
     encoded = network.encode(x_BPT.to(network.cls.device))
     return head(encoded.mean_BD if features == "mean" else encoded.cls_BD)
 
 
-def of_recording(network: Network, head: Head, x_BPT: Tensor, features: str, classify: bool) -> np.ndarray:
+def of_recording(network: Network, head: PredictionHead, x_BPT: Tensor, features: str, classify: bool) -> np.ndarray:
     """(outputs,) of a recording: the mean over its windows of the output, or of the classes' probabilities."""
     with torch.inference_mode():
         found = torch.cat([outputs(network, head, part, features) for part in x_BPT.split(BATCH)])

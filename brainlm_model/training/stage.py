@@ -88,6 +88,16 @@ def describe(facts: Facts) -> str:
     )
 
 
+def watches(config: Config) -> dict[str, Path]:
+    """The files beside each further store, which are read with it."""
+    beside = ("recordings.parquet", "scaler.npz")
+    return {
+        f"stores[{number}].path ({name})": store.path.parent / name
+        for number, store in enumerate(config.stores)
+        for name in beside
+    }
+
+
 STAGE = Stage(
     name="train",
     version=3,
@@ -98,4 +108,5 @@ STAGE = Stage(
     outputs=("model", "model_config", "model_scaler", "model_card", "train_log"),
     run=run,
     describe=describe,
+    watches=watches,
 )

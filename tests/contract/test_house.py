@@ -19,7 +19,7 @@ from brainlm_data.errors import ConfigError
 from brainlm_data.paths import ARTIFACTS
 from brainlm_data.pipeline import MODEL_SECTIONS, STAGES
 from brainlm_data.stage import Stage
-from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
+from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -37,8 +37,6 @@ def test_ready_made_configurations(file: Path) -> None:
 
 @pytest.mark.parametrize("stage", ALL_STAGES, ids=lambda s: s.name)
 def test_a_stage_is_found_by_its_name(stage: Stage) -> None:
-    rules = "\n".join(file.read_text() for file in ROOT.glob("workflow/rules/*.smk"))
-    assert stage.name in PAPER_TASKS or re.search(rf"^rule {stage.name}:$", rules, flags=re.MULTILINE)
     page = (ROOT / f"docs/stages/{stage.name}.md").read_text()
     assert page.startswith(f"# {stage.name}\n")
     assert list(ROOT.glob(f"tests/*/test_{stage.name}.py"))

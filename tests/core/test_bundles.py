@@ -38,14 +38,16 @@ def test_a_listing_is_only_written_where_it_changed(tmp_path: Path) -> None:
     """Snakemake sees its mtime: bundles without a new recording have no job."""
     bids = write_bids(tmp_path / "bids", subjects=["01", "02"])
     config = raw(bids, tmp_path / "out", bundle_size=2)
-    folder = Dag(config, STAGES).outdir / "work/listing/recording"
+    first = Dag(config, STAGES)
+    first.prepare()
+    folder = first.outdir / "work/listing/recording"
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     source = bids / "sub-01/func/sub-01_task-rest_bold.nii.gz"
     new = bids / "sub-03/func/sub-03_task-rest_bold.nii.gz"
     new.parent.mkdir(parents=True)
     new.write_bytes(source.read_bytes())
     new.with_name("sub-03_task-rest_bold.json").write_text('{"RepetitionTime": 2.0}')
-    Dag(config, STAGES)
+    Dag(config, STAGES).prepare()
     after = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert {name for name in after if after[name] != before.get(name)} == {"bundle-00002.json"}
 
@@ -58,14 +60,15 @@ def test_a_bundle_that_ended_early_goes_on_with_what_is_left(tmp_path: Path) -> 
     with pytest.raises(MemoryError):
         run(config)
     dag = Dag(config, STAGES)
+    dag.prepare()
     done = {p.stem for p in (dag.outdir / "work/receipts/motion").iterdir()}
     half = dag.outdir / "work/scratch/motion-sub-03_task-rest-1/motion_params/half.tsv"
     half.parent.mkdir(parents=True)
     half.write_text("half")
     flag.touch()
     CALLS.clear()
-    (bundle,) = dag.bundles["recording"]
-    manifest = run_bundle(load_job(STAGES, "motion", dag.outdir, bundle, dag["motion"].signature()))
+    (bundle,) = dag.bundles.by_level["recording"]
+    manifest = run_bundle(load_job(STAGES, "motion", dag.outdir, bundle, dag["motion"].signature))
     assert [entry["status"] for entry in manifest["units"].values()] == ["done"] * 5
     assert done and not done & {call.split()[1] for call in CALLS} and len(CALLS) == 5 - len(done)
     assert not list(dag.outdir.glob("derivatives/**/half.tsv"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,27 @@ def run(raw: dict[str, Any]) -> tuple[Dag, dict[str, Any]]:
     """Every stage over every bundle, as the rules would."""
     CALLS.clear()
     dag = Dag(raw, STAGES)
+    dag.prepare()
     manifests: dict[str, Any] = {}
     for stage in STAGES:
-        node = dag[stage.name]
-        for bundle in dag.bundles[stage.level]:
-            wildcards = type("W", (), {"bundle": bundle})
-            job = load_job(STAGES, stage.name, dag.outdir, bundle, node.signature(wildcards), node.repairs(wildcards))
+        for bundle in dag.bundles.by_level[stage.level]:
+            job = load_job(STAGES, stage.name, dag.outdir, bundle, dag[stage.name].signature)
             manifests[f"{stage.name}/{bundle}"] = run_bundle(job)
     return dag, manifests
+
+
+def redone(raw: dict[str, Any]) -> dict[str, set[str]]:
+    """Stage -> bundles that a plan finds not to stand."""
+    dag = Dag(raw, STAGES)
+    dag.prepare()
+    return {stage: bundles for stage, bundles in dag.plan.redone.items() if bundles}
+
+
+def causes(raw: dict[str, Any]) -> list[str]:
+    """What a plan says."""
+    dag = Dag(raw, STAGES)
+    dag.prepare()
+    return list(dag.plan.lines())
 
 
 def raw(bids: Path, out: Path, **extra: Any) -> dict[str, Any]:
@@ -76,16 +90,16 @@ def test_receipts_skip_what_is_done(bids: Path, tmp_path: Path, bundle_size: int
 @pytest.mark.parametrize("bundle_size", [1, 3])
 def test_what_a_file_says_of_one_recording_reruns_that_one(bids: Path, tmp_path: Path, bundle_size: int) -> None:
     config = raw(bids, tmp_path / "out", bundle_size=bundle_size)
-    first, manifests = run(config)
+    first, _ = run(config)
     receipts = {p: p.stat().st_mtime_ns for p in (first.outdir / "work/receipts").rglob("*.json")}
     marked = config | {"motion": {"marks": {"sub-02_task-rest": "x"}}}
-    again, _ = run(marked)
+    stale = redone(marked)
+    assert stale["motion"] == {"sub-02_task-rest" if bundle_size == 1 else "bundle-00001"}
+    run(marked)
     assert CALLS == ["motion sub-02_task-rest"]  # collate's inputs are the same bytes
     changed = {p.stem for p, mtime in receipts.items() if p.stat().st_mtime_ns != mtime}
     assert changed == {"sub-02_task-rest"}
-    planned = {b: again["motion"].signature(type("W", (), {"bundle": b})) for b in again.bundles["recording"]}
-    same = [b for b, signature in planned.items() if signature == first["motion"].signature()]
-    assert same == [b for b in planned if "sub-02_task-rest" not in manifests[f"motion/{b}"]["units"]]
+    assert redone(marked) == {}
     run(marked)
     assert CALLS == []
     write_bids(bids, subjects=("01", "02", "03"))
@@ -127,19 +141,79 @@ def test_a_crash_leaves_no_manifest_and_keeps_what_was_done(bids: Path, tmp_path
 def test_a_damaged_output_is_noticed_and_comes_back(bids: Path, tmp_path: Path) -> None:
     config = raw(bids, tmp_path / "out")
     dag, _ = run(config)
-    wildcards = type("W", (), {"bundle": "sub-01_task-rest"})
     target = dag.outdir / "derivatives/sub-01/func/sub-01_task-rest_desc-motion_timeseries.tsv"
     good = target.read_bytes()
-    assert dag["motion"].repairs(wildcards) == 0
-    target.write_bytes(b"x" * len(good))
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1
+    expected = {"motion": {"sub-01_task-rest"}, "collate": {COHORT}}
+    assert redone(config) == {}
+    for _ in range(2):
+        target.write_bytes(b"x" * len(good))
+        assert redone(config) == expected
+        (line,) = causes(config)
+        assert line == f"outputs changed ({target.relative_to(dag.outdir)}): motion, collate of 1 recording"
+        run(config)
+        assert target.read_bytes() == good
+        assert redone(config) == {}
+        os.utime(target, ns=(1, 1))
+        assert redone(config) == {}  # touched, not changed
+        target.unlink()
+        assert redone(config) == expected
+        assert causes(config)[0].startswith("outputs missing (")
+        run(config)
+
+
+def test_a_manifest_is_repaired_however_often_it_is_damaged(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    manifest = dag["motion"].path("sub-01_task-rest")
+    good = manifest.read_bytes()
+    for damage in (b"{", b"", b"[]", b"{}", good[:-20]) * 2:
+        manifest.write_bytes(damage)
+        assert redone(config) == {"motion": {"sub-01_task-rest"}, "collate": {COHORT}}
+        run(config)
+        assert manifest.read_bytes() == good and redone(config) == {}
+
+
+def test_a_plan_depends_on_the_outdir_and_the_configuration_alone(
+    bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied with new times of change, moved, by a link, by a relative path: nothing to do, and a key is seen."""
+    run(raw(bids, tmp_path / "out"))
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copyfile)
+    shutil.copytree(tmp_path / "out", tmp_path / "kept")
+    (tmp_path / "kept").rename(tmp_path / "moved")
+    (tmp_path / "link").symlink_to("moved")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    absolute = [str(tmp_path / name) for name in ("out", "copy", "moved")]
+    for place in (*absolute, "link", "out", f"../{tmp_path.name}/out", "~/out"):
+        config = {"bids_dir": str(bids), "outdir": place}
+        assert redone(config) == {}, place
+        assert redone(config | {"motion": {"gain": 2}})["motion"] == {"sub-01_task-rest", "sub-02_task-rest"}
+        assert redone(config) == {}, place
+
+
+def test_planning_changes_nothing_that_was_made(bids: Path, tmp_path: Path) -> None:
+    run(raw(bids, tmp_path / "out"))
+    files = [p for p in (tmp_path / "out").rglob("*") if p.is_file() and "listing" not in p.parts]
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+    redone(raw(bids, tmp_path / "out", motion={"gain": 2}, anat={"grid_mm": 3.0}))
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files} == before
+
+
+def test_causes_are_told_by_key_and_value(bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = raw(bids, tmp_path / "out")
     run(config)
-    assert target.read_bytes() == good
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # stays, so that nothing reruns
-    os.utime(target, ns=(1, 1))
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # touched, not changed
-    target.unlink()
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 2
+    assert causes(config) == []
+    lines = causes(config | {"motion": {"gain": 2}, "collate": {"note": "x"}})
+    assert lines == ["motion.gain: 1.0 -> 2.0: motion, collate of 2 recordings", "collate.note:  -> x: collate"]
+    newer = [dataclasses.replace(stage, version=7) if stage.name == "motion" else stage for stage in STAGES]
+    dag = Dag(config, newer)
+    dag.prepare()
+    assert list(dag.plan.lines()) == ["version of motion: 1 -> 7: motion, collate of 2 recordings"]
+    file = bids / "sub-01/func/sub-01_task-rest_bold.nii.gz"
+    file.write_bytes(file.read_bytes()[:-1])
+    (line,) = causes(config)
+    assert line.startswith("raw files") and line.endswith("(sub-01_task-rest): motion, collate of 1 recording")
 
 
 def test_without_t1w_the_optional_input_is_absent(tmp_path: Path) -> None:
@@ -153,10 +227,12 @@ def test_without_t1w_the_optional_input_is_absent(tmp_path: Path) -> None:
 def test_bundles_are_only_ever_appended_to(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids", subjects=("02", "03"), tasks=("rest", "nback"))
     config = raw(bids, tmp_path / "out", bundle_size=2)
-    before = Dag(config, STAGES).bundle_of
+    bundles = Dag(config, STAGES).bundles
+    bundles.write()
+    before = bundles.of_subject
     assert before == {"sub-02": "bundle-00001", "sub-03": "bundle-00002"}
     write_bids(tmp_path / "bids", subjects=("01", "02", "03"), tasks=("rest", "nback"))
-    after = Dag(config, STAGES).bundle_of
+    after = Dag(config, STAGES).bundles.of_subject
     assert after["sub-02"] == "bundle-00001"
     assert after["sub-03"] == "bundle-00002"
     assert after["sub-01"] == "bundle-00003"
@@ -164,7 +240,8 @@ def test_bundles_are_only_ever_appended_to(tmp_path: Path) -> None:
 
 def test_a_missing_upstream_manifest_is_one_line(bids: Path, tmp_path: Path) -> None:
     dag = Dag(raw(bids, tmp_path / "out"), STAGES)
-    job = load_job(STAGES, "collate", dag.outdir, "cohort", dag["collate"].signature())
+    dag.prepare()
+    job = load_job(STAGES, "collate", dag.outdir, "cohort", dag["collate"].signature)
     with pytest.raises(InputError, match=r"stage motion has not run yet.*run it first"):
         run_bundle(job)
 
@@ -190,13 +267,11 @@ def test_a_fact_in_a_sidecar_is_an_input(bids: Path, tmp_path: Path) -> None:
 def test_a_run_by_hand_with_other_values_is_found_and_undone(bids: Path, tmp_path: Path) -> None:
     config = raw(bids, tmp_path / "out")
     dag, _ = run(config)
-    wildcards = type("W", (), {"bundle": "sub-01_task-rest"})
-    assert dag["motion"].repairs(wildcards) == 0
     other = Dag(config | {"motion": {"gain": 3}}, STAGES)
-    run_bundle(load_job(STAGES, "motion", dag.outdir, "sub-01_task-rest", other["motion"].signature(wildcards)))
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1
+    run_bundle(load_job(STAGES, "motion", dag.outdir, "sub-01_task-rest", other["motion"].signature))
+    assert redone(config) == {"motion": {"sub-01_task-rest"}, "collate": {COHORT}}
     run(config)
-    assert Dag(config, STAGES)["motion"].repairs(wildcards) == 1  # as recorded: nothing more to do
+    assert redone(config) == {}
 
 
 def test_a_link_to_nothing_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_path: Path) -> None:
@@ -214,7 +289,7 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
     unit: dict[str, Any] = {"id": COHORT, "prefix": ""}
     stage = dataclasses.replace(STAGES[-1], outputs=("model_card",))
     jobs = {
-        n: Job(stage, stage.Config(), {"model": n}, {}, dag.outdir, COHORT, [unit], {}) for n in ("first", "second")
+        n: Job(stage, stage.Config(), {"model": n}, {}, dag.outdir, COHORT, [unit], {}, "") for n in ("first", "second")
     }
     cards = {name: job.path("model_card", "") for name, job in jobs.items()}
     for card in cards.values():
@@ -231,18 +306,14 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
 
 def test_a_raw_file_that_became_a_pipe_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_path: Path) -> None:
     dag = Dag(raw(bids, tmp_path / "out", bundle_size=2), STAGES)
+    dag.prepare()
     file = bids / "sub-01/func/sub-01_task-rest_bold.nii.gz"
     file.unlink()
     os.mkfifo(file)
-    node = dag["motion"]
-    (bundle,) = dag.bundles["recording"]
-    wildcards = type("W", (), {"bundle": bundle})
     for name in ("anat", "motion"):
         node = dag[name]
-        for each in dag.bundles[node.stage.level]:
-            wildcards = type("W", (), {"bundle": each})
-            job = load_job(STAGES, name, dag.outdir, each, node.signature(wildcards), node.repairs(wildcards))
-            manifest = run_bundle(job)
+        for bundle in dag.bundles.by_level[node.stage.level]:
+            manifest = run_bundle(load_job(STAGES, name, dag.outdir, bundle, node.signature))
     units = manifest["units"]
     assert units["sub-01_task-rest"]["status"] == "refused" and "a pipe" in units["sub-01_task-rest"]["reason"]
     assert units["sub-02_task-rest"]["status"] == "done"

@@ -167,14 +167,11 @@ def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[s
 
 def test_what_people_name_is_quoted_in_commands(tmp_path: Path) -> None:
     """The index leaves such names aside; whatever comes past it must still be one word of the command."""
-    dag = Dag({"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "a $(id) {b}")}, ALL_STAGES)
-    bundle, params = "sub-01_task-$(touch x)'\";a", SimpleNamespace(cfg="$(touch x)", repairs=0)
-    command = snakemake_format(
-        dag.command("motion"), wildcards=SimpleNamespace(bundle=bundle), params=params, threads=1, log="a;b",
-        resources=SimpleNamespace(each=1),
-    )  # fmt: skip
-    words = shlex.split(command)
-    assert {bundle, "$(touch x)", "a;b)", f"{tmp_path}/a $(id) {{b}}"} <= set(words)
+    dag = Dag({"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "a $(id)")}, ALL_STAGES)
+    params = {"program": "brainlm-data", "stage": "motion", "threads": 1}
+    named = {"bundle": "sub-01_task-$(touch x)'\";a", "signature": "$(touch x)"}
+    command = snakemake_format(dag.command, params=SimpleNamespace(**params, **named), threads=1, log="a;b")
+    assert {*named.values(), "a;b)", f"{tmp_path}/a $(id)"} <= set(shlex.split(command))
 
 
 def test_keep_needs_the_native_engine(tmp_path: Path) -> None:

@@ -29,8 +29,17 @@ def test_the_shell_waits_for_a_program_that_was_told_to_stop(tmp_path: Path) -> 
     (tmp_path / "program.py").write_text(PROGRAM)
     dag = Dag({"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out")}, ALL_STAGES)
     log = tmp_path / "log.txt"
-    command = dag.command("train", f"{sys.executable} {tmp_path}/program.py")
-    for name, value in {"params.cfg:q": "x", "params.repairs": "0", "threads": "1", "log:q": str(log)}.items():
+    values = {
+        "params.program": f"{sys.executable} {tmp_path}/program.py",
+        "params.stage": "train",
+        "params.bundle:q": "cohort",
+        "params.signature:q": "x",
+        "params.threads": "1",
+        "threads": "1",
+        "log:q": str(log),
+    }
+    command = dag.command
+    for name, value in values.items():
         command = command.replace("{" + name + "}", value)
     call = ["bash", "-c", f"set -euo pipefail; {command}"]  # as Snakemake does
     with subprocess.Popen(call, start_new_session=True, stdout=subprocess.DEVNULL) as shell:

@@ -217,7 +217,7 @@ def test_a_table_that_comes_or_changes_reruns_the_stage(tmp_path: Path) -> None:
     config = {"outdir": str(tmp_path / "dag"), "input": {"kind": "arrays", "path": str(folder), "labels": str(labels)}}
 
     def asked() -> str:
-        return Dag(config, STAGES)["input"].signature()
+        return Dag(config, STAGES)["input"].signature
 
     seen = [asked(), asked()]
     (folder / "participants.tsv").write_text("participant_id\ttr\n" + "".join(f"sub-{i:02d}\t2\n" for i in range(4)))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import Files
+from brainlm_data.runner.call import call
 from brainlm_model.stages import PAPER_TASKS
 from tests.model.people import trained
 from tests.model.written import write
@@ -72,6 +73,6 @@ def run(task: str, home: Path, out: Path, workdir: Path | None = None, **keys: A
     out.mkdir(parents=True, exist_ok=True)
     meta = {} if workdir is None else {"workdir": str(workdir)}
     config = stage.Config(threads=1, device="cpu", bootstrap=200, **keys)
-    facts = stage.run(Files(inputs), Files(outputs(task, out), meta), config)
+    facts = call(stage, Files(inputs, meta), outputs(task, out), config)
     assert stage.describe(facts)
     return facts

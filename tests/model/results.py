@@ -11,6 +11,7 @@ import pandas as pd
 from brainlm_data import Files
 from brainlm_data.dataset.store import write_store
 from brainlm_data.paths import artifact_path
+from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.training import stage as train
@@ -74,6 +75,6 @@ def run_all(outdir: Path, **keys: Any) -> Path:
         (evaluate.STAGE, evaluate.Config(threads=1, device="cpu", bootstrap=200)),
         (figures.STAGE, figures.Config(dpi=60)),
     ):
-        facts = stage.run(files(outdir, stage.inputs), files(outdir, stage.outputs), section)
+        facts = call(stage, files(outdir, stage.inputs), files(outdir, stage.outputs), section)
         assert stage.describe(facts)
     return outdir

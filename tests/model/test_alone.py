@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brainlm_data import open_store
+from brainlm_data import beside, open_store
 from brainlm_data.cli import main as data
 from brainlm_model import load
 from brainlm_model.cli import main
@@ -74,6 +74,27 @@ def test_a_model_of_another_store_is_replaced_with_its_scores(home: Path) -> Non
     assert main(["train", store, "--out", str(home / "mine"), *again]) == 0
     assert (home / "mine" / "model.safetensors").read_bytes() != before
     assert not (home / "mine" / "metrics").exists()
+
+
+def test_what_a_killed_training_left_does_not_stop_the_next_one(home: Path) -> None:
+    left = home / ".again.writing"
+    (left / "work").mkdir(parents=True)
+    (left / "model.safetensors").write_text("half")
+    assert main(["train", str(home / "data" / "store.zarr"), "--out", str(home / "again"), *TRAIN]) == 0
+    assert load(home / "again").training["Steps"] == 2 and not left.exists()
+
+
+def test_two_trainings_into_one_folder_are_refused_in_words(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(home / "data" / "store.zarr")
+    with beside(home / "twice", "writing"):  # as a training that runs holds it
+        assert main(["train", store, "--out", str(home / "twice"), *TRAIN]) == 2
+    assert "another run is writing" in capsys.readouterr().err and not (home / "twice").exists()
+
+
+def test_the_split_that_was_left_out_is_embedded(home: Path, tmp_path: Path) -> None:
+    store, out = str(home / "data" / "store.zarr"), tmp_path / "external.tsv"
+    assert main(["embed", str(home / "mine"), store, "--split", "external", "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 1 + 5
 
 
 def test_the_papers_tasks_on_a_store_alone(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

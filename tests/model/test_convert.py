@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import brainlm_model
 from brainlm_data import InputError, open_store
+from brainlm_data.runner.call import call
 from brainlm_model.cli import main
 from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.models.brainlm import masked_mse
@@ -231,7 +232,7 @@ def test_evaluate_scores_a_converted_model(tmp_path):
     to_model(source, results.artifact(tmp_path, "model").parent, store=results.artifact(tmp_path, "store"))
     stage = evaluate.STAGE
     section = evaluate.Config(mask_ratios=[0.5], bootstrap=100, windows_per_recording=1, threads=1, device="cpu")
-    facts = stage.run(results.files(tmp_path, stage.inputs), results.files(tmp_path, stage.outputs), section)
+    facts = call(stage, results.files(tmp_path, stage.inputs), results.files(tmp_path, stage.outputs), section)
     assert stage.describe(facts)
     table = pd.read_csv(results.artifact(tmp_path, "masked_csv"))
     values = table[table["metric"] == "r2_flat"].pivot_table(index="method", columns="masking", values="value")

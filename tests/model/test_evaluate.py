@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sklearn.metrics import r2_score
 
 from brainlm_data import Files, InputError
+from brainlm_data.runner.call import call
 from brainlm_model import load
 from brainlm_model.baselines import mean
 from brainlm_model.eval.masked import scoring
@@ -89,7 +90,7 @@ def test_masks_depend_on_the_recording_and_the_seed_alone():
     condition = scoring.Condition("random", 0.5)
 
     def draw(name, seed=0):
-        return scoring.draw_mask(scoring.Recording(name, "s", x), condition, 20, seed)
+        return scoring.draw_mask(scoring.HeldOutRecording(name, "s", x), condition, 20, seed)
 
     np.testing.assert_array_equal(draw("a"), draw("a"))
     assert not np.array_equal(draw("a"), draw("b"))
@@ -112,7 +113,7 @@ def test_the_untrained_model_is_the_trainer_before_its_first_step(tmp_path, prio
     simulate(tmp_path)
     small = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "decoder_depth": 1, "steps": 2, "batch_size": 4}
     config = train.Config(**small, prior=prior, seed=3, threads=1, device="cpu", select="last")
-    train.STAGE.run(files(tmp_path, train.STAGE.inputs), files(tmp_path, train.STAGE.outputs), config)
+    call(train.STAGE, files(tmp_path, train.STAGE.inputs), files(tmp_path, train.STAGE.outputs), config)
     model = load(artifact(tmp_path, "model").parent)
     start = Trainer(config, WindowDataset(artifact(tmp_path, "store"), "train", fill=np.nan), None, 1).network
     found = scoring.untrained(model).network
@@ -128,7 +129,7 @@ def test_a_model_on_a_store_of_another_scaler_is_refused(finished, tmp_path):
     with np.load(other / "scaler.npz") as arrays:
         np.savez(other / "scaler.npz", median=arrays["median"], iqr=arrays["iqr"] * 2)
     with pytest.raises(InputError, match="scaler's iqr"):
-        STAGE.run(files(other, STAGE.inputs), files(tmp_path, STAGE.outputs), Config(**KEYS))
+        call(STAGE, files(other, STAGE.inputs), files(tmp_path, STAGE.outputs), Config(**KEYS))
 
 
 def test_without_test_subjects_it_says_so(finished, tmp_path):
@@ -140,7 +141,7 @@ def test_without_test_subjects_it_says_so(finished, tmp_path):
     table.loc[table["split"] == "test", "split"] = "train"
     table.to_parquet(other / "recordings.parquet")
     with pytest.raises(InputError, match="test"):
-        STAGE.run(files(other, STAGE.inputs), files(tmp_path, STAGE.outputs), Config(**KEYS))
+        call(STAGE, files(other, STAGE.inputs), files(tmp_path, STAGE.outputs), Config(**KEYS))
 
 
 def test_few_subjects_and_an_untuned_ridge_are_warned_of():
@@ -186,7 +187,7 @@ def test_golden(finished, golden):
 
 def test_same_seed_same_bytes(finished, tmp_path):
     again = files(tmp_path, STAGE.outputs)
-    STAGE.run(files(finished, STAGE.inputs), again, Config(threads=1, device="cpu", bootstrap=200))
+    call(STAGE, files(finished, STAGE.inputs), again, Config(threads=1, device="cpu", bootstrap=200))
     for name in ("masked_json", "masked_csv"):
         assert zlib.crc32(again[name].read_bytes()) == zlib.crc32(artifact(finished, name).read_bytes())
     assert isinstance(again, Files)

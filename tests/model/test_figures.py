@@ -8,9 +8,20 @@ import pytest
 
 from brainlm_data import open_store
 from brainlm_data.paths import FIGURES as NAMED
+from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
-from brainlm_model.figures import FIGURES, STAGE, Config, cohort, connectivity, masked_r2, reconstruction, training
+from brainlm_model.figures import (
+    FIGURES,
+    STAGE,
+    Config,
+    cohort,
+    connectivity,
+    masked_r2,
+    reconstruction,
+    sources_of,
+    training,
+)
 from brainlm_model.figures.style import by_network, style
 from brainlm_model.training import stage as train
 from tests.model.results import NETWORKS, artifact, files
@@ -29,12 +40,12 @@ def words(figure) -> str:
 
 def test_every_figure_of_the_table_of_files_is_drawn():
     assert set(FIGURES) == set(NAMED)
-    assert set(STAGE.inputs) == {source for figure in FIGURES.values() for source in figure.sources}
+    assert set(STAGE.inputs) == {source for name in FIGURES for source in sources_of(name)}
 
 
 def test_the_same_tables_give_the_same_bytes(finished, tmp_path):
     again = files(tmp_path, STAGE.outputs)
-    STAGE.run(files(finished, STAGE.inputs), again, Config(dpi=60))
+    call(STAGE, files(finished, STAGE.inputs), again, Config(dpi=60))
     for name in STAGE.outputs:
         assert again[name].read_bytes() == artifact(finished, name).read_bytes(), name
         assert again[name].stat().st_size > 5000
@@ -47,7 +58,7 @@ def test_svg_files_hold_no_date(finished):
 
 def test_dpi_is_that_of_the_png(finished, tmp_path):
     small, large = (plt.imread(artifact(finished, "cohort_png")), files(tmp_path, STAGE.outputs))
-    STAGE.run(files(finished, STAGE.inputs), large, Config(dpi=120))
+    call(STAGE, files(finished, STAGE.inputs), large, Config(dpi=120))
     assert plt.imread(large["cohort_png"]).shape[0] == 2 * small.shape[0]
 
 

@@ -19,7 +19,7 @@ from brainlm_model.finetune.rates import layer_rates, parameter_groups
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.trained.finetuned import FineTuned
-from brainlm_model.trained.head import Head
+from brainlm_model.trained.head import PredictionHead
 from brainlm_model.trained.transform import Transform
 from tests.model.people import PARCELS, PATCH, SPLITS, WINDOW, make, trained
 
@@ -121,7 +121,7 @@ def test_layers_learn_at_the_documented_rates() -> None:
                 "network.vit.layernorm.bias", "network.decoder.decoder_norm.weight"]  # fmt: skip
     assert list(layer_rates(official, 0.5).values()) == [0.25, 0.5, 1, 1]
     network = torch.nn.ModuleDict({"encoder": torch.nn.ModuleList([torch.nn.Linear(3, 3) for _ in range(2)])})
-    groups = parameter_groups(network, Head("linear", 3, 1), 0.5, 0.1)
+    groups = parameter_groups(network, PredictionHead("linear", 3, 1), 0.5, 0.1)
     found = {(g["factor"], g["weight_decay"]): sum(p.numel() for p in g["params"]) for g in groups}
     assert found == {(0.25, 0.1): 9, (0.25, 0.0): 3, (0.5, 0.1): 9, (0.5, 0.0): 3, (1.0, 0.1): 3, (1.0, 0.0): 1}
 

@@ -38,9 +38,9 @@ def finished(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def given(planted: Path) -> methods.Given:
+def given(planted: Path) -> methods.ForecastInputs:
     model, store = load(planted / "model"), open_store(planted / "store.zarr")
-    return methods.Given(model, data.learning(store, 50, model, SETTINGS), 10, SETTINGS, 2)
+    return methods.ForecastInputs(model, data.learning(store, 50, model, SETTINGS), 10, SETTINGS, 2)
 
 
 def table(out: Path, metric: str, horizon: int = 10) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def test_white_noise_is_not_forecast(tmp_path: Path) -> None:
     assert any("too few for a mark" in text for text in content["Warnings"])  # 12 people, 110 tests
 
 
-def test_no_forecast_sees_the_future(given: methods.Given, planted: Path) -> None:
+def test_no_forecast_sees_the_future(given: methods.ForecastInputs, planted: Path) -> None:
     store = open_store(planted / "store.zarr")
     held = data.held(store, ["test"], 50, given.model, SETTINGS, 2)
     windows = held.windows(0)
@@ -142,10 +142,10 @@ def keep(seen: list[np.ndarray], found: np.ndarray) -> np.ndarray:
     return found
 
 
-def test_test_subjects_do_not_change_what_is_fitted(given: methods.Given, tmp_path: Path) -> None:
+def test_test_subjects_do_not_change_what_is_fitted(given: methods.ForecastInputs, tmp_path: Path) -> None:
     model = given.model
     other = data.learning(make(tmp_path, change=("test", "external")), 50, model, SETTINGS)
-    changed = methods.Given(model, other, 10, SETTINGS, 2)
+    changed = methods.ForecastInputs(model, other, 10, SETTINGS, 2)
     past = np.random.default_rng(0).standard_normal((2, PARCELS, WINDOW - 10))
     for name in ("ar", "var", "state_space", "gaussian", "lstm", "latent_ode"):
         found = [methods.best(methods.METHODS[name], g) for g in (given, changed)]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from brainlm_data import ConfigError, Files, InputError, section_from
+from brainlm_data.runner.call import call
 from brainlm_model.cli import main
 from brainlm_model.eval.phenotype import finetuned
 from brainlm_model.eval.phenotype import stage as phenotype
@@ -36,9 +37,8 @@ def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[s
     inputs = {"store": home / "store.zarr", "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
               "model": home / "model" / "model.safetensors", "model_scaler": home / "model" / "scaler.npz"}  # fmt: skip
     meta = {"workdir": str(out / "state")} if workdir else {}
-    outputs = Files({k: out / v for k, v in NAMES.items()}, meta)
     config = section_from({**QUICK, **keys}, STAGE)
-    facts = STAGE.run(Files(inputs), outputs, config)
+    facts = call(STAGE, Files(inputs, meta), {k: out / v for k, v in NAMES.items()}, config)
     assert STAGE.describe(facts)
     return json.loads((out / "t.json").read_text())
 

@@ -18,9 +18,9 @@ from brainlm_model.eval.phenotype.people import Fold, Target, default_columns, f
 from tests.model import traits
 
 
-def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None) -> scores.Held:
+def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None) -> scores.HeldOutPredictions:
     where = np.zeros(len(truth), np.intp) if folds is None else folds
-    return scores.Held(outputs, outputs, truth, truth, where)
+    return scores.HeldOutPredictions(outputs, outputs, truth, truth, where)
 
 
 def test_everybody_has_as_many_candidates() -> None:

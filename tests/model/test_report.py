@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.eval.masked import words
@@ -49,7 +50,7 @@ def page(finished, tmp_path):
     meta = {"recordings": [{"id": "sub-00_task-rest", "files": named, "methods": methods}]}
     names = tuple(n for n in STAGE.inputs if not n.startswith("qc"))
     outputs = files(tmp_path, STAGE.outputs)
-    STAGE.run(files(finished, names, meta), outputs, Config(title="A <cohort> & its model"))
+    call(STAGE, files(finished, names, meta), outputs, Config(title="A <cohort> & its model"))
     return outputs["report"].read_text()
 
 
@@ -93,7 +94,7 @@ def test_the_same_inputs_give_the_same_page(page, finished, tmp_path):
     pages = []
     for _ in range(2):
         outputs = files(tmp_path, STAGE.outputs)
-        STAGE.run(files(finished, names), outputs, Config())
+        call(STAGE, files(finished, names), outputs, Config())
         pages.append(outputs["report"].read_bytes())
     assert pages[0] == pages[1]
 

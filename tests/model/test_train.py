@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from brainlm_data import BrainLMError, Files
+from brainlm_data.runner.call import call
 from brainlm_model.training import loop
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.optim import learning_rate
@@ -42,7 +43,8 @@ def run(store, folder: Path, **keys) -> tuple[dict, dict[str, Path]]:
              "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     written = {key: folder / name for key, name in names.items()}
-    facts = STAGE.run(inputs, Files(written, {"workdir": str(folder / "state")}), Config(**{**SMALL, **keys}))
+    inputs.meta["workdir"] = str(folder / "state")
+    facts = call(STAGE, inputs, written, Config(**{**SMALL, **keys}))
     return facts, written
 
 

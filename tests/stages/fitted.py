@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import write_table
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Facts, Files, Stage
 
 T, TR, SHAPE, VOXEL = 140, 2.0, (24, 28, 22), 4.0
@@ -77,12 +77,15 @@ def recording(folder: Path, motion_mm: float = 0.5, non_steady: int = 0, noise: 
     tissue[place["csf"]] = [0, 0, 1]
     tissue[place["stripe"]] = [0, 1, 0]
     paths: dict[str, Path] = {}
-    facts = {"RepetitionTime": TR, "NumberOfVolumes": T, "GrandMean": 1000.0, "Warnings": [], "MissingParcels": ["p7"]}
+    facts: Facts = {
+        "RepetitionTime": TR, "NumberOfVolumes": T, "EmptyVolumes": [], "GrandMean": 1000.0, "MissingParcels": ["p7"],
+        "Space": "MNI", "AtlasName": "eight",
+    }  # fmt: skip
 
     def put(name: str, data: NDArray[Any]) -> None:
         paths[name] = folder / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(data, AFFINE), paths[name])
-        sidecar_path(paths[name]).write_text(json.dumps(facts))
+        write_facts(paths[name], facts)
 
     put("voxel_sample", image.astype(np.float32))
     put("sample_mask", brain.astype(np.uint8))
@@ -96,19 +99,14 @@ def recording(folder: Path, motion_mm: float = 0.5, non_steady: int = 0, noise: 
     ):
         paths[name] = folder / f"{name}.tsv"
         write_table(paths[name], columns, values)
-        sidecar_path(paths[name]).write_text(json.dumps(facts))
+        write_facts(paths[name], facts)
     return Files(paths, {"id": "sub-01_task-rest", "metadata": {}}), {"courses": source, "masks": place}
 
 
 def run(stage: Stage, inputs: Files, **section: Any) -> tuple[Facts, Files]:
-    """Run a stage; its outputs and sidecars join the inputs, as the runner does."""
+    """Run a stage; its outputs join the inputs."""
     folder = inputs["motion_params"].parent
     outputs = {name: folder / ENDS[name] for name in stage.outputs}
-    facts = stage.run(inputs, Files(outputs), stage.Config(**section))
-    common = {k: v for k, v in facts.items() if k not in stage.outputs}
-    for name, path in outputs.items():
-        side = sidecar_path(path)
-        own = json.loads(side.read_text()) if side == path else {}  # a JSON artifact is its own sidecar
-        side.write_text(json.dumps({**own, **common, **facts.get(name, {})}, default=lambda v: v.tolist()))
-    assert stage.describe(json.loads(json.dumps(common))).endswith(".")
+    facts = call(stage, inputs, outputs, stage.Config(**section))
+    assert Files(outputs).facts(stage.outputs[0])["GeneratedBy"]["Description"].endswith(".")
     return facts, Files({**{n: inputs[n] for n in inputs}, **outputs}, inputs.meta)

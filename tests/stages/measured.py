@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods.operators import Recipe, Regression
 from brainlm_data.stage import Files
@@ -55,7 +54,7 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
     paths: dict[str, Path] = {}
 
     def facts(name: str, **content: Any) -> None:
-        sidecar_path(paths[name]).write_text(json.dumps(content))
+        write_facts(paths[name], content)
 
     def image(name: str, data: NDArray[Any], **content: Any) -> None:
         paths[name] = folder / f"{name}.nii.gz"
@@ -86,11 +85,11 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
     native = raw - raw.mean(0)
     native[:2] = np.nan
     native[:, 3] = np.nan
-    motion = {"Name": "brainlm-data qc", "Version": "0"}
     table("parcels_raw", names, raw, RepetitionTime=TR, NumberOfVolumes=T, GrandMean=float(mean[mask].mean()),
-          BrainOverlap=0.96, Space="MNI", AtlasName="twelve", Warnings=["the header's TR was wrong"])  # fmt: skip
-    table("parcels_native", names, native, GeneratedBy=motion, Thresholds=dict.fromkeys(_limits()), Dropped=2,
-          Censored=[30])  # fmt: skip
+          BrainOverlap=0.96, Space="MNI", AtlasName="twelve", SliceTimingCorrected=False,
+          Warnings=["the header's TR was wrong"])  # fmt: skip
+    made_by = {"Name": "brainlm-data parcellate", "Description": "Series were scaled."}
+    table("parcels_native", names, native, GeneratedBy=made_by, Dropped=2, Censored=[30])
     table("coverage", names, np.r_[0.4, np.ones(2), 0, np.ones(PARCELS - 4)][None])
     table("ica_mixing", [f"ica_{i:02d}" for i in range(K)], waves)
     table("motion_params", [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"], np.zeros((T, 6)))
@@ -114,10 +113,8 @@ def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool =
     atlas.to_csv(paths["atlas_table"], sep="\t", index=False)
     paths["filter_recipe"], paths["denoise_recipe"] = folder / "filter.json", folder / "denoise.npz"
     Recipe(TR, T, dropped=2, censored=(30,), low_hz=0.01).save(paths["filter_recipe"])
+    made_by = {"Name": "brainlm-data filter", "Description": "The band was chosen."}
+    facts("filter_recipe", GeneratedBy=made_by)
     Regression.fit(waves[2:, [0, 2]], waves[2:, [1, 3, 4]]).save(paths["denoise_recipe"])
     meta = {"id": "sub-01_task-rest", "subject": "01", "session": None, "task": "rest", "run": None, "metadata": {}}
     return Files(paths, meta)
-
-
-def _limits() -> tuple[str, ...]:
-    return ("max_mean_fd_mm", "min_tsnr", "min_coverage", "min_overlap", "max_offset_mm", "min_fit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import sample
 
@@ -44,7 +44,7 @@ def prepare(folder: Path, bold: Path, motion: NDArray[Any], reference: NDArray[A
     def put(name: str, data: NDArray[Any], affine: NDArray[Any], **facts: Any) -> None:
         paths[name] = folder / f"{name}.nii.gz"
         nib.save(nib.Nifti1Image(data, affine), paths[name])
-        sidecar_path(paths[name]).write_text(json.dumps(facts))
+        write_facts(paths[name], facts)
 
     put("atlas_dseg", labels, GRID)
     put("template_mask", inside.astype(np.uint8), GRID, Space="Phantom")
@@ -57,20 +57,21 @@ def prepare(folder: Path, bold: Path, motion: NDArray[Any], reference: NDArray[A
     rows = [f"{v}\tP{v}\tL\tNet\t0\t0\t0\t{(labels == v).sum()}" for v in sorted(names.values())]
     paths["atlas_table"] = folder / "atlas.tsv"
     paths["atlas_table"].write_text("\n".join(["index\tname\themisphere\tnetwork\tx\ty\tz\tn_voxels", *rows]) + "\n")
-    (folder / "atlas.json").write_text('{"AtlasName": "blocks"}')
+    write_facts(paths["atlas_table"], {"AtlasName": "blocks"})
     paths["motion_params"], paths["motion_xfm"] = folder / "m.tsv", folder / "x.txt"
     paths["motion_params"].write_text("")
-    (folder / "m.json").write_text('{"RepetitionTime": 2.0, "Warnings": ["careful"]}')
+    write_facts(paths["motion_params"], {"RepetitionTime": 2.0, "EmptyVolumes": [], "Warnings": ["careful"]})
     rigid.write_itk(paths["motion_xfm"], motion)
-    return Files({**paths, "bold": bold, "bold_to_mni": folder / "unused.h5"}, {"id": "x", "metadata": {}})
+    paths["bold_to_mni"] = folder / "unused.h5"
+    paths["bold_to_mni"].touch()
+    return Files({**paths, "bold": bold}, {"id": "x", "metadata": {}})
 
 
 def run(inputs: Files, **section: Any) -> tuple[Facts, Files]:
     """Stage sample into a folder of its own."""
     folder = inputs["atlas_table"].parent / "out"
-    folder.mkdir(exist_ok=True)
     outputs = Files({name: folder / file for name, file in OUTPUTS.items()})
-    return sample.STAGE.run(inputs, outputs, sample.Config(**section)), outputs
+    return call(sample.STAGE, inputs, outputs, sample.Config(**section)), outputs
 
 
 def series(outputs: Files) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import sidecar_path, write_json
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.spaces.demo424 import embedded_atlas
 from brainlm_data.stages import atlas
 from tests.stages.space import run
@@ -25,7 +25,7 @@ def template(folder: Path, space: str = "MNI152NLin2009aSym") -> dict[str, Path]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "t1w.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), path)
-    write_json(sidecar_path(path), {"Space": space})
+    write_facts(path, {"Space": space})
     from nilearn.datasets import load_mni152_brain_mask
 
     nib.save(load_mni152_brain_mask(resolution=2), folder / "mask.nii.gz")
@@ -44,7 +44,7 @@ def test_the_embedded_atlas_is_the_same_bytes_everywhere() -> None:
     """Raise the stage's version when this digest changes."""
     image, table = embedded_atlas()
     labels = np.asarray(image.dataobj)
-    assert atlas.STAGE.version == 2 and labels.dtype == np.int32
+    assert atlas.STAGE.version == 3 and labels.dtype == np.int32
     digest = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
     assert digest.startswith("a17eddc392a45d83")
     np.testing.assert_array_equal(np.unique(labels), np.arange(425))

@@ -14,8 +14,10 @@ from brainlm_data import open_store, prepare
 from brainlm_data.dataset.card import merge_methods, read_facts
 from brainlm_data.dataset.gather import Config, Exclude
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import digest, sidecar_path
+from brainlm_data.files import sidecar
+from brainlm_data.files.sidecar import digest, write_facts
 from brainlm_data.files.tables import write_table
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import collate
 
@@ -36,7 +38,7 @@ def cohort(folder: Path, rates: tuple[float, ...] = (1.0,)) -> Files:
             "SamplingFrequency": rates[number % len(rates)], "RepetitionTime": 2.0, "NumberOfVolumes": 15,
             "InvalidSteps": [0, 1], "EffectiveBand": [0.01, 0.25], "Units": "grand mean 10000",
         }  # fmt: skip
-        sidecar_path(files["parcels"]).write_text(json.dumps(facts))
+        write_facts(files["parcels"], facts)
         metrics = {
             "mean_fd_mm": 0.9 if subject == "03" else 0.1, "mean_dvars": 20.0, "median_tsnr": 60.0, "coverage_min": 0.8,
             "coverage_mean": 0.95, "epi_offset_mm": 1.0, "n_ica": 20, "warnings": ["look"],
@@ -52,14 +54,14 @@ def cohort(folder: Path, rates: tuple[float, ...] = (1.0,)) -> Files:
     atlas = pd.DataFrame({"index": [1, 2, 3], "name": NAMES, "hemisphere": "L", "network": "N"})
     atlas[["x", "y", "z"]] = [[1.0, 2.0, 3.0]] * 3
     atlas.to_csv(folder / "atlas.tsv", sep="\t", index=False)
-    (folder / "atlas.json").write_text('{"AtlasName": "three", "Sha256": "abc", "Space": "MNI", "NetworkSource": "me"}')
+    facts = {"AtlasName": "three", "Sha256": "abc", "Space": "MNI", "NetworkSource": "me"}
+    write_facts(folder / "atlas.tsv", facts)
     return Files({"atlas_table": folder / "atlas.tsv"}, {"recordings": rows})
 
 
 def run(inputs: Files, folder: Path, **section: Any) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
     outputs = Files({name: folder / file for name, file in OUTPUTS.items()})
-    return collate.STAGE.run(inputs, outputs, Config(**section))
+    return call(collate.STAGE, inputs, outputs, Config(**section))
 
 
 def test_store_tables_scaler_and_card(tmp_path: Path) -> None:
@@ -175,29 +177,28 @@ def test_prepare_checks_a_file_against_the_card(tmp_path: Path) -> None:
     scaled = prepare(file, tmp_path / "out")
     store = open_store(tmp_path / "out" / "store.zarr")
     np.testing.assert_allclose(scaled, prepare(store.series("sub-00_run-1"), store.scaler), rtol=1e-5)
-    facts = json.loads(sidecar_path(file).read_text())
-    sidecar_path(file).write_text(json.dumps({**facts, "EffectiveBand": [0.01, 0.09]}))
+    facts = sidecar.read_facts(file)
+    write_facts(file, {**facts, "EffectiveBand": [0.01, 0.09]})
     with pytest.raises(InputError, match=r"band_high_hz is 0.09, the card says 0.25"):
         prepare(file, tmp_path / "out")
-    sidecar_path(file).write_text(json.dumps({**facts, "SamplingFrequency": 0.5}))
+    write_facts(file, {**facts, "SamplingFrequency": 0.5})
     with pytest.raises(InputError, match=r"rate_hz is 0.5, the card says 1"):
         prepare(file, tmp_path / "out")
 
 
 def test_an_atlas_in_another_space_is_on_the_card_and_in_the_store(tmp_path: Path) -> None:
     inputs, mismatch = cohort(tmp_path), "atlas in MNI152NLin6Asym, template MNI"
-    facts = json.loads((tmp_path / "atlas.json").read_text())
-    (tmp_path / "atlas.json").write_text(json.dumps({**facts, "SpaceMismatch": mismatch}))
+    write_facts(inputs["atlas_table"], {**inputs.facts("atlas_table"), "SpaceMismatch": mismatch})
     run(inputs, tmp_path / "out")
     card = (tmp_path / "out" / "card.md").read_text()
     assert open_store(tmp_path / "out" / "store.zarr").attrs["space_mismatch"] == mismatch
     assert f"- space_mismatch: {mismatch}\n" in card and "some millimetres off" in card
     file = Path(inputs.meta["recordings"][0]["files"]["parcels"])
-    known = json.loads(sidecar_path(file).read_text()) | {"Space": "MNI"}
-    sidecar_path(file).write_text(json.dumps(known))
+    known = sidecar.read_facts(file) | {"Space": "MNI"}
+    write_facts(file, known)
     with pytest.raises(InputError, match=f"space_mismatch is none, the card says {mismatch}"):
         prepare(file, tmp_path / "out")
-    sidecar_path(file).write_text(json.dumps({**known, "SpaceMismatch": mismatch}))
+    write_facts(file, {**known, "SpaceMismatch": mismatch})
     prepare(file, tmp_path / "out")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from collections.abc import Callable
@@ -78,7 +77,7 @@ def test_compcor_is_nipype_s(made: tuple[Facts, Files], prefix: str, column: int
     found = table(made[1])
     ours = found[[f"{prefix}_comp_cor_{i:02d}" for i in range(5)]].to_numpy()
     np.testing.assert_allclose(np.abs((ours * theirs).sum(0)), 1, atol=1e-4)
-    metadata = json.loads(made[1]["confounds"].with_suffix(".json").read_text())[f"{prefix}_comp_cor_00"]
+    metadata = made[1].facts("confounds")[f"{prefix}_comp_cor_00"]
     assert metadata["VarianceExplained"] == pytest.approx(facts["variance_explained"][0], rel=1e-3)
     cosines = found.filter(like="cosine").to_numpy()
     assert cosines.shape == basis.shape  # the same space: one projection takes the other away

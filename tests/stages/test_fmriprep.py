@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from brainlm_data.errors import InputError
+from brainlm_data.runner.call import call as run
 from brainlm_data.stage import Files
 from brainlm_data.stages import fmriprep
 from brainlm_data.stages.fmriprep import Config, command
@@ -91,7 +92,7 @@ def test_runs_and_records(
     """A stand-in program that writes the page fMRIPrep would: what is tested is our call and our record."""
     derivatives = tmp_path / "out/derivatives/fmriprep"
     engines(tmp_path, runner, f'echo "$@" > {tmp_path}/called; echo x > {derivatives}/sub-01.html', monkeypatch)
-    facts = fmriprep.run(*files, Config.model_validate({"runner": runner}))
+    facts = run(fmriprep.STAGE, *files, Config.model_validate({"runner": runner}))
     assert f"{tmp_path}/bids {derivatives} participant --participant-label 01" in (tmp_path / "called").read_text()
     assert json.loads((tmp_path / "run.json").read_text())["Image"] == facts["Image"] == fmriprep.IMAGE
     assert "fMRIPrep (Esteban et al., 2019" in fmriprep.STAGE.describe(facts)
@@ -108,7 +109,7 @@ def test_without_an_engine_it_says_which_and_the_command(
     out = tmp_path / "out"
     call = command(tmp_path / "bids", out / "derivatives/fmriprep", out / "work/fmriprep-scratch", "01", config)
     with pytest.raises(InputError) as caught:
-        fmriprep.run(*files, config)
+        run(fmriprep.STAGE, *files, config)
     message = str(caught.value)
     assert f"needs a container engine: {missing} is not on PATH" in message
     assert "engine: native" in message and message.endswith(shlex.join(call))
@@ -121,7 +122,7 @@ def test_files_of_the_section_must_be_there(
     engines(tmp_path, "apptainer", "exit 0", monkeypatch)
     config = Config.model_validate({"runner": "apptainer", key: f"{tmp_path}/none.sif"})
     with pytest.raises(InputError, match=rf"fmriprep.{key}: .*none.sif does not exist"):
-        fmriprep.run(*files, config)
+        run(fmriprep.STAGE, *files, config)
 
 
 @pytest.mark.parametrize("runner", ["docker", "apptainer"])
@@ -134,14 +135,14 @@ def test_a_failure_is_never_passed_on_and_its_work_is_kept(
     engines(tmp_path, runner, body, monkeypatch)
     config = Config.model_validate({"runner": runner})
     with pytest.raises(InputError, match=rf"status 3.*goes on from {work}"):
-        fmriprep.run(*files, config)
+        run(fmriprep.STAGE, *files, config)
     assert (work / "half").exists() and not (tmp_path / "run.json").exists()
-    assert fmriprep.run(*files, config)["Report"] == str(page)
+    assert run(fmriprep.STAGE, *files, config)["Report"] == str(page)
 
 
 def test_golden(
     tmp_path: Path, files: tuple[Files, Files], monkeypatch: pytest.MonkeyPatch, golden: Callable[..., None]
 ) -> None:
     engines(tmp_path, "docker", f"echo x > {tmp_path}/out/derivatives/fmriprep/sub-01.html", monkeypatch)
-    facts = fmriprep.run(*files, Config())
+    facts = run(fmriprep.STAGE, *files, Config())
     golden(fmriprep.STAGE, files[1], facts, ignore=("Command", "Derivatives", "Report"))

@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import ingest
 
@@ -48,7 +50,8 @@ def files(tmp_path: Path) -> tuple[Files, Files, np.ndarray, np.ndarray]:
 
     save(head.astype(np.float32), tmp_path / "t1.nii.gz")
     save(head.astype(np.uint8), tmp_path / "mask.nii.gz")
-    (tmp_path / "mask.json").write_text('{"Space": "MNI152NLin6Asym"}')
+    write_facts(tmp_path / "mask.nii.gz", {"Space": "MNI152NLin6Asym"})
+    write_facts(tmp_path / "dseg.tsv", {"AtlasName": "two"})
     save(np.stack([head * 1.0, head * 0.0, head * 0.0], -1).astype(np.float32), tmp_path / "probseg.nii.gz")
     save(labels, tmp_path / "dseg.nii.gz")
     table = {
@@ -77,7 +80,7 @@ def files(tmp_path: Path) -> tuple[Files, Files, np.ndarray, np.ndarray]:
 
 def test_parcel_means_and_motion(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
     inputs, outputs, data, labels = files
-    facts = ingest.run(inputs, outputs, ingest.Config(interpolation="linear"))
+    facts = call(ingest.STAGE, inputs, outputs, ingest.Config(interpolation="linear"))
     names, series = read_table(outputs["parcels_raw"])
     assert names == ["a", "b"]
     expected = np.stack([data[labels == i].mean(0) for i in (1, 2)], 1)
@@ -89,18 +92,18 @@ def test_parcel_means_and_motion(files: tuple[Files, Files, np.ndarray, np.ndarr
 
 def test_another_space_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
     inputs, outputs, *_ = files
-    inputs["template_mask"].with_suffix("").with_suffix(".json").write_text('{"Space": "MNI152NLin2009aSym"}')
+    write_facts(inputs["template_mask"], {"Space": "MNI152NLin2009aSym"})
     with pytest.raises(InputError, match=r"template\.name is MNI152NLin2009aSym"):
-        ingest.run(inputs, outputs, ingest.Config())
+        call(ingest.STAGE, inputs, outputs, ingest.Config())
 
 
 def test_a_run_that_fmriprep_did_not_write_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
     inputs, outputs, *_ = files
     inputs.meta["id"] = "sub-01_task-other"
     with pytest.raises(Refused, match=r"no sub-01_task-other_space-MNI152NLin6Asym_res-2_desc-preproc_bold"):
-        ingest.run(inputs, outputs, ingest.Config())
+        call(ingest.STAGE, inputs, outputs, ingest.Config())
 
 
 def test_golden(files: tuple[Files, Files, np.ndarray, np.ndarray], golden: Callable[..., None]) -> None:
-    facts = ingest.run(*files[:2], ingest.Config())
+    facts = call(ingest.STAGE, *files[:2], ingest.Config())
     golden(ingest.STAGE, files[1], facts)

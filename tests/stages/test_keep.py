@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 import types
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from brainlm_data.files.tables import read_table
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import keep
 from brainlm_data.stages.keep import Config
@@ -47,18 +47,17 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     motion = phantom.motions(params)
     data = phantom.series(motion)
     files = sampled.prepare(tmp_path, phantom.save(tmp_path / "b.nii.gz", data), motion, data[..., 0])
-    facts, out = sampled.run(files, min_coverage=0)
-    out["parcels_raw"].with_suffix(".json").write_text(json.dumps(facts))
+    _, out = sampled.run(files, min_coverage=0)
     recipes = {"filter_recipe": tmp_path / "f.json", "denoise_recipe": tmp_path / "d.npz"}
+    recipes["filter_recipe"].write_text("{}")
+    recipes["denoise_recipe"].touch()
     return Files({**files, **recipes, "parcels_raw": out["parcels_raw"]}, files.meta)
 
 
 def write(inputs: Files, images: list[str]) -> tuple[dict[str, Any], Files]:
     folder = inputs["bold"].parent / "kept"
     outputs = Files({name: folder / name / f"{name}.nii.gz" for name in keep.STAGE.outputs})
-    for path in outputs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return keep.STAGE.run(inputs, outputs, Config(images=images)), outputs
+    return call(keep.STAGE, inputs, outputs, Config(images=images)), outputs
 
 
 def means(path: Path, inputs: Files) -> NDArray[Any]:
@@ -83,7 +82,8 @@ def test_images_give_the_parcel_series(inputs: Files) -> None:
     gain = 10000 / inputs.facts("parcels_raw")["GrandMean"]
     expected = gain * (raw - raw.mean(0))
     np.testing.assert_allclose(means(out["keep_denoised"], inputs), expected, rtol=1e-4, atol=0.02)
-    assert list(out["keep_preproc"].parent.iterdir()) == [out["keep_preproc"]]  # no scratch file is left
+    left = sorted(path.name for path in out["keep_preproc"].parent.iterdir())
+    assert left == ["keep_preproc.json", "keep_preproc.nii.gz"]  # no scratch file
     assert keep.describe(facts) == "4-D images (denoised, preproc) were written in Phantom space."
 
 

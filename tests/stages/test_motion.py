@@ -11,6 +11,7 @@ import pytest
 from brainlm_data.errors import Refused
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import motion
 from tests.stages import phantom
@@ -22,12 +23,11 @@ def estimate(
     bold: Path, metadata: dict[str, Any] | None = None, sbref: Path | None = None, **section: Any
 ) -> tuple[Facts, Files]:
     folder = bold.parent / f"{bold.name}-out"
-    folder.mkdir(exist_ok=True)
     outputs = Files({name: folder / file for name, file in NAMES.items()})
     meta = {"id": "x", "metadata": {"RepetitionTime": 2.0} if metadata is None else metadata}
     config = motion.Config(**{"min_volumes": 1, **section})
     raw = {"bold": bold} | ({"sbref": sbref} if sbref else {})
-    return motion.STAGE.run(Files(raw, meta), outputs, config), outputs
+    return call(motion.STAGE, Files(raw, meta), outputs, config), outputs
 
 
 def test_known_motion_is_found(tmp_path: Path) -> None:

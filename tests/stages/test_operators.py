@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,12 @@ from brainlm_data.methods.operators import (
     Recipe,
     Regression,
     Temporal,
+    at_rate,
     cosines,
     drop,
     fill_censored,
     high_pass,
+    highest_hz,
     low_pass,
     padding,
 )
@@ -195,11 +196,10 @@ def test_short_runs(steps: int) -> None:
 
 def test_missing_parcels_and_files(tmp_path: Path) -> None:
     recipe, d = RECIPES[0], temporal(RECIPES[0]).regression
-    recipe.save(tmp_path / "f.json", ["careful"])
+    recipe.save(tmp_path / "f.json")
     d.save(tmp_path / "d.npz")
     loaded = Temporal.load(tmp_path / "f.json", tmp_path / "d.npz", 800.0)
     assert loaded.recipe == recipe and loaded.scale == 12.5
-    assert json.loads((tmp_path / "f.json").read_text())["Warnings"] == ["careful"]
     x = np.random.default_rng(0).normal(800, 9, (T, 3)).astype(np.float32)
     x[:, 1] = np.nan
     out = loaded.apply(x)
@@ -245,3 +245,18 @@ def test_resampling_keeps_the_time_origin() -> None:
     out = to_rate(x, TR, 1.0)
     assert np.isnan(out[:6]).all() and np.isfinite(out[6:]).all() and len(out) == 199
     np.testing.assert_allclose(out[6::2], x[3:], atol=1e-9)  # a spline passes through the volumes
+
+
+@pytest.mark.parametrize("tr", [0.72, float(np.float32(0.72)), 0.719999])
+def test_a_rate_is_the_same_where_only_rounding_differs(tr: float) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    assert at_rate(x, tr, float(f"{1 / 0.72:g}")) is x
+    assert highest_hz(tr, float(f"{1 / 0.72:g}")) == 0.5 / tr
+
+
+def test_another_rate_leaves_missing_parcels_missing() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    x[:, 1], x[:2] = np.nan, np.nan
+    moved = at_rate(x, 2.0, 0.499, dropped=2)  # a rate that is off by .2 % drifts by a volume in 500
+    assert moved is not x and np.isnan(moved[:, 1]).all() and np.isfinite(moved[3:, [0, 2]]).all()
+    assert highest_hz(2.0, 0.499) == pytest.approx(0.9 * 0.499 / 2)

@@ -14,6 +14,7 @@ from brainlm_data.files.tables import read_table
 from brainlm_data.methods.operators import Regression
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.quality import plots
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, qc
 from tests.stages import fitted, measured
@@ -124,7 +125,7 @@ def test_the_page_shows_what_the_user_set(tmp_path: Path, monkeypatch: pytest.Mo
         return drawn(maps, mixing, shown, *more)
 
     monkeypatch.setattr(plots, "components", components)
-    outputs = Files({"qc_metrics": tmp_path / "qc.json", "qc_page": tmp_path / "qc.html"}, inputs.meta)
-    qc.STAGE.run(inputs, outputs, qc.Config(n_components_shown=2))
+    outputs = Files({"qc_metrics": tmp_path / "qc.json", "qc_page": tmp_path / "report.html"}, inputs.meta)
+    call(qc.STAGE, inputs, outputs, qc.Config(n_components_shown=2))
     assert "The 2 largest of 5 components, and all 1 whose verdict the user set" in outputs["qc_page"].read_text()
     assert len(titles) == 3 and titles[2].startswith("ica_04: accepted (user: vein vein") and len(titles[2]) < 90

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from brainlm_data.quality.group import robust_z
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import qcgroup
 from brainlm_data.stages.qcgroup import Config
@@ -56,7 +57,7 @@ def refuse(inputs: Files, row: int, reason: str) -> None:
 def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], pd.DataFrame, str]:
     folder = Path(inputs.meta["outdir"])
     outputs = Files({name: folder / file for name, file in OUTPUTS.items()}, inputs.meta)
-    facts = qcgroup.STAGE.run(inputs, outputs, Config(**section))
+    facts = call(qcgroup.STAGE, inputs, outputs, Config(**section))
     table = pd.read_csv(outputs["qc_group_table"], sep="\t", na_values=["n/a"], dtype={"subject": str})
     described = json.loads(outputs["qc_group_columns"].read_text())
     assert set(described) == set(table.columns) and all(entry["Description"] for entry in described.values())

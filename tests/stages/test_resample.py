@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.bids.fieldmaps import WARNING
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate, resample
@@ -26,7 +25,9 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Files:
     ]  # fmt: skip
     for stage, section in sections:
         files = fitted.run(stage.STAGE, files, **section)[1]
-    return Files({**files, "atlas_table": files["parcels_raw"].with_name("atlas.tsv")}, files.meta)
+    atlas = files["parcels_raw"].with_name("atlas.tsv")
+    atlas.touch()
+    return Files({**files, "atlas_table": atlas}, files.meta)
 
 
 def test_common_rate(native: Files) -> None:
@@ -48,7 +49,7 @@ def test_lower_rate_narrows_the_band(native: Files, tmp_path: Path) -> None:
     series[:2, 6] = np.nan
     changed = tmp_path / "series.tsv"
     write_table(changed, names, series)
-    shutil.copy(native["parcels_native"].with_suffix(".json"), changed.with_suffix(".json"))
+    write_facts(changed, native.facts("parcels_native"))
     facts, out = fitted.run(resample.STAGE, Files({**native, "parcels_native": changed}, native.meta), hz=0.25)
     steps = read_table(out["parcels"])[1]
     assert facts["EffectiveBand"] == [0.01, pytest.approx(0.9 * 0.125)] and len(steps) == 70
@@ -75,7 +76,8 @@ def test_a_fieldmap_that_is_not_used_is_spoken_of(native: Files) -> None:
 
 def test_an_atlas_in_another_space_is_stated(native: Files, tmp_path: Path) -> None:
     mismatch = "atlas in MNI152NLin6Asym, template MNI152NLin2009aSym"
-    (tmp_path / "atlas.json").write_text(json.dumps({"SpaceMismatch": mismatch, "Warnings": [f"{mismatch}: look"]}))
+    (tmp_path / "atlas.tsv").touch()
+    write_facts(tmp_path / "atlas.tsv", {"SpaceMismatch": mismatch, "Warnings": [f"{mismatch}: look"]})
     facts, _ = fitted.run(resample.STAGE, Files({**native, "atlas_table": tmp_path / "atlas.tsv"}, native.meta))
     assert facts["SpaceMismatch"] == mismatch and facts["Warnings"][-1] == f"{mismatch}: look"
 

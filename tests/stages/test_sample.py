@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
 from brainlm_data.stage import Files
@@ -164,7 +165,7 @@ def test_a_volume_without_an_image_costs_no_parcel(tmp_path: Path, motion: NDArr
     data[..., 1] = np.nan
     inputs = prepare(tmp_path, motion, data)
     seen = {"RepetitionTime": 2.0, "EmptyVolumes": [1], "HasNonFinite": False}
-    (tmp_path / "m.json").write_text(json.dumps(seen))
+    write_facts(inputs["motion_params"], seen)
     facts, out = sampled.run(inputs)
     found = sampled.series(out)
     others = [t for t in range(len(clean)) if t != 1]
@@ -184,9 +185,9 @@ def test_slices_are_moved_before_the_interpolation(tmp_path: Path) -> None:
     data = np.stack([still[..., 0] * wave(k * tr + times) for k in range(total)], -1)
     inputs = prepare(tmp_path, np.stack([np.eye(4)] * total), data)
     before = sampled.series(sampled.run(inputs)[1])
-    recipe = {"Corrected": True, "axis": 2, "tr_s": tr, "times_s": times.tolist(), "reference_s": 0.9, "n_steady": 0,
-              "Warnings": ["odd"]}  # fmt: skip
+    recipe = {"corrected": True, "axis": 2, "tr_s": tr, "times_s": times.tolist(), "reference_s": 0.9, "n_steady": 0}
     (tmp_path / "s.json").write_text(json.dumps(recipe))
+    write_facts(tmp_path / "s.json", {"Warnings": ["odd"]})
     facts, out = sampled.run(Files({**inputs, "slice_times": tmp_path / "s.json"}, inputs.meta))
     truth = wave(np.arange(total) * tr + 0.9)[6:-6]
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import Refused
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.methods.slicetiming import SliceTimes, corrected, held
+from brainlm_data.runner.call import call
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import slicetiming
 
@@ -21,10 +22,10 @@ TIMES = [0.0, 1.0, 0.35, 1.35, 0.7, 1.7]  # interleaved
 def decide(folder: Path, metadata: dict[str, Any], motion: Facts | None = None, **section: Any) -> tuple[Facts, Files]:
     bold, out = folder / "b.nii.gz", Files({"slice_times": folder / "s.json"})
     nib.save(nib.Nifti1Image(np.zeros((*SHAPE, 3), np.int16), np.eye(4)), bold)
-    (folder / "m.json").write_text(json.dumps({"RepetitionTime": TR, **(motion or {})}))
+    (folder / "m.tsv").touch()
+    write_facts(folder / "m.tsv", {"RepetitionTime": TR, **(motion or {})})
     inputs = Files({"bold": bold, "motion_params": folder / "m.tsv"}, {"id": "x", "metadata": metadata})
-    facts = slicetiming.STAGE.run(inputs, out, slicetiming.Config(**section))
-    assert slicetiming.describe(facts).endswith(".")
+    facts = call(slicetiming.STAGE, inputs, out, slicetiming.Config(**section))
     return facts, out
 
 

@@ -10,4 +10,5 @@ rule preprocess:
 rule dataset:
     input:
         dag["collate"].manifests,
+        dag.manifests(dag.extras()),
     localrule: True

@@ -25,7 +25,7 @@ FIT_WINDOWS = {"long": 40, "short": 4}  # of a training recording: one run a win
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutWindows:
     """Recordings of one or more splits, each with at most `count` windows spread over it.
 
     Attributes
@@ -67,7 +67,7 @@ class Held:
 
 def held(
     store: Any, splits: Sequence[str], most: int, model: TrainedModel, settings: Settings, count: int
-) -> Held:  # fmt: skip
+) -> HeldOutWindows:  # fmt: skip
     """At most `most` recordings of these splits, drawn by the seed.
 
     Raises
@@ -87,8 +87,8 @@ def held(
             f"store: no recording of split {' or '.join(splits)} has a window of {model.config.window} steps",
             "longer recordings, or other splits",
         )
-    found = Held(parts, count, [])
-    return Held(parts, count, sorted(names - set(found.ids)))
+    found = HeldOutWindows(parts, count, [])
+    return HeldOutWindows(parts, count, sorted(names - set(found.ids)))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Learning:
 
     def error(self, forecast: Forecast, steps: int) -> float:
         """Mean squared error of a forecast on validation subjects, a recording as much as any other."""
-        data = Held({"validation": self.validation}, self.count, [])
+        data = HeldOutWindows({"validation": self.validation}, self.count, [])
         sums = score(data, forecast, steps).sum(1)
         return float(np.mean(sums[:, 3] / np.maximum(sums[:, 0], 1)))
 
@@ -127,7 +127,7 @@ def learning(store: Any, most: int, model: TrainedModel, settings: Settings) -> 
     return Learning(found[0], found[1], settings.windows)
 
 
-def score(data: Held, forecast: Forecast, steps: int) -> Array:
+def score(data: HeldOutWindows, forecast: Forecast, steps: int) -> Array:
     """Six sums (R, F, 6), see `finetune.scores`; the forecast gets the past alone."""
     found = []
     for x_BPT in data:
@@ -136,7 +136,7 @@ def score(data: Held, forecast: Forecast, steps: int) -> Array:
     return np.stack(found)
 
 
-def typical(data: Held, steps: int) -> int:
+def typical(data: HeldOutWindows, steps: int) -> int:
     """The recording (its place) whose future varies as much as the median one's: no method decides it."""
     energy = np.array([float(np.nanmean(x[0, :, -steps:] ** 2)) for x in data])
     return int(np.argsort(energy, kind="stable")[len(energy) // 2])

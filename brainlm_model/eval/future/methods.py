@@ -32,7 +32,7 @@ STRENGTH = 100.0  # of the prior where the model has none: `ModelConfig.strength
 
 
 @dataclass(frozen=True)
-class Given:
+class ForecastInputs:
     """What a method may use.
 
     Attributes
@@ -68,23 +68,23 @@ def of_network(network: Any) -> Forecast:
     return found
 
 
-def finetuned(given: Given, setting: dict[str, Any]) -> Forecast:
+def finetuned(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The checkpoint, fine-tuned for this horizon."""
     return _learnt(copy.deepcopy(given.model.network), given, setting)
 
 
-def untrained(given: Given, setting: dict[str, Any]) -> Forecast:
+def untrained(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The same architecture from random weights, trained like `finetuned`."""
     return _learnt(scoring.untrained(given.model).network, given, setting)
 
 
-def _learnt(network: Any, given: Given, setting: dict[str, Any]) -> Forecast:
+def _learnt(network: Any, given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     fit(FutureTask(network, given.windows, given.settings), replace(given.settings, **setting))
     network.eval()
     return of_network(network)
 
 
-def pretrained(given: Given, setting: dict[str, Any]) -> Forecast:
+def pretrained(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The checkpoint as it is."""
     return of_network(given.model.network)
 
@@ -108,7 +108,7 @@ class NetworkTask(WindowTask):
         return found
 
 
-def network(given: Given, setting: dict[str, Any], name: str) -> Forecast:
+def network(given: ForecastInputs, setting: dict[str, Any], name: str) -> Forecast:
     """An LSTM or an ODE (`forecast_networks`)."""
     device = given.model.network.cls.device
     torch.manual_seed(int(generator(given.settings.seed, FIRST_WEIGHTS).initial_seed()))
@@ -126,7 +126,7 @@ def network(given: Given, setting: dict[str, Any], name: str) -> Forecast:
     return found
 
 
-def gaussian(given: Given, setting: dict[str, Any]) -> Forecast:
+def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The conditional Gaussian alone (`prior.py`), as a model has it before its first training step."""
     config = given.model.config
     prior = GaussianPrior(config.parcels, getattr(config, "strength", STRENGTH))
@@ -147,13 +147,13 @@ def gaussian(given: Given, setting: dict[str, Any]) -> Forecast:
     return found
 
 
-def ar(given: Given, setting: dict[str, Any]) -> Forecast:
+def ar(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Ridge of each parcel on its own past."""
     history = given.model.config.window - given.steps
     return autoregression.fit_ar(given.moments, given.steps, min(setting["order"], history), setting["penalty"])
 
 
-def var(given: Given, setting: dict[str, Any]) -> Forecast:
+def var(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Ridge of principal components on the last steps of all of them."""
     history = given.model.config.window - given.steps
     order = min(setting["order"], history)
@@ -162,7 +162,7 @@ def var(given: Given, setting: dict[str, Any]) -> Forecast:
     )
 
 
-def linear_system(given: Given, setting: dict[str, Any]) -> Forecast:
+def linear_system(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Linear state-space model of principal components."""
     order = min(setting["order"], given.model.config.window // 2)
     return state_space.fit_state_space(
@@ -175,7 +175,7 @@ class Method:
     """`fit(given, setting)` for each of `settings`: the one with the least error on validation subjects is kept."""
 
     label: str
-    fit: Callable[[Given, dict[str, Any]], Forecast]
+    fit: Callable[[ForecastInputs, dict[str, Any]], Forecast]
     settings: tuple[dict[str, Any], ...] = ({},)
 
 
@@ -210,7 +210,7 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 
 
-def best(method: Method, given: Given) -> tuple[Forecast, dict[str, Any]]:
+def best(method: Method, given: ForecastInputs) -> tuple[Forecast, dict[str, Any]]:
     """The forecast of the best setting; that setting with its error, and all errors, on validation subjects."""
     tried = [method.fit(given, setting) for setting in method.settings]
     errors = [given.learning.error(found, given.steps) for found in tried]

@@ -145,10 +145,10 @@ def _horizon(
 ) -> dict[str, dict[str, Any]]:
     """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
     from brainlm_model.eval.future.data import score
-    from brainlm_model.eval.future.methods import METHODS, Given, best
+    from brainlm_model.eval.future.methods import METHODS, ForecastInputs, best
 
     model, learning, held, settings = given
-    all_given = Given(model, learning, steps, settings, config.network_epochs)
+    all_given = ForecastInputs(model, learning, steps, settings, config.network_epochs)
     done = config.horizons.index(steps) * len(config.methods)
 
     def piece(name: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from brainlm_data import BrainLMError, ParcelSeries, Progress
 from brainlm_model.eval.parcels import Array, connectivity
 from brainlm_model.eval.pieces import Pieces
-from brainlm_model.trained.embedding import Recording, embeddings
+from brainlm_model.trained.embedding import SourceRecording, embeddings
 
 KINDS = ("cls", "mean", "parcels")
 TOGETHER = 10  # recordings of one kept piece
@@ -61,7 +61,7 @@ def measure(
 
 def _some(store: Any, parts: Sequence[Part], networks: Mapping[str, Any]) -> dict[str, Any]:
     window = next(iter(networks.values())).config.window
-    recordings = [Recording(f"{i}", partial(_read, store, part, window)) for i, part in enumerate(parts)]
+    recordings = [SourceRecording(f"{i}", partial(_read, store, part, window)) for i, part in enumerate(parts)]
     reason = [""] * len(parts)
     rows: dict[int, dict[str, Array]] = {}
     for suffix, model in networks.items():

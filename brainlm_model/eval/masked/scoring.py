@@ -30,7 +30,7 @@ VALIDATION_WINDOWS = 8  # on which ridges and ranks of baselines are chosen
 
 
 @dataclass(frozen=True)
-class Recording:
+class HeldOutRecording:
     """The windows of one held-out recording."""
 
     id: str
@@ -121,7 +121,7 @@ def fit_baselines(
     return fitted
 
 
-def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:
+def recordings(data: WindowDataset, windows: int) -> Iterator[HeldOutRecording]:
     """`windows` windows of every recording, spread evenly over it; all of them where there are fewer places."""
     import torch
 
@@ -129,10 +129,10 @@ def recordings(data: WindowDataset, windows: int) -> Iterator[Recording]:
         starts = data.starts(index)
         chosen = np.unique(starts[np.linspace(0, len(starts) - 1, windows).round().astype(int)])
         x_BPT = torch.stack([data.at(index, int(start)) for start in chosen]).numpy()
-        yield Recording(name, subject, x_BPT, data.coordinates)
+        yield HeldOutRecording(name, subject, x_BPT, data.coordinates)
 
 
-def draw_mask(recording: Recording, condition: Condition, patch: int, seed: int) -> Mask:
+def draw_mask(recording: HeldOutRecording, condition: Condition, patch: int, seed: int) -> Mask:
     """Boolean (batch, parcel, time), true where masked; depends on the recording's id and the seed alone."""
     batch, parcels, steps = recording.x_BPT.shape
     random = generator(seed, zlib.crc32(recording.id.encode()), round(condition.ratio * 1e6))
@@ -146,7 +146,7 @@ def hide(x_BPT: Windows, mask_BPT: Mask) -> Windows:
 
 
 def score(
-    data: Iterable[Recording],
+    data: Iterable[HeldOutRecording],
     methods: Mapping[str, Predictor],
     conditions: Sequence[Condition],
     patch: int,
@@ -207,7 +207,7 @@ def comparisons(scores: Scores, draws: int, seed: int, method: str = "model") ->
 
 
 def example(
-    recording: Recording, methods: Mapping[str, Predictor], condition: Condition, patch: int, seed: int
+    recording: HeldOutRecording, methods: Mapping[str, Predictor], condition: Condition, patch: int, seed: int
 ) -> dict[str, Any]:
     """The first window of a recording: truth, mask and every method's reconstruction, each (parcel, time)."""
     first = replace(recording, x_BPT=recording.x_BPT[:1])

@@ -32,7 +32,6 @@ EXAMPLE_RATIO = 0.75
 class Config(StageConfig):
     """Section `evaluate` of config.yaml. Window and patch are the model's own."""
 
-    tasks: list[Literal["masked"]] = Field(["masked"], min_length=1, description="what is evaluated")
     mask_ratios: list[float] = Field(
         [0.2, 0.5, 0.75, 0.9], min_length=1, description="fractions of tokens that are masked"
     )

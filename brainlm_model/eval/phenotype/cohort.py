@@ -18,7 +18,7 @@ from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
 from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
-from brainlm_model.eval.phenotype.scores import Held, report
+from brainlm_model.eval.phenotype.scores import HeldOutPredictions, report
 from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, REFERENCE, Config
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Found:
+class ColumnResults:
     """Rows of the table, comparisons and facts of a column; and who was predicted, what is true, and what was said.
 
     `held`: method -> outputs (subject, 1 or class), with "subject", "truth" and "fold" beside them.
@@ -68,7 +68,7 @@ class Cohort:
         """Methods as figures and tables call them."""
         return {name: learn.METHODS[name].label for name in self.methods}
 
-    def column(self, target: Target) -> Found:
+    def column(self, target: Target) -> ColumnResults:
         """Predict a column by every method, and score it."""
         config = self.config
         folds = folds_of(target, self.people, config.folds, config.inner, config.seed)
@@ -117,7 +117,7 @@ class Cohort:
         tested = np.sort(np.concatenate([fold.test for fold in folds]))
         first = next(iter(held.values()))
         subjects = np.array([self.people.names[i] for i in target.rows[tested]])
-        return Found(
+        return ColumnResults(
             [{**shared, **row, **self._words(row["method"], target.task), **more} for row in rows],
             [{**shared, **row} for row in compared],
             facts,
@@ -167,7 +167,9 @@ class Cohort:
         return learn.learner_of(name, task)
 
     @staticmethod
-    def _held(parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]) -> Held:
+    def _held(
+        parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]
+    ) -> HeldOutPredictions:
         """Predictions of all folds in the order of the target's rows. Subjects that no fold tests do not occur."""
         people = np.concatenate([fold.test for fold in folds])
         order = np.argsort(people)
@@ -178,4 +180,4 @@ class Cohort:
         else:
             own = np.concatenate([t.invert(part) for t, part in zip(transforms, parts, strict=True)])[order]
         people = people[order]
-        return Held(own, after, target.labels[people], learnt[number, people], number)
+        return HeldOutPredictions(own, after, target.labels[people], learnt[number, people], number)

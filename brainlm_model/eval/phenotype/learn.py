@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval.phenotype.features import Courses, Recorded, Rows
 from brainlm_model.eval.phenotype.people import Fold, Target
-from brainlm_model.eval.phenotype.scores import Held, measure
+from brainlm_model.eval.phenotype.scores import HeldOutPredictions, measure
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def inner_score(outputs: Array, learnt: Array, part: NDArray[np.intp], classes: 
     """Score of predictions on inner validation people; `part`: number of the inner split."""
     if not classes:
         return -float(((outputs[:, 0] - learnt) ** 2).mean())
-    held = Held(outputs, outputs, learnt, learnt, part)
+    held = HeldOutPredictions(outputs, outputs, learnt, learnt, part)
     return float(np.nan_to_num(measure(held, np.ones((1, len(learnt))))["auroc"][0]))
 
 

@@ -24,7 +24,7 @@ PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permut
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOutPredictions:
     """Held-out predictions of a method, and what they are compared with; one row per subject.
 
     Attributes
@@ -47,7 +47,7 @@ class Held:
         return self.outputs.shape[1] if self.outputs.shape[1] > 1 else 0
 
 
-def measure(held: Held, weights_BN: Array) -> dict[str, Array]:
+def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
     """Every metric under weights of subjects, (B,) each; NaN where it is not defined."""
     if held.classes:
         return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
@@ -62,7 +62,7 @@ def measure(held: Held, weights_BN: Array) -> dict[str, Array]:
     return found
 
 
-def _r_within(sums_N6: Array, held: Held, weights_BN: Array) -> Array:
+def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Array:
     """Pearson's r of labels and predictions, both without the mean of their fold; NaN where one does not vary."""
     products = np.zeros((3, len(weights_BN)))  # of truth and prediction, truth, prediction
     for k in np.unique(held.folds):
@@ -74,12 +74,12 @@ def _r_within(sums_N6: Array, held: Held, weights_BN: Array) -> Array:
     return np.where(varies, both / np.sqrt(np.where(varies, truth * found, 1)), np.nan)
 
 
-def _constant(held: Held) -> bool:
+def _constant(held: HeldOutPredictions) -> bool:
     """True where everybody of a fold has the same prediction: r would compare folds."""
     return all(np.ptp(held.outputs[held.folds == k, 0]) < 1e-9 for k in np.unique(held.folds))
 
 
-def auroc(held: Held, weights_BN: Array) -> Array:
+def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
     """Area under the ROC curve over pairs of one fold; of more than two classes the mean of one against the rest."""
     found = []
     for number in [1] if held.classes == 2 else range(held.classes):
@@ -102,7 +102,7 @@ def _area(wins: Array, folds: NDArray[np.intp], positive: NDArray[np.bool_], wei
     return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
 
 
-def balanced_accuracy(held: Held, weights_BN: Array) -> Array:
+def balanced_accuracy(held: HeldOutPredictions, weights_BN: Array) -> Array:
     """Mean over the classes that are there of the share of their people whose highest score is their class's.
 
     Equal highest scores share the one person.
@@ -122,7 +122,7 @@ def _estimate(value: float, drawn_B: Array) -> dict[str, float]:
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def p_of_permutations(held: Held, task: str, count: int, seed: int) -> float:
+def p_of_permutations(held: HeldOutPredictions, task: str, count: int, seed: int) -> float:
     """Share of permutations of labels within folds that reach the observed `r_within` or area; NaN where undefined."""
     key, everyone = PERMUTED[task], np.ones((1, len(held.truth)))
     observed = float(measure(held, everyone)[key][0])
@@ -135,13 +135,20 @@ def p_of_permutations(held: Held, task: str, count: int, seed: int) -> float:
         for k in np.unique(held.folds):
             places = np.flatnonzero(held.folds == k)
             order[places] = random.permutation(places)
-        permuted = Held(held.outputs, held.learnt, held.truth[order], held.learnt_truth[order], held.folds)
+        permuted = HeldOutPredictions(
+            held.outputs, held.learnt, held.truth[order], held.learnt_truth[order], held.folds
+        )
         reached += float(measure(permuted, everyone)[key][0]) >= observed - 1e-12
     return (1 + reached) / (1 + count)
 
 
 def report(
-    methods: Mapping[str, Held], task: str, references: Sequence[str], draws: int, permutations: int, seed: int
+    methods: Mapping[str, HeldOutPredictions],
+    task: str,
+    references: Sequence[str],
+    draws: int,
+    permutations: int,
+    seed: int,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the table (method x metric), and comparisons of every method with every reference.
 

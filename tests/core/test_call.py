@@ -1,0 +1,74 @@
+"""The one door to run a stage: sidecars of every derivative, facts that inherit, provenance in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainlm_data.errors import InputError
+from brainlm_data.files.sidecar import digest, write_facts
+from brainlm_data.runner.call import call, places
+from brainlm_data.stage import Facts, Files, Stage, StageConfig
+
+NAMES = {"space": "MNI", "seg": "atlas"}
+
+
+def run(inputs: Files, outputs: Files, config: StageConfig) -> Facts:
+    outputs["filter_recipe"].write_text('{"low_hz": 0.01}')
+    outputs["parcels"].write_text("p1\n0\n")
+    return {"SamplingFrequency": 1.0, "Space": "other", "Warnings": ["b", "c"], "parcels": {"Units": "none"}}
+
+
+STAGE = Stage(
+    "toy", 7, "recording", "Toy.", StageConfig, ("parcels_raw", "atlas_table"), ("filter_recipe", "parcels", "store"),
+    run, lambda facts: f"TR {facts['RepetitionTime']:g} s.", optional=("store",),
+)  # fmt: skip
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Files:
+    paths = {"parcels_raw": tmp_path / "raw.tsv", "atlas_table": tmp_path / "atlas.tsv"}
+    for path in paths.values():
+        path.write_text(path.name)
+    write_facts(paths["parcels_raw"], {"RepetitionTime": 2.0, "Space": "MNI", "GrandMean": 9.0, "Warnings": ["a", "b"]})
+    write_facts(paths["atlas_table"], {"RepetitionTime": 3.0, "AtlasName": "atlas"})
+    return Files(paths, {"id": "x"})
+
+
+def test_what_is_true_of_an_input_is_true_of_the_output_unless_the_stage_says_otherwise(
+    inputs: Files, tmp_path: Path
+) -> None:
+    outputs = places(STAGE, tmp_path / "out", NAMES)
+    facts = call(STAGE, inputs, outputs, StageConfig(), NAMES)
+    beside = Files(outputs).facts("parcels")
+    for found in (facts, beside):
+        assert (found["RepetitionTime"], found["AtlasName"], found["Space"]) == (2.0, "atlas", "other")
+        assert found["Warnings"] == ["a", "b", "c"]
+        assert "GrandMean" not in found  # true of the input alone
+    assert beside["Units"] == "none" and facts["parcels"] == {"Units": "none"}
+
+
+def test_a_document_holds_its_own_sidecar_and_other_files_have_one_beside_them(inputs: Files, tmp_path: Path) -> None:
+    outputs = places(STAGE, tmp_path / "out", NAMES)
+    call(STAGE, inputs, outputs, StageConfig(), NAMES)
+    document: dict[str, Any] = json.loads(outputs["filter_recipe"].read_text())
+    assert set(document) == {"low_hz", "Sidecar"} and document["low_hz"] == 0.01
+    assert document["Sidecar"] == Files(outputs).facts("filter_recipe")
+    assert "Units" not in document["Sidecar"]  # of the series alone
+    beside = json.loads(outputs["parcels"].with_suffix(".json").read_text())
+    for found in (document["Sidecar"], beside):
+        made = found["GeneratedBy"]
+        assert (made["Name"], made["StageVersion"], made["Description"]) == ("brainlm-data toy", 7, "TR 2 s.")
+        assert found["SourceDigests"] == {path.name: digest(path) for path in inputs.values()}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [outputs["filter_recipe"].name, outputs["parcels"].name, outputs["parcels"].with_suffix(".json").name]
+    )
+
+
+def test_a_damaged_sidecar_is_named(inputs: Files, tmp_path: Path) -> None:
+    (tmp_path / "raw.json").write_text('{"RepetitionTime": ')
+    with pytest.raises(InputError, match=r"raw\.json: not readable as JSON"):
+        call(STAGE, inputs, places(STAGE, tmp_path / "out", NAMES), StageConfig(), NAMES)
