@@ -42,7 +42,7 @@ KINDS = {
 NOT_RESULTS = ("work/", ".store.")  # bookkeeping, caches
 TIMES = {"seconds", "wall_s", "cpu_s"}  # columns that no two runs share
 PROVENANCE = {  # keys of JSON files that say where a result comes from
-    "Citations", "Description", "GeneratedBy", "Parameters", "Reason", "Sidecar", "SourceDigests", "Sources", "Text",
+    "Citations", "Description", "GeneratedBy", "Parameters", "Reason", "SourceDigests", "Sources", "Text",
     "Warnings", "warnings",
 }  # fmt: skip
 DATA = (".nii.gz", ".tsv", ".npz", ".txt", ".h5")  # what a sidecar describes
@@ -105,8 +105,9 @@ def shard_values(path: Path) -> Values:
 
 
 def json_values(path: Path) -> Values:
-    """What a recipe or a table of metrics says; lists and missing values as JSON text."""
+    """What a recipe or a table of metrics says, and its facts; lists and missing values as JSON text."""
     content = json.loads(path.read_text())
+    content |= content.pop("Sidecar", {})
     numbers = {key: value for key, value in content.items() if key not in PROVENANCE}
     return {key: np.asarray(v if isinstance(v, (int, float)) else json.dumps(v)) for key, v in numbers.items()}
 

@@ -86,9 +86,12 @@ NEEDS: dict[str, Need] = {
 }
 
 
+OTHERS = Need(4000)  # a stage that has not been measured yet (`python -m benchmarks.needs`)
+
+
 def of(stage: str, section: Any) -> Need:
     """What a stage needs; training for each of its processes, fMRIPrep what its section says."""
-    need = NEEDS[stage]
+    need = NEEDS.get(stage, OTHERS)
     if stage == "fmriprep":
         return replace(need, mb=section.mem_mb + need.mb)
     return replace(need, mb=need.mb * getattr(section, "processes", 1))
