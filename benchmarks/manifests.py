@@ -74,7 +74,7 @@ def plant(outdir: Path, recordings: int, bundle: int) -> tuple[list[str], list[d
                         }
                 units[stage][unit] = {"status": "done", "reason": "", "outputs": outputs, "methods": said}
         for stage, entries in units.items():
-            manifest = {"stage": stage, "bundle": name, "signature": "", "repairs": 0, "units": entries}
+            manifest = {"stage": stage, "bundle": name, "signature": "", "content": "", "units": entries}
             sidecar.write_json(paths.manifest_path(outdir, stage, name), manifest)
     return bundles, rows  # fmt: skip
 

@@ -65,7 +65,7 @@ def finish(config: dict[str, Any]) -> int:
     from brainlm_data.files import sidecar
     from brainlm_data.graph.dag import Dag
     from brainlm_data.runner.manifest import combined, content_of
-    from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
+    from brainlm_model.stages import ALL_STAGES
 
     dag = Dag(config, ALL_STAGES)
     dag.prepare()
@@ -73,7 +73,7 @@ def finish(config: dict[str, Any]) -> int:
     contents: dict[str, dict[str, str]] = {}
     wanted = set(dag.preprocessing())
     for stage in dag.stages.values():
-        if stage.name in PAPER_TASKS or (stage.level != "cohort" and stage.name not in wanted):
+        if stage.level != "cohort" and stage.name not in wanted:
             continue
         names = dag.names_of(stage)
         contents[stage.name] = {}

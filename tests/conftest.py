@@ -29,8 +29,26 @@ settings.register_profile("search", max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
+# Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
+SLOW = {
+    "core": "registration shards",
+    "dag": "dryrun planning",
+    "imports": "abide fmriprep_kind input write",
+    "model": "alone attention baselines evaluate figures finetune finetune_future future latent networks official paper"
+    " paper_truth perturbation phenotype phenotype_parts published report scaling train training",
+    "simulate": "parcels simulate",
+    "stages": "anat coreg denoise motion overrides parcellate qc qcgroup sample strategies",
+    "whole": "reruns simulated studyforrest",
+}
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW.get(item.path.parent.name, "").split():
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

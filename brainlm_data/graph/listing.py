@@ -8,20 +8,18 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brainlm_data import paths
 from brainlm_data.bids.index import RawFile, Recording, Subject
 from brainlm_data.files import sidecar
+from brainlm_data.graph.view import DagView
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
-if TYPE_CHECKING:
-    from brainlm_data.graph.dag import Dag
 
-
-def write(dag: Dag) -> dict[tuple[Level, str], str]:
+def write(dag: DagView) -> dict[tuple[Level, str], str]:
     """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units."""
     by_bundle: dict[tuple[Level, str], list[Recording | Subject]] = {}
     for r in dag.index.recordings:
@@ -49,7 +47,7 @@ def write(dag: Dag) -> dict[tuple[Level, str], str]:
     return digests
 
 
-def _write(dag: Dag, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
+def _write(dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
     """Write one listing; the digest of its units."""
     digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
     details: dict[str, Any] = {}

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from brainlm_data.graph.view import DagView
 from brainlm_data.paths import PAPER
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Stage
 
 if TYPE_CHECKING:
     from brainlm_data.config import General
-    from brainlm_data.graph.dag import Dag
 
 COMPRESSION = 2.0  # of .nii.gz with 16-bit integers, roughly: what is known without opening 76,000 files
 SNAKEMAKE_MB = 600.0  # in a job of SLURM Snakemake runs twice, in the batch script and in its step
@@ -111,7 +111,7 @@ def gpus(section: Any, partition: str | None) -> dict[str, Any]:
     return found | ({"slurm_partition": partition} if partition else {})
 
 
-def resources(dag: Dag, stage: Stage) -> dict[str, Any]:
+def resources(dag: DagView, stage: Stage) -> dict[str, Any]:
     """Of a rule: `mem_mb` and `runtime` as functions of wildcards and attempt; and GPUs."""
     section, jobs, many = dag.section(stage), dag.config.jobs, workers(dag.config, stage)
     need = of(stage.name, section)
@@ -134,7 +134,7 @@ def uncompressed_mb(path: str, size: int) -> float:
     return size * (COMPRESSION if path.endswith(".gz") else 1.0) / 1e6
 
 
-def sizes_mb(dag: Dag) -> dict[tuple[Level, str], list[float]]:
+def sizes_mb(dag: DagView) -> dict[tuple[Level, str], list[float]]:
     """(level, bundle) -> size of the raw image of each of its units, MB uncompressed."""
     found: dict[tuple[Level, str], list[float]] = {("cohort", COHORT): []}
     for r in dag.index.recordings:

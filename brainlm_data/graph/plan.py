@@ -15,15 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from brainlm_data import paths
 from brainlm_data.files import sidecar
+from brainlm_data.graph.view import DagView
 from brainlm_data.runner.manifest import Cause, Expected, combined, standing
 from brainlm_data.stage import Stage
-
-if TYPE_CHECKING:
-    from brainlm_data.graph.dag import Dag
 
 MANY, CHECKERS = 200, 4  # manifests that are checked by more than one process, and by how many
 Task = tuple[Path, Expected]
@@ -46,7 +43,7 @@ class Plan:
     causes: cause -> what it makes redone, without followers.
     """
 
-    def __init__(self, dag: Dag, forced: Collection[str] = ()) -> None:
+    def __init__(self, dag: DagView, forced: Collection[str] = ()) -> None:
         self.redone: dict[str, set[str]] = {}
         self.causes: dict[str, Redone] = {}
         self._dag = dag

@@ -150,7 +150,7 @@ def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> 
     if share < INSIDE:
         raise InputError(
             f"{path}: only {share:.0%} of its labelled voxels lie in the template's brain",
-            "its affine is wrong, or it belongs to another space: mend the header, or set atlas.space",
+            "its affine is wrong, or it belongs to another space: fix the header, or set atlas.space",
         )
 
 

@@ -134,7 +134,7 @@ def _looked_at(series: Any, path: Path) -> list[tuple[tuple[int, int], tuple[str
         if len(found) == LOOKED_AT:
             break
     if not found:
-        raise InputError(f"{path}: none of its recordings can be read ({reason})", "mend the data")
+        raise InputError(f"{path}: none of its recordings can be read ({reason})", "fix the data")
     return found
 
 

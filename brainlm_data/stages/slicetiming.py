@@ -60,7 +60,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             reason = f"its SliceTiming is not usable: {error}"
             warnings.append(f"no slice timing correction: {reason}")
     if found is None and config.correct == "always":
-        raise Refused(f"{inputs['bold']}: {reason}", "mend its JSON sidecar, or set slicetiming.correct: auto")
+        raise Refused(f"{inputs['bold']}: {reason}", "fix its JSON sidecar, or set slicetiming.correct: auto")
     content = {"corrected": found is not None, **(asdict(found) if found else {})}
     outputs["slice_times"].write_text(json.dumps(content, indent=2) + "\n")
     return {

@@ -1,1 +1,1 @@
-"""Evaluation: `masked` is the stage evaluate; the other packages are the tasks of the paper, in the frame of `task`."""
+"""Evaluation tasks, one package each; `masked` is the stage `evaluate`, the others are tasks of the paper."""

@@ -17,7 +17,10 @@ from torch.nn import functional as F
 from brainlm_model.models import attention
 from brainlm_model.models.config import ModelConfig
 from brainlm_model.models.encoded import Encoded, pool
-from brainlm_model.models.prior import GaussianPrior
+from brainlm_model.models.layout import Layout
+from brainlm_model.models.prior import Expected, GaussianPrior
+
+SHORT = 32  # keys: fewer are mixed by plain products on a GPU
 
 
 class Attention(nn.Module):
@@ -35,7 +38,11 @@ class Attention(nn.Module):
         query = self._split(self.query(x_BLD))
         key, value = (self._split(part) for part in self.key_value(context_BKD).chunk(2, dim=-1))
         allowed = None if allowed_BK is None else allowed_BK[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        if query.is_cuda and key.shape[2] <= SHORT and allowed is None:
+            # fused kernels work in blocks of 64 and more tokens, and refuse so many short rows
+            mixed = (query * query.shape[3] ** -0.5 @ key.mT).softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x_BLD: Tensor) -> Tensor:
@@ -130,15 +137,22 @@ class BrainLM(nn.Module):
         given = torch.zeros(config.parcels, 3) if coordinates_P3 is None else coordinates_P3.float()
         self.register_buffer("coordinates", given / 100)  # about unit size
 
-    def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
-        """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere."""
-        x_BPNS, hidden_BPN, seen_BPNF = self._look(x_BPT, mask_BPN)
+    def forward(
+        self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None, expected: Expected | None = None
+    ) -> Tensor:
+        """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere.
+
+        `layout` (from `layout`) and `expected` (from `expect`) are for a caller that has them: without, the tokens are
+        counted, for which a GPU is waited for, and the prior is asked.
+        """
+        x_BPNS, hidden_BPN, seen_BPNF = self._look(x_BPT, mask_BPN, layout, expected)
         tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             grid_BPND = self._axial(self.decoder, self._encode_grid(tokens_BPND))
             predicted = self.head(self.decoder_norm(grid_BPND[:, 1:]))
         else:
-            predicted = self._decode(*self._encode(tokens_BPND, hidden_BPN), hidden_BPN)
+            layout = Layout.of(hidden_BPN) if layout is None else layout
+            predicted = self._decode(*self._encode(tokens_BPND, hidden_BPN, layout), hidden_BPN, layout)
         if self.prior is not None:
             predicted = predicted + x_BPNS
         return torch.where(hidden_BPN[..., None], predicted, x_BPNS).flatten(2)
@@ -147,6 +161,16 @@ class BrainLM(nn.Module):
     def mask_shape(self) -> tuple[int, int]:
         """Rows and columns of a mask: parcels and time patches."""
         return self.config.parcels, self.config.patches
+
+    def layout(self, x_BPT: Tensor, mask_BPN: Tensor) -> Layout:
+        """How many tokens of these windows are visible; cheapest before they travel to a GPU."""
+        return Layout.of(mask_BPN | x_BPT.unflatten(2, (-1, self.config.patch)).isnan().any(-1))
+
+    def expect(self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None) -> Expected | None:
+        """What the prior says of windows, None without one: apart, as its factorisations cannot be compiled."""
+        if self.prior is None:
+            return None
+        return self.prior(*self._hide(x_BPT, mask_BPN), layout)
 
     def steps(self, mask_BPN: Tensor) -> Tensor:
         """The steps (B, P, T) that a mask hides."""
@@ -161,12 +185,12 @@ class BrainLM(nn.Module):
         nothing = torch.zeros(
             len(x_BPT), self.config.parcels, self.config.patches, dtype=torch.bool, device=x_BPT.device
         )
-        _, hidden_BPN, seen_BPNF = self._look(x_BPT, nothing)
+        _, hidden_BPN, seen_BPNF = self._look(x_BPT, nothing, None, None)
         tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             grid_BPND = self._encode_grid(tokens_BPND)
             return pool(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
-        x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN)
+        x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN, Layout.of(hidden_BPN))
         empty = torch.zeros_like(tokens_BPND, dtype=x_BLD.dtype).flatten(1, 2)
         found = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
         return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
@@ -201,7 +225,8 @@ class BrainLM(nn.Module):
 
     def _attention_of_all_tokens(self, x_1PT: Tensor) -> Tensor:
         hidden_1PN = attention.hidden_tokens(x_1PT, self.config.patch)
-        order_1L, _ = gather_order(~hidden_1PN.flatten(1))
+        layout = Layout.of(hidden_1PN)
+        order_1L, _ = gather_order(~hidden_1PN.flatten(1), layout.fewest, layout.most)
         x_1LD, _ = attention.input_of_last(self.encoder, lambda: self.encode(x_1PT))
         block: Any = self.encoder[-1]
         normed_1LD = block.norm_attention(x_1LD)
@@ -210,17 +235,23 @@ class BrainLM(nn.Module):
             weights_LL, attention.owners(order_1L[0], self.config.patches), self.config.parcels
         )
 
-    def _look(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _hide(self, x_BPT: Tensor, mask_BPN: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches (B, P, N, S) with hidden tokens zero; which are hidden: masked, or not known."""
+        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
+        hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
+        return torch.where(hidden_BPN[..., None], 0, x_BPNS), hidden_BPN
+
+    def _look(
+        self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None, expected: Expected | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Patches (B, P, N, S) with hidden tokens zero, or what the prior expects; which are hidden; what tokens see.
 
         With a prior a token sees (B, P, N, 2 S + 1) its value or expectation, its innovation, and its spread.
         """
-        x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
-        hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
-        x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
+        x_BPNS, hidden_BPN = self._hide(x_BPT, mask_BPN)
         if self.prior is None:
             return x_BPNS, hidden_BPN, x_BPNS
-        filled, innovation, spread = self.prior(x_BPNS, hidden_BPN)
+        filled, innovation, spread = self.prior(x_BPNS, hidden_BPN, layout) if expected is None else expected
         filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
         return filled, hidden_BPN, torch.cat([filled, innovation, spread[..., None]], dim=-1)
 
@@ -251,23 +282,25 @@ class BrainLM(nn.Module):
             x_BPND = block(x_BPND)
         return x_BPND
 
-    def _encode(self, tokens_BPND: Tensor, hidden_BPN: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _encode(self, tokens_BPND: Tensor, hidden_BPN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor | None]:
         """Encoder on CLS and the visible tokens: its output, their places, and which of them exist (None: all)."""
         tokens_BLD, hidden_BL = tokens_BPND.flatten(1, 2), hidden_BPN.flatten(1)
-        order_BL, exists = gather_order(~hidden_BL)
+        order_BL, exists = gather_order(~hidden_BL, layout.fewest, layout.most)
         x = torch.cat([self.cls.expand(len(tokens_BLD), 1, -1), take(tokens_BLD, order_BL)], dim=1)
         allowed = None if exists is None else F.pad(exists, (1, 0), value=True)
         for block in self.encoder:
             x = block(x, allowed_BK=allowed)
         return self.encoder_norm(x), order_BL, allowed
 
-    def _decode(self, memory: Tensor, order_BL: Tensor, allowed: Tensor | None, hidden_BPN: Tensor) -> Tensor:
+    def _decode(
+        self, memory: Tensor, order_BL: Tensor, allowed: Tensor | None, hidden_BPN: Tensor, layout: Layout
+    ) -> Tensor:
         """Predictions (B, P, N, S); with a cross-attention decoder only hidden tokens have one."""
         position_LD = self._position().flatten(0, 1)
         batch, (tokens, width) = len(memory), position_LD.shape
         asked = (self.mask_token + position_LD).expand(batch, tokens, width)
         if self.config.decoder == "cross":
-            order_BM, _ = gather_order(hidden_BPN.flatten(1))
+            order_BM, _ = gather_order(hidden_BPN.flatten(1), tokens - layout.most, tokens - layout.fewest)
             x = take(asked, order_BM)
             for block in self.decoder:
                 x = block(x, memory, allowed)
@@ -283,13 +316,15 @@ class BrainLM(nn.Module):
         return self.head(self.decoder_norm(x[:, 1:])).view(*hidden_BPN.shape, -1)
 
 
-def gather_order(wanted_BL: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Places of the wanted tokens, in order, as a rectangle; and which entries are real where rows differ in number."""
-    count = wanted_BL.sum(1)
-    longest = int(count.max())
-    order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
-    exists = None if bool((count == longest).all()) else torch.arange(longest, device=count.device) < count[:, None]
-    return order, exists
+def gather_order(wanted_BL: Tensor, fewest: int, most: int) -> tuple[Tensor, Tensor | None]:
+    """Places of the wanted tokens, in order, as a rectangle; and which entries are real where rows differ in number.
+
+    `fewest`, `most`: wanted tokens of a row.
+    """
+    order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    if fewest == most:
+        return order, None
+    return order, torch.arange(most, device=wanted_BL.device) < wanted_BL.sum(1)[:, None]
 
 
 def take(x_BLD: Tensor, order_BM: Tensor) -> Tensor:

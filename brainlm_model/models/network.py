@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from brainlm_model.models.config import ModelConfig
 from brainlm_model.models.encoded import Encoded
+from brainlm_model.models.layout import Layout
 
 
 class Network(Protocol):
@@ -38,8 +39,17 @@ class Network(Protocol):
     def steps(self, mask_BPN: Tensor) -> Tensor:
         """The steps (B, P, T) that a mask hides."""
 
-    def __call__(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
-        """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere."""
+    def __call__(self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None, expected: Any = None) -> Tensor:
+        """Reconstruction (B, P, T): predictions where a token is masked or unknown, the input elsewhere.
+
+        `layout` and `expected`: what the two methods below give, for a caller that must not wait for a GPU.
+        """
+
+    def layout(self, x_BPT: Tensor, mask_BPN: Tensor) -> Layout:
+        """How many tokens of these windows are visible."""
+
+    def expect(self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None) -> Any:
+        """What the network's prior says of windows; None without one."""
 
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows."""

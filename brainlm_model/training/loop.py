@@ -14,6 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from brainlm_data import BrainLMError
 from brainlm_model.models.brainlm import BrainLM, squared_error
 from brainlm_model.models.build import build_network
+from brainlm_model.models.layout import Layout
 from brainlm_model.models.masking import generator, make_mask
 from brainlm_model.models.prior import population_covariance
 from brainlm_model.training import state
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 SAVE_SECONDS = 30  # between step checkpoints
 VALIDATION_WINDOWS = 32
+Batch = tuple[Tensor, Tensor, Layout]  # windows (B, P, T), masks, how many of their tokens are visible
 FIRST_WEIGHTS, ORDER, MASKS, VALIDATION, DROPOUT = range(5)  # streams of random numbers
 
 
@@ -77,6 +80,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.network, config)
         self.best: state.Weights = {}
         self._order: tuple[int, list[int]] = (-1, [])
+        self._ahead = ThreadPoolExecutor(1) if self.device.type == "cuda" else None
+        self._coming: dict[int, Future[Batch]] = {}
         self.model: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
         if self.world.size > 1:
             self.model = DistributedDataParallel(self.model, forward_sync_buffers=False)
@@ -154,7 +159,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed(int(self._random(DROPOUT, step, self.world.rank).initial_seed()))
-        x_BPT, mask = (part.to(self.device) for part in self._share(step))
+        x_BPT, mask, layout = self._take(step)
+        x_BPT, mask = (part.to(self.device, non_blocking=True) for part in (x_BPT, mask))
         scored_BPT = self.network.steps(mask) & ~x_BPT.isnan()
         total = self.world.sum(scored_BPT.sum().float()).clamp(min=1)
         precision = self.config.precision
@@ -166,8 +172,9 @@ class Trainer:
         for number, (x, hidden, scored) in enumerate(parts):
             with self._synced(number == len(parts) - 1):
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                    found = self.model(x, hidden)
-                loss = squared_error(found, x, scored) / total
+                    expected = self.network.expect(x, hidden, layout)
+                    reconstruction = self.model(x, hidden, layout, expected)
+                loss = squared_error(reconstruction, x, scored) / total
                 (loss * self.world.size).backward()  # the processes' gradients are averaged, and have to be added
             error += loss.detach()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
@@ -202,6 +209,23 @@ class Trainer:
             f"the loss is {loss} at step {step} ({names}){kept}",
             "lower train.lr, or look at these recordings; the last step checkpoint is from before",
         )
+
+    def _take(self, step: int) -> Batch:
+        """This process's batch of a step. With a GPU a thread makes the next one while this one is computed."""
+        if self._ahead is None:
+            return self._make(step)
+        future = self._coming.pop(step, None) or self._ahead.submit(self._make, step)
+        if step + 1 < self.steps:
+            self._coming[step + 1] = self._ahead.submit(self._make, step + 1)
+        return future.result()
+
+    def _make(self, step: int) -> Batch:
+        """Windows, masks and their layout, in pinned memory where they travel to a GPU."""
+        x_BPT, mask = self._share(step)
+        layout = self.network.layout(x_BPT, mask)
+        if self._ahead is None:
+            return x_BPT, mask, layout
+        return x_BPT.pin_memory(), mask.pin_memory(), layout
 
     def _share(self, step: int) -> tuple[Tensor, Tensor]:
         """This process's windows and masks of a step. With more processes than windows some have a window of NaN."""
@@ -238,8 +262,9 @@ class Trainer:
         self.network.eval()
         error = total = 0.0
         for x_BPT, mask in self._held_out(self.validation):
+            layout = self.network.layout(x_BPT, mask)
             with torch.inference_mode():
-                found = self.network(x_BPT.to(self.device), mask.to(self.device)).cpu()
+                found = self.network(x_BPT.to(self.device), mask.to(self.device), layout).cpu()
             scored = self.network.steps(mask.to(self.device)).cpu() & ~x_BPT.isnan()
             error += float((found[scored] - x_BPT[scored]).double().square().sum())
             total += float(x_BPT[scored].double().square().sum())  # scaled series have mean 0

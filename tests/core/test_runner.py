@@ -124,7 +124,7 @@ def test_a_refused_recording_does_not_stop_its_neighbour(bids: Path, tmp_path: P
     assert units["sub-01_task-rest"]["status"] == "refused"
     assert units["sub-02_task-rest"]["status"] == "done"
     card = (tmp_path / "out/card.md").read_text()
-    assert "sub-01_task-rest refused [] sub-01_task-rest_bold.nii.gz: bad -> mend it" in card
+    assert "sub-01_task-rest refused [] sub-01_task-rest_bold.nii.gz: bad -> fix it" in card
 
 
 def test_a_crash_leaves_no_manifest_and_keeps_what_was_done(bids: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def anat(inputs: Files, outputs: Files, config: AnatConfig) -> Facts:
 def motion(inputs: Files, outputs: Files, config: MotionConfig) -> Facts:
     CALLS.append(f"motion {inputs.meta['id']}")
     if inputs.meta["id"] == config.refuse:
-        raise Refused(f"{inputs['bold'].name}: bad", "mend it")
+        raise Refused(f"{inputs['bold'].name}: bad", "fix it")
     if config.crash and inputs.meta["id"].startswith("sub-02") and not Path(config.crash).exists():
         raise MemoryError("crash")
     text = f"gain\tanat\n{config.gain}\t{inputs.get('t1w_preproc') is not None}\n"

@@ -46,7 +46,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_job_is_kept_while_nothing_answers(plugin: Any) -> None:
-    """Without `keep_waiting` the plugin forgets it: when that is mended there, this module can go."""
+    """Without `keep_waiting` the plugin forgets it: when that is fixed there, this module can go."""
     assert still_active(plugin, "false") == ([], [])
     slurm.keep_waiting()
     kept, ended = still_active(plugin, "false")

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from brainlm_model.models.layout import Layout
 from brainlm_model.models.masking import generator, random_mask
-from brainlm_model.models.prior import GaussianPrior, continued, population_covariance
+from brainlm_model.models.prior import PASSES, GaussianPrior, continued, population_covariance
 
 
 def covariance(parcels: int = 12, seed: int = 0) -> np.ndarray:
@@ -99,7 +102,7 @@ def test_innovations_go_on_into_hidden_patches_as_their_own_autocorrelation_says
     hidden = torch.zeros(60, 10, dtype=torch.bool)
     hidden[::2, 4] = True  # both neighbours visible
     hidden[1::2, 9] = True  # the last: only the one before
-    found = continued(torch.where(hidden[..., None], 0, x), hidden)
+    found = continued(torch.where(hidden[..., None], 0, x)[None], hidden[None])[0]
     assert torch.equal(found[~hidden], x[~hidden])
     steps = torch.arange(1, 21)
     ahead = 0.9**steps * x[1::2, 8, -1:]  # what the process itself predicts
@@ -111,12 +114,60 @@ def test_innovations_go_on_into_hidden_patches_as_their_own_autocorrelation_says
     assert float((found[::2, 4] - both).square().mean()) < 0.05
     # noise has nothing that goes on
     noise = torch.randn(60, 10, 20, generator=generator(0))
-    assert float(continued(torch.where(hidden[..., None], 0, noise), hidden)[hidden].square().mean()) < 0.02
+    ahead = continued(torch.where(hidden[..., None], 0, noise)[None], hidden[None])[0]
+    assert float(ahead[hidden].square().mean()) < 0.02
 
 
 def test_without_a_visible_neighbour_nothing_goes_on():
     x = torch.from_numpy(smooth(12, 60, 0.9)).view(12, 3, 20)
     hidden = torch.tensor([[False, True, True]]).repeat(12, 1)
-    found = continued(torch.where(hidden[..., None], 0, x), hidden)
+    found = continued(torch.where(hidden[..., None], 0, x)[None], hidden[None])[0]
     assert found[:, 1].abs().sum() > 0 and not found[:, 2].any()
-    assert not continued(torch.zeros(12, 3, 20), torch.ones(12, 3, dtype=torch.bool)).any()
+    assert not continued(torch.zeros(1, 12, 3, 20), torch.ones(1, 12, 3, dtype=torch.bool)).any()
+
+
+def textbook(sigma: np.ndarray, x_PNS: np.ndarray, hidden_PN: np.ndarray, strength: float, passes: int) -> np.ndarray:
+    """Expectations of one window in float64, patch by patch and step by step, as in Little & Rubin (2019, ch. 11)."""
+    parcels, patches, steps = x_PNS.shape
+    covariance = sigma
+    for final in [False] * passes + [True]:
+        filled, scatter = np.where(hidden_PN[..., None], 0.0, x_PNS), np.zeros_like(sigma)
+        for patch in range(patches):
+            h, v = np.flatnonzero(hidden_PN[:, patch]), np.flatnonzero(~hidden_PN[:, patch])
+            weights = covariance[np.ix_(h, v)] @ np.linalg.inv(covariance[np.ix_(v, v)])
+            filled[h, patch] = weights @ x_PNS[v, patch]
+            scatter[np.ix_(h, h)] += steps * (covariance[np.ix_(h, h)] - weights @ covariance[np.ix_(v, h)])
+        if final:
+            return filled
+        series = filled.reshape(parcels, -1)
+        scatter += series @ series.T
+        amplitude = np.trace(scatter) / series.shape[1] / np.trace(sigma)
+        covariance = (strength * amplitude * sigma + scatter) / (strength + series.shape[1])
+    raise AssertionError
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.5, 0.85])
+def test_a_batch_gives_what_the_textbook_says_of_each_window(ratio):
+    """Fewer hidden than visible parcels, and more; patches of different numbers, one without a visible parcel."""
+    sigma = covariance()
+    x = np.random.default_rng(5).multivariate_normal(np.zeros(12), sigma, (3, 100)).transpose(0, 2, 1)
+    x_BPNS = torch.from_numpy(x.astype(np.float32)).view(3, 12, 5, 20)
+    hidden = random_mask(3, 12, 5, ratio, generator(4))
+    hidden[1, :, 2] = True
+    filled = prior_of(sigma, 30.0)(x_BPNS, hidden).filled
+    for window in range(3):
+        expected = textbook(sigma, x_BPNS[window].double().numpy(), hidden[window].numpy(), 30.0, PASSES)
+        np.testing.assert_allclose(filled[window].numpy(), expected, atol=2e-4)
+
+
+def test_the_two_ways_to_a_conditional_distribution_agree():
+    x_BPNS = torch.randn(2, 12, 5, 20, generator=generator(0))
+    hidden = random_mask(2, 12, 5, 0.5, generator(1))
+    prior = prior_of(covariance(), 50)
+    counted = Layout.of(hidden)
+    ways = [
+        prior._together(x_BPNS, hidden, replace(counted, hidden_most=most_hidden, visible_most=most_visible))
+        for most_hidden, most_visible in ((counted.hidden_most, 12), (12, counted.visible_most))
+    ]
+    for name, precision, by_covariance in zip(ways[0]._fields, *ways, strict=True):
+        torch.testing.assert_close(precision, by_covariance, msg=name, atol=2e-4, rtol=1e-3)

@@ -108,19 +108,14 @@ def test_what_is_not_done_is_said(tmp_path: Path, facts: dict[str, Any], said: s
     assert ("phase encoding j-" in html) == bool(facts)
 
 
-def test_a_fieldmap_that_is_not_used_is_spoken_of(tmp_path: Path) -> None:
-    inputs = measured.recording(tmp_path)
+def test_a_fieldmap_that_is_not_used_and_an_atlas_in_another_space_are_spoken_of(tmp_path: Path) -> None:
+    inputs, warning = measured.recording(tmp_path), "atlas in MNI152NLin6Asym, template MNI: look"
     inputs.meta["fieldmaps"] = ["sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
-    metrics, facts, page = run(inputs)
+    write_facts(inputs["atlas_table"], {"Warnings": [warning]})
+    metrics, facts, page = run(inputs, n_components_shown=0)
     assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
     assert metrics["warnings"][-1] == facts["Warnings"][-1] == WARNING and WARNING in page.read_text()
-
-
-def test_an_atlas_in_another_space_is_spoken_of(tmp_path: Path) -> None:
-    inputs, said = measured.recording(tmp_path), "atlas in MNI152NLin6Asym, template MNI: look"
-    write_facts(inputs["atlas_table"], {"Warnings": [said]})
-    metrics, _, page = run(inputs)
-    assert said in metrics["warnings"] and said in page.read_text()
+    assert warning in metrics["warnings"] and warning in page.read_text()
 
 
 def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:

@@ -4,78 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import Any
 
 import pytest
 import yaml
 
-from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 from tests.conftest import ROOT
 from tests.dag.snake import PER_RECORDING
+from tests.dag.test_reruns import COLLATE, DENOISE, QC, QCGROUP, RERUNS, RESAMPLE
 from tests.whole.run import Run
 
-REPORT = {"report"}
-FIGURES = {"figures"} | REPORT
-EVALUATE = {"evaluate"} | FIGURES
-TRAIN = {"train"} | EVALUATE
-COLLATE = {"collate"} | TRAIN
-QCGROUP = {"qcgroup"}
-QC = {"qc"} | QCGROUP | COLLATE
-RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
-PARCELLATE = {"parcellate", "resample"} | QC
-DENOISE = {"denoise", "keep"} | PARCELLATE
-FILTER = {"filter"} | DENOISE
-CONFOUNDS = {"confounds"} | FILTER
-SAMPLE = {"sample"} | CONFOUNDS
-COREG = {"coreg"} | SAMPLE
-SLICETIMING = {"slicetiming"} | SAMPLE
-MOTION = {"motion", "slicetiming"} | COREG
-ANAT = {"anat"} | COREG
-ATLAS = {"atlas"} | SAMPLE
-TEMPLATE = {"template", "atlas"} | ANAT
 
-# config key: (a value other than that of the run, the rules that rerun)
-RERUNS: dict[str, tuple[Any, set[str]]] = {
-    "template.name": ("MNI152NLin6Asym", TEMPLATE),
-    "atlas.allow_space_mismatch": (True, ATLAS),
-    "anat.grid_mm": (3.0, ANAT),
-    "motion.reference": ("first", MOTION),
-    "slicetiming.correct": ("never", SLICETIMING),
-    "coreg.grid_mm": (3.0, COREG),
-    "sample.coarse_mm": (5.0, SAMPLE),
-    "confounds.fd_radius_mm": (45.0, CONFOUNDS),
-    "filter.high_hz": (0.09, FILTER),
-    "filter.low_hz": (0.02, FILTER),
-    "denoise.n_components": (7, DENOISE),
-    "denoise.strategy": ("ica+24P", DENOISE),
-    "parcellate.grand_mean": (100.0, PARCELLATE),
-    "resample.hz": (None, RESAMPLE),
-    "keep.images": (["preproc"], {"keep"}),
-    "qc.pages": (False, QC),
-    "qcgroup.outlier_z": (9.0, QCGROUP),
-    "collate.seed": (9, COLLATE),
-    "train.lr": (0.01, TRAIN),
-    "evaluate.seed": (9, EVALUATE),
-    **{f"{task}.seed": (9, set()) for task in PAPER_TASKS},  # not part of the default target
-    "paper.title": ("another", set()),
-    "figures.dpi": (99, FIGURES),
-    "report.title": ("another", REPORT),
-    "threads": (2, set()),
-    "container": ("another.sif", set()),
-}
-
-
-@pytest.mark.parametrize("key", RERUNS)
+@pytest.mark.parametrize("key", ["template.name", "filter.high_hz", "keep.images", "train.lr", "threads"])
 def test_a_key_reruns_its_stage_and_its_followers(simulated: Run, key: str) -> None:
+    """A few of the table, by Snakemake itself; `tests/dag/test_reruns.py` has all of it, in process."""
     value, rules = RERUNS[key]
     section, _, name = key.partition(".")
     change = f"{section}={json.dumps({name: value} if name else value)}"
     assert set(simulated.planned("--config", change)) == rules
-
-
-def test_every_stage_has_a_row() -> None:
-    native = {s.name for s in ALL_STAGES if s.Config.model_fields and "native" in s.routes}
-    assert native == {key.split(".")[0] for key in RERUNS if "." in key}
 
 
 def test_an_override_reruns_the_recording_that_it_names(simulated: Run) -> None:

@@ -14,6 +14,7 @@ from brainlm_data import InputError
 from brainlm_model.models import attention
 from brainlm_model.models.brainlm import gather_order
 from brainlm_model.models.encoded import Encoded, pool
+from brainlm_model.models.layout import Layout
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import as_model_config, to_hf
 from brainlm_model.models.official.files import Network, build
@@ -69,10 +70,20 @@ class OfficialNetwork(nn.Module):
         window = mask.new_zeros(len(mask), self.config.parcels, self.config.window)
         return self._unsorted(self.network.crop(image.float(), window) > 0)
 
-    def forward(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
+    def layout(self, x_BPT: Tensor, mask: Tensor) -> Layout:
+        """How many tokens of these windows are visible; cheapest before they travel to a GPU."""
+        if not isinstance(self.network, OfficialBrainLM):
+            return Layout.of(mask)
+        return Layout.of(mask | x_BPT.unflatten(2, (-1, self.config.patch)).isnan().any(-1))
+
+    def expect(self, x_BPT: Tensor, mask: Tensor, layout: Layout | None = None) -> None:
+        """There is no prior."""
+
+    def forward(self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None, expected: None = None) -> Tensor:
         """Reconstruction (B, P, T): predictions where a token is masked or unknown (NaN), the input elsewhere.
 
         The squares of a ViTMAE hold several parcels, so that what is unknown is zero there and not hidden.
+        `layout`: what `layout` gives, where the caller has it: without, a GPU is waited for.
 
         Raises
         ------
@@ -84,22 +95,30 @@ class OfficialNetwork(nn.Module):
                 "a ViTMAE masks squares of parcels x steps, not tokens of a parcel: embed with it",
             )
         if not isinstance(self.network, OfficialBrainLM):
-            return self._reconstruct_image(self.network, x_BPT, mask_BPN)
+            return self._reconstruct_image(self.network, x_BPT, mask_BPN, layout or Layout.of(mask_BPN))
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = mask_BPN | x_BPNS.isnan().any(-1)
         x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
-        reconstruction = torch.empty_like(x_BPNS)
+        layout = Layout.of(hidden_BPN) if layout is None else layout
+        if layout.equal:
+            return self._reconstruct(self.network, x_BPNS, hidden_BPN, layout.most).flatten(2)
         # rows with the same number of visible tokens go together: the official encoder has no padding
+        reconstruction = torch.empty_like(x_BPNS)
         visible_B = (~hidden_BPN).flatten(1).sum(1)
         for keep in visible_B.unique().tolist():
             rows = visible_B == keep
-            latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
-            masked_BM = gather_order(hidden_BPN[rows].flatten(1))[0]
-            predicted = self.network.decoder(latent, self._places(len(latent)), ids_restore, masked_BM)
-            places = masked_BM[..., None].expand(-1, -1, self.config.patch)
-            part = x_BPNS[rows].flatten(1, 2).scatter(1, places, predicted.to(x_BPNS.dtype))
-            reconstruction[rows] = part.unflatten(1, hidden_BPN.shape[1:])
+            reconstruction[rows] = self._reconstruct(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
         return reconstruction.flatten(2)
+
+    def _reconstruct(self, network: OfficialBrainLM, x_BPNS: Tensor, hidden_BPN: Tensor, keep: int) -> Tensor:
+        """Patches (B, P, N, S), predicted where hidden, of windows with `keep` visible tokens each."""
+        latent, ids_restore = self._encode(network, x_BPNS, hidden_BPN, keep)
+        masked = hidden_BPN.flatten(1).shape[1] - keep
+        masked_BM = gather_order(hidden_BPN.flatten(1), masked, masked)[0]
+        predicted = network.decoder(latent, self._places(len(latent)), ids_restore, masked_BM)
+        places = masked_BM[..., None].expand(-1, -1, self.config.patch)
+        filled_BLS = x_BPNS.flatten(1, 2).scatter(1, places, predicted.to(x_BPNS.dtype))
+        return filled_BLS.unflatten(1, hidden_BPN.shape[1:])
 
     def embed(self, x_BPT: Tensor) -> Tensor:
         """CLS embedding (B, D) of whole windows with nothing masked."""
@@ -201,9 +220,9 @@ class OfficialNetwork(nn.Module):
         """Parcels in the order of the atlas again."""
         return x_BPT[:, self.coordinates[:, 1].argsort(stable=True).argsort()]
 
-    def _reconstruct_image(self, network: OfficialViTMAE, x_BPT: Tensor, mask_BGG: Tensor) -> Tensor:
+    def _reconstruct_image(self, network: OfficialViTMAE, x_BPT: Tensor, mask_BGG: Tensor, layout: Layout) -> Tensor:
         hidden_BL = mask_BGG.flatten(1)
-        keep = int((~hidden_BL[0]).sum())  # the same in every window: a mask is drawn without replacement
+        keep = layout.most  # the same in every window: a mask is drawn without replacement
         order_BL = torch.arange(hidden_BL.shape[1], device=x_BPT.device) / hidden_BL.shape[1] + hidden_BL
         latent, _, ids_restore = network.forward_encoder(self._image(network, x_BPT), order_BL, keep)
         predicted = network.crop(network.unpatchify(network.decoder(latent, ids_restore)), x_BPT)

@@ -1,0 +1,41 @@
+"""How many tokens of a batch are visible: what decides the shapes inside a network.
+
+Counted where the batch is made, on the host, so that a GPU is never waited for in the forward pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Numbers of visible tokens.
+
+    Attributes
+    ----------
+    fewest, most: of the windows.
+    visible_most: of one time patch: the most visible parcels.
+    hidden_most: of one time patch: the most hidden parcels; patches in which nothing is visible do not count.
+    """
+
+    fewest: int
+    most: int
+    visible_most: int
+    hidden_most: int
+
+    @classmethod
+    def of(cls, hidden_BPN: Tensor) -> Layout:
+        """Count them; where the mask is on a GPU this waits for it, once."""
+        visible_BN = (~hidden_BPN).sum(1)
+        visible_B = visible_BN.sum(1)
+        hidden_BN = torch.where(visible_BN > 0, hidden_BPN.shape[1] - visible_BN, 0)
+        return cls(*torch.stack([visible_B.min(), visible_B.max(), visible_BN.max(), hidden_BN.max()]).tolist())
+
+    @property
+    def equal(self) -> bool:
+        """Whether all windows have as many: then they are a rectangle, and attention needs no mask."""
+        return self.fewest == self.most
