@@ -83,7 +83,8 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     attributes = {"atlas": "A424", "atlas_sha256": "", "space": "MNI152NLin6Asym", "network_source": ""}
     marks, said = [str(index) for index in range(len(rows))], {"motion": "Motion was corrected."}
     with tempfile.TemporaryDirectory(prefix="collate-") as folder:
-        names = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+        names = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz",
+                 "card_data": "card.json", "card": "card.md"}  # fmt: skip
         outputs = {name: Path(folder) / file for name, file in names.items()}
         config, aside = gather.Config(threads=threads), Path(folder) / "before"
 

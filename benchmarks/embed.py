@@ -21,9 +21,10 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from brainlm_data import Scaler, read_series
+from brainlm_data import Card, Scaler, read_series
 from brainlm_data.spaces.demo424 import SPACE, embedded_atlas
 from brainlm_model.models.brainlm import BrainLM
+from brainlm_model.models.card import ModelCard, ModelPart
 from brainlm_model.models.config import build
 from brainlm_model.trained.checkpoint import TrainedModel
 from brainlm_model.trained.embedding import SourceRecording, embeddings
@@ -38,7 +39,7 @@ def networks(preset: str, windows: int, batches: list[int]) -> dict[str, Any]:
     torch.manual_seed(0)
     network = BrainLM(build(preset, PARCELS)).eval()
     scaler = Scaler(np.zeros(PARCELS, np.float32), np.ones(PARCELS, np.float32))
-    model = TrainedModel(network, network.config, scaler, {}, "")
+    model = TrainedModel(network, network.config, scaler, {}, ModelCard(model=ModelPart(name="x", title="x")))
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((200, PARCELS)).astype(np.float32) for _ in range(windows)]
     recordings = [SourceRecording(str(i), lambda x=x: ParcelSeries(x)) for i, x in enumerate(data)]
@@ -64,9 +65,12 @@ def image(volumes: int) -> dict[str, Any]:
     atlas, _ = embedded_atlas()
     labels = np.asarray(atlas.dataobj)
     sha = hashlib.sha256(labels.astype("<i4").tobytes()).hexdigest()
-    facts = {"atlas": "demo424", "atlas_sha256": sha, "space": SPACE, "parcels": PARCELS, "rate_hz": 1,
-             "band_low_hz": 0.01, "band_high_hz": 0.25, "units": "grand mean 10000"}  # fmt: skip
-    card = "## Facts of the data\n\n" + "\n".join(f"- {key}: {value}" for key, value in facts.items())
+    tr, low, high = ({"low": value, "high": value} for value in (2.0, 0.01, 0.25))
+    card = Card.model_validate({
+        "made_by": "a benchmark", "recordings": 1, "subjects": 1, "stages": [], "atlas": "demo424",
+        "atlas_sha256": sha, "space": SPACE, "parcels": PARCELS, "rate_hz": 1, "tr_s": tr, "band_low_hz": low,
+        "band_high_hz": high, "units": "grand mean 10000",
+    })  # fmt: skip
     rng = np.random.default_rng(0)
     data = np.zeros((*labels.shape, volumes), np.int16)
     data[labels > 0] = rng.normal(1000, 10, ((labels > 0).sum(), volumes)).astype(np.int16)

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.masked_baselines import read_abide
-from brainlm_data import Files, open_store
+from brainlm_data import Card, Files, open_store
 from brainlm_data.dataset.fit_scaler import fit_scaler
 from brainlm_data.dataset.store import write_store
 from brainlm_data.runner.call import call
@@ -44,21 +44,23 @@ def make_store(folder: Path, abide: Path, people: int, seed: int) -> Path:
     table["sex"] = np.where(rows["sex_1m_2f"] == 1, "M", "F")
     atlas = pd.DataFrame({"index": range(1, ATLAS_SIZE + 1), "name": [f"cc{i}" for i in range(ATLAS_SIZE)]})
     atlas[["x", "y", "z"]] = 0.0
-    write_store(folder / "store.zarr", [x.T for x in series], table[["id", "n_steps"]], atlas, {"rate_hz": 1.0})
+    attributes = {"rate_hz": 1.0, "units": "standard deviations", "atlas": "CC200", "n_parcels": ATLAS_SIZE}
+    write_store(folder / "store.zarr", [x.T for x in series], table[["id", "n_steps"]], atlas, attributes)
+    known = table.assign(tr_s=np.nan, band_low_hz=np.nan, band_high_hz=np.nan)
+    Card.describe(known, attributes).save(folder / "card.json", folder / "card.md")
     table.to_parquet(folder / "recordings.parquet")
     train = table.loc[table["split"] == "train", "id"].tolist()
     fit_scaler(open_store(folder / "store.zarr"), train).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("ABIDE, CC200\n")
     return folder / "store.zarr"
 
 
 def pretrain(store: Path, folder: Path, steps: int, threads: int) -> None:
     """Model `tiny` in `folder`."""
     names = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz",
-             "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
+             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
     folder.mkdir()
     beside = {key: store.parent / name for key, name in
-              (("recordings", "recordings.parquet"), ("scaler", "scaler.npz"), ("card", "card.md"))}  # fmt: skip
+              (("recordings", "recordings.parquet"), ("scaler", "scaler.npz"), ("card_data", "card.json"))}  # fmt: skip
     config = Config(steps=steps, batch_size=8, eval_every=steps, threads=threads, device="cpu")
     call(STAGE, Files({"store": store, **beside}), {k: folder / v for k, v in names.items()}, config)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from brainlm_data.cli import summary as stage_summary
     from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
+    from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.scaler import Scaler, prepare
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from brainlm_data.runner.call import call
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
-    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "call", "compare_store",
+    "SPLITS", "STAGES", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries",
+    "Progress", "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "call", "compare_store",
     "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from",
     "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "Card": ("dataset.card", "Card"),
     "ParcelSeries": ("reading.series", "ParcelSeries"),
     "Progress": ("files.progress", "Progress"),
     "SPLITS": ("dataset.splits", "SPLITS"),

@@ -176,12 +176,14 @@ ARTIFACTS: dict[str, Artifact] = {
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
     "scaler": _all("scaler.npz", "median and iqr per parcel, from training subjects only"),
-    "card": _all("card.md", "how the data were made, in words"),
+    "card_data": _all("card.json", "how the data were made: atlas, rate, band, filter, stages, splits"),
+    "card": _all("card.md", "the same in words"),
     # model
     "model": _all("models/{model}/model.safetensors", "weights of the trained model"),
     "model_config": _all("models/{model}/config.json", "architecture of the trained model"),
     "model_scaler": _all("models/{model}/scaler.npz", "the scaler that the model was trained with"),
-    "model_card": _all("models/{model}/card.md", "card of the model, with the card of its data"),
+    "model_card_data": _all("models/{model}/card.json", "how the model was made, with the card of its data"),
+    "model_card": _all("models/{model}/card.md", "the same in words"),
     "train_log": _all("models/{model}/log.csv", "one row a step: loss, learning rate, seconds; validation R2"),
     # evaluation
     "masked_json": _all("metrics/masked.json", "masked R2 of the model and every baseline, with intervals"),

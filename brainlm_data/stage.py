@@ -8,7 +8,7 @@ methods text all read what they need from its `Stage` object.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -46,6 +46,57 @@ class StageConfig(BaseModel):
                 for key, value in data.items()
             }
         return data
+
+
+class Sentence(str):
+    """A sentence of the methods text that knows the values in it, so that those of many recordings become ranges.
+
+    `Sentence("{dropped} volumes were dropped", dropped=2)` is "2 volumes were dropped".
+
+    Attributes
+    ----------
+    template: for `str.format`. fields: numbers and texts by name; one that the template does not show is kept as data.
+    """
+
+    template: str
+    fields: dict[str, Any]
+
+    def __new__(cls, template: str, **fields: Any) -> Self:
+        """The text, with its template and fields."""
+        self = super().__new__(cls, template.format(**fields))
+        self.template, self.fields = template, fields
+        return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        return (self.template,), self.fields
+
+    @classmethod
+    def of(cls, content: str | Mapping[str, Any]) -> Self:
+        """From what `content` gave; plain text (of an earlier release, too) is a sentence without values."""
+        if isinstance(content, cls):
+            return content
+        if isinstance(content, str):
+            return cls("{text}", text=content)
+        return cls(content["template"], **content["fields"])
+
+    @classmethod
+    def joined(cls, sentences: Iterable[Sentence]) -> Self:
+        """One after another. Raises ValueError where two of them give one name to different values."""
+        templates: list[str] = []
+        fields: dict[str, Any] = {}
+        for number, sentence in enumerate(sentences):
+            text = sentence.template
+            for name, value in sentence.fields.items():
+                key = f"text{number}" if name == "text" else name
+                if fields.setdefault(key, value) != value:
+                    raise ValueError(f"{name} is {fields[key]!r} in one sentence, {value!r} in another")
+                text = text.replace(f"{{{name}", f"{{{key}")
+            templates.append(text)
+        return cls(" ".join(templates), **fields)
+
+    def content(self) -> dict[str, Any]:
+        """As JSON: template and fields."""
+        return {"template": self.template, "fields": self.fields}
 
 
 class Files(Mapping[str, Path]):
@@ -92,7 +143,8 @@ class Stage:
         all outputs, and under an artifact's name what is true of that artifact alone (units, column descriptions).
         What is true of an input (TR, space, atlas, warnings: `runner/call.py`) is true of the outputs without a word.
         Raises `Refused` for a recording that can never be processed.
-    describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations.
+    describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations; a `Sentence`
+        where it holds values that differ between recordings.
     """
 
     name: str

@@ -1,21 +1,29 @@
-"""The card: how data were made, in words. It travels with the store and with every model that is trained on it."""
+"""The card: how data were made. `card.json` is read by programs; `card.md` says the same in words, made from it alone.
+
+It lies beside the store, is an attribute of it (`card_data`), and travels with every model that is trained on it.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import re
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.stage import Sentence
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FACTS = "## Facts of the data"
+FORMAT = 1  # of card.json
+FILE, WORDS = "card.json", "card.md"
+AGAIN = "run `snakemake dataset`, `brainlm-data import`, `brainlm-model train` or `convert` again, whichever made it"
 ORDER = (
     "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample",
     "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
@@ -26,176 +34,334 @@ SCALES = {
     False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
 }
 MISMATCH = "Parcels lie some millimetres off; compare with data made in the same way only."
+LISTED = 50  # recordings that were left out, by name
 NUMERIC = ("rate_hz", "band_low_hz", "band_high_hz")
 COMPARED = (*NUMERIC, "atlas", "space", "units")
-NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w]|\.\d)")
 
 
-def describe_data(table: pd.DataFrame, attributes: Mapping[str, Any], methods: Sequence[Mapping[str, str]]) -> str:
-    """What a store holds, as Markdown: facts that `read_facts` finds again, the same in words, and the methods.
+class _Data(BaseModel):
+    """Part of a card: frozen, and an unknown key is an error."""
 
-    Parameters
-    ----------
-    table: the recordings in the store. attributes: the store's.
-    methods: sentences of each recording's stages.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(_Data):
+    """Lowest and highest value over the recordings; null where nothing is known."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Range:
+        """Of numbers; None and NaN are not known."""
+        known = [value for value in values if value is not None and not math.isnan(value)]
+        return cls(low=min(known), high=max(known)) if known else cls()
+
+    def __format__(self, spec: str) -> str:
+        """`2` where all are the same, else `0.735 to 3`; each number in the format `spec` (`.6g`)."""
+        if self.low is None or self.high is None:
+            return "unknown"
+        low, high = f"{self.low:{spec or '.6g'}}", f"{self.high:{spec or '.6g'}}"
+        return low if low == high else f"{low} to {high}"
+
+
+class Filter(_Data):
+    """The high-pass before denoising (`method`) and the low-pass after it. Where they cut: `Card.band_low_hz`, ..."""
+
+    method: Literal["butterworth", "cosine"]
+
+
+class Imported(_Data):
+    """Series that came from elsewhere: the data set, and sentences on what is known of them and what nobody can say."""
+
+    kind: str
+    name: str
+    known: list[str]
+    unknown: list[str]
+
+
+class Made(_Data):
+    """What one stage did to a number of recordings: a `Sentence` whose numbers are ranges.
+
+    Recordings whose sentences differ in more than numbers have an entry each.
     """
-    facts = {
-        "recordings": len(table),
-        "subjects": table["subject"].nunique(),
-        "atlas": attributes["atlas"],
-        "atlas_sha256": attributes["atlas_sha256"],
-        "space": attributes["space"],
-        "space_mismatch": attributes.get("space_mismatch", ""),
-        "parcels": attributes["n_parcels"],
-        "networks": attributes["network_source"],
-        "rate_hz": f"{attributes['rate_hz']:g}",
-        "tr_s": _range(table["tr_s"]),
-        "band_low_hz": _range(table["band_low_hz"]),
-        "band_high_hz": _range(table["band_high_hz"]),
-        "units": attributes["units"],
-    }
-    lines = [
-        "# Data card",
-        "",
-        _made(attributes),
-        "",
-        FACTS,
-        "",
-        *(f"- {key}: {value}" for key, value in facts.items() if value != ""),
-        "",
-        "## In words",
-        "",
-        *_origin(facts, attributes),
-        f"- Rate: {facts['rate_hz']} Hz from an original TR of {facts['tr_s']} s. Resampling adds steps, not"
-        " information.",
-        *([f"- Space: {facts['space_mismatch']}. {MISMATCH}"] if facts["space_mismatch"] else []),
-        "- Missing: a parcel outside the field of view, and a step without data, is NaN. `valid` is false on steps that"
-        " were dropped or censored.",
-        "- Which recordings count (`status`: done) and who is in which split is in recordings.parquet, not here.",
-        "- A model sees (x - mean of the recording - median) / iqr, per parcel: `brainlm_data.prepare` does it.",
-        "",
-        "## Methods",
-        "",
-        *(f"- {stage}: {sentence}" for stage, sentence in merge_methods(methods)),
-    ]
-    return "\n".join(lines) + "\n"
+
+    stage: str
+    version: int | None  # of the stage; null: a sentence of an earlier release, or of an import
+    recordings: int
+    template: str
+    fields: dict[str, Range | str]
+
+    @property
+    def text(self) -> str:
+        """The sentence."""
+        return self.template.format(**self.fields)
 
 
-def _made(attributes: Mapping[str, Any]) -> str:
-    version = f"brainlm-pipeline {importlib.metadata.version('brainlm-pipeline')}"
-    if imported := attributes.get("imported"):
-        return f"Parcel time series of fMRI, imported by {version}: {imported['name']} (kind {imported['kind']})."
-    return f"Parcel time series of fMRI, made by {version}."
+class Cohort(_Data):
+    """What the tables beside the store say: who is in which split, and which recordings do not count."""
+
+    seed: int
+    subjects: dict[str, int]  # by split
+    recordings: dict[str, int]
+    external: dict[str, list[str]]  # column: values of groups that are in no other split
+    left_out: int
+    reasons: dict[str, str]  # of the first `LISTED` of them, by id
 
 
-def _origin(facts: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[str]:
-    """Time, scale and band in words; of imported series what is known of them, and what nobody can say."""
-    depends = "Scores of models depend on it: compare within one band only."
-    band = f"- Band: {facts['band_low_hz']} to {facts['band_high_hz']} Hz"
-    if imported := attributes.get("imported"):
-        return [
-            "- Orientation: (time, parcel). A recording starts at its first volume; nothing is extrapolated.",
-            f"- Scale: {attributes['units']}. Whether recordings are comparable depends on what was done to them.",
-            f"{band}. The upper edge is the highest frequency that TR and rate leave, or the source's filter; the"
-            f" lower one is the source's filter, where it is known. {depends}",
-            *(f"- Known: {sentence}" for sentence in imported["known"]),
-            *(f"- Not known: {sentence}" for sentence in imported["unknown"]),
+class Card(_Data):
+    """How the data of a store were made.
+
+    Attributes
+    ----------
+    made_by: program and version. tr_s: s, as acquired. rate_hz: steps per second.
+    band_low_hz, band_high_hz: what the filters left, Hz. filter: None where none is known.
+    warnings: sentences on what did not join or may be wrong. cohort: None in the store's attribute, which does not
+        depend on splits.
+    """
+
+    format: Literal[1] = FORMAT
+    made_by: str
+    recordings: int
+    subjects: int
+    atlas: str
+    atlas_sha256: str = ""
+    space: str = ""
+    space_mismatch: str = ""
+    parcels: int
+    networks: str = ""
+    rate_hz: float
+    tr_s: Range
+    band_low_hz: Range
+    band_high_hz: Range
+    units: str
+    filter: Filter | None = None
+    imported: Imported | None = None
+    stages: list[Made]
+    warnings: list[str] = []
+    cohort: Cohort | None = None
+
+    @classmethod
+    def describe(
+        cls, table: pd.DataFrame, attributes: Mapping[str, Any], methods: Sequence[Mapping[str, Any]] = ()
+    ) -> Card:
+        """Of the recordings in a store.
+
+        Parameters
+        ----------
+        table: one row per recording. attributes: the store's.
+        methods: of each recording, by stage: a sentence, or what `Sentence.content` gave, with the stage's `version`.
+        """
+        return cls(
+            made_by=f"brainlm-pipeline {importlib.metadata.version('brainlm-pipeline')}",
+            recordings=len(table),
+            subjects=table["subject"].nunique(),
+            parcels=attributes["n_parcels"],
+            networks=attributes.get("network_source", ""),
+            tr_s=Range.of(table["tr_s"]),
+            band_low_hz=Range.of(table["band_low_hz"]),
+            band_high_hz=Range.of(table["band_high_hz"]),
+            stages=over_recordings(methods),
+            **{key: attributes[key] for key in ("atlas", "rate_hz", "units")},
+            **{key: attributes[key] for key in OPTIONAL if key in attributes},
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Card:
+        """From card.json of a store, or of a model (its part `data`), or the folder that it lies in.
+
+        Raises
+        ------
+        InputError: there is none (a folder of an earlier release has card.md alone), or it is damaged.
+        """
+        path = Path(path)
+        path = path / FILE if path.is_dir() else path
+        content = read_json(path)
+        data = content["data"] if "model" in content else content
+        if data is None:
+            raise InputError(f"{path}: does not say how the model's data were made", "give the scaler.npz itself")
+        return parsed(data, str(path))
+
+    def with_tables(self, table: pd.DataFrame, config: Mapping[str, Any]) -> Card:
+        """The card with what recordings.parquet says. `config`: section collate."""
+        done, out = table[table["status"] == "done"], table[table["status"] != "done"]
+        splits = {split: done[done["split"] == split] for split in SPLITS}
+        cohort = Cohort(
+            seed=config["seed"],
+            subjects={split: part["subject"].nunique() for split, part in splits.items()},
+            recordings={split: len(part) for split, part in splits.items()},
+            external=config["external"],
+            left_out=len(out),
+            reasons={row.id: f"{row.status}, {row.reason}" for row in out.head(LISTED).itertuples()},
+        )
+        return self.model_copy(update={"cohort": cohort})
+
+    def content(self) -> dict[str, Any]:
+        """As JSON."""
+        return self.model_dump(mode="json")
+
+    def save(self, data: Path, words: Path) -> None:
+        """Write card.json and card.md."""
+        data.write_text(json.dumps(self.content(), indent=2, ensure_ascii=False) + "\n")
+        words.write_text(self.markdown())
+
+    def markdown(self) -> str:
+        """The card in words."""
+        facts = {
+            key: f"{value:.6g}" if isinstance(value, (float, Range)) else value
+            for key in SHOWN
+            if (value := getattr(self, key)) != ""
+        }
+        lines = ["# Data card", "", self._origin(), "", "## Facts of the data", ""]
+        lines += [f"- {key}: {value}" for key, value in facts.items()]
+        lines += ["", "## In words", "", *self._time_and_scale()]
+        lines += [
+            f"- Rate: {facts['rate_hz']} Hz from an original TR of {facts['tr_s']} s. Resampling adds steps, not"
+            " information."
         ]
-    return [
-        "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
-        f"- Scale: {attributes['units']}. {SCALES[str(attributes['units']).startswith('grand mean')]}",
-        f"{band} is what the filters left (not what was asked for, where that was impossible). {depends}",
-    ]
+        if self.space_mismatch:
+            lines += [f"- Space: {self.space_mismatch}. {MISMATCH}"]
+        lines += [
+            "- Missing: a parcel outside the field of view, and a step without data, is NaN. `valid` is false on steps"
+            " that were dropped or censored.",
+            "- Which recordings count (`status`: done) and who is in which split is in recordings.parquet, not here.",
+            "- A model sees (x - mean of the recording - median) / iqr, per parcel: `brainlm_data.prepare` does it.",
+            *(f"- Warning: {text}" for text in self.warnings),
+            "",
+            "## Methods",
+            "",
+        ]
+        variants = [made.stage for made in self.stages]
+        for made in self.stages:
+            some = f" ({made.recordings} recordings)" if variants.count(made.stage) > 1 else ""
+            lines.append(f"- {made.stage}: {made.text}{some}")
+        if self.cohort is not None:
+            lines += _tables(self.cohort)
+        return "\n".join(lines) + "\n"
+
+    def _origin(self) -> str:
+        if self.imported is None:
+            return f"Parcel time series of fMRI, made by {self.made_by}."
+        source = f"{self.imported.name} (kind {self.imported.kind})"
+        return f"Parcel time series of fMRI, imported by {self.made_by}: {source}."
+
+    def _time_and_scale(self) -> list[str]:
+        """Time, scale and band in words; of imported series what is known of them, and what nobody can say."""
+        depends = "Scores of models depend on it: compare within one band only."
+        band = f"- Band: {self.band_low_hz} to {self.band_high_hz} Hz"
+        if self.imported is not None:
+            return [
+                "- Orientation: (time, parcel). A recording starts at its first volume; nothing is extrapolated.",
+                f"- Scale: {self.units}. Whether recordings are comparable depends on what was done to them.",
+                f"{band}. The upper edge is the highest frequency that TR and rate leave, or the source's filter; the"
+                f" lower one is the source's filter, where it is known. {depends}",
+                *(f"- Known: {sentence}" for sentence in self.imported.known),
+                *(f"- Not known: {sentence}" for sentence in self.imported.unknown),
+            ]
+        return [
+            "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
+            f"- Scale: {self.units}. {SCALES[self.units.startswith('grand mean')]}",
+            f"{band} is what the filters left (not what was asked for, where that was impossible). {depends}",
+        ]
 
 
-def describe_tables(table: pd.DataFrame, config: Mapping[str, Any]) -> str:
-    """The tables beside the store: splits, scaler, what was left out and why. `table`: recordings.parquet."""
-    done = table[table["status"] == "done"]
+OPTIONAL = ("atlas_sha256", "space", "space_mismatch", "filter", "imported", "warnings")  # of the store's attributes
+SHOWN = (
+    "recordings", "subjects", "atlas", "atlas_sha256", "space", "space_mismatch", "parcels", "networks", "rate_hz",
+    "tr_s", "band_low_hz", "band_high_hz", "units",
+)  # fmt: skip
+
+
+def _tables(cohort: Cohort) -> list[str]:
+    """Splits, scaler, what was left out and why."""
     lines = ["", "## Splits and scaler", ""]
-    for split in SPLITS:
-        part = done[done["split"] == split]
-        if split != "external" or config["external"]:
-            lines.append(f"- {split}: {part['subject'].nunique()} subjects, {len(part)} recordings")
-    if config["external"]:
-        groups = "; ".join(f"{column} {', '.join(values)}" for column, values in config["external"].items())
+    for split, subjects in cohort.subjects.items():
+        if split != "external" or cohort.external:
+            lines.append(f"- {split}: {subjects} subjects, {cohort.recordings[split]} recordings")
+    if cohort.external:
+        groups = "; ".join(f"{column} {', '.join(values)}" for column, values in cohort.external.items())
         lines.append(f"- External is a test on whole groups that are in no other split: {groups}.")
     lines += [
-        f"- Splits are by subject (seed {config['seed']}): all recordings of a person are on one side.",
+        f"- Splits are by subject (seed {cohort.seed}): all recordings of a person are on one side.",
         "- scaler.npz: median and interquartile range of each parcel over the valid steps of training subjects only,"
         " each recording demeaned first.",
     ]
-    out = table[table["status"] != "done"]
-    if len(out):
-        lines += ["", "## Left out", ""]
-        lines += [f"- {row.id}: {row.status}, {row.reason}" for row in out.head(50).itertuples()]
-        if len(out) > 50:
-            lines.append(f"- ... and {len(out) - 50} more: recordings.parquet has all, with reasons")
-    return "\n".join(lines) + "\n"
+    if cohort.left_out:
+        lines += ["", "## Left out", "", *(f"- {name}: {reason}" for name, reason in cohort.reasons.items())]
+    if cohort.left_out > len(cohort.reasons):
+        more = cohort.left_out - len(cohort.reasons)
+        lines.append(f"- ... and {more} more: recordings.parquet has all, with reasons")
+    return lines
 
 
-def _range(values: pd.Series) -> str:
-    """`2` where all are the same, else `0.735 to 3`; empty where nothing is known."""
-    known = values.dropna()
-    if known.empty:
-        return "unknown"
-    low, high = f"{known.min():.6g}", f"{known.max():.6g}"
-    return low if low == high else f"{low} to {high}"
-
-
-def merge_methods(methods: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """(stage, sentence) of a cohort. Sentences that differ in numbers only become one, with ranges.
-
-    Others are listed apart, each with the number of recordings that it holds for.
-    """
-    stages: dict[str, dict[tuple[str, ...], list[list[str]]]] = {}
-    for sentences in methods:
-        for stage, sentence in sentences.items():
-            if sentence:
-                skeleton = tuple(NUMBER.split(sentence))
-                stages.setdefault(stage, {}).setdefault(skeleton, []).append(NUMBER.findall(sentence))
-    found = []
-    place = {stage: number for number, stage in enumerate(ORDER)}
-    for stage, variants in sorted(stages.items(), key=lambda item: place.get(item[0], len(ORDER))):
-        for skeleton, numbers in sorted(variants.items(), key=lambda item: (-len(item[1]), item[0])):
-            slots = [_span(column) for column in zip(*numbers, strict=True)]
-            text = "".join(part + slot for part, slot in zip(skeleton, [*slots, ""], strict=True))
-            found.append((stage, text if len(variants) == 1 else f"{text} ({len(numbers)} recordings)"))
-    return found
-
-
-def _span(numbers: Sequence[str]) -> str:
-    distinct = sorted(set(numbers), key=float)
-    return distinct[0] if len(distinct) == 1 else f"{distinct[0]} to {distinct[-1]}"
-
-
-def facts_in(text: str) -> dict[str, str]:
-    """The facts in a card's text; none where it has no such section, as the card of an official checkpoint."""
-    section = text.partition(FACTS)[2].split("\n## ", 1)[0]
-    pairs = (line[2:].partition(": ") for line in section.splitlines() if line.startswith("- "))
-    return {key: value for key, _, value in pairs}
-
-
-def read_facts(card: Path) -> dict[str, str]:
-    """The facts of a card (of a store or a model) as text. Raises InputError where it has none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A card.json. Raises InputError where it is missing or damaged."""
+    if not path.is_file() and (path.parent / WORDS).is_file():
+        raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
     try:
-        text = card.read_text()
-    except OSError as error:
-        raise InputError(f"{card}: {error}", "the card lies beside scaler.npz") from error
-    if FACTS not in text:
-        raise InputError(f"{card}: no section {FACTS!r}", "give a card that stage collate or train wrote")
-    return facts_in(text)
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: {error}", "the card lies beside scaler.npz; make it again where it is damaged"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a card", AGAIN)
+    return content
 
 
-def check_against(card: Path, series: Path) -> None:
-    """Compare a parcel series' sidecar with a card.
+def parsed(content: Any, source: str) -> Card:
+    """A card from JSON. Raises InputError, which names `source` and the first key that is wrong."""
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the card"
+        raise InputError(f"{source}: {key}: {first['msg']}", AGAIN) from error
+
+
+def over_recordings(methods: Iterable[Mapping[str, Any]]) -> list[Made]:
+    """What the stages did, over a cohort: sentences that differ in numbers alone are one entry with ranges."""
+    stages: dict[str, dict[tuple[Any, ...], list[Sentence]]] = {}
+    for of_one in methods:
+        for stage, content in of_one.items():
+            sentence = Sentence.of(content)
+            version = content.get("version") if isinstance(content, Mapping) else None
+            texts = tuple(item for item in sentence.fields.items() if not _is_number(item[1]))
+            kind = (version, sentence.template, texts)
+            if sentence:
+                stages.setdefault(stage, {}).setdefault(kind, []).append(sentence)
+    place = {stage: number for number, stage in enumerate(ORDER)}
+    entries = []
+    for stage, variants in sorted(stages.items(), key=lambda item: place.get(item[0], len(ORDER))):
+        for (version, template, texts), sentences in sorted(variants.items(), key=_commonest):
+            fields: dict[str, Range | str] = {name: str(text) for name, text in texts}
+            for name in sentences[0].fields:
+                if name not in fields:
+                    fields[name] = Range.of(sentence.fields[name] for sentence in sentences)
+            count = len(sentences)
+            entries.append(Made(stage=stage, version=version, recordings=count, template=template, fields=fields))
+    return entries
+
+
+def _commonest(variant: tuple[tuple[Any, ...], list[Sentence]]) -> tuple[int, str]:
+    """Order of the variants of a sentence: the one of most recordings first."""
+    return -len(variant[1]), str(variant[0])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def check_against(folder: Path, series: Path) -> None:
+    """Compare a parcel series' sidecar with the card in a folder (of a store or of a model).
 
     Raises
     ------
-    InputError: no sidecar, or another rate, band, atlas, space or unit than the card's.
+    InputError: no card, no sidecar, or another rate, band, atlas, space or unit than the card's.
     """
     from brainlm_data.files.sidecar import sidecar_path
 
-    wanted = read_facts(card)
+    wanted = Card.read(folder)
     path = sidecar_path(series)
     if not path.exists():
         raise InputError(
@@ -218,12 +384,28 @@ def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def compare(wanted: Mapping[str, str], found: Mapping[str, Any], source: str) -> list[str]:
-    """Compare what is known of data with a card's facts.
+def of_store(attributes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What a store says of itself, by the names of a card's facts; without a card what its other attributes say.
+
+    Raises
+    ------
+    InputError: a store of an earlier release, whose card is text alone, or a damaged card.
+    """
+    if "card_data" not in attributes:
+        if "card" in attributes:
+            raise InputError(f"{source}: its card is text alone (an earlier release)", AGAIN)
+        return {key: attributes.get(key) for key in ("rate_hz", "units", "atlas", "space")}
+    card = parsed(attributes["card_data"], source)
+    keys = (*COMPARED, "atlas_sha256")
+    return {key: getattr(card, key) for key in keys} | {"space_mismatch": card.space_mismatch or "none"}
+
+
+def compare(wanted: Card | None, found: Mapping[str, Any], source: str) -> list[str]:
+    """Compare what is known of data with a card.
 
     Parameters
     ----------
-    wanted: facts of the card. found: values by the same names (numbers, texts, or ranges such as "0.1 to 0.45").
+    wanted: the card; None: the model has none. found: numbers, ranges and texts by the names of the card's facts.
     source: the data's name, for the messages.
 
     Returns
@@ -234,31 +416,44 @@ def compare(wanted: Mapping[str, str], found: Mapping[str, Any], source: str) ->
     ------
     InputError: another rate, band, atlas, space or unit than the card's.
     """
-    if not wanted:
+    if wanted is None:
         return ["the model's card does not say how its data were made: nothing could be compared with it"]
     silent = []
     for key in COMPARED:
-        value = found.get(key)
-        value = f"{value:.6g}" if isinstance(value, float) else value
-        if value is None or value == "":
-            silent += [key] if key in wanted else []
+        value, limit = found.get(key), getattr(wanted, key)
+        if value is None or value in ("", Range()):
+            silent += [key] if limit not in ("", Range()) else []
         elif key in NUMERIC:
-            bounds = [float(v) for v in NUMBER.findall(wanted.get(key, ""))]
-            given = [float(v) for v in NUMBER.findall(str(value))]
-            if bounds and not all(0.99 * min(bounds) <= v <= 1.01 * max(bounds) for v in given):
-                _differs(source, key, str(value), wanted[key])
-        elif key in wanted and str(value) != wanted[key]:
-            _differs(source, key, str(value), wanted[key])
-    shas = found.get("atlas_sha256"), wanted.get("atlas_sha256")
+            given, allowed = _as_range(value), _as_range(limit)
+            if not _within(given, allowed):
+                _differs(source, key, f"{given}", f"{allowed}")
+        elif limit and str(value) != limit:
+            _differs(source, key, str(value), limit)
+    shas = found.get("atlas_sha256"), wanted.atlas_sha256
     if all(shas) and shas[0] != shas[1]:  # two atlases of one name
         _differs(source, "atlas_sha256", str(shas[0]), str(shas[1]))
-    mismatch, trained = found.get("space_mismatch"), wanted.get("space_mismatch", "none")
+    mismatch, trained = found.get("space_mismatch"), wanted.space_mismatch or "none"
     if mismatch is not None and (mismatch or "none") != trained:
         _differs(source, "space_mismatch", str(mismatch or "none"), trained)
     if not silent:
         return []
-    listed = ", ".join(f"{key} {wanted[key]}" for key in silent)
+    listed = ", ".join(f"{key} {_shown(getattr(wanted, key))}" for key in silent)
     return [f"nothing beside it says {', '.join(silent)}: taken to be the card's ({listed})"]
+
+
+def _as_range(value: float | Range) -> Range:
+    return value if isinstance(value, Range) else Range(low=value, high=value)
+
+
+def _within(given: Range, allowed: Range) -> bool:
+    """Whether all given values are inside what is allowed, to one percent: headers round. Unknown allows anything."""
+    if given.low is None or given.high is None or allowed.low is None or allowed.high is None:
+        return True
+    return 0.99 * allowed.low <= given.low and given.high <= 1.01 * allowed.high
+
+
+def _shown(value: float | Range | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _differs(source: str, key: str, found: str, wanted: str) -> None:

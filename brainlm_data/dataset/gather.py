@@ -110,7 +110,7 @@ def gather(
     invalid: Sequence[Sequence[int]],
     parcels: pd.DataFrame,
     attributes: Mapping[str, Any],
-    methods: Sequence[Mapping[str, str]],
+    methods: Sequence[Mapping[str, Any]],
     outputs: Mapping[str, Path],
     config: Config,
     before: Before | None = None,
@@ -121,16 +121,16 @@ def gather(
     ----------
     rows: of all recordings (`empty_row`, `with_phenotypes`); those whose status is not refused are stored.
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
-    invalid: steps from dropped or censored volumes, and `methods`: sentences by stage; one a stored row.
+    invalid: steps from dropped or censored volumes, and `methods` (`Card.describe`): one per stored row.
     parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
-    outputs: where `store`, `recordings`, `scaler` and `card` go. before: see `write_store`.
+    outputs: where `store`, `recordings`, `scaler`, `card_data` and `card` go. before: see `write_store`.
 
     Raises
     ------
     InputError: no recording is left; recordings differ in rate or units; no training subject; `config.external` names
         what is not there.
     """
-    from brainlm_data.dataset.card import describe_data, describe_tables
+    from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.store import open_store, write_store
 
@@ -145,13 +145,13 @@ def gather(
         )
     attributes = {**_common(stored), "n_parcels": len(parcels), **attributes}
     in_store = table_of(stored)
-    card = describe_data(in_store, attributes, methods)
+    card = Card.describe(in_store, attributes, methods)
     starts = write_store(
         outputs["store"],
         series,
         in_store.drop(columns=["start", "split", "status", "reason"]),
         parcels,
-        {**attributes, "card": card},
+        {**attributes, "card": card.markdown(), "card_data": card.content()},
         invalid,
         config.chunk_steps,
         config.threads,
@@ -167,7 +167,7 @@ def gather(
     scaler = fit_scaler(open_store(outputs["store"]), training, config.memory_mb, config.threads, config.scheduler)
     scaler.save(outputs["scaler"])
     table.to_parquet(outputs["recordings"], index=False)
-    outputs["card"].write_text(card + describe_tables(table, config.model_dump()))
+    card.with_tables(table, config.model_dump()).save(outputs["card_data"], outputs["card"])
     counts = table[table["status"] == "done"].groupby("split")["subject"].nunique()
     return {
         "Recordings": len(done),

@@ -72,7 +72,7 @@ def prepare(
         folder = Path(scaler)
         if folder.is_dir():
             if isinstance(series, (str, Path)):
-                check_against(folder / "card.md", Path(series))
+                check_against(folder, Path(series))
             folder = folder / "scaler.npz"
         scaler = Scaler.load(folder)
     if isinstance(series, (str, Path)):

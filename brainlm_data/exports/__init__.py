@@ -84,7 +84,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
         folder = temporary / "made"
         folder.mkdir()
         made = import_module(f"brainlm_data.exports.{to}").write(store, folder, options)
-        for name in ("card.md", "scaler.npz"):
+        for name in ("card.json", "card.md", "scaler.npz"):
             if (path.parent / name).is_file():
                 shutil.copyfile(path.parent / name, folder / name)
         files = sorted(file for file in folder.rglob("*") if file.is_file())

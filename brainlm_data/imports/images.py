@@ -24,6 +24,7 @@ from brainlm_data.reading.image import Run, repetition_time
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.nifti import grand_mean_scale, nothing
 from brainlm_data.reading.parcel_means import Reader, leading, places
+from brainlm_data.stage import Sentence
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.strategies import Strategy
@@ -167,7 +168,7 @@ def _made(image: Image, plan: Plan) -> Made:
         if not PLAUSIBLE[0] < mean < PLAUSIBLE[1]:
             stated.append(f"its mean is {mean:.4g}, not about 10000: removed, or another scale")
     else:
-        scale = grand_mean_scale({"units": GRAND_MEAN}, series, mean, image.bold, stated)
+        scale = grand_mean_scale(GRAND_MEAN, series, mean, image.bold, stated)
     regression, columns = _regression(image, plan, recipe, names, table)
     if not plan.scaled or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
         series = Temporal(recipe, regression, scale).apply(series)
@@ -256,7 +257,9 @@ def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, st
         })  # fmt: skip
     if plan.chosen:
         text = " ".join(strategy.text.strip() for strategy in plan.chosen)
-        found["denoise"] = f"{text} {len(columns)} columns of the source's confounds."
+        found["denoise"] = Sentence("{strategies} {columns} columns of the source's confounds.",
+                                    strategy="+".join(strategy.name for strategy in plan.chosen),
+                                    strategies=text, columns=len(columns))  # fmt: skip
     if not plan.scaled:
         found["parcellate"] = "Parcel series were scaled to a grand mean of 10000; their means were removed."
     return found

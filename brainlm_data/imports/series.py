@@ -13,6 +13,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import check_present
 from brainlm_data.imports import Made, Series, Source
 from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, highest_hz, invalid_steps
+from brainlm_data.stage import Sentence
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
@@ -164,10 +165,16 @@ def doubts(source: Source, shapes: Sequence[tuple[int, int]], named: bool) -> li
     return [AMBIGUOUS.format(*shapes[0])]
 
 
-def sentence(kind: str, made_here: bool, tr_s: float, hz: float) -> str:
+def sentence(kind: str, made_here: bool, tr_s: float, hz: float) -> Sentence:
     """Of the methods text."""
     how = "made here from preprocessed images" if made_here else "imported as they were"
-    return f"Parcel series were {how} (kind {kind}), and resampled from TR {tr_s:g} s to {hz:g} Hz."
+    return Sentence(
+        "Parcel series were {how} (kind {kind}), and resampled from TR {tr_s:g} s to {rate_hz:g} Hz.",
+        how=how,
+        kind=kind,
+        tr_s=tr_s,
+        rate_hz=hz,
+    )
 
 
 def _listed(numbers: Sequence[int]) -> str:

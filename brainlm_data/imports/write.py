@@ -28,7 +28,10 @@ from brainlm_data.imports.series import About, band_of, doubts, order_of, resamp
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
-FILES = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md", "facts": "import.json"}
+FILES = {
+    "recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json", "card": "card.md",
+    "facts": "import.json",
+}  # fmt: skip
 STORE = "store.zarr"
 
 
@@ -57,7 +60,9 @@ class Reader:
 
 
 def write(source: Source, request: Request, outdir: Path, config: Config, force: bool = False) -> Facts:
-    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.md, import.json}; returns the last one's content.
+    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json}.
+
+    Returns the content of import.json.
 
     Everything is written to a folder beside OUTDIR and moved at the end, the store last: where a store is, all is.
 
@@ -105,10 +110,13 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     }  # fmt: skip
     kind, here, hz = request.kind, source.made_here, request.hz
     methods = [{"import": sentence(kind, here, row["tr_s"], hz), **done[row["id"]].methods} for row in stored]
+    if any("filter" in of_one for of_one in methods):
+        attributes["filter"] = {"method": "butterworth"}
     invalid = [done[row["id"]].invalid for row in stored]
     warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
-    warnings = [*warnings, *source.people.notes()]
+    attributes["warnings"] = source.people.notes()
+    warnings = [*warnings, *attributes["warnings"]]
     facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
     paths = [*source.files, *([request.labels] if request.labels else [])]
     content = {

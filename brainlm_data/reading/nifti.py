@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.dataset.card import NUMBER, compare, facts_in, of_sidecar
+from brainlm_data.dataset.card import Card, compare, of_sidecar
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import digest, sidecar_path
 from brainlm_data.methods.operators import Recipe, Regression, Temporal, at_rate, highest_hz
@@ -24,11 +24,11 @@ from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import Reader, leading, mask_file
 from brainlm_data.reading.series import ParcelSeries
 
-COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
+GRAND_MEAN = "grand mean"  # how the units of scaled series begin; the number is their last word
 CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
 
 
-def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
+def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
     """(time, parcel) of a 4-D image at the card's rate, in its band and units; see `sources.read_series`.
 
     The TR is `tr`, else the sidecar's, else the header's. An image whose sidecar says that it was scaled and filtered
@@ -36,11 +36,10 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
 
     Raises
     ------
-    InputError: a card without facts, an atlas that is not the card's, another space, or a band that its TR cannot hold.
+    InputError: no card, an atlas that is not the card's, another space, or a band that its TR cannot hold.
     Refused: an unreadable image, none of the atlas's voxels in it, or means that were removed.
     """
-    facts = facts_in(card)
-    if not facts:
+    if card is None:
         raise InputError(
             f"{path}: the model's card does not say how its data were made", "give the parcel series, as .tsv or .npy"
         )
@@ -48,8 +47,8 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     tr, stated = repetition_time(run, {"RepetitionTime": tr} if tr is not None else meta)
     stated += run.warnings
     found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
-    finished = str(meta.get("Units", "")).startswith("grand mean")
-    labels, affine = find_atlas(facts, atlas)
+    finished = str(meta.get("Units", "")).startswith(GRAND_MEAN)
+    labels, affine = find_atlas(card, atlas)
     series, brain = Reader.of(run, labels, affine).read(path, stated)
     dropped, censored = leading(series)
     if not finished and not dropped:
@@ -57,16 +56,16 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     stated += [f"{dropped} volumes at the start were dropped"] if dropped else []
     stated += [f"{len(censored)} empty volumes were interpolated"] if censored else []
 
-    hz = float(facts["rate_hz"])
+    hz = card.rate_hz
     edge = highest_hz(tr, hz)
-    recipe = _recipe(facts, card, tr, run.n_volumes, dropped, tuple(censored), edge)
+    recipe = _recipe(card, tr, run.n_volumes, dropped, tuple(censored), edge)
     if finished:
-        if not facts.get("units", "").startswith("grand mean"):
-            raise InputError(f"{path}: {meta['Units']}, the card says {facts.get('units')}", "give it in those units")
-        series *= _target(facts["units"]) / _target(meta["Units"])
+        if not card.units.startswith(GRAND_MEAN):
+            raise InputError(f"{path}: {meta['Units']}, the card says {card.units}", "give it in those units")
+        series *= _target(card.units) / _target(meta["Units"])
         stated.append("its sidecar says that it is scaled and filtered: neither was done again")
     else:
-        scale = grand_mean_scale(facts, series, brain, path, stated)
+        scale = grand_mean_scale(card.units, series, brain, path, stated)
         series = Temporal(recipe, nothing(run.n_volumes - dropped), scale).apply(series)
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
@@ -74,9 +73,9 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     values = at_rate(series, tr, hz, dropped)
     if values is not series:
         stated.append(f"resampled from TR {tr:g} s to {hz:g} Hz")
-    done = {"rate_hz": hz, "band_low_hz": facts.get("band_low_hz"), "atlas": facts.get("atlas")}
-    done |= {"band_high_hz": float(min(recipe.band[1], edge)), "units": facts.get("units")}
-    stated += compare(facts, {**found, **done}, str(path))
+    done = {"rate_hz": hz, "band_low_hz": card.band_low_hz, "atlas": card.atlas}
+    done |= {"band_high_hz": float(min(recipe.band[1], edge)), "units": card.units}
+    stated += compare(card, {**found, **done}, str(path))
     return ParcelSeries(values, [*stated, _denoising(path, meta, finished)])
 
 
@@ -94,7 +93,7 @@ def _denoising(path: Path, meta: Mapping[str, Any], finished: bool) -> str:
     return "it is taken to be denoised already"
 
 
-def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def find_atlas(card: Card, atlas: Path | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Label image (x, y, z) and affine of a card's atlas: embedded, from the cache (A424), or `atlas`.
 
     Raises
@@ -105,7 +104,7 @@ def find_atlas(facts: Mapping[str, str], atlas: Path | None) -> tuple[NDArray[np
     from brainlm_data.spaces.demo424 import embedded_atlas
     from brainlm_data.stages.atlas import A424
 
-    name, sha = facts.get("atlas", ""), facts.get("atlas_sha256", "")
+    name, sha = card.atlas, card.atlas_sha256
     path = obtain(A424, "atlas") if atlas is None and name == "A424" else atlas
     if path is None and name != "demo424":
         raise InputError(f"atlas {name} does not come with this package", "give its label image: atlas, or --atlas")
@@ -130,46 +129,44 @@ def _non_steady(series: NDArray[np.float64]) -> int:
     return non_steady(np.nanmean(series[~np.isnan(series).all(1)], axis=1))
 
 
-def _recipe(
-    facts: Mapping[str, str], card: str, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], edge: float
-) -> Recipe:
+def _recipe(card: Card, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], edge: float) -> Recipe:
     """The filters that give the card's band. `edge`: where the band ends anyway, by the TR and the card's rate."""
-    lows, highs = ([float(v) for v in NUMBER.findall(facts.get(key, ""))] for key in ("band_low_hz", "band_high_hz"))
-    low = max(lows, default=0.0) or None  # of several bands the narrowest
-    high = max(highs) if highs and edge > 1.01 * max(highs) else None
+    low = card.band_low_hz.high or None  # of several bands the narrowest; an edge at 0 is none
+    high = card.band_high_hz.high
+    if high is not None and edge <= 1.01 * high:
+        high = None
     if low is not None and low >= 0.5 / tr:
         raise InputError(f"a TR of {tr:g} s cannot hold the card's band from {low:g} Hz", "a recording of shorter TR")
-    return Recipe(tr, volumes, dropped, censored, "cosine" if COSINES in card else "butterworth", low, high)
+    method = "butterworth" if card.filter is None else card.filter.method
+    return Recipe(tr, volumes, dropped, censored, method, low, high)
 
 
-def grand_mean_scale(
-    facts: Mapping[str, str], series: NDArray[np.float64], brain: float, path: Path, stated: list[str]
-) -> float:
-    """Factor of the grand-mean scaling that the card's units ask for. `brain`: mean of the brain; says so in `stated`.
+def grand_mean_scale(units: str, series: NDArray[np.float64], brain: float, path: Path, stated: list[str]) -> float:
+    """Factor of the grand-mean scaling that a card's `units` ask for. `brain`: mean of the brain; says so in `stated`.
 
     Raises
     ------
     Refused: the mean was removed from the image.
     """
-    if not facts.get("units", "").startswith("grand mean"):
-        stated.append(f"units are the file's own, the card says {facts.get('units', 'nothing')}: no scaling")
+    if not units.startswith(GRAND_MEAN):
+        stated.append(f"units are the file's own, the card says {units or 'nothing'}: no scaling")
         return 1.0
     there = series[~np.isnan(series).all(1)]
     spread = float(np.nanmedian(there.std(axis=0)))
     if not brain > CENTRED * spread:
         raise Refused(
             f"{path}: its mean was removed (brain mean {brain:.4g}, standard deviation {spread:.4g}), so it cannot be"
-            f" scaled to {facts['units']}",
+            f" scaled to {units}",
             "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
         )
     over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
-    stated.append(f"scaled from a mean of {brain:.4g} {over} to {facts['units']}")
-    return _target(facts["units"]) / brain
+    stated.append(f"scaled from a mean of {brain:.4g} {over} to {units}")
+    return _target(units) / brain
 
 
 def _target(units: str) -> float:
-    """The number in "grand mean 10000"."""
-    return float(NUMBER.findall(units)[0])
+    """The number at the end of "grand mean 10000"."""
+    return float(units.split()[-1])
 
 
 def nothing(steps: int) -> Regression:

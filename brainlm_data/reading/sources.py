@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.dataset.card import compare, facts_in, of_sidecar
+from brainlm_data.dataset.card import Card, compare, of_sidecar, of_store
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.reading.json import read_sidecar
@@ -23,11 +23,14 @@ SECONDS = {"SECOND": 1.0}  # the only unit of a CIFTI series that is time
 KINDS = "a .tsv or .npy series (time x parcel), a .ptseries.nii, a preprocessed 4-D .nii or .nii.gz"
 
 
-def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr: float | None = None) -> ParcelSeries:
-    """The parcel series of a file, checked against the text of a card (`card.md` of a store or of a model).
+def read_series(
+    path: str | Path, card: Card | None, atlas: str | Path | None = None, tr: float | None = None
+) -> ParcelSeries:
+    """The parcel series of a file, checked against a card: `Card.read(FOLDER)` of a store or of a model.
 
     Parameters
     ----------
+    card: None where a model's does not say how its data were made; a 4-D NIfTI is then refused.
     path: `.tsv` (one named column a parcel, `n/a` for what is missing) or `.npy` (time, parcel), in the card's units,
         rate and band, compared with the JSON sidecar beside them; `.ptseries.nii` (CIFTI); or a preprocessed 4-D
         NIfTI in the card's space, which is parcellated, scaled, filtered and resampled (`nifti_series`).
@@ -46,22 +49,17 @@ def read_series(path: str | Path, card: str, atlas: str | Path | None = None, tr
         return parcel_series(path, card, Path(atlas) if atlas is not None else None, tr)
     if atlas is not None or tr is not None:
         raise InputError(f"{path}: atlas and tr are for 4-D NIfTI", "leave them out")
-    facts = facts_in(card)
     if name.endswith(".ptseries.nii"):
-        return _ptseries(path, facts)
+        return _ptseries(path, card)
     if not name.endswith((".tsv", ".npy")):
         raise InputError(f"{path}: not a kind of file that is read", KINDS)
     values = np.load(path, allow_pickle=False) if name.endswith(".npy") and _is_npy(path) else _table(path)
-    return ParcelSeries(_numbers(values, path), compare(facts, of_sidecar(read_sidecar(sidecar_path(path))), str(path)))
+    return ParcelSeries(_numbers(values, path), compare(card, of_sidecar(read_sidecar(sidecar_path(path))), str(path)))
 
 
-def compare_store(attributes: Mapping[str, Any], card: str, source: str) -> list[str]:
-    """Compare a store (its attributes hold its card) with the text of a model's card: see `card.compare`."""
-    own = facts_in(str(attributes.get("card", "")))
-    given = {key: attributes.get(key) for key in ("rate_hz", "units", "atlas", "space")}
-    found = {**given, **own}
-    mismatch = str(own.get("space_mismatch") or "none") if own else None
-    return compare(facts_in(card), {**found, "space_mismatch": mismatch}, source)
+def compare_store(attributes: Mapping[str, Any], card: Card | None, source: str) -> list[str]:
+    """Compare a store (its attributes hold its card) with a model's card: see `card.compare`."""
+    return compare(card, of_store(attributes, source), source)
 
 
 def _is_npy(path: Path) -> bool:
@@ -89,7 +87,7 @@ def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _ptseries(path: Path, facts: Mapping[str, str]) -> ParcelSeries:
+def _ptseries(path: Path, card: Card | None) -> ParcelSeries:
     """A CIFTI parcellated series. It knows its rate and number of parcels; band, units and atlas are stated."""
     import nibabel as nib
 
@@ -103,9 +101,7 @@ def _ptseries(path: Path, facts: Mapping[str, str]) -> ParcelSeries:
     if kinds != ["SeriesAxis", "ParcelsAxis"] or axes[0].unit not in SECONDS:
         raise InputError(f"{path}: axes {', '.join(kinds)}", "a .ptseries.nii: time x parcels, in seconds")
     found = {**of_sidecar(read_sidecar(sidecar_path(path))), "rate_hz": 1 / (axes[0].step * SECONDS[axes[0].unit])}
-    if str(len(axes[1])) != facts.get("parcels", str(len(axes[1]))):
-        raise InputError(
-            f"{path}: {len(axes[1])} parcels, the card says {facts['parcels']}", "parcels of the card's atlas"
-        )
+    if card is not None and len(axes[1]) != card.parcels:
+        raise InputError(f"{path}: {len(axes[1])} parcels, the card says {card.parcels}", "parcels of the card's atlas")
     order = f"the order of its parcels ({axes[1].name[0]} ... {axes[1].name[-1]}) is taken to be the card's"
-    return ParcelSeries(_numbers(values, path), [*compare(facts, found, str(path)), order])
+    return ParcelSeries(_numbers(values, path), [*compare(card, found, str(path)), order])

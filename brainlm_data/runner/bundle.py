@@ -33,7 +33,7 @@ from brainlm_data.runner.manifest import (
     outputs_hold,
     read_manifest,
 )
-from brainlm_data.stage import Files, Stage, StageConfig
+from brainlm_data.stage import Files, Sentence, Stage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     A `Refused` unit is written into the manifest with its reason; any other exception propagates, leaves no
     manifest and keeps the receipts of the units that were done, so that a rerun goes on from there.
     """
-    said: dict[str, str] = {}
+    said: dict[str, Any] = {}
     read = {*job.stage.inputs, *(f"{name}.json" for name in job.stage.inputs)}
     upstream: dict[str, dict[str, Any]] = {}
     contents: dict[str, str] = {}
@@ -188,9 +188,9 @@ def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
                 os.replace(old, aside)
 
 
-def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Methods sentences that this unit inherits from the stages before, by stage, in order."""
-    found: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for entries in upstream.values():
         for key in (COHORT, f"sub-{unit['subject']}", unit["id"]):
             found |= entries.get(key, {}).get("methods", {})
@@ -270,7 +270,8 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
                 target.unlink()  # an optional output of an earlier config
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    methods = {job.stage.name: job.stage.describe(common(facts))}
+    sentence = Sentence.of(job.stage.describe(common(facts)))
+    methods = {job.stage.name: {"version": job.stage.version, **sentence.content()}}
     return {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
 
 

@@ -36,17 +36,18 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[str, str]) -> dict[str, Any]:
+def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[str, Any]) -> dict[str, Any]:
     """Unit -> its entry in whichever manifest has it, with these outputs alone.
 
-    `said`: sentences so far; equal ones become one string, because a cohort has each of them 76,000 times.
+    `said`: sentences so far; equal ones become one object, because a cohort has each of them 76,000 times.
     """
     found: dict[str, Any] = {}
     for manifest in manifests:
         for unit, entry in manifest["units"].items():
             if "outputs" in entry:
                 entry["outputs"] = {name: output for name, output in entry["outputs"].items() if name in outputs}
-                entry["methods"] = {stage: said.setdefault(text, text) for stage, text in entry["methods"].items()}
+                for stage, sentence in entry["methods"].items():
+                    entry["methods"][stage] = said.setdefault(json.dumps(sentence, sort_keys=True), sentence)
             found[unit] = entry
     return found
 

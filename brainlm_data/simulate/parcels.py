@@ -14,6 +14,7 @@ from brainlm_data.files.progress import Progress
 from brainlm_data.simulate import movement, signals
 from brainlm_data.simulate.cohort import atlas, check_folder
 from brainlm_data.simulate.plan import Plan
+from brainlm_data.stage import Sentence
 
 RATE_HZ = 1.0
 NOISE = 0.3  # SD of a parcel's measurement noise a percent of thermal noise a voxel, percent
@@ -22,7 +23,7 @@ SHARES = (0.1, 0.1)  # validation, test
 
 
 def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
-    """Write series/*.npy, recordings.tsv, atlas.tsv, store.zarr, recordings.parquet, scaler.npz, card.md.
+    """Write series/*.npy, recordings.tsv, atlas.tsv, store.zarr, recordings.parquet, scaler.npz, card.json, card.md.
 
     Raises
     ------
@@ -30,6 +31,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     """
     import pandas as pd
 
+    from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.splits import split_subjects
     from brainlm_data.dataset.store import open_store, write_store
@@ -68,17 +70,22 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
         plan.out / "recordings.tsv", sep="\t", index=False, na_rep="n/a"
     )
     table.to_csv(plan.out / "atlas.tsv", sep="\t", index=False)
-    attributes = {"rate_hz": RATE_HZ, "units": "grand mean 10000", "atlas": "embedded", "simulated": True}
+    attributes = {
+        "rate_hz": RATE_HZ, "units": "grand mean 10000", "atlas": "embedded", "n_parcels": len(table),
+        "simulated": True,
+    }  # fmt: skip
+    made = Sentence("Series of {people} people were simulated (seed {seed}), not filtered.",
+                    people=plan.subjects, seed=plan.seed)  # fmt: skip
+    card = Card.describe(recordings, attributes, [{"simulate": made}] * len(recordings))
+    attributes |= {"card": card.markdown(), "card_data": card.content()}
     starts = write_store(
         plan.out / "store.zarr", lambda row: np.load(folder / f"{rows[row]['id']}.npy"), recordings, table, attributes
     )
     recordings.assign(start=starts).to_parquet(plan.out / "recordings.parquet", index=False)
     training = recordings.loc[recordings["split"] == "train", "id"].tolist()
     fit_scaler(open_store(plan.out / "store.zarr"), training).save(plan.out / "scaler.npz")
-    (plan.out / "card.md").write_text(
-        f"# Simulated parcel series\n\n{len(rows)} recordings of {plan.subjects} simulated subjects (seed {plan.seed}),"
-        f" {len(table)} parcels of the embedded atlas, {RATE_HZ:g} Hz, original TR {plan.tr_s:g} s, not filtered.\n"
-    )
+    config = {"seed": 0, "external": {}}
+    card.with_tables(recordings, config).save(plan.out / "card.json", plan.out / "card.md")
 
 
 def series(

@@ -7,6 +7,7 @@ recordings.parquet, so that changing either changes no byte of the store.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         Reader(files, [str(name) for name in parcels["name"]]),
         [_facts(file).get("InvalidSteps", []) for file in files],
         parcels,
-        _attributes(inputs.facts("atlas_table")),
+        _attributes(inputs.facts("atlas_table")) | _filter(recordings[row["id"]]["files"] for row in stored),
         [recordings[row["id"]]["methods"] for row in stored],
         outputs,
         config,
@@ -123,8 +124,18 @@ def _attributes(atlas: Facts) -> dict[str, Any]:
     """Attributes of the store that the atlas decides."""
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
     found = {key: atlas.get(name, "") for key, name in keys.items()}
-    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported"}
+    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported", "warnings": "Warnings"}
     return found | {key: atlas[name] for key, name in more.items() if name in atlas}
+
+
+def _filter(files: Iterable[Mapping[str, str]]) -> dict[str, Any]:
+    """Attribute `filter` of the store, from the recipes; none where series were imported as they were."""
+    from brainlm_data.methods.operators import Recipe
+
+    methods = {Recipe.load(Path(one["filter_recipe"])).method for one in files if "filter_recipe" in one}
+    if len(methods) > 1:
+        raise InputError(f"recordings differ in filter.method: {', '.join(sorted(methods))}", "run stage filter again")
+    return {"filter": {"method": methods.pop()}} if methods else {}
 
 
 def describe(facts: Facts) -> str:
@@ -139,13 +150,14 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=4,
+    version=5,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
-    inputs=("parcels", "qc_metrics", "atlas_table"),
-    outputs=("store", "recordings", "scaler", "card"),
+    inputs=("parcels", "qc_metrics", "filter_recipe", "atlas_table"),
+    outputs=("store", "recordings", "scaler", "card_data", "card"),
     run=run,
     describe=describe,
+    optional=("filter_recipe",),
     grows=("store",),
 )

@@ -15,7 +15,7 @@ from pydantic import Field
 from brainlm_data.methods import nuisance
 from brainlm_data.methods.operators import cosines
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 Array = NDArray[np.float64]
 KINDS = {"c": "aCompCor, CSF", "w": "aCompCor, white matter", "a": "aCompCor, CSF and white matter", "t": "tCompCor"}
@@ -152,12 +152,18 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     number = facts["CompCorCriterion"]
     how_many = "those that explain half of the variance" if number == "half" else f"{number} each"
-    return (
-        f"Confounds were framewise displacement (radius {facts['FdRadiusMm']:g} mm) and DVARS (Power et al., 2012), the"
-        f" means of CSF, white matter and brain, aCompCor and tCompCor components ({how_many}; Behzadi et al., 2007),"
-        f" cosines, and 24 motion terms (Friston et al., 1996); {facts['NumberOfMotionOutliers']} volumes were outliers"
-        f" (FD > {facts['FdSpikeMm']:g} mm or standardized DVARS > {facts['DvarsSpike']:g}) and"
-        f" {facts['NumberOfNonSteadyStates']} volumes were found to be non-steady-state."
+    return Sentence(
+        "Confounds were framewise displacement (radius {radius_mm:g} mm) and DVARS (Power et al., 2012), the"
+        " means of CSF, white matter and brain, aCompCor and tCompCor components ({how_many}; Behzadi et al., 2007),"
+        " cosines, and 24 motion terms (Friston et al., 1996); {outliers} volumes were outliers"
+        " (FD > {fd_spike_mm:g} mm or standardized DVARS > {dvars_spike:g}) and"
+        " {non_steady} volumes were found to be non-steady-state.",
+        radius_mm=facts["FdRadiusMm"],
+        how_many=how_many,
+        outliers=facts["NumberOfMotionOutliers"],
+        fd_spike_mm=facts["FdSpikeMm"],
+        dvars_spike=facts["DvarsSpike"],
+        non_steady=facts["NumberOfNonSteadyStates"],
     )
 
 

@@ -22,7 +22,7 @@ from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
@@ -239,14 +239,13 @@ def _write_metrics(
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     count = len(facts["FurtherConfounds"])
-    text = [] if facts["Strategy"] == "none" and count else list(facts["Text"])
+    text = [] if facts["Strategy"] == "none" and count else ["{strategies}"]
+    values: dict[str, Any] = {"strategy": facts["Strategy"], "strategies": " ".join(facts["Text"])}
     if facts["Ica"]:
         size = facts["SmoothingFwhmMm"]
         smoothed = f" (smoothed to {size:g} mm FWHM for this fit)" if size else ""
-        text.append(
-            f"Of {facts['NumberOfComponents']} components of the filtered voxel sample{smoothed},"
-            f" {facts['NumberOfNoiseComponents']} were noise."
-        )
+        text.append(f"Of {{components}} components of the filtered voxel sample{smoothed}, {{noise}} were noise.")
+        values |= {"components": facts["NumberOfComponents"], "noise": facts["NumberOfNoiseComponents"]}
     by_hand = facts.get("UserVerdicts", {}).values()
     if changed := [v["classification"] for v in by_hand if v["classification"] != v["automatic"]]:
         text.append(
@@ -255,13 +254,14 @@ def describe(facts: Facts) -> str:
         )
     if count:
         further = ", ".join(facts["FurtherConfounds"])
-        text.append(f"{count} further confound{'s' * (count > 1)} ({further}) were regressed out.")
+        text.append(f"{count} further confound{'s' * (count > 1)} ({{further}}) were regressed out.")
+        values["further"] = further
     if facts["Ica"] or facts["Confounds"]:
         text.append(
             "Regressors were filtered as the data and fitted jointly (Lindquist et al., 2019)"
             + (", with the other components; only the noise part was subtracted." if facts["Ica"] else ".")
         )
-    return " ".join(text)
+    return Sentence(" ".join(text), **values)
 
 
 STAGE = Stage(

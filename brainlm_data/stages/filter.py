@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from brainlm_data.errors import Refused
 from brainlm_data.methods.operators import ORDER, Recipe
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -92,8 +92,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     low, high = facts["EffectiveBand"]
-    butterworth = f"Butterworth filter of order {facts['Order']}, forward and backward"
-    text = f"The effective band was {low:.4g}-{high:.4g} Hz: "
+    butterworth = "Butterworth filter of order {order}, forward and backward"
+    text = "The effective band was {low_hz:.4g}-{high_hz:.4g} Hz: "
     if low > 0:
         kind = butterworth if facts["Method"] == "butterworth" else "regression of discrete cosines"
         text += f"high-pass by {kind}, before denoising"
@@ -102,15 +102,20 @@ def describe(facts: Facts) -> str:
     if high < facts["NyquistFrequency"]:
         text += f"; low-pass by {butterworth}, after it"
     elif facts["RequestedBand"][1] is not None:
-        text += f"; the requested upper edge of {facts['RequestedBand'][1]:g} Hz is not below the Nyquist frequency"
+        text += "; the requested upper edge of {requested_high_hz:g} Hz is not below the Nyquist frequency"
     else:
         text += "; no low-pass"
-    text += f". {facts['Dropped']} non-steady-state volumes were dropped"
+    text += ". {dropped} non-steady-state volumes were dropped"
     limit = facts["CensorThresholdMm"]
     if limit is not None or facts["Censored"]:
-        moved = "" if limit is None else f" that moved more than {limit:g} mm (FD; Power et al., 2014) or"
-        text += f"; {len(facts['Censored'])}{moved} without an image were interpolated and marked invalid"
-    return text + "."
+        moved = "" if limit is None else " that moved more than {limit_mm:g} mm (FD; Power et al., 2014) or"
+        text += f"; {{censored}}{moved} without an image were interpolated and marked invalid"
+    values = {
+        "method": facts["Method"], "order": facts["Order"], "low_hz": low, "high_hz": high,
+        "requested_high_hz": facts["RequestedBand"][1], "dropped": facts["Dropped"],
+        "censored": len(facts["Censored"]), "limit_mm": limit,
+    }  # fmt: skip
+    return Sentence(text + ".", **{name: value for name, value in values.items() if value is not None})
 
 
 STAGE = Stage(

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -77,7 +77,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "InvalidSteps": found.invalid,
         "EffectiveBand": [None if np.isnan(low) else low, high],
         "Units": about["Units"],
-        "Done": [sentence(kind, source.made_here, found.tr_s, config.hz), *found.methods.values()],
+        "Done": [
+            Sentence.of(text).content()
+            for text in (sentence(kind, source.made_here, found.tr_s, config.hz), *found.methods.values())
+        ],
     }
 
 
@@ -89,12 +92,12 @@ def _names(table: Path) -> list[str]:
 
 def describe(facts: Facts) -> str:
     """Methods sentences: of the import, and of what was still done to images."""
-    return " ".join(facts["Done"])
+    return Sentence.joined(Sentence.of(content) for content in facts["Done"])
 
 
 STAGE = Stage(
     name="imported",
-    version=2,
+    version=3,
     level="recording",
     summary="Take the series of a recording from what somebody else has preprocessed.",
     Config=Config,

@@ -18,7 +18,7 @@ from brainlm_data.errors import Refused
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
 from brainlm_data.reading.image import Run, Volume, cleaned, repetition_time
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.methods.realign import Realigner
@@ -128,10 +128,10 @@ def _reference(source: Run, sbref: Path | None, config: Config) -> tuple[Volume,
     best = typical(volumes)
     if early or len(volumes) == 1:
         choice = f", the most typical of {len(volumes)}" if len(volumes) > 1 else ""
-        return volumes[best], f"volume {chosen[best]}{choice}", seen
+        return volumes[best], Sentence("volume {reference}" + choice, reference=chosen[best]), seen
     kind: Literal["mean", "median"] = "median" if how == "median" else "mean"
     realigner = _realigner(volumes[best], source, config)
-    described = f"{kind} of {len(volumes)} volumes aligned to volume {chosen[best]}"
+    described = Sentence(f"{kind} of {len(volumes)} volumes aligned to volume {{reference}}", reference=chosen[best])
     return averaged(volumes, best, realigner, source, kind), described, seen
 
 
@@ -212,11 +212,18 @@ def describe(facts: Facts) -> str:
         " weights; Baker and Matthews, 2004)",
         "ants": "ANTs' rigid motion correction (Avants et al., 2011)",
     }[facts["Engine"]]
-    return (
-        f"Head motion was estimated by rigid {engine} of {facts['NumberOfVolumes']} volumes (TR"
-        f" {facts['RepetitionTime']:g} s) to a reference ({facts['ReferenceVolume']});"
-        f" {facts['NumberOfNonSteadyStates']} non-steady-state volumes were found at the start; mean framewise"
-        f" displacement was {facts['MeanFramewiseDisplacement']:.3f} mm (Power et al., 2012)."
+    reference = Sentence.of(facts["ReferenceVolume"])
+    return Sentence(
+        "Head motion was estimated by rigid {engine} of {volumes} volumes (TR {tr_s:g} s) to a reference ("
+        + reference.template
+        + "); {non_steady} non-steady-state volumes were found at the start; mean framewise displacement was"
+        " {mean_fd_mm:.3f} mm (Power et al., 2012).",
+        engine=engine,
+        volumes=facts["NumberOfVolumes"],
+        tr_s=facts["RepetitionTime"],
+        **reference.fields,
+        non_steady=facts["NumberOfNonSteadyStates"],
+        mean_fd_mm=facts["MeanFramewiseDisplacement"],
     )
 
 

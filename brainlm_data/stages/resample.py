@@ -6,7 +6,7 @@ from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -44,11 +44,15 @@ def describe(facts: Facts) -> str:
     unused = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
     more = unused if facts.get("FieldmapsNotUsed") else ""
     if not facts["Resampled"]:
-        return f"Series stayed at the native TR of {facts['RepetitionTime']:g} s.{more}"
-    return (
-        f"Series were resampled from TR {facts['RepetitionTime']:g} s to {facts['SamplingFrequency']:g} Hz by a cubic"
-        f" spline, after a low-pass where that rate is lower; the effective band is {facts['EffectiveBand'][0]:g}-"
-        f"{facts['EffectiveBand'][1]:.4g} Hz.{more}"
+        return Sentence("Series stayed at the native TR of {tr_s:g} s." + more, tr_s=facts["RepetitionTime"])
+    low, high = facts["EffectiveBand"]
+    return Sentence(
+        "Series were resampled from TR {tr_s:g} s to {rate_hz:g} Hz by a cubic spline, after a low-pass where that rate"
+        " is lower; the effective band is {low_hz:g}-{high_hz:.4g} Hz." + more,
+        tr_s=facts["RepetitionTime"],
+        rate_hz=facts["SamplingFrequency"],
+        low_hz=low,
+        high_hz=high,
     )
 
 

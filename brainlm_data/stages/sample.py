@@ -16,7 +16,7 @@ from pydantic import Field
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.tables import write_table
 from brainlm_data.reading.image import Writer, load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 
@@ -190,12 +190,17 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
-    return (
-        f"Head motion, coregistration and normalization were composed and each volume was interpolated once"
-        f" ({kind}) at the voxels of {facts['NumberOfParcels']} parcels of the {facts['AtlasName']} atlas"
-        f" in {facts['Space']} space; parcel means are over a fixed set of voxels inside the field of"
-        f" view in all volumes, and parcels with coverage below {facts['MinimumCoverage']:g} are missing"
-        f" ({len(facts['MissingParcels'])} in this recording)."
+    return Sentence(
+        "Head motion, coregistration and normalization were composed and each volume was interpolated once"
+        " ({kind}) at the voxels of {parcels} parcels of the {atlas} atlas in {space} space; parcel means are over a"
+        " fixed set of voxels inside the field of view in all volumes, and parcels with coverage below"
+        " {min_coverage:g} are missing ({missing_parcels} per recording).",
+        kind=kind,
+        parcels=facts["NumberOfParcels"],
+        atlas=facts["AtlasName"],
+        space=facts["Space"],
+        min_coverage=facts["MinimumCoverage"],
+        missing_parcels=len(facts["MissingParcels"]),
     )
 
 

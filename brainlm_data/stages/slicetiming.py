@@ -17,7 +17,7 @@ from pydantic import Field
 from brainlm_data.errors import Refused
 from brainlm_data.methods.slicetiming import SliceTimes
 from brainlm_data.reading.image import Run
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 AXES = {"i": 0, "j": 1, "k": 2}
 
@@ -100,9 +100,10 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     if not facts["Corrected"]:
         return f"Slice timing was not corrected ({facts['Reason']})."
-    return (
-        f"Slices were moved to {facts['ReferenceTime']:g} s within each TR by windowed-sinc interpolation of the raw"
-        " volumes (Sladky et al., 2011); motion had been estimated on the volumes as acquired (Power et al., 2017)."
+    return Sentence(
+        "Slices were moved to {reference_s:g} s within each TR by windowed-sinc interpolation of the raw"
+        " volumes (Sladky et al., 2011); motion had been estimated on the volumes as acquired (Power et al., 2017).",
+        reference_s=facts["ReferenceTime"],
     )
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, read_config, section_from
 
-BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz"}
 MODEL = {
-    "model_config": "config.json", "model_scaler": "scaler.npz", "model_card": "card.md", "train_log": "log.csv",
-    "model": "model.safetensors",
+    "model_config": "config.json", "model_scaler": "scaler.npz", "model_card_data": "card.json",
+    "model_card": "card.md", "train_log": "log.csv", "model": "model.safetensors",
 }  # fmt: skip
 ENDINGS = {"arrays": "npz"}  # of a task's outputs, where it is not the output's own name
 METRICS = {"masked_csv": "masked.csv", "masked_example": "masked_example.npz", "masked_json": "masked.json"}
@@ -59,7 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
     config = _section(arguments, STAGE, {"name": out.absolute().name})
     if (out / MODEL["model"]).exists() and not arguments.force:
         raise InputError(f"{out}: there is a model in it already", "give another folder, or --force to replace it")
-    inputs = _inputs(arguments.store)
+    inputs = _inputs(arguments.store, {"card_data": arguments.store.absolute().parent / "card.json"})
     state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
     with _written(out, MODEL) as outputs:
         call(STAGE, Files(inputs, {"workdir": str(state)}), outputs, config)
@@ -67,7 +67,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if (state / "tensorboard").is_dir():
             shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
         shutil.rmtree(state, ignore_errors=True)
-    print(f"{out}: model.safetensors, config.json, scaler.npz, card.md, log.csv")
+    print(f"{out}: model.safetensors, config.json, scaler.npz, card.json, card.md, log.csv")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

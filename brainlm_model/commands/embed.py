@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = [
         recording
         for source in arguments.sources
-        for recording in recordings_of(source, model.card, arguments.split, *_of_nifti(source, arguments))
+        for recording in recordings_of(source, model.card.data, arguments.split, *_of_nifti(source, arguments))
     ]
     twice = [name for name, count in Counter(r.id for r in chosen).items() if count > 1]
     if twice:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from brainlm_model.models.card import ModelCard, ModelPart
 from brainlm_model.models.official.convert import NOTICE
 
 if TYPE_CHECKING:
@@ -22,16 +23,21 @@ TRANSFORMS = {
 def card(
     name: str, source: str, model: TrainedModel, settings: Settings, made: FinetuneResults, stated: Sequence[str],
     official: bool,
-) -> str:  # fmt: skip
-    """Markdown. The base model's card stays whole: facts of its data are found in it again."""
-    lines = [f"# Model {name}: {source}, fine-tuned", "", describe(settings, made)]
-    if official:
-        lines += ["", f"**Licence.** {NOTICE}"]
-    lines += ["", *(f"- {key}: {value}" for key, value in asdict(settings).items())]
-    lines += [f"- {split}: {subjects} subjects, {n} recordings" for split, (subjects, n) in made.counts.items()]
-    lines += [f"- best epoch: {max(row['epoch'] for row in made.log if row['best'])} of {len(made.log) - 1}"]
-    lines += [f"- taken for granted: {text}" for text in stated]
-    return "\n".join(lines) + f"\n\n# The model that it started from\n\n{model.card}"
+) -> ModelCard:  # fmt: skip
+    """The card: what was done here, then the base model's, whose data its inputs are still compared with."""
+    facts: dict[str, Any] = asdict(settings)
+    facts |= {split: f"{subjects} subjects, {n} recordings" for split, (subjects, n) in made.counts.items()}
+    facts |= {"best epoch": f"{max(row['epoch'] for row in made.log if row['best'])} of {len(made.log) - 1}"}
+    part = ModelPart(
+        name=name,
+        title=f"{name}: {source}, fine-tuned",
+        made=describe(settings, made),
+        licence=NOTICE if official else "",
+        facts=facts,
+        notes=[f"taken for granted: {text}" for text in stated],
+        base=model.card.model,
+    )
+    return ModelCard(model=part, data=model.card.data)
 
 
 def describe(settings: Settings, made: FinetuneResults) -> str:

@@ -37,7 +37,7 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
         raise InputError(
             f"{store_path}: {len(store.parcels)} parcels, the model has {model.config.parcels}", "a store of its atlas"
         )
-    stated = compare_store(store.attrs, model.card, str(store_path))
+    stated = compare_store(store.attrs, model.card.data, str(store_path))
     made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
     with beside(out, "writing") as scratch:
         folder = scratch / "model"
@@ -69,7 +69,8 @@ def _write(
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
     official = "official" in content and from_authors(content)
-    (folder / "card.md").write_text(card(name, source.resolve().name, model, settings, made, stated, official))
+    made_card = card(name, source.resolve().name, model, settings, made, stated, official)
+    made_card.save(folder / "card.json", folder / "card.md")
     (folder / "scores.json").write_text(json.dumps(made.scores, indent=2) + "\n")
     for file, rows, delimiter in (("log.csv", made.log, ","), ("predictions.tsv", made.predictions, "\t")):
         with (folder / file).open("w", newline="") as stream:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import BrainLMError, Scaler
+from brainlm_model.models.card import ModelCard
 from brainlm_model.models.config import ModelConfig
 from brainlm_model.trained.embedding import BATCH, Kind
 
@@ -29,14 +30,14 @@ class TrainedModel:
     config: its architecture.
     scaler: what its data were scaled with.
     training: how it was trained (preset, steps, mask ratios, seed, numbers of subjects, ...).
-    card: how it and its data were made, in words.
+    card: how it and its data were made: `card.data` for `read_series`, `card.markdown()` in words.
     """
 
     network: Network
     config: ModelConfig
     scaler: Scaler
     training: dict[str, Any]
-    card: str
+    card: ModelCard
 
     def embed(
         self,
@@ -75,7 +76,7 @@ class TrainedModel:
 
         from brainlm_model.trained.embedding import embeddings, is_store, recordings_of
 
-        chosen = recordings_of(source, self.card, split, atlas, tr)
+        chosen = recordings_of(source, self.card.data, split, atlas, tr)
         kind = kind or ("all" if chosen[0].id else "cls")  # an array has no name
         embedded = {}
         for recording, result in embeddings(self.network, self.scaler, chosen, batch):

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from brainlm_data import BrainLMError, InputError, ParcelSeries, Scaler, compare_store, open_store, prepare, read_series
+from brainlm_data import (
+    BrainLMError,
+    Card,
+    InputError,
+    ParcelSeries,
+    Scaler,
+    compare_store,
+    open_store,
+    prepare,
+    read_series,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,13 +67,13 @@ class SourceRecording:
 
 
 def recordings_of(
-    source: Any, card: str, split: str | None = None, atlas: str | Path | None = None, tr: float | None = None
+    source: Any, card: Card | None, split: str | None = None, atlas: str | Path | None = None, tr: float | None = None
 ) -> list[SourceRecording]:
     """The recordings of a source: an array (time, parcel), a file, a store, or (store, id).
 
     Parameters
     ----------
-    card: of the model, with which the source is compared. split: of a store only: that split's recordings.
+    card: of the model's data, with which the source is compared. split: of a store only: that split's recordings.
     atlas, tr: of a 4-D NIfTI only: see `brainlm_data.read_series`.
 
     Raises
@@ -93,7 +103,7 @@ def is_store(source: Any) -> bool:
     return hasattr(source, "recordings") or (isinstance(source, (str, Path)) and Path(source).is_dir())
 
 
-def _stored(source: Any, card: str, split: str | None) -> list[SourceRecording]:
+def _stored(source: Any, card: Card | None, split: str | None) -> list[SourceRecording]:
     store = open_store(source) if isinstance(source, (str, Path)) else source
     stated = compare_store(store.attrs, card, str(store.path))
     table = store.recordings[store.recordings["status"] == "done"]

@@ -60,7 +60,7 @@ class FineTuned(TrainedModel):
         """
         import warnings
 
-        chosen = recordings_of(source, self.card, split, atlas, tr)
+        chosen = recordings_of(source, self.card.data, split, atlas, tr)
         predictions = {}
         for recording in chosen:
             try:

@@ -1,4 +1,4 @@
-"""A trained model from its folder: model.safetensors, config.json, scaler.npz and card.md."""
+"""A trained model from its folder: model.safetensors, config.json, scaler.npz and card.json."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import InputError, Scaler
+from brainlm_model.models.card import read_card
 from brainlm_model.models.config import from_json
 from brainlm_model.trained.checkpoint import FORMAT, TrainedModel
 
@@ -46,9 +47,9 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
             f"{folder}/scaler.npz: {scaler.median.shape[0]} parcels, the model has {config.parcels}",
             "take the scaler of the same model",
         )
-    card = folder / "card.md"
+    card = read_card(folder)
     network.eval().to(_available(device))
-    model = TrainedModel(network, config, scaler, content["training"], card.read_text() if card.exists() else "")
+    model = TrainedModel(network, config, scaler, content["training"], card)
     if "finetune" not in content:
         return model
     from brainlm_model.trained.finetuned import load_finetuned

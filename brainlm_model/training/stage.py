@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from brainlm_data import Facts, Files, Stage
+from brainlm_data import Card, Facts, Files, Stage
 from brainlm_model.training.recipe import Config
+
+if TYPE_CHECKING:
+    from brainlm_model.models.card import ModelCard
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -54,7 +58,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     save_weights(trainer.network, outputs["model"])
     outputs["model_config"].write_text(config_json(trainer.network, facts))
     shutil.copyfile(inputs["scaler"], outputs["model_scaler"])
-    outputs["model_card"].write_text(card(config.name, facts, inputs["card"].read_text()))
+    card(config.name, facts, Card.read(inputs["card_data"])).save(outputs["model_card_data"], outputs["model_card"])
     with outputs["train_log"].open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
@@ -62,10 +66,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return facts
 
 
-def card(name: str, facts: Facts, data_card: str) -> str:
-    """The model's card: how it was trained, then the card of its data, which travels with it."""
-    lines = "\n".join(f"- {key}: {value}" for key, value in facts.items())
-    return f"# Model {name}\n\n{describe(facts)}\n\n{lines}\n\n# Data of model {name}\n\n{data_card}"
+def card(name: str, facts: Facts, data: Card) -> ModelCard:
+    """The model's card: how it was trained, and the card of its data, which travels with it."""
+    from brainlm_model.models.card import ModelCard, ModelPart
+
+    return ModelCard(model=ModelPart(name=name, title=name, made=describe(facts), facts=facts), data=data)
 
 
 def describe(facts: Facts) -> str:
@@ -100,12 +105,12 @@ def watches(config: Config) -> dict[str, Path]:
 
 STAGE = Stage(
     name="train",
-    version=3,
+    version=4,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,
-    inputs=("store", "recordings", "scaler", "card"),
-    outputs=("model", "model_config", "model_scaler", "model_card", "train_log"),
+    inputs=("store", "recordings", "scaler", "card_data"),
+    outputs=("model", "model_config", "model_scaler", "model_card_data", "model_card", "train_log"),
     run=run,
     describe=describe,
     watches=watches,

@@ -13,16 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from brainlm_data import BrainLMError, InputError, Refused, prepare, read_series
-from brainlm_data.dataset.card import COMPARED, facts_in
+from brainlm_data.dataset.card import COMPARED, Card
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods.operators import Recipe, high_pass, low_pass, resample
-from brainlm_data.reading.nifti import COSINES, find_atlas
+from brainlm_data.reading.nifti import find_atlas
 from brainlm_data.reading.sources import compare_store
-from brainlm_data.stages import filter as filter_stage
 
 TR, VOLUMES, PARCELS, SHAPE = 0.8, 240, 6, (12, 10, 8)
 AFFINE = np.array([[2.0, 0, 0, -12], [0, 2, 0, -10], [0, 0, 2, -8], [0, 0, 0, 1]])
 FACTS = {
+    "made_by": "a test", "recordings": 2, "subjects": 1, "stages": [], "tr_s": {"low": 1, "high": 1},
     "atlas": "blocks", "space": "MNI152NLin6Asym", "parcels": PARCELS, "rate_hz": 1, "band_low_hz": 0.01,
     "band_high_hz": 0.45, "units": "grand mean 10000",
 }  # fmt: skip
@@ -43,10 +43,14 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def card(labels: Path | None = None, method: str = "", **facts: Any) -> str:
+def card(labels: Path | None = None, **facts: Any) -> Card:
+    """A card; an edge of the band may be one number or two."""
     sha = {} if labels is None else {"atlas_sha256": hashlib.sha256(labels.read_bytes()).hexdigest()}
-    lines = [f"- {key}: {value}" for key, value in {**FACTS, **sha, **facts}.items()]
-    return "\n".join(["# Data card", "", "## Facts of the data", "", *lines, "", "## Methods", "", method])
+    content = {**FACTS, **sha, **facts}
+    for key in ("band_low_hz", "band_high_hz"):
+        low, high = content[key] if isinstance(content[key], tuple) else (content[key], content[key])
+        content[key] = {"low": low, "high": high}
+    return Card.model_validate(content)
 
 
 def courses(seed: int = 0) -> NDArray[np.float64]:
@@ -99,11 +103,7 @@ def test_a_low_pass_of_the_training_data_and_cosines_are_repeated(tmp_path: Path
     low = read_series(path, card(atlas, band_high_hz=0.1), atlas)
     np.testing.assert_allclose(low.values, resample(low_pass(high_pass(scaled, recipe), recipe), TR, 1.0), atol=0.01)
     recipe = Recipe(TR, VOLUMES, method="cosine", low_hz=0.01)
-    facts = {"EffectiveBand": [0.01, 0.5], "Order": 5, "Method": "cosine", "NyquistFrequency": 0.5,
-             "RequestedBand": [0.01, None], "Dropped": 0, "CensorThresholdMm": None, "Censored": []}  # fmt: skip
-    sentence = filter_stage.STAGE.describe(facts)
-    assert COSINES in sentence and COSINES not in filter_stage.STAGE.describe({**facts, "Method": "butterworth"})
-    found = read_series(path, card(atlas, method=f"- filter: {sentence}"), atlas)
+    found = read_series(path, card(atlas, filter={"method": "cosine"}), atlas)
     np.testing.assert_allclose(found.values, resample(high_pass(scaled, recipe), TR, 1.0), atol=0.01)
 
 
@@ -164,8 +164,8 @@ def test_an_image_that_is_scaled_and_filtered_is_left_alone(tmp_path: Path, atla
     ("facts", "message"),
     [
         ({"space": "MNI152NLin2009cAsym"}, "space is MNI152NLin6Asym, the card says MNI152NLin2009cAsym"),
-        ({"band_high_hz": "0.6", "rate_hz": 2}, None),
-        ({"band_high_hz": "0.9", "rate_hz": 2}, "band_high_hz is 0.625, the card says 0.9"),
+        ({"band_high_hz": 0.6, "rate_hz": 2}, None),
+        ({"band_high_hz": 0.9, "rate_hz": 2}, "band_high_hz is 0.625, the card says 0.9"),
         ({"atlas_sha256": "0" * 64}, "sha256 .* the card's atlas blocks has 000"),
         ({"parcels": 6, "units": "scanner units"}, None),
     ],
@@ -185,7 +185,7 @@ def test_errors_name_their_remedy(tmp_path: Path, atlas: Path) -> None:
     path = image(tmp_path, painted(courses()))
     for call, message in (
         (lambda: read_series(path, card(atlas)), "does not come with this package.*atlas"),
-        (lambda: read_series(path, "# official\n", atlas), "does not say how its data were made"),
+        (lambda: read_series(path, None, atlas), "does not say how its data were made"),
         (lambda: read_series(tmp_path / "none.tsv", card()), "no such file"),
         (lambda: read_series(atlas.with_suffix(".txt"), card()), "no such file"),
     ):
@@ -204,10 +204,10 @@ def test_the_embedded_atlas_is_found_by_name() -> None:
 
     own = np.asarray(embedded_atlas()[0].dataobj)
     sha = hashlib.sha256(own.astype("<i4").tobytes()).hexdigest()
-    found, _ = find_atlas({"atlas": "demo424", "atlas_sha256": sha}, None)
+    found, _ = find_atlas(card(atlas="demo424", atlas_sha256=sha), None)
     np.testing.assert_array_equal(found, own)
     with pytest.raises(InputError, match="the card's atlas demo424 has none"):
-        find_atlas({"atlas": "demo424"}, None)
+        find_atlas(card(atlas="demo424"), None)
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".npy"])
@@ -221,7 +221,7 @@ def test_series_are_compared_by_their_sidecar(tmp_path: Path, suffix: str) -> No
     found = read_series(path, card())
     np.testing.assert_allclose(found.values, values, rtol=1e-8)
     assert len(found.stated) == 1 and all(key in found.stated[0] for key in COMPARED)
-    assert "could be compared" in read_series(path, "an official card\n").stated[0]
+    assert "could be compared" in read_series(path, None).stated[0]
     side = {"SamplingFrequency": 1.0, "EffectiveBand": [0.01, 0.45], "AtlasName": "blocks",
             "Space": "MNI152NLin6Asym", "Units": "grand mean 10000"}  # fmt: skip
     path.with_suffix(".json").write_text(json.dumps(side))
@@ -253,25 +253,37 @@ def test_ptseries(tmp_path: Path) -> None:
 
 
 def test_a_store_is_compared_by_its_own_card() -> None:
-    mine = {"card": card(), "rate_hz": 1.0}
-    assert compare_store(mine, card(), "store") == []
-    assert compare_store({"card": card(band_high_hz="0.2 to 0.45")}, card(band_high_hz="0.1 to 0.45"), "s") == []
+    def stored(**facts: Any) -> dict[str, Any]:
+        return {"card_data": card(**facts).content()}
+
+    assert compare_store(stored(), card(), "store") == []
+    assert compare_store(stored(band_high_hz=(0.2, 0.45)), card(band_high_hz=(0.1, 0.45)), "s") == []
     for facts in (
         {"rate_hz": 2},
         {"atlas": "other"},
-        {"band_high_hz": "0.1 to 0.45"},
+        {"band_high_hz": (0.1, 0.45)},
         {"space_mismatch": "atlas in X"},
         {"atlas_sha256": "1"},
     ):
         with pytest.raises(InputError, match=next(iter(facts))):
-            compare_store({"card": card(**facts)}, card(atlas_sha256="0"), "store")
+            compare_store(stored(**facts), card(atlas_sha256="0"), "store")
     assert "units" in compare_store({"rate_hz": 1.0}, card(), "store")[0]
+    with pytest.raises(InputError, match=r"store: its card is text alone \(an earlier release\) -> run `snakemake"):
+        compare_store({"card": card().markdown(), "rate_hz": 1.0}, card(), "store")
+    damaged = {"card_data": {**card().content(), "rate_hz": "fast"}}
+    with pytest.raises(InputError, match="store: rate_hz: Input should be a valid number"):
+        compare_store(damaged, card(), "store")
 
 
 def test_prepare_still_refuses_a_file_without_sidecar(tmp_path: Path) -> None:
     np.savez(tmp_path / "scaler.npz", median=np.zeros(PARCELS), iqr=np.ones(PARCELS))
-    (tmp_path / "card.md").write_text(card())
+    (tmp_path / "card.md").write_text(card().markdown())
     write_table(tmp_path / "x.tsv", ["a"] * PARCELS, courses())
+    with pytest.raises(InputError, match=r"card.md without card.json, made by an earlier release -> run `snakemake"):
+        prepare(tmp_path / "x.tsv", tmp_path)
+    card().save(tmp_path / "card.json", tmp_path / "card.md")
     with pytest.raises(InputError, match="no sidecar"):
         prepare(tmp_path / "x.tsv", tmp_path)
-    assert facts_in("nothing") == {}
+    (tmp_path / "card.json").write_text("{")
+    with pytest.raises(InputError, match=r"card\.json: Expecting"):
+        prepare(tmp_path / "x.tsv", tmp_path)

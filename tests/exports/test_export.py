@@ -125,7 +125,8 @@ def test_npy(store: Store, tmp_path: Path) -> None:
         span = slice(row.first, row.first + row.n_steps)
         np.testing.assert_array_equal(bold[span], store.series(row.id))
         np.testing.assert_array_equal(valid[span], store.valid(row.id))
-    assert (tmp_path / "npy" / "card.md").read_text() == (store.path.parent / "card.md").read_text()
+    for name in ("card.json", "card.md"):
+        assert (tmp_path / "npy" / name).read_text() == (store.path.parent / name).read_text()
 
 
 def test_cifti_and_back(store: Store, tmp_path: Path) -> None:

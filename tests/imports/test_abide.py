@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store, prepare
-from brainlm_data.dataset.card import read_facts
+from brainlm_data import Card, open_store, prepare
 from brainlm_data.dataset.gather import FIRST
 from brainlm_data.files.sidecar import digest
 from brainlm_model import WindowDataset
@@ -42,8 +41,10 @@ def test_a_store_with_its_tables(tmp_path: Path, wide: bool) -> None:
     assert len(windows) == 5 and windows[0].shape == (PARCELS, 60)
     assert np.isfinite(prepare(store.series("B_1000"), store.scaler)).all()
 
-    known = read_facts(tmp_path / "out" / "card.md")
-    assert (known["tr_s"], known["band_low_hz"], known["atlas"]) == ("1.5 to 3", "unknown", "CC200")
+    known = Card.read(tmp_path / "out").content()
+    assert (known["tr_s"], known["band_low_hz"], known["atlas"]) == (
+        {"low": 1.5, "high": 3.0}, {"low": None, "high": None}, "CC200",
+    )  # fmt: skip
     card = (tmp_path / "out" / "card.md").read_text()
     assert "- external: 5 subjects, 5 recordings" in card and "site B." in card and "Not known: Which filters" in card
     facts = json.loads((tmp_path / "out" / "import.json").read_text())

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store, read_series
-from brainlm_data.dataset.card import read_facts
+from brainlm_data import Card, open_store, read_series
 from brainlm_data.files.sidecar import digest
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
 from tests.imports.images import (
@@ -71,7 +70,7 @@ def test_what_is_known_is_on_the_card_and_in_the_columns(tmp_path: Path) -> None
     assert row["n_censored"] == int((steps[DROPPED - 1 :] > 0.12).sum()) > 0
     assert row["coverage_min"] == 1.0 and row["n_confounds"] >= 14
     assert store.valid("sub-02_task-rest").sum() < len(store.valid("sub-02_task-rest")) - DROPPED
-    facts = read_facts(tmp_path / "out" / "card.md")
+    facts = Card.read(tmp_path / "out").content()
     assert (facts["space"], facts["atlas"], facts["units"]) == ("MNI152NLin6Asym", "blocks", "grand mean 10000")
     assert facts["atlas_sha256"] == digest(labels_file)
     text = (tmp_path / "out" / "card.md").read_text()
@@ -84,7 +83,7 @@ def test_embedding_an_image_makes_the_same_series(tmp_path: Path) -> None:
     """A model that was trained on the store gets, from the image alone and the card, what the store has of it."""
     folder, labels_file = derivatives(tmp_path / "in"), atlas(tmp_path / "atlas")
     assert run("fmriprep", folder, tmp_path / "out", "--atlas", str(labels_file), "--strategy", "none") == 0
-    card = (tmp_path / "out" / "card.md").read_text()
+    card = Card.read(tmp_path / "out")
     file = next((folder / "sub-03" / "func").glob("*bold.nii.gz"))
     found = read_series(file, card, labels_file)
     own = open_store(tmp_path / "out" / "store.zarr").series("sub-03_task-rest")
@@ -98,7 +97,7 @@ def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
     bad.write_bytes(bad.read_bytes()[:5000])
     assert run("fmriprep", folder, tmp_path / "a", *words) == 0
     assert run("fmriprep", folder, tmp_path / "b", *words, "--workers", "2") == 0
-    for name in ("store.zarr", "scaler.npz", "recordings.parquet", "card.md"):
+    for name in ("store.zarr", "scaler.npz", "recordings.parquet", "card.json", "card.md"):
         assert digest(tmp_path / "a" / name) == digest(tmp_path / "b" / name), name
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
-from brainlm_data.dataset.card import read_facts
+from brainlm_data import Card, open_store
 from tests.imports.made import PARCELS, pcp, run, signal, write_1d
 
 
@@ -63,7 +62,7 @@ def test_labels_are_matched_by_the_numbers_of_the_header(tmp_path: Path) -> None
     assert run("pcp", tmp_path / "in", tmp_path / "out", *words) == 0
     parcels = open_store(tmp_path / "out" / "store.zarr").parcels
     assert parcels["name"].tolist() == ["n2001", "n2002", "n2101", "n2102", "n5", "n7"]
-    assert read_facts(tmp_path / "out" / "card.md")["atlas"] == "AAL"
+    assert Card.read(tmp_path / "out").content()["atlas"] == "AAL"
 
 
 def test_what_stops_an_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
-from brainlm_data.dataset.card import read_facts
+from brainlm_data import Card, open_store
 from brainlm_data.methods.operators import resample
 from tests.imports.made import PARCELS, run, signal
 
@@ -85,8 +84,8 @@ def test_dat(tmp_path: Path) -> None:
     assert "nothing shows which axis" in rows.loc["r5", "reason"] and "not 424 parcels" in rows.loc["r6", "reason"]
     assert "not a table of numbers as text" in rows.loc["r7", "reason"] and "A424_Coordinates" not in rows.index
     assert store.parcels.loc[0, ["x", "y", "z", "network"]].tolist() == [-3, 4, 5, "Visual"]
-    facts = read_facts(tmp_path / "out" / "card.md")
-    assert (facts["atlas"], facts["space"], facts["parcels"]) == ("A424", "MNI152NLin6Asym", "424")
+    facts = Card.read(tmp_path / "out").content()
+    assert (facts["atlas"], facts["space"], facts["parcels"]) == ("A424", "MNI152NLin6Asym", 424)
 
 
 def test_dat_needs_a_tr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

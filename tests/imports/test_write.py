@@ -39,7 +39,7 @@ cli.main(sys.argv[1:])
 def test_the_same_import_is_the_same_bytes_with_any_number_of_writers(tmp_path: Path) -> None:
     file = abide(tmp_path / "in")
     assert run("abide", file, tmp_path / "a") == 0 == run("abide", file, tmp_path / "b", "--workers", "2")
-    for name in ("store.zarr", "scaler.npz", "recordings.parquet", "card.md"):
+    for name in ("store.zarr", "scaler.npz", "recordings.parquet", "card.json", "card.md"):
         assert digest(tmp_path / "a" / name) == digest(tmp_path / "b" / name), name
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from brainlm_data import Scaler, open_store
 from brainlm_data.dataset.store import write_store
+from tests.model.written import write_card
 
 PARCELS, STEPS, SHORT = 24, 260, 150
 SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
@@ -52,5 +53,5 @@ def make(folder: Path, change: tuple[str, ...] = ()) -> Any:
     pd.concat([table, refused]).to_parquet(folder / "recordings.parquet")
     scale = (10 * (1 + np.arange(PARCELS) / PARCELS)).astype(np.float32)  # known, so that golden values are the model's
     Scaler(np.zeros(PARCELS, np.float32), scale).save(folder / "scaler.npz")
-    (folder / "card.md").write_text("simulated\n")
+    write_card(folder)
     return open_store(path)

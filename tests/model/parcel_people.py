@@ -17,7 +17,7 @@ from tests.model.written import write
 NETWORKS, EACH, STEPS = ("Default", "Limbic", "Somatomotor", "Visual"), 5, 85
 PARCELS = EACH * len(NETWORKS)
 SPLITS = ["train"] * 6 + ["test"] * 16
-BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json"}
 MODEL = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz"}
 
 

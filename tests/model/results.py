@@ -15,6 +15,7 @@ from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
 from brainlm_model.training import stage as train
+from tests.model.written import write_card
 
 NETWORKS = ("Visual", "Somatomotor", "Default", "Control")
 PARCELS, STEPS = 32, 260
@@ -57,6 +58,7 @@ def simulate(outdir: Path, seed: int = 0) -> None:
     train_rows = np.concatenate([x - np.nanmean(x, 0) for x, s in zip(series, SPLITS, strict=True) if s == "train"])
     low, median, high = np.nanpercentile(train_rows, [25, 50, 75], axis=0).astype(np.float32)
     np.savez(outdir / "scaler.npz", median=median, iqr=high - low)
+    write_card(outdir)
     (outdir / "card.md").write_text("# Data\n\nSimulated **network** signals.\n\n- rate: `1 Hz`\n- units: a & b <i>\n")
     others = [
         {"id": "sub-90_task-rest", "subject": "90", "status": "refused", "reason": "too short: 12 volumes"},

@@ -106,7 +106,7 @@ def test_a_batch_gives_what_one_by_one_gives(folder, store):
             np.testing.assert_allclose(getattr(found, kind), getattr(alone, kind), atol=1e-5)
         np.testing.assert_array_equal(model.embed(store.series(name), batch=1), alone.cls)
     assert np.isnan(together["sub-03_task-rest"].parcels[7]).all()
-    assert "does not say how its data were made" in found.stated[0]  # the test cohort's card has no facts
+    assert "nothing beside it says atlas: taken to be the card's (atlas planted)" in found.stated[0]
     paths = model.embed(store.path, "cls", split="test")
     assert list(paths) == ["sub-08_task-rest", "sub-09_task-rest"]
     np.testing.assert_allclose(paths["sub-08_task-rest"], together["sub-08_task-rest"].cls, atol=1e-5)
@@ -165,6 +165,19 @@ def test_incomplete_or_mixed_folders_are_refused(folder, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps({**content, "model": {**content["model"], **change}}))
         with pytest.raises(Exception, match=message):
             brainlm_model.load(tmp_path)
+
+
+def test_a_model_whose_card_is_words_alone_is_refused(folder, store, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    (tmp_path / "old" / "card.json").unlink()
+    with pytest.raises(InputError, match=r"old: card\.md without card\.json, made by an earlier release -> train or"):
+        brainlm_model.load(tmp_path / "old")
+    (tmp_path / "old" / "card.md").unlink()
+    found = brainlm_model.load(tmp_path / "old").embed((store, "sub-00_task-rest"))
+    assert "does not say how its data were made" in found.stated[0]
+    (tmp_path / "old" / "card.json").write_text("{}")
+    with pytest.raises(InputError, match=r"card\.json: Field required"):
+        brainlm_model.load(tmp_path / "old")
 
 
 def test_nothing_is_pickled(folder):

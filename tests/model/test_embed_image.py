@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,9 +26,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(make(home / "cohort"), home / "model", steps=1)
     labels = np.repeat(np.arange(1, PARCELS + 1, dtype=np.int32), 12).reshape(PARCELS, 4, 3)
     nib.save(nib.Nifti1Image(labels, np.diag([2.0, 2, 2, 1])), home / "slabs.nii.gz")
-    (home / "model" / "card.md").write_text(
-        card(home / "slabs.nii.gz", parcels=PARCELS, atlas="slabs", band_high_hz=0.5)
-    )
+    data = card(home / "slabs.nii.gz", parcels=PARCELS, atlas="slabs", band_high_hz=0.5)
+    made = json.loads((home / "model" / "card.json").read_text())
+    (home / "model" / "card.json").write_text(json.dumps({**made, "data": data.content()}))
     for number, steps in ((1, 240), (2, 150)):
         values = series(np.random.default_rng(number), steps)
         made = nib.Nifti1Image(
@@ -48,7 +49,7 @@ def test_an_image_is_embedded(home: Path) -> None:
     e = model.embed(image(home, 1), atlas=home / "slabs.nii.gz")
     assert e.cls.shape == e.mean.shape == (16,) and e.parcels.shape == (PARCELS, 16) and e.windows == 2
     assert np.isfinite(e.parcels).all() and "high-pass 0.01 Hz" in "; ".join(e.stated)
-    read = read_series(image(home, 1), model.card, home / "slabs.nii.gz")
+    read = read_series(image(home, 1), model.card.data, home / "slabs.nii.gz")
     np.testing.assert_array_equal(e.cls, model.embed(read.values))
     with pytest.raises(InputError, match="does not come with this package"):
         model.embed(image(home, 1))

@@ -23,8 +23,8 @@ from brainlm_model.trained.head import PredictionHead
 from brainlm_model.trained.transform import Transform
 from tests.model.people import PARCELS, PATCH, SPLITS, WINDOW, make, trained
 
-FILES = {"model.safetensors", "head.safetensors", "config.json", "scaler.npz", "card.md", "log.csv", "predictions.tsv",
-         "scores.json"}  # fmt: skip
+FILES = {"model.safetensors", "head.safetensors", "config.json", "scaler.npz", "card.json", "card.md", "log.csv",
+         "predictions.tsv", "scores.json"}  # fmt: skip
 
 
 LONG = ["--lr", "0.003", "--layer-decay", "1", "--batch-size", "4", "--epochs", "150", "--patience", "150"]
@@ -85,7 +85,8 @@ def test_predictions_come_back_in_the_labels_units(home: Path, age: Path) -> Non
     assert model.embed(store.series("sub-00_task-rest")).shape == (16,)
     card = (age / "card.md").read_text()
     assert "fine-tuned" in card and "column age, z-scored by the labels of training subjects" in card
-    assert brainlm_model.load(home / "model").card in card
+    base, tuned = brainlm_model.load(home / "model").card, brainlm_model.load(age).card
+    assert tuned.markdown() == card and tuned.model.base == base.model and tuned.data == base.data is not None
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

@@ -38,9 +38,9 @@ def trainer(store, **keys) -> Trainer:
 def run(store, folder: Path, **keys) -> tuple[dict, dict[str, Path]]:
     home = store.path.parent
     inputs = Files({"store": store.path, "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
-                    "card": home / "card.md"})  # fmt: skip
+                    "card_data": home / "card.json"})  # fmt: skip
     names = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz",
-             "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
+             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     written = {key: folder / name for key, name in names.items()}
     inputs.meta["workdir"] = str(folder / "state")
@@ -162,7 +162,7 @@ def test_stage_writes_model_config_scaler_card_and_log(store, tmp_path):
 
 def test_same_config_same_bytes(store, tmp_path):
     one, two = (run(store, tmp_path / name, steps=2)[1] for name in "ab")
-    for artifact in ("model", "model_config", "model_scaler", "model_card"):
+    for artifact in ("model", "model_config", "model_scaler", "model_card_data", "model_card"):
         assert one[artifact].read_bytes() == two[artifact].read_bytes()
 
 

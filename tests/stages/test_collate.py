@@ -10,20 +10,23 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from brainlm_data import open_store, prepare
-from brainlm_data.dataset.card import merge_methods, read_facts
+from brainlm_data import Card, open_store, prepare
 from brainlm_data.dataset.gather import Config, Exclude
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.sidecar import digest, write_facts
 from brainlm_data.files.tables import write_table
+from brainlm_data.methods.operators import Recipe
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import collate
 
 NAMES = ["p1", "p2", "p3"]
 SUBJECTS, STEPS = 10, 30
-OUTPUTS = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card": "card.md"}
+OUTPUTS = {
+    "store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json",
+    "card": "card.md",
+}  # fmt: skip
 
 
 def cohort(folder: Path, rates: tuple[float, ...] = (1.0,)) -> Files:
@@ -48,7 +51,11 @@ def cohort(folder: Path, rates: tuple[float, ...] = (1.0,)) -> Files:
             "id": name, "prefix": "", "subject": subject, "session": None, "task": "rest", "run": str(number % 2 + 1),
             "phenotypes": {"age": 20 + number // 2, "sex": "F", "task": "x"}, "status": "done", "reason": "",
             "files": {k: str(v) for k, v in files.items()},
-            "methods": {"motion": f"Motion was {0.1 + number / 100:.2f} mm (Power et al., 2012).", "qc": "Checked."},
+            "methods": {
+                "motion": {"version": 3, "template": "Motion was {fd_mm:.2f} mm (Power et al., 2012).",
+                           "fields": {"fd_mm": 0.1 + number / 100}},
+                "qc": "Checked.",
+            },
         })  # fmt: skip
     rows[-1] |= {"status": "refused", "reason": "no TR", "files": {}, "methods": {}}
     atlas = pd.DataFrame({"index": [1, 2, 3], "name": NAMES, "hemisphere": "L", "network": "N"})
@@ -100,8 +107,13 @@ def test_store_tables_scaler_and_card(tmp_path: Path) -> None:
     assert "Motion was 0.10 to 0.28 mm (Power et al., 2012)." in card
     assert card.count("Checked.") == 1
     assert "sub-09_run-2: refused, no TR" in card
-    known = read_facts(tmp_path / "out" / "card.md")
-    assert (known["rate_hz"], known["band_high_hz"], known["atlas"], known["subjects"]) == ("1", "0.25", "three", "10")
+    known = Card.read(tmp_path / "out")
+    assert known.markdown() == card and known.cohort is not None and known.cohort.left_out == 3
+    assert (known.rate_hz, known.band_high_hz.high, known.atlas, known.subjects) == (1, 0.25, "three", 10)
+    motion = known.stages[0]
+    assert (motion.stage, motion.version, motion.recordings) == ("motion", 3, 19)
+    assert motion.fields["fd_mm"].model_dump() == {"low": 0.1, "high": pytest.approx(0.28)}
+    assert store.attrs["card_data"] == known.model_copy(update={"cohort": None}).content()
 
 
 def test_thresholds_and_splits_change_no_byte_of_the_store(tmp_path: Path) -> None:
@@ -202,15 +214,29 @@ def test_an_atlas_in_another_space_is_on_the_card_and_in_the_store(tmp_path: Pat
     prepare(file, tmp_path / "out")
 
 
-def test_sentences_that_differ_in_numbers_become_one() -> None:
-    sentences = [{"a": f"Took {n} of 40 (X et al., 2012), band .01."} for n in (9, 10, 7)] + [
-        {"a": "Nothing."},
-        {"b": ""},
-    ]
-    assert merge_methods(sentences) == [
-        ("a", "Took 7 to 10 of 40 (X et al., 2012), band .01. (3 recordings)"),
-        ("a", "Nothing. (1 recordings)"),
-    ]
+def test_sentences_that_differ_in_numbers_become_one(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    for number, row in enumerate(inputs.meta["recordings"]):
+        took = {"template": "Took {n} of 40 (X et al., 2012), MNI152, band .01.", "fields": {"n": 7 + number}}
+        row["methods"] = {"a": took if number < 16 else "Nothing.", "b": ""}
+    run(inputs, tmp_path / "out")
+    lines = (tmp_path / "out" / "card.md").read_text().splitlines()
+    assert "- a: Took 7 to 22 of 40 (X et al., 2012), MNI152, band .01. (16 recordings)" in lines
+    assert "- a: Nothing. (3 recordings)" in lines and not any(line.startswith("- b:") for line in lines)
+
+
+def test_the_filter_is_on_the_card_as_data(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    for row in inputs.meta["recordings"]:
+        if row["files"]:
+            row["files"]["filter_recipe"] = str(tmp_path / f"{row['id']}_recipe.json")
+            Recipe(2.0, 15, method="cosine", low_hz=0.01).save(Path(row["files"]["filter_recipe"]))
+    run(inputs, tmp_path / "out")
+    known = Card.read(tmp_path / "out" / "card.json").filter
+    assert known is not None and known.method == "cosine"
+    Recipe(2.0, 15, low_hz=0.01).save(Path(inputs.meta["recordings"][0]["files"]["filter_recipe"]))
+    with pytest.raises(InputError, match=r"differ in filter.method: butterworth, cosine"):
+        run(inputs, tmp_path / "other")
 
 
 def test_describe(tmp_path: Path) -> None:

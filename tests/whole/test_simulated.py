@@ -79,7 +79,7 @@ def test_an_image_that_was_kept_gives_the_series_of_the_store(simulated: Run) ->
     model = brainlm_model.load(simulated.outdir / "models/tiny")
     for name in ("sub-01_task-rest", "sub-04_task-rest"):
         images = simulated.outdir.glob(f"derivatives/*/func/{name}_*desc-denoised_bold.nii.gz")
-        found = brainlm_data.read_series(next(images), model.card)
+        found = brainlm_data.read_series(next(images), model.card.data)
         expected = store.series(name)
         np.testing.assert_array_equal(np.isnan(found.values), np.isnan(expected))
         assert np.nanmax(np.abs(np.subtract(found.values, expected))) < 1e-3 * np.nanstd(expected)

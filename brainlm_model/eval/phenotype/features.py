@@ -72,7 +72,7 @@ def embed(
             arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
             by_recording = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
             return by_recording, kept["left_out"].tolist()
-    chosen = recordings_of(store, model.card)
+    chosen = recordings_of(store, model.card.data)
     by_recording, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
     for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import InputError, Scaler, open_store
+from brainlm_model.models.card import ModelCard, ModelPart
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
 
     Parameters
     ----------
-    target: new or empty folder: model.safetensors, config.json, card.md and, where there is one, scaler.npz.
+    target: new or empty folder: model.safetensors, config.json, card.json, card.md and, where there is one, scaler.npz.
     scaler: what the weights' training data were scaled with; None: the store's, where one is given.
     store: whose parcels have the coordinates that the network is given.
 
@@ -70,16 +71,20 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
     (target / "config.json").write_text(json.dumps(ours, indent=2) + "\n")
     if scaler is not None:
         shutil.copyfile(scaler, target / "scaler.npz")
-    lines = [f"- {key}: {value}" for key, value in facts.items() if key != "Seed"]
-    lines += [f"- Not in the source, and of no use to the model: {', '.join(absent)}"] if absent else []
-    lines += [_about(scaler is not None, "scaler.npz", "the data's median and IQR a parcel"),
+    notes = [f"Not in the source, and of no use to the model: {', '.join(absent)}"] if absent else []
+    notes += [_about(scaler is not None, "scaler.npz", "the data's median and IQR per parcel"),
               _about(store is not None, "coordinates", "the parcels' places in mm, of the store")]  # fmt: skip
-    (target / "card.md").write_text(
-        f"# Model {target.resolve().name}\n\nAn official BrainLM checkpoint; no tensor was changed.\n\n"
-        f"**Licence.** {NOTICE}\n\n" + "\n".join(lines) + "\n\n"
-        "The official weights come without scaler and card, and were probably trained on data at their own TR of "
-        "0.735 s (UK Biobank): `resample.hz: null` keeps the recordings' own rate.\n"
+    part = ModelPart(
+        name=target.resolve().name,
+        title=target.resolve().name,
+        made="An official BrainLM checkpoint; no tensor was changed.",
+        licence=NOTICE,
+        facts={key: value for key, value in facts.items() if key != "Seed"},
+        notes=notes,
+        remark="The official weights come without scaler and card, and were probably trained on data at their own TR of"
+        " 0.735 s (UK Biobank): `resample.hz: null` keeps the recordings' own rate.",
     )
+    ModelCard(model=part).save(target / "card.json", target / "card.md")
     ready = scaler is not None and store is not None
     todo = "" if ready else "; embed and evaluate need scaler and coordinates: convert with --store"
     return [f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}{todo}", f"licence: {NOTICE}"]
@@ -162,4 +167,4 @@ def _claim(target: Path) -> None:
 
 
 def _about(there: bool, name: str, what: str) -> str:
-    return f"- {name}: {what}" if there else f"- {name}: missing ({what}); convert again with --store"
+    return f"{name}: {what}" if there else f"{name}: missing ({what}); convert again with --store"
