@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.scaler import Scaler
-from brainlm_data.dataset.shards import Before, made_of
+from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def write_store(
     invalid: Sequence[Sequence[int]] | None = None,
     chunk_steps: int = 256,
     workers: int = 1,
-    before: Before | None = None,
+    before: PreviousStore | None = None,
 ) -> list[int]:
     """Write a store; returns the first step of each recording.
 

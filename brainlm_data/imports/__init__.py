@@ -27,7 +27,7 @@ UNITS = "as in the source"
 
 
 @dataclass(frozen=True)
-class Made:
+class LoadedSeries:
     """A recording with what its file alone says of it; one that was made here, from an image.
 
     Attributes
@@ -63,7 +63,7 @@ class Series:
 
     id: str
     subject: str
-    load: Callable[[], Values | Made]
+    load: Callable[[], Values | LoadedSeries]
     tr_s: float | None = None
     session: str | None = None
     task: str | None = None

@@ -16,7 +16,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.files import facts_beside
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
@@ -122,7 +122,7 @@ def _version(description: Mapping[str, object]) -> str:
     return ""
 
 
-def _load(file: Path, confounds: Path | None, name: str, plan: Plan, tr_s: float | None) -> Made:
+def _load(file: Path, confounds: Path | None, name: str, plan: Plan, tr_s: float | None) -> LoadedSeries:
     if confounds is None:
         raise Refused(f"no {name}_desc-confounds_timeseries.tsv beside it", "did fMRIPrep finish?")
     return made(Image(file, tr_s, confounds=confounds), plan)

@@ -17,7 +17,7 @@ import numpy as np
 
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, made, planned
 from brainlm_data.imports.participants import described, read_participants
 
@@ -91,7 +91,7 @@ def read(path: Path, options: Options) -> Source:
     return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
 
 
-def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> Made:
+def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> LoadedSeries:
     low = 1 / cutoff_s if cutoff_s else 0.0
     return made(Image(file, tr_s, usual_s, motion=_motion(file), source_low_hz=low), plan)
 

@@ -24,7 +24,7 @@ from brainlm_data.files.lock import beside
 from brainlm_data.files.progress import Progress
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
-from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
+from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Reader:
+class SpooledSeries:
     """Series of a row of the store, from a temporary file."""
 
     files: Sequence[Path]
@@ -109,7 +109,9 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
     warnings = [*warnings, *source.people.notes()]
-    facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
+    facts = gather(
+        rows, SpooledSeries([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config
+    )
     paths = [*source.files, *([request.labels] if request.labels else [])]
     content = {
         "GeneratedBy": {"Name": "brainlm-data import", "Version": importlib.metadata.version("brainlm-pipeline")},
@@ -125,14 +127,14 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     return content
 
 
-def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, About]]:
+def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, SeriesFacts]]:
     """Every recording's row, and what is known of those that could be read; their series go into files.
 
     Images are read by `workers` processes, each of which holds one recording.
     """
     spool.mkdir()
     rows: list[Row] = []
-    found: dict[str, About] = {}
+    found: dict[str, SeriesFacts] = {}
     progress = Progress("import", len(source.series))
     files = [spool / f"{number}.npy" for number in range(len(source.series))]
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
@@ -151,7 +153,7 @@ def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list
     return rows, found
 
 
-def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
+def _read(series: Series, hz: float, file: Path) -> tuple[SeriesFacts | None, str]:
     """Write one recording's series; what was found of it, or why it is refused."""
     try:
         values, about = resampled(series, hz)
@@ -161,7 +163,7 @@ def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
     return about, ""
 
 
-def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
+def _row(series: Series, source: Source, hz: float, found: SeriesFacts | None) -> Row:
     """One row of recordings.parquet; what nobody measured is NaN."""
     row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": source.units}
     if series.start_s == series.start_s:
@@ -176,7 +178,7 @@ def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
     }  # fmt: skip
 
 
-def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> None:
+def _fits(found: SeriesFacts, parcels: int, columns: tuple[str, ...], file: Path) -> None:
     """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
     order = order_of(found, parcels, columns)
     if order is not None:
