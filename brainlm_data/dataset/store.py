@@ -228,8 +228,8 @@ class Store:
         self._group: Any = zarr.open_group(path, mode="r")
         self.attrs: dict[str, Any] = dict(self._group.attrs)
         if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
-            found = self.attrs.get("format", "another kind")
-            raise InputError(f"{path}: format {found}, this version reads {FORMAT}", "run `snakemake dataset` again")
+            stored = self.attrs.get("format", "another kind")
+            raise InputError(f"{path}: format {stored}, this version reads {FORMAT}", "run `snakemake dataset` again")
         table = self.attrs["recordings"]
         self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
 

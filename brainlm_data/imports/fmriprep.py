@@ -92,13 +92,13 @@ def _called(match: re.Match[str]) -> str:
     return match["space"] + match["more"].replace("_", ":")
 
 
-def _space(found: Mapping[str, int], options: Options, path: Path) -> str:
+def _space(spaces: Mapping[str, int], options: Options, path: Path) -> str:
     """The one space that is meant: asked for, else the atlas's own, else the only one."""
-    listed = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(spaces.items()))
     asked = options.images.space
     wanted = asked or PREFERRED.get(options.images.atlas or "A424")
-    standard = [name for name in found if name.split(":")[0] not in NATIVE]
-    pool = standard if wanted is None else [name for name in found if name == wanted or name.startswith(f"{wanted}:")]
+    standard = [name for name in spaces if name.split(":")[0] not in NATIVE]
+    pool = standard if wanted is None else [name for name in spaces if name == wanted or name.startswith(f"{wanted}:")]
     if wanted in pool:
         return str(wanted)
     if len(pool) == 1:

@@ -55,10 +55,10 @@ def read(path: Path, options: Options) -> Source:
     series = []
     for place in [*zips, *folders]:
         called = place.stem if place.suffix == ".zip" else place.parents[1].name
-        found = NAME.match(called)
-        who, instance = (found["eid"], found["instance"]) if found else (called, None)
+        match = NAME.match(called)
+        who, instance = (match["eid"], match["instance"]) if match else (called, None)
         name = f"sub-{who}{f'_ses-{instance}' if instance else ''}_task-rest"
-        array = found["array"] if found else None
+        array = match["array"] if match else None
         if array and array != "0":
             name += f"_run-{array}"
         load = partial(_load_zip if place.suffix == ".zip" else _load_folder, place, options.tr_s, plan)
