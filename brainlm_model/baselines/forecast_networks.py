@@ -39,11 +39,11 @@ class Lstm(Forecaster):
     def forward(self, past_BPH: Tensor, steps: int) -> Tensor:
         """See `Forecaster`."""
         states_BTH, memory = self.memory(past_BPH.nan_to_num().transpose(1, 2))
-        found = [self.last(states_BTH[:, -1:])]
-        while len(found) < steps:
-            state_B1H, memory = self.memory(found[-1], memory)
-            found.append(self.last(state_B1H))
-        return torch.cat(found, dim=1).transpose(1, 2)
+        forecasts = [self.last(states_BTH[:, -1:])]
+        while len(forecasts) < steps:
+            state_B1H, memory = self.memory(forecasts[-1], memory)
+            forecasts.append(self.last(state_B1H))
+        return torch.cat(forecasts, dim=1).transpose(1, 2)
 
 
 class Field(nn.Module):
@@ -65,8 +65,8 @@ def solve(field: Field, z_BH: Tensor, steps: int) -> Tensor:
     from torchdiffeq import odeint
 
     times = torch.arange(steps + 1, dtype=z_BH.dtype, device=z_BH.device) / UNIT
-    found: Any = odeint(field, z_BH, times, method="rk4")
-    return found[1:].transpose(0, 1)
+    states: Any = odeint(field, z_BH, times, method="rk4")
+    return states[1:].transpose(0, 1)
 
 
 class NeuralOde(Forecaster):

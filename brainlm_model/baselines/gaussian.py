@@ -48,6 +48,9 @@ class ConditionalGaussian:
 
     def _expect(self, known: NDArray[np.bool_], x_KT: Windows) -> NDArray[np.float64]:
         """E[hidden | visible], (hidden, time), by whichever of two equal forms solves the smaller system."""
+        # With covariance S and precision Q = S^-1, both split into hidden (h) and visible (v) parcels:
+        #     E[h | v] = S_hv S_vv^-1 v     a system of as many equations as there are visible parcels
+        #              = -Q_hh^-1 Q_hv v    a system of as many equations as there are hidden parcels
         if 2 * known.sum() < len(known):
             factor = cho_factor(self.covariance[np.ix_(known, known)])
             return self.covariance[np.ix_(~known, known)] @ cho_solve(factor, x_KT)
@@ -69,6 +72,7 @@ def second_moments(train: Iterable[Windows]) -> NDArray[np.float64]:
     moments = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     if count.min() == count.max():
         return moments
+    # The nearest positive semi-definite matrix (Frobenius): the same eigenvectors, no negative eigenvalue.
     values, vectors = np.linalg.eigh(moments)
     return (vectors * np.maximum(values, 0)) @ vectors.T
 

@@ -43,12 +43,12 @@ class Gcn:
         """Node embeddings (R, P, Z); zero where a parcel is not known."""
         import torch
 
-        found = np.zeros((*x_RPT.shape[:2], LATENT), np.float32)
+        embedded = np.zeros((*x_RPT.shape[:2], LATENT), np.float32)
         with torch.inference_mode():
             for row, (x_PT, known_P) in enumerate(zip(x_RPT, known_RP, strict=True)):
                 x = _standard(x_PT[known_P])
-                found[row, known_P] = self.embed(x, normalised(graph(x))).numpy()
-        return found
+                embedded[row, known_P] = self.embed(x, normalised(graph(x))).numpy()
+        return embedded
 
 
 def graph(x_PT: Any) -> Any:

@@ -37,11 +37,11 @@ class StateSpace:
         state = np.zeros((len(z_BTK), len(self.transition)))
         for z_BK in z_BTK.transpose(1, 0, 2):
             state = state @ self.transition.T + (z_BK - state @ self.output.T) @ self.gain.T
-        found = []
+        forecasts = []
         for _ in range(steps):
-            found.append(state @ self.output.T @ self.basis_PK.T)
+            forecasts.append(state @ self.output.T @ self.basis_PK.T)
             state = state @ self.transition.T
-        return np.stack(found, axis=2)
+        return np.stack(forecasts, axis=2)
 
 
 def fit_state_space(read: Read, count: int, order: int, states: int) -> StateSpace:
@@ -54,15 +54,21 @@ def fit_state_space(read: Read, count: int, order: int, states: int) -> StateSpa
         flat = runs.reshape(len(runs), -1)
         moments += flat.T @ flat
         rows += len(flat)
+    # Joint second moments of runs of 2 `order` steps: the first half is the past p, the second the future f.
     moments /= rows
     moments += (RIDGE * np.trace(moments) / len(moments) + 1e-12) * np.eye(len(moments))
     past, future, now = slice(0, order * k), slice(order * k, None), slice(order * k, (order + 1) * k)
     later = slice(k, (order + 1) * k)  # the past one step on
+    # Canonical variates: with S_pp = L_p L_p' and S_ff = L_f L_f', the singular values of L_f^-1 S_fp L_p'^-1 are the
+    # correlations of past and future. The right vectors v, as v' L_p^-1 p, are the directions of the past that say most
+    # of the future; times the root of their correlation they are the states (balanced realisation).
     factor_p, factor_f = (cholesky(moments[part, part], lower=True) for part in (past, future))
     half = solve_triangular(factor_f, moments[future, past], lower=True)
     _, s, vt = np.linalg.svd(solve_triangular(factor_p, half.T, lower=True).T)
     chosen = min(states, len(s))
     to_state = np.sqrt(s[:chosen, None]) * solve_triangular(factor_p.T, vt[:chosen].T, lower=False).T
+    # Regression of [x[t+1]; z[t]] on x[t]: its coefficients are A and C, its residuals the noises w and v. x[t+1] is
+    # the same function of the past one step later, so all moments that are needed are blocks of `moments`.
     both = np.block([[to_state @ moments[later, past]], [moments[now, past]]]) @ to_state.T  # of [x[t+1]; z[t]], x[t]
     variance = to_state @ moments[past, past] @ to_state.T
     system = np.linalg.solve(variance, both.T).T
@@ -81,6 +87,8 @@ def _gain(transition: Array, output: Array, noise: Array, start: Array) -> Array
     q, s, r = noise[:d, :d], noise[:d, d:], noise[d:, d:]
     error = start
     gain = np.zeros((d, len(output)))
+    # P: error covariance of the state one step ahead. q, s, r: of w, of w with v, of v.
+    #     K = (A P C' + s) (C P C' + r)^-1,    P <- A P A' + q - K (A P C' + s)'
     for _ in range(ITERATIONS):
         cross = transition @ error @ output.T + s
         innovation = output @ error @ output.T + r

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.baselines.neighbours import nearest
+
 Array = NDArray[np.float64]
 Setting = Mapping[str, Any]
 CANDIDATES = 6  # settings that every method may choose from
@@ -57,6 +59,8 @@ def ridge(data: Data, settings: Sequence[Setting]) -> list[Array]:
     """Ridge regression; of classes on their indicators. `strength` is a share of the mean squared singular value."""
     weights = data.weights[:, None]
     mean, level = (weights * data.train).mean(0), (weights * data.indicators).mean(0)
+    # Weighted ridge by one singular value decomposition for all strengths: with W the weights and W^1/2 X = U D V',
+    # the coefficients are V D / (D^2 + strength) U' W^1/2 y.
     root = np.sqrt(weights)
     left, singular, right = np.linalg.svd(root * (data.train - mean), full_matrices=False)
     projected = left.T @ (root * (data.indicators - level))
@@ -78,24 +82,23 @@ def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
     mean = data.train.mean(0)
     scale = np.sqrt(max(float(((data.train - mean) ** 2).sum(1).mean()), 1e-12))
     train, test = (data.train - mean) / scale, (data.test - mean) / scale
-    found = []
+    outputs = []
     for setting in settings:
         shared = {"C": setting["penalty"], "kernel": setting["kernel"], "gamma": 0.5, "max_iter": MOST_STEPS}
         if not data.classes:
-            found.append(SVR(**shared).fit(train, data.target).predict(test)[:, None])
+            outputs.append(SVR(**shared).fit(train, data.target).predict(test)[:, None])
             continue
         machine = SVC(**shared, class_weight="balanced").fit(train, data.target.astype(int))
         decision = machine.decision_function(test)
         scores = np.full((len(test), data.classes), -1e6)  # of a class without training people
         scores[:, machine.classes_] = np.stack([-decision, decision], 1) if decision.ndim == 1 else decision
-        found.append(scores)
-    return found
+        outputs.append(scores)
+    return outputs
 
 
 def knn(data: Data, settings: Sequence[Setting]) -> list[Array]:
     """Mean label, or share of each class relative to its share of the training people, of the nearest `neighbours`."""
-    apart = (data.test**2).sum(1)[:, None] - 2 * data.test @ data.train.T + (data.train**2).sum(1)
-    order = np.argsort(apart, axis=1, kind="stable")
+    order = nearest(data.train, data.test, max(setting["neighbours"] for setting in settings))
     values = data.weights[:, None] * data.indicators if data.classes else data.indicators
     return [values[order[:, : setting["neighbours"]]].mean(1) for setting in settings]
 

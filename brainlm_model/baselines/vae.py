@@ -39,8 +39,8 @@ class Vae:
         import torch
 
         with torch.inference_mode():
-            found: Array = self.encoder(torch.from_numpy(x_RPT)).chunk(2, dim=2)[0].numpy()
-        return found
+            latents: Array = self.encoder(torch.from_numpy(x_RPT)).chunk(2, dim=2)[0].numpy()
+        return latents
 
 
 def fit(x_RPT: Array, known_RP: NDArray[np.bool_], seed: int) -> Vae:

@@ -36,17 +36,17 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Finetun
     task.train(False)
     before = _steps(model, windows, settings, "pretrained")  # before its weights change
     log = fit(task, settings)
-    found: dict[str, Any] = {"task": "future", "steps": settings.future, "split": "test"}
+    report: dict[str, Any] = {"task": "future", "steps": settings.future, "split": "test"}
     rows: list[dict[str, Any]] = []
     if "test" in windows:
         data = windows["test"]
         sums = {**_steps(model, windows, settings, "model"), **before}
         sums = {name: sums[name] for name in ("model", "pretrained", "persistence", "mean")}
         overall = {name: values.sum(1) for name, values in sums.items()}
-        found |= scores.compared(overall, scores.of_numbers, "r2", data.subjects, settings.bootstrap, settings.seed)
-        found["windows_per_recording"] = settings.windows
-        found["units"] = "of the scaled series; steps: one value per step, the first is the next one"
-        found["by_step"] = {
+        report |= scores.compared(overall, scores.of_numbers, "r2", data.subjects, settings.bootstrap, settings.seed)
+        report["windows_per_recording"] = settings.windows
+        report["units"] = "of the scaled series; steps: one value per step, the first is the next one"
+        report["by_step"] = {
             name: {key: _plain(values) for key, values in scores.of_numbers(values.sum(0)).items()}
             for name, values in sums.items()
         }
@@ -56,15 +56,15 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Finetun
             row |= {f"{key}_{method}": f"{float(v[key][i]):.6g}" for method, v in each.items() for key in ("r2", "mse")}
             rows.append(row)
     else:
-        found["note"] = WITHOUT_TEST
-    return FinetuneResults(log, found, rows, counts(windows))
+        report["note"] = WITHOUT_TEST
+    return FinetuneResults(log, report, rows, counts(windows))
 
 
 def _steps(
     model: TrainedModel, windows: dict[str, Windows], settings: Settings, name: str
 ) -> dict[str, NDArray[np.float64]]:
     """Six sums (recording, step, 6) of test recordings: of the network as `name`, of persistence and of the mean, 0."""
-    found: dict[str, list[NDArray[np.float64]]] = {name: [], "persistence": [], "mean": []}
+    moments: dict[str, list[NDArray[np.float64]]] = {name: [], "persistence": [], "mean": []}
     future = settings.future
     for i in range(len(windows["test"]) if "test" in windows else 0):
         x_BPT = windows["test"].spread(i, settings.windows)
@@ -73,8 +73,8 @@ def _steps(
         methods = {name: forecast(model.network, x_BPT, future), "persistence": persistence(past, future),
                    "mean": mean(past, future)}  # fmt: skip
         for method, predicted in methods.items():
-            found[method].append(scores.step_moments(truth, predicted))
-    return {method: np.stack(values) if values else np.zeros((0, future, 6)) for method, values in found.items()}
+            moments[method].append(scores.step_moments(truth, predicted))
+    return {method: np.stack(values) if values else np.zeros((0, future, 6)) for method, values in moments.items()}
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

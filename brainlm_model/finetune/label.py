@@ -45,25 +45,25 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
     log = fit(task, settings)
     predicted = {split: task.predict(split) for split in windows}
     linear, strength = _linear(windows, targets, len(labels.classes))
-    found: dict[str, Any] = {"task": settings.task, "column": settings.column, "split": "test"}
-    found["ridge_strength"] = strength
+    report: dict[str, Any] = {"task": settings.task, "column": settings.column, "split": "test"}
+    report["ridge_strength"] = strength
     if "test" not in windows:
-        found["note"] = WITHOUT_TEST
+        report["note"] = WITHOUT_TEST
     else:
         draws = (windows["test"].subjects, settings.bootstrap, settings.seed)
         methods = {"model": predicted["test"], "ridge_on_correlations": linear["test"]}
         methods["training_mean"] = np.tile(base, (len(own["test"]), 1))
         if classify:
-            found |= scores.classes(methods, own["test"].astype(int), *draws)
+            report |= scores.classes(methods, own["test"].astype(int), *draws)
         else:
             learnt = {name: values[:, 0] for name, values in methods.items()}
-            found |= scores.numbers({k: transform.invert(v) for k, v in learnt.items()}, own["test"], *draws)
-            found["transformed"] = scores.numbers(learnt, targets["test"], *draws)["methods"]
-            found["units"] = "methods: of the label (mse: squared); transformed: after the transform"
+            report |= scores.numbers({k: transform.invert(v) for k, v in learnt.items()}, own["test"], *draws)
+            report["transformed"] = scores.numbers(learnt, targets["test"], *draws)["methods"]
+            report["units"] = "methods: of the label (mse: squared); transformed: after the transform"
     left_out = ", ".join(labels.left_out)
     return FinetuneResults(
         log,
-        found,
+        report,
         _predictions(windows, own, predicted, transform, labels.classes),
         counts(windows),
         head,

@@ -52,7 +52,7 @@ def windows_of_splits(
     InputError: no training or no validation recording that can be used.
     """
     values = None if labels is None else labels.values
-    found = {}
+    windows = {}
     for split in SPLITS:
         if not has_split(store, split):
             if split == "test":
@@ -60,10 +60,10 @@ def windows_of_splits(
             raise InputError(f"{store.path}: no {split} subject", "larger shares: collate.validation")
         data = Windows(store, split, model, settings, values)
         if len(data):
-            found[split] = data
+            windows[split] = data
         elif split != "test":
             raise InputError(
                 f"{store.path}: no {split} recording with a label has a window of {model.config.window} steps",
                 "longer recordings, or another column",
             )
-    return found
+    return windows

@@ -23,7 +23,8 @@ def ridge(features: dict[str, Array], targets: dict[str, Array]) -> tuple[dict[s
     mean = features["train"].mean(0)
     centred = {split: values - mean for split, values in features.items()}
     level = targets["train"].mean(0)
-    # by the kernel: there are far more features than recordings
+    # There are far more features than recordings, so by the kernel K = X X' = V diag(d) V': the coefficients are
+    # X' V / (d + strength) V' y, and predictions of other recordings X* need X* X' alone.
     kernel = centred["train"] @ centred["train"].T
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0)

@@ -21,11 +21,11 @@ def layer_rates(names: Iterable[str], decay: float) -> dict[str, float]:
     decoder, a head) is layer depth + 1, whose factor is 1.
     """
     names = list(names)
-    found = {name: BLOCK.search(name) for name in names}
-    depth = max((int(match.group(1)) + 1 for match in found.values() if match), default=0)
+    matches = {name: BLOCK.search(name) for name in names}
+    depth = max((int(match.group(1)) + 1 for match in matches.values() if match), default=0)
     layers = {
         name: int(match.group(1)) + 1 if match else depth + 1 if name.startswith(TOP) else 0
-        for name, match in found.items()
+        for name, match in matches.items()
     }
     return {name: decay ** (depth + 1 - layer) for name, layer in layers.items()}
 

@@ -97,12 +97,12 @@ def auroc(scores_RC: Array, truth: NDArray[np.int64], weights_R: Array) -> float
     from sklearn.metrics import roc_auc_score
 
     chosen = weights_R > 0
-    found = []
+    areas = []
     for number in [1] if scores_RC.shape[1] == 2 else range(scores_RC.shape[1]):
         positive = truth[chosen] == number
         if positive.any() and not positive.all():
-            found.append(roc_auc_score(positive, scores_RC[chosen, number], sample_weight=weights_R[chosen]))
-    return float(np.mean(found)) if found else float("nan")
+            areas.append(roc_auc_score(positive, scores_RC[chosen, number], sample_weight=weights_R[chosen]))
+    return float(np.mean(areas)) if areas else float("nan")
 
 
 def _report(
@@ -118,12 +118,12 @@ def _report(
     }
     against = {}
     for other in list(whole)[1:]:
-        found = estimate(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
-        low, high = found["low"], found["high"]
+        difference = estimate(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
+        low, high = difference["low"], difference["high"]
         verdict = "not distinguishable"
         if low is not None and high is not None:
             verdict = "better" if low > 0 else "worse" if high < 0 else verdict
-        against[other] = {f"difference_{key}": found, "verdict": verdict}
+        against[other] = {f"difference_{key}": difference, "verdict": verdict}
     n = len(set(subjects))
     return {"n_recordings": len(subjects), "n_subjects": n, "enough_subjects": n >= ENOUGH_SUBJECTS,
             "methods": scores, f"{first}_against": against}  # fmt: skip

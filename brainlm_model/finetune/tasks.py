@@ -75,19 +75,19 @@ class LabelTask:
         """Squared error, or cross-entropy."""
         if self._held is not None:
             draws = torch.rand(len(self), generator=generator(self.settings.seed, DRAW, epoch)).tolist()
-            found = self.head(torch.stack([self._held[i][int(draws[i] * len(self._held[i]))] for i in chosen]))
+            output = self.head(torch.stack([self._held[i][int(draws[i] * len(self._held[i]))] for i in chosen]))
         else:
             x_BPT = self.windows["train"].draw(chosen, epoch)
-            found = outputs(self.network, self.head, x_BPT, self.settings.features)
-        target = torch.from_numpy(self.targets["train"][list(chosen)]).to(found.device)
-        return F.cross_entropy(found, target.long()) if self.classes else F.mse_loss(found[:, 0], target.float())
+            output = outputs(self.network, self.head, x_BPT, self.settings.features)
+        target = torch.from_numpy(self.targets["train"][list(chosen)]).to(output.device)
+        return F.cross_entropy(output, target.long()) if self.classes else F.mse_loss(output[:, 0], target.float())
 
     def validate(self) -> float:
         """The same loss, of whole recordings."""
-        found, target = self.predict("validation"), self.targets["validation"]
+        predicted, target = self.predict("validation"), self.targets["validation"]
         if self.classes:
-            return float(-np.log(np.maximum(found[np.arange(len(found)), target.astype(int)], 1e-12)).mean())
-        return float(((found[:, 0] - target) ** 2).mean())
+            return float(-np.log(np.maximum(predicted[np.arange(len(predicted)), target.astype(int)], 1e-12)).mean())
+        return float(((predicted[:, 0] - target) ** 2).mean())
 
     def predict(self, split: str) -> np.ndarray:
         """(recording, outputs) of a split: transformed numbers, or the classes' probabilities."""

@@ -82,9 +82,9 @@ class Windows:
         series = np.array(self._data.series(int(self._index[recording])))
         series = series[~np.isnan(series).all(axis=1)].astype(np.float64)
         known = np.isfinite(series).all(axis=0) & (np.nanstd(series, axis=0) > 0)
-        found = np.zeros((series.shape[1],) * 2)
-        found[np.ix_(known, known)] = np.corrcoef(series[:, known], rowvar=False)
-        return found[np.triu_indices(len(found), 1)]
+        r_PP = np.zeros((series.shape[1],) * 2)
+        r_PP[np.ix_(known, known)] = np.corrcoef(series[:, known], rowvar=False)
+        return r_PP[np.triu_indices(len(r_PP), 1)]
 
     def _scaled(self, x_BPT: Tensor) -> Tensor:
         import torch

@@ -93,7 +93,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
-    found = []
+    tables = []
     for kind in content["Masking"]:
         for metric, name in METRICS.items():
             cells = {
@@ -116,8 +116,8 @@ def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
                     for c in row
                 ]
                 rows.append({"label": label, "cells": shown})
-            found.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
-    return found
+            tables.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
+    return tables
 
 
 def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -134,19 +134,19 @@ def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
 def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[str]:
     """Subjects in two splits, parcels outside the field of view, and what the QC of each recording warns of."""
     done = table[table["status"] == "done"]
-    found = []
+    lines = []
     crossing = done.groupby("subject")["split"].nunique()
     if (crossing > 1).any():
-        found.append(f"subjects in more than one split: {', '.join(crossing.index[crossing > 1])}")
+        lines.append(f"subjects in more than one split: {', '.join(crossing.index[crossing > 1])}")
     if "coverage_min" in done and (outside := done.loc[done["coverage_min"] == 0, "id"].tolist()):
-        found.append(f"{len(outside)} recordings have parcels outside the field of view: {_some(outside)}")
+        lines.append(f"{len(outside)} recordings have parcels outside the field of view: {_some(outside)}")
     by_text: dict[str, list[str]] = {}
     for recording in cohort:
         if "qc_metrics" in recording["files"]:
             for text in json.loads(Path(recording["files"]["qc_metrics"]).read_text()).get("warnings", []):
                 general = re.sub(r"^(\w+) \S+ is (above|below)", r"\1 is \2", text)  # one line for many recordings
                 by_text.setdefault(general, []).append(recording["id"])
-    return found + [f"{text} ({_some(ids)})" for text, ids in by_text.items()]
+    return lines + [f"{text} ({_some(ids)})" for text, ids in by_text.items()]
 
 
 def _some(names: list[str]) -> str:
@@ -185,13 +185,13 @@ def embedded(svg: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Python and packages that matter, with the versions that are installed."""
-    found = {"Python": platform.python_version()}
+    installed = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def markdown(text: str) -> Any:

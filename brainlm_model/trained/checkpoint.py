@@ -77,15 +77,15 @@ class TrainedModel:
 
         chosen = recordings_of(source, self.card, split, atlas, tr)
         kind = kind or ("all" if chosen[0].id else "cls")  # an array has no name
-        found = {}
+        embedded = {}
         for recording, result in embeddings(self.network, self.scaler, chosen, batch):
             if not isinstance(result, BrainLMError):
-                found[recording.id] = result if kind == "all" else getattr(result, kind)
+                embedded[recording.id] = result if kind == "all" else getattr(result, kind)
             elif not is_store(source):
                 raise result
             else:
                 warnings.warn(f"{recording.id} left out: {result}", stacklevel=2)
-        return found if is_store(source) else found[chosen[0].id]
+        return embedded if is_store(source) else embedded[chosen[0].id]
 
     def reconstruct(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
         """Scaled windows (B, P, T) with masked tokens replaced by predictions; `mask_BPN` is true where masked."""

@@ -72,12 +72,12 @@ def recordings_of(
     """
     if isinstance(source, tuple):
         where, name = source
-        found = [r for r in _stored(where, card, None) if r.id == name]
-        if not found:
+        matching = [r for r in _stored(where, card, None) if r.id == name]
+        if not matching:
             raise InputError(
                 f"{getattr(where, 'path', where)}: no recording {name} with status done", "see .recordings"
             )
-        return found
+        return matching
     if is_store(source):
         return _stored(source, card, split)
     if isinstance(source, (str, Path)):
@@ -115,9 +115,9 @@ def _stored(source: Any, card: str, split: str | None) -> list[SourceRecording]:
 
 def _entities(name: str) -> dict[str, str | None]:
     """BIDS entities in a file's name."""
-    found = {key: re.search(rf"(?:^|_){short}-([A-Za-z0-9]+)", name) for key, short in
+    matches = {key: re.search(rf"(?:^|_){short}-([A-Za-z0-9]+)", name) for key, short in
              (("subject", "sub"), ("session", "ses"), ("task", "task"), ("run", "run"))}  # fmt: skip
-    return {key: match.group(1) for key, match in found.items() if match}
+    return {key: match.group(1) for key, match in matches.items() if match}
 
 
 def windows_of(series: Any, scaler: Scaler, config: ModelConfig) -> Tensor:

@@ -61,16 +61,18 @@ class FineTuned(TrainedModel):
         import warnings
 
         chosen = recordings_of(source, self.card, split, atlas, tr)
-        found = {}
+        predictions = {}
         for recording in chosen:
             try:
                 series = recording.read().values
-                found[recording.id] = self._future(series) if self.head is None else self._label(series, probabilities)
+                predictions[recording.id] = (
+                    self._future(series) if self.head is None else self._label(series, probabilities)
+                )
             except BrainLMError as error:
                 if not is_store(source):
                     raise
                 warnings.warn(f"{recording.id} left out: {error}", stacklevel=2)
-        return found if is_store(source) else found[chosen[0].id]
+        return predictions if is_store(source) else predictions[chosen[0].id]
 
     def _label(self, series: Any, probabilities: bool) -> Any:
         from brainlm_model.trained.predict import of_recording
@@ -79,12 +81,12 @@ class FineTuned(TrainedModel):
         classes: list[str] = self.finetuning["classes"]
         windows = windows_of(series, self.scaler, self.config)
         features = self.finetuning["settings"]["features"]
-        found = of_recording(self.network, self.head, windows, features, bool(classes))
+        outputs = of_recording(self.network, self.head, windows, features, bool(classes))
         if not classes:
-            return float(Transform(**self.finetuning["transform"]).invert(found[0]))
+            return float(Transform(**self.finetuning["transform"]).invert(outputs[0]))
         if probabilities:
-            return {name: float(value) for name, value in zip(classes, found, strict=True)}
-        return classes[int(found.argmax())]
+            return {name: float(value) for name, value in zip(classes, outputs, strict=True)}
+        return classes[int(outputs.argmax())]
 
     def _future(self, series: Any) -> np.ndarray:
         """The next steps: the last ones are taken, prepared as a recording, and hidden steps appended."""
@@ -105,11 +107,11 @@ class FineTuned(TrainedModel):
             raise InputError(f"predict: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
         scaled = np.asarray(prepare(values, self.scaler), dtype=np.float32)[-history:]
         window = np.concatenate([scaled, np.full((future, scaled.shape[1]), np.nan, np.float32)])
-        found = forecast(self.network, torch.from_numpy(window.T[None].copy()), future)[0].T
+        ahead = forecast(self.network, torch.from_numpy(window.T[None].copy()), future)[0].T
         known = np.isfinite(values)
         level = np.where(known, values, 0).sum(0, dtype=np.float64) / np.maximum(known.sum(0), 1)
-        found = found * self.scaler.iqr + self.scaler.median + level
-        return np.where(known.any(0), found, np.nan).astype(np.float32)
+        ahead = ahead * self.scaler.iqr + self.scaler.median + level
+        return np.where(known.any(0), ahead, np.nan).astype(np.float32)
 
 
 def load_finetuned(folder: Path, base: TrainedModel, finetuning: dict[str, Any]) -> FineTuned:

@@ -23,8 +23,8 @@ def outputs(network: Network, head: PredictionHead, x_BPT: Tensor, features: str
 def of_recording(network: Network, head: PredictionHead, x_BPT: Tensor, features: str, classify: bool) -> np.ndarray:
     """(outputs,) of a recording: the mean over its windows of the output, or of the classes' probabilities."""
     with torch.inference_mode():
-        found = torch.cat([outputs(network, head, part, features) for part in x_BPT.split(BATCH)])
-        return (found.softmax(1) if classify else found).mean(0).double().cpu().numpy()
+        output = torch.cat([outputs(network, head, part, features) for part in x_BPT.split(BATCH)])
+        return (output.softmax(1) if classify else output).mean(0).double().cpu().numpy()
 
 
 def future_mask(x_BPT: Tensor, patch: int, future: int) -> Tensor:
@@ -40,5 +40,5 @@ def forecast(network: Network, x_BPT: Tensor, future: int) -> np.ndarray:
     hidden[:, :, -future:] = torch.nan
     mask_BPN = future_mask(hidden, network.config.patch, future)
     with torch.inference_mode():
-        found = network(hidden.to(network.cls.device), mask_BPN.to(network.cls.device))
-    return found[:, :, -future:].double().cpu().numpy()
+        reconstruction = network(hidden.to(network.cls.device), mask_BPN.to(network.cls.device))
+    return reconstruction[:, :, -future:].double().cpu().numpy()

@@ -218,14 +218,14 @@ def _differences(
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not looked at: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not looked at: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
+        lines.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
     if facts["MissingParcels"]:
-        found.append(f"{facts['MissingParcels']} parcels are unknown in some recording and left out there")
+        lines.append(f"{facts['MissingParcels']} parcels are unknown in some recording and left out there")
     if facts["Group"] and facts["Strata"] is None and facts["Design"] == "between":
-        found.append("groups may differ in site, motion or age as well: nothing of it is removed (attention.strata)")
-    return found
+        lines.append("groups may differ in site, motion or age as well: nothing of it is removed (attention.strata)")
+    return lines
 
 
 def describe(facts: Facts) -> str:

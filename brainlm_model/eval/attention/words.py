@@ -17,10 +17,10 @@ CAPTION = (
 def headline(content: Mapping[str, Any]) -> list[str]:
     """Where CLS looks, whether attention follows connectivity, whether groups differ."""
     networks = [r for r in content["Results"] if (r["part"], r["method"]) == ("cls_network", "model")]
-    found = []
+    sentences = []
     if networks:
         ordered = sorted(networks, key=lambda r: r["value"])
-        found.append(
+        sentences.append(
             f"CLS attends most to {ordered[-1]['name']} ({ordered[-1]['value']:.3f} times uniform) and least to "
             f"{ordered[0]['name']} ({ordered[0]['value']:.3f}), in {content['Recordings']} recordings."
         )
@@ -31,15 +31,15 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         text = f"Attention between parcels correlates with connectivity by {interval(coupled['model'])}"
         if row is not None and "untrained" in coupled:
             text += f", {more[row['verdict']]} that of the untrained network ({interval(coupled['untrained'])})"
-        found.append(text + ".")
+        sentences.append(text + ".")
     if content["Levels"]:
         first, second = content["Levels"]
         parcels = content["model_difference_parcel_significant"]
-        found.append(
+        sentences.append(
             f"{content['Group']}, {second} against {first} ({' and '.join(map(str, content['SubjectsOfLevels']))} "
             f"subjects): {parcels or 'no'} parcels differ in CLS attention after correction."
         )
-    return found
+    return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -81,14 +81,14 @@ def evaluate(start: Start, config: Config) -> Results:
     progress = Progress("future", len(config.horizons) * len(config.methods))
     for steps in config.horizons:
         example = data.typical(held, steps)
-        found = _horizon(config, steps, (model, learning, held, settings[steps]), example, start.pieces, progress)
-        sums = {name: piece["sums"] for name, piece in found.items()}
+        outcomes = _horizon(config, steps, (model, learning, held, settings[steps]), example, start.pieces, progress)
+        sums = {name: piece["sums"] for name, piece in outcomes.items()}
         here = [{"horizon": steps, **row} for row in
                 scores.comparisons(sums, REFERENCE, held.subjects, weights, config.seed)]  # fmt: skip
         rows += scores.table(sums, weights, {"horizon": steps, **shared})
         compared += here
-        chosen[str(steps)] = {name: json.loads(str(piece["chosen"])) for name, piece in found.items()}
-        arrays |= _arrays(held, steps, example, found)
+        chosen[str(steps)] = {name: json.loads(str(piece["chosen"])) for name, piece in outcomes.items()}
+        arrays |= _arrays(held, steps, example, outcomes)
     for row in rows:
         row["label"] = METHODS[row["method"]].label
     scores.with_verdicts(rows, compared)
@@ -160,11 +160,11 @@ def _horizon(
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
-    found: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(config.methods):
-        found[name] = pieces.get(f"{steps}-{name}", lambda name=name: piece(name))  # type: ignore[misc]
+        outcomes[name] = pieces.get(f"{steps}-{name}", lambda name=name: piece(name))  # type: ignore[misc]
         progress.step(done + number + 1, name)
-    return found
+    return outcomes
 
 
 def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -180,19 +180,19 @@ def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
+    lines = [f"not scored, no window of {facts['Window']} steps: {name}" for name in facts["Skipped"]]
     subjects, others = facts["Subjects"], len(facts["Methods"]) - 1
     if subjects < ENOUGH_SUBJECTS:
-        found.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
+        lines.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
     else:
-        found += [
+        lines += [
             f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
             for steps in facts["Horizons"]
             if others * steps * 2.0 ** (1 - subjects) > LEVEL
         ]
     if REFERENCE not in facts["Methods"]:
-        found.append(f"method {REFERENCE} was left out: nothing is compared with it")
-    return found
+        lines.append(f"method {REFERENCE} was left out: nothing is compared with it")
+    return lines
 
 
 def describe(facts: Facts) -> str:

@@ -17,7 +17,7 @@ SHOWN = {"r2_flat": "R²", "r_flat": "r", "mse": "MSE"}
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """The fine-tuned model, what is best, what it beats and what beats it; a sentence a horizon."""
-    found = []
+    sentences = []
     for horizon in content["Horizons"]:
         rows = {r["method"]: r for r in _overall(content, horizon, "r2_flat")}
         shown = {m: f"{r['label']} {interval(r)}" for m, r in rows.items()}
@@ -35,8 +35,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             if names:
                 text += f"; the fine-tuned model {words} {joined(names)}"
         beaten = sum(v == "better" for v in verdicts.values())
-        found.append(f"{text}; it beats {beaten} of {len(verdicts)} others." if verdicts else f"{text}.")
-    return found
+        sentences.append(f"{text}; it beats {beaten} of {len(verdicts)} others." if verdicts else f"{text}.")
+    return sentences
 
 
 def _overall(content: Mapping[str, Any], horizon: int, metric: str) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.baselines.neighbours import nearest
 from brainlm_model.eval.statistics.paired import FLIPS
 from brainlm_model.eval.statistics.subjects import Array
 
@@ -69,11 +70,9 @@ def variable(table: Any, name: str) -> Variable | str:
 def neighbours(x_RF: Array, subjects: Sequence[str], count: int) -> Ints:
     """(R, k) nearest recordings of *other* subjects by Euclidean distance, the nearest first."""
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
-    x = x_RF - x_RF.mean(0)
-    distance = (x**2).sum(1) - 2 * x @ x.T
-    distance[owner[:, None] == owner] = np.inf
-    fewest = int((owner[:, None] != owner).sum(1).min())
-    return np.argsort(distance, axis=1, kind="stable")[:, : min(count, fewest)]
+    same_RR = owner[:, None] == owner
+    fewest = int((~same_RR).sum(1).min())
+    return nearest(x_RF, x_RF, min(count, fewest), same_RR)
 
 
 def predictions(values_KR: Array, near_Rk: Ints, levels: int) -> Array:

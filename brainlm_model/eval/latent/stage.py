@@ -178,19 +178,19 @@ def _similarities(
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not embedded: {reason}" for reason in facts["Skipped"]]
-    found += [f"not looked at: {reason}" for reason in facts["ColumnsLeftOut"]]
+    lines = [f"not embedded: {reason}" for reason in facts["Skipped"]]
+    lines += [f"not looked at: {reason}" for reason in facts["ColumnsLeftOut"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
+        lines.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
     counts = facts["RecordingsLeftOut"].items()
-    found += [f"{name}: {n} recordings without a value or of a rare level" for name, n in counts if n]
+    lines += [f"{name}: {n} recordings without a value or of a rare level" for name, n in counts if n]
     if facts["UnknownPairsOfParcels"]:
-        found.append(f"{facts['UnknownPairsOfParcels']} correlations are unknown: means of training recordings instead")
+        lines.append(f"{facts['UnknownPairsOfParcels']} correlations are unknown: means of training recordings instead")
     if facts["Pairs"] is None:
-        found.append("nobody is identified: no two subjects with two recordings, or two halves that can be embedded")
+        lines.append("nobody is identified: no two subjects with two recordings, or two halves that can be embedded")
     elif facts["Pairs"] == identify.WORDS["halves"]:
-        found.append(f"identification is of {facts['Pairs']}")
-    return found
+        lines.append(f"identification is of {facts['Pairs']}")
+    return lines
 
 
 def describe(facts: Facts) -> str:

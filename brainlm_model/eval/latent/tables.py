@@ -47,15 +47,15 @@ def separation(
         rng = np.random.default_rng(config.seed)
         shuffled_KR = np.stack([separate.permuted(v.values, who, rng) for _ in range(config.permutations)])
         everyone = np.ones((1, len(who)))
-        count, found = len(v.levels), {}
+        count, predicted = len(v.levels), {}
         shared = {"part": "separation", "column": v.name, "n_subjects": len(set(who)), "n_recordings": len(who),
                   "n_levels": count}  # fmt: skip
         for space in SPACES:
             x = spaces[space][v.rows]
             near = separate.neighbours(x, who, config.neighbours)
-            found[space] = separate.predictions(v.values[None], near, count)
-            value = separate.score(found[space], v.values[None], everyone, count)[0]
-            low, high = interval(separate.score(found[space], v.values[None], weights, count)[:, None])
+            predicted[space] = separate.predictions(v.values[None], near, count)
+            value = separate.score(predicted[space], v.values[None], everyone, count)[0]
+            low, high = interval(separate.score(predicted[space], v.values[None], weights, count)[:, None])
             null = separate.score(separate.predictions(shuffled_KR, near, count), shuffled_KR, everyone, count)
             row = {**shared, "method": space, "label": LABELS[space]}
             p = float("nan") if np.isnan(value) else (1 + (null >= value - 1e-12).sum()) / (1 + len(null))
@@ -67,13 +67,13 @@ def separation(
                 mean, low, high = bootstrap(shape[:, None], weights)
                 rows.append({**row, "metric": "silhouette", "value": mean[0], "low": low[0], "high": high[0]})
         for other in AGAINST:
-            a, b = (separate.score(found[m], v.values[None], weights, count) for m in ("cls", other))
-            value = [separate.score(found[m], v.values[None], everyone, count)[0] for m in ("cls", other)]
+            a, b = (separate.score(predicted[m], v.values[None], weights, count) for m in ("cls", other))
+            value = [separate.score(predicted[m], v.values[None], everyone, count)[0] for m in ("cls", other)]
             low, high = interval((a - b)[:, None])
             compared.append(
                 {"part": "separation", "column": v.name, "metric": v.metric, "method": "cls", "against": other,
                  "difference": value[0] - value[1], "low": low[0], "high": high[0],
-                 "p": separate.swap_test(found["cls"][0], found[other][0], v.values, who, count, config.seed),
+                 "p": separate.swap_test(predicted["cls"][0], predicted[other][0], v.values, who, count, config.seed),
                  "n_subjects": len(set(who))}
             )  # fmt: skip
     for space in SPACES:  # corrected for the number of variables

@@ -17,7 +17,7 @@ VERDICT = {"better": "beats", "worse": "is beaten by", "not distinguishable": "c
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """A sentence a variable, and one on identification."""
-    found = []
+    sentences = []
     for name in content["Columns"]:
         these = {r["method"]: r for r in content["Results"] if r["column"] == name and r["metric"] != "silhouette"}
         cls, other = these["cls"], these["connectivity"]
@@ -28,7 +28,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             if (c["part"], c.get("column")) == ("separation", name)
         }
         metric = cls["metric"].replace("_", " ")
-        found.append(
+        sentences.append(
             f"{name}, told by neighbours' CLS: {metric} {interval(cls)}, {'' if beyond else 'not '}beyond the chance "
             f"of {number(cls['chance'])}; connectivity {interval(other)}. CLS {verdicts['connectivity']} connectivity "
             f"and {verdicts['untrained']} the untrained network."
@@ -42,12 +42,12 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             if (c["part"], c["metric"], c["method"], c["against"]) == ("identification", "rank1", "cls", "connectivity")
         )
         people = content["PairedSubjects"]
-        found.append(
+        sentences.append(
             f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {interval(rates['cls'])}, "
             f"parcels' tokens {interval(rates['parcels'])}, connectivity {interval(rates['connectivity'])}, chance "
             f"{1 / people:.3f}. CLS {verdict} connectivity; best is {best['label']}."
         )
-    return found
+    return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -75,8 +75,8 @@ class ModelPredictor:
         device = self.network.cls.device
         patches = torch.from_numpy(np.ascontiguousarray(mask_BPT[:, :, :: self.network.config.patch]))
         with torch.inference_mode():
-            found = self.network(torch.from_numpy(x_BPT).float().to(device), patches.to(device))
-        return found.float().cpu().numpy()
+            predicted = self.network(torch.from_numpy(x_BPT).float().to(device), patches.to(device))
+        return predicted.float().cpu().numpy()
 
 
 def untrained(model: TrainedModel) -> ModelPredictor:
@@ -181,11 +181,12 @@ def table(scores: Scores, draws: int, seed: int) -> list[dict[str, Any]]:
     rows = []
     for (method, condition), sums_RP4 in scores.sums.items():
         for metric in masked_r2.METRICS:
-            found = masked_r2.estimate(metric, sums_RP4, weights)
+            estimate = masked_r2.estimate(metric, sums_RP4, weights)
             rows.append(
                 {"method": method, "masking": condition.masking, "mask_ratio": condition.ratio, "metric": metric,
-                 "value": found.value, "low": found.low, "high": found.high, "n_subjects": len(set(scores.subjects)),
-                 "n_recordings": len(scores.ids), "n_values": int(sums_RP4[..., 0].sum())}
+                 "value": estimate.value, "low": estimate.low, "high": estimate.high,
+                 "n_subjects": len(set(scores.subjects)), "n_recordings": len(scores.ids),
+                 "n_values": int(sums_RP4[..., 0].sum())}
             )  # fmt: skip
     return rows
 
@@ -196,12 +197,13 @@ def comparisons(scores: Scores, draws: int, seed: int, method: str = "model") ->
     rows = []
     for (other, condition), sums_RP4 in scores.sums.items():
         if other != method:
-            found = masked_r2.compare(scores.sums[method, condition], sums_RP4, scores.subjects, weights)
+            comparison = masked_r2.compare(scores.sums[method, condition], sums_RP4, scores.subjects, weights)
             rows.append(
                 {"method": method, "against": other, "masking": condition.masking, "mask_ratio": condition.ratio,
-                 "difference": found.difference.value, "low": found.difference.low, "high": found.difference.high,
-                 "verdict": found.verdict, "subjects_ahead": found.ahead, "n_subjects": found.subjects,
-                 "firm": found.firm}
+                 "difference": comparison.difference.value, "low": comparison.difference.low,
+                 "high": comparison.difference.high,
+                 "verdict": comparison.verdict, "subjects_ahead": comparison.ahead, "n_subjects": comparison.subjects,
+                 "firm": comparison.firm}
             )  # fmt: skip
     return rows
 
@@ -213,5 +215,7 @@ def example(
     first = replace(recording, x_BPT=recording.x_BPT[:1])
     mask_BPT = draw_mask(first, condition, patch, seed)
     hidden = hide(first.x_BPT, mask_BPT)
-    found = {f"x_{name}": method.predict(hidden, mask_BPT)[0].astype(np.float32) for name, method in methods.items()}
-    return {"truth": first.x_BPT[0].astype(np.float32), "mask": mask_BPT[0], **found}
+    reconstructions = {
+        f"x_{name}": method.predict(hidden, mask_BPT)[0].astype(np.float32) for name, method in methods.items()
+    }
+    return {"truth": first.x_BPT[0].astype(np.float32), "mask": mask_BPT[0], **reconstructions}

@@ -176,21 +176,21 @@ def typical(scores: Scores, condition: Any) -> int:
 
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
-    found = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(
+        lines.append(
             f"only {facts['Subjects']} held-out subjects: intervals over so few people are too narrow, and no test on "
             f"fewer than {ENOUGH_SUBJECTS} can reach p < .05"
         )
     if not facts["RidgeChosenOn"].startswith("validation"):
-        found.append(
+        lines.append(
             f"the ridge of the conditional Gaussian ({facts['Ridge']:g}) was not tuned: no validation subjects"
         )
     elif facts["Split"] == "validation":
-        found.append("validation subjects are scored, on whom ridge and training were watched: not a test")
+        lines.append("validation subjects are scored, on whom ridge and training were watched: not a test")
     if len(facts["EffectiveBands"]) > 1:
-        found.append("recordings differ in their frequency band, on which masked R2 depends")
-    return found
+        lines.append("recordings differ in their frequency band, on which masked R2 depends")
+    return lines
 
 
 def _check_scaler(model: TrainedModel, store: Any) -> None:

@@ -68,17 +68,17 @@ def evaluate(start: Start, config: Config) -> Results:
         read_windows(store, test, model), coordinates(store), config.seed,
     )  # fmt: skip
     methods = possible(store, config.methods)
-    found = _classify(sources, methods, config, labels_P, start.pieces)
+    confusions = _classify(sources, methods, config, labels_P, start.pieces)
 
     held = sources.test
     weights = subject_draws(held.subjects, config.bootstrap, config.seed)
     rows = []
-    for (protocol, classifier, method, how), confusion in found.items():
+    for (protocol, classifier, method, how), confusion in confusions.items():
         shared = {"protocol": protocol, "classifier": classifier, "method": method, "labels": how,
                   "n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids),
                   "label": LABELS.get(method, "largest network")}  # fmt: skip
         rows += scores.table(confusion, weights, names, shared)
-    true = {key[:3]: value for key, value in found.items() if key[3] == "true" and key[1] != "majority"}
+    true = {key[:3]: value for key, value in confusions.items() if key[3] == "true" and key[1] != "majority"}
     references = [name for name in REFERENCES if name in methods]
     compared = scores.comparisons(true, references, held.subjects, weights, config.seed)
     facts: Facts = {
@@ -99,7 +99,7 @@ def evaluate(start: Start, config: Config) -> Results:
     }
     arrays = {
         "networks": np.array(names, dtype=str),
-        **{"/".join(key): confusion.sum(0) for key, confusion in found.items()},
+        **{"/".join(key): confusion.sum(0) for key, confusion in confusions.items()},
     }
     left_out = [name for name in config.methods if name not in methods]
     return Results(facts, rows, arrays, compared, _warnings(facts, left_out), _published(facts))
@@ -126,7 +126,7 @@ def _classify(
 ) -> dict[tuple[str, str, str, str], classify.Ints]:
     """(protocol, classifier, method, labels) -> confusion; `labels`: true, or shuffled over the parcels (k-NN)."""
     train, test = sources.train, sources.test
-    found: dict[tuple[str, str, str, str], classify.Ints] = {}
+    confusions: dict[tuple[str, str, str, str], classify.Ints] = {}
 
     def outcomes(x: tuple[Any, Any], kinds: Sequence[tuple[str, bool]]) -> dict[str, classify.Ints]:
         done = {}
@@ -145,27 +145,27 @@ def _classify(
         done = pieces.get(method, lambda method=method: outcomes(FEATURES[method](sources), kinds))  # type: ignore[misc]
         for key, confusion in done.items():
             protocol, classifier, how = key.split("/")
-            found[protocol, classifier, method, how] = confusion
+            confusions[protocol, classifier, method, how] = confusion
         progress.step(number + 1, method)
     nothing = tuple(np.zeros((*w.known.shape, 1), np.float32) for w in (train, test))
     for key, confusion in outcomes((nothing[0], nothing[1]), [("majority", False)]).items():
-        found[key.split("/")[0], "majority", "majority", "true"] = confusion
-    return found
+        confusions[key.split("/")[0], "majority", "majority", "true"] = confusion
+    return confusions
 
 
 def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
-    found = [f"not classified: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not classified: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(f"only {facts['Subjects']} subjects: intervals are too narrow, and no test can reach p < .05")
+        lines.append(f"only {facts['Subjects']} subjects: intervals are too narrow, and no test can reach p < .05")
     if facts["ParcelsWithoutNetwork"]:
-        found.append(f"{facts['ParcelsWithoutNetwork']} parcels have no network and are left out")
+        lines.append(f"{facts['ParcelsWithoutNetwork']} parcels have no network and are left out")
     if facts["NetworksOfFewParcels"]:
-        found.append(f"networks of fewer than {classify.FOLDS} parcels: {', '.join(facts['NetworksOfFewParcels'])}")
+        lines.append(f"networks of fewer than {classify.FOLDS} parcels: {', '.join(facts['NetworksOfFewParcels'])}")
     if facts["UnknownParcels"]:
-        found.append(f"{facts['UnknownParcels']} parcels are unknown in single recordings and left out there")
+        lines.append(f"{facts['UnknownParcels']} parcels are unknown in single recordings and left out there")
     if left_out:
-        found.append("the atlas has no coordinates: no method position")
-    return found
+        lines.append("the atlas has no coordinates: no method position")
+    return lines
 
 
 def _published(facts: Facts) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ NAMED = {
 def headline(content: Mapping[str, Any]) -> list[str]:
     """Attention and embeddings against connectivity and position, and the best; a sentence a protocol."""
     classifier = content["Classifiers"][0]
-    found = []
+    sentences = []
     for protocol, words in PROTOCOLS.items():
         rows = {
             r["method"]: r
@@ -37,8 +37,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         text = f"{words[0].upper()}{words[1:]} ({CLASSIFIERS[classifier]}): {values}."
         text += f" Best is {best['label']} with {shown[best['method']]}."
         text += _verdict(content, protocol, classifier)
-        found.append(text)
-    return found
+        sentences.append(text)
+    return sentences
 
 
 def _verdict(content: Mapping[str, Any], protocol: str, classifier: str) -> str:

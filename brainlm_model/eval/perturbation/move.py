@@ -63,15 +63,15 @@ def _cls(model: Any, network: Any, series_TP: Array) -> Any:
 
 def _spread(series_TP: Array) -> Array:
     """(P,) SD over the steps of each parcel that is known throughout."""
-    found: Array = series_TP[np.isfinite(series_TP).any(1)].std(0)
-    return found
+    sd_P: Array = series_TP[np.isfinite(series_TP).any(1)].std(0)
+    return sd_P
 
 
 def _common(
     store: Any, model: Any, networks: Mapping[str, Any], training: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:  # fmt: skip
     """`<method>/<task or null>` -> mean CLS, or mean SD, of training recordings that have a window."""
-    found: dict[str, list[Any]] = {}
+    collected: dict[str, list[Any]] = {}
     for what, names in training.items():
         for name in names:
             try:
@@ -79,12 +79,12 @@ def _common(
             except InputError:
                 continue
             for method, network in networks.items():
-                found.setdefault(f"{method}/{what}", []).append(_cls(model, network, series))
-            found.setdefault(f"sd/{what}", []).append(_spread(series))
-    missing = [w for w in training if f"sd/{w}" not in found]
+                collected.setdefault(f"{method}/{what}", []).append(_cls(model, network, series))
+            collected.setdefault(f"sd/{what}", []).append(_spread(series))
+    missing = [w for w in training if f"sd/{w}" not in collected]
     if missing:
         raise InputError(f"perturbation: no training recording for the {missing[0]}", "perturbation.target: own")
-    return {key: np.nanmean(v, 0) if key.startswith("sd") else sum(v) / len(v) for key, v in found.items()}
+    return {key: np.nanmean(v, 0) if key.startswith("sd") else sum(v) / len(v) for key, v in collected.items()}
 
 
 def _part(
@@ -93,19 +93,19 @@ def _part(
 ) -> dict[str, Array]:  # fmt: skip
     import torch
 
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     window = model.config.window
     x_SPT = torch.from_numpy(np.stack([series[p.rest][:window].T for p in group]).astype(np.float32))
     unknown = ~np.isfinite(x_SPT.numpy()).all(2)
     for what in ("task", "null"):
         names = [p.task if what == "task" else p.null for p in group]
         own = [common[f"sd/{what}"] if common else _spread(series[str(n)]) for n in names]
-        found[f"sd/{what}"] = np.abs(np.stack(own) - np.stack([_spread(series[p.rest]) for p in group]))
+        arrays[f"sd/{what}"] = np.abs(np.stack(own) - np.stack([_spread(series[p.rest]) for p in group]))
         for method, network in networks.items():
             device = network.cls.device
             goal = [common[f"{method}/{what}"] if common else _cls(model, network, series[str(n)]) for n in names]
             shift = smallest(network.embed, x_SPT.to(device), torch.stack(goal), share, steps)
             size = shift.delta_BPT.square().mean(2).sqrt().double().cpu().numpy()
-            found[f"{method}/{what}"] = np.where(unknown, np.nan, size)
-            found[f"{method}/{what}/distance"] = torch.stack([shift.before_B, shift.after_B], 1).double().cpu().numpy()
-    return found
+            arrays[f"{method}/{what}"] = np.where(unknown, np.nan, size)
+            arrays[f"{method}/{what}/distance"] = torch.stack([shift.before_B, shift.after_B], 1).double().cpu().numpy()
+    return arrays

@@ -41,7 +41,7 @@ def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: f
     first = config.patches // 2
     steps = first * config.patch
     known_P: Any = np.isfinite(x_PT).all(axis=1)
-    found = np.full((len(seeds_K), len(x_PT)), np.nan)
+    response_KP = np.full((len(seeds_K), len(x_PT)), np.nan)
     for row, seed in enumerate(seeds_K):
         if not known_P[seed]:
             continue
@@ -53,16 +53,16 @@ def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: f
         with torch.inference_mode():
             device = network.cls.device
             up, down = network(torch.from_numpy(both).to(device), mask.to(device)).float().cpu().numpy()
-        found[row] = np.where(known_P, (up - down)[:, steps:].mean(1) / (2 * amplitude), np.nan)
-        found[row, seed] = np.nan
-    return found
+        response_KP[row] = np.where(known_P, (up - down)[:, steps:].mean(1) / (2 * amplitude), np.nan)
+        response_KP[row, seed] = np.nan
+    return response_KP
 
 
 def rows_of(series_TP: Array, seeds_K: NDArray[np.intp]) -> Array:
     """(K, P) correlations of the seeds with all others; NaN for itself."""
-    found = connectivity(series_TP)[seeds_K]
-    found[np.arange(len(seeds_K)), seeds_K] = np.nan
-    return found
+    r_KP = connectivity(series_TP)[seeds_K]
+    r_KP[np.arange(len(seeds_K)), seeds_K] = np.nan
+    return r_KP
 
 
 def recording(
@@ -76,12 +76,12 @@ def recording(
     window, config = model.config.window, model.config
     seen = config.patches // 2 * config.patch
     x_PT = series_TP[:window].T
-    found = {key: responses(network, x_PT, seeds_K, amplitude) for key, network in networks.items()}
+    maps = {key: responses(network, x_PT, seeds_K, amplitude) for key, network in networks.items()}
     if config.prior == "gaussian":  # before training the network is its prior alone
-        found["network"] = found["model"] - found["untrained"]
-    found["visible"] = rows_of(series_TP[:seen], seeds_K)
-    found["unseen"] = rows_of(series_TP[seen:], seeds_K)
-    return found
+        maps["network"] = maps["model"] - maps["untrained"]
+    maps["visible"] = rows_of(series_TP[:seen], seeds_K)
+    maps["unseen"] = rows_of(series_TP[seen:], seeds_K)
+    return maps
 
 
 def group_rows(store: Any, names: Sequence[str], seeds_K: NDArray[np.intp]) -> Array:
@@ -91,18 +91,18 @@ def group_rows(store: Any, names: Sequence[str], seeds_K: NDArray[np.intp]) -> A
         z = np.arctanh(np.clip(rows_of(np.asarray(store.series(name)), seeds_K), -EDGE, EDGE))
         total, count = total + np.nan_to_num(z), count + np.isfinite(z)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = np.tanh(total / count)
-    return found
+        mean_KP: Array = np.tanh(total / count)
+    return mean_KP
 
 
 def agreement(map_KP: Array, target_KP: Array) -> Array:
     """(K,) Pearson correlation over the parcels that both know; NaN where fewer than four, or nothing varies."""
-    found = np.full(len(map_KP), np.nan)
+    r_K = np.full(len(map_KP), np.nan)
     for row, (a, b) in enumerate(zip(map_KP, target_KP, strict=True)):
         known = np.isfinite(a) & np.isfinite(b)
         if known.sum() > 3 and a[known].std() > 1e-9 and b[known].std() > 1e-9:
-            found[row] = np.corrcoef(a[known], b[known])[0, 1]
-    return found
+            r_K[row] = np.corrcoef(a[known], b[known])[0, 1]
+    return r_K
 
 
 def why_not(model: Any) -> str:

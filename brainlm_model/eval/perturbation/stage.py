@@ -159,22 +159,22 @@ def evaluate(start: Start, config: Config) -> Results:
 
 
 def _warnings(facts: Facts, rows: list[dict[str, Any]]) -> list[str]:
-    found = [f"not looked at: {reason}" for reason in facts["Skipped"]]
-    found += [facts[key] for key in ("PartOne", "PartTwo") if facts[key] != "done"]
+    lines = [f"not looked at: {reason}" for reason in facts["Skipped"]]
+    lines += [facts[key] for key in ("PartOne", "PartTwo") if facts[key] != "done"]
     if facts["Levels"] and facts["Subjects"] < ENOUGH_SUBJECTS:
-        found.append(f"part one: only {facts['Subjects']} subjects: no test can reach p < .05")
+        lines.append(f"part one: only {facts['Subjects']} subjects: no test can reach p < .05")
     if facts["Levels"] and facts["Target"] == "own" and facts["NullOwnRecording"] < facts["Subjects"]:
         count = facts["Subjects"] - facts["NullOwnRecording"]
-        found.append(f"null: {count} subjects have one recording at rest, and go to another subject's rest instead")
+        lines.append(f"null: {count} subjects have one recording at rest, and go to another subject's rest instead")
     for row in rows:
         if row["metric"] == "reached" and row["value"] < facts["Share"] - 1e-6:
-            found.append(
+            lines.append(
                 f"{row['method']}, {row['name']}: {row['value']:.2f} of the distance was covered on average, not "
                 f"{facts['Share']:g} (more perturbation.steps)"
             )
     if facts["PartTwo"] == "done" and facts["ResponseSubjects"] < ENOUGH_SUBJECTS:
-        found.append(f"part two: only {facts['ResponseSubjects']} subjects: no test can reach p < .05")
-    return found
+        lines.append(f"part two: only {facts['ResponseSubjects']} subjects: no test can reach p < .05")
+    return lines
 
 
 def describe(facts: Facts) -> str:

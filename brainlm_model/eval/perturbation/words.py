@@ -18,7 +18,7 @@ VERDICT = {"better": "above", "worse": "below", "not distinguishable": "not dist
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """Networks where the change exceeds its null, method by method; then how responses follow connectivity."""
-    found = []
+    sentences = []
     if content["Levels"]:
         first, second = content["Levels"]
         labels = {}
@@ -32,7 +32,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
                     f"{r['name']} ({r['value']:+.2f})" for r in rows if r["p_holm"] is not None and r["p_holm"] < 0.05
                 ]
                 labels[method] = f"{rows[0]['label']}: {', '.join(more) or 'none'}"
-        found.append(
+        sentences.append(
             f"From {first} to {second}, networks whose share of the change differs from the null's: "
             f"{'; '.join(labels.values())}."
         )
@@ -44,13 +44,13 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             for c in content["Comparisons"]
             if c["target"] == "own" and c["against"] in told
         )
-        found.append(
+        sentences.append(
             f"Responses to a driven parcel with the person's connectivity in steps that were not seen, r: {values}. "
             f"The model is {verdicts}."
         )
     if not content["Levels"]:
-        found.append(f"Not asked: {content['PartOne']}.")
-    return found
+        sentences.append(f"Not asked: {content['PartOne']}.")
+    return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

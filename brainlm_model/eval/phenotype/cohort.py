@@ -90,18 +90,18 @@ class Cohort:
                 self._of_fold(recorded, target, fold),
                 recorded,
             )
-            found = {}
+            outcomes = {}
             for place, name in enumerate(self.methods):
-                found[name] = self._piece(name, task)
-                outputs[name].append(found[name].outputs)
-                chosen[name].append(found[name].chosen)
+                outcomes[name] = self._piece(name, task)
+                outputs[name].append(outcomes[name].outputs)
+                chosen[name].append(outcomes[name].chosen)
                 progress.step(number * len(self.methods) + place + 1)
             outputs["trivial"].append(learn.trivial(task))
             # a fine-tuned model is judged on one inner split, the others on all: only these can be ranked
             ours = [n for n in self.methods if learn.METHODS[n].group == "ours" and n != "finetuned"]
             if ours:
-                best = max(ours, key=lambda name: found[name].inner)
-                outputs[BEST].append(found[best].outputs)
+                best = max(ours, key=lambda name: outcomes[name].inner)
+                outputs[BEST].append(outcomes[best].outputs)
                 chosen[BEST].append(best)
         held = {name: self._held(parts, target, folds, learnt, transforms) for name, parts in outputs.items() if parts}
         references = [name for name in (BEST, REFERENCE) if name in held]
@@ -155,11 +155,11 @@ class Cohort:
         if file.is_file():
             kept = json.loads(file.read_text())
             return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
-        found = self._run(name, task)
+        outcome = self._run(name, task)
         with atomic(file) as part:
-            kept = {"outputs": found.outputs.tolist(), "inner": found.inner, "chosen": found.chosen}
+            kept = {"outputs": outcome.outputs.tolist(), "inner": outcome.inner, "chosen": outcome.chosen}
             part.write_text(json.dumps(kept))
-        return found
+        return outcome
 
     def _run(self, name: str, task: learn.Task) -> learn.Outcome:
         if name == "finetuned":

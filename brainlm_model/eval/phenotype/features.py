@@ -70,21 +70,23 @@ def embed(
     if file is not None and file.is_file():
         with np.load(file, allow_pickle=False) as kept:
             arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
-            found = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
-            return found, kept["left_out"].tolist()
+            by_recording = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
+            return by_recording, kept["left_out"].tolist()
     chosen = recordings_of(store, model.card)
-    found, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
+    by_recording, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
     for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):
             left_out.append(f"{recording.id}: {result.message}")
         else:
-            found[recording.id] = {"cls": result.cls, "mean": result.mean, "parcels": result.parcels}
+            by_recording[recording.id] = {"cls": result.cls, "mean": result.mean, "parcels": result.parcels}
         progress.step(done)
-    if file is not None and found:
-        stacked: dict[str, Any] = {k: np.stack([one[k] for one in found.values()]) for k in ("cls", "mean", "parcels")}
+    if file is not None and by_recording:
+        stacked: dict[str, Any] = {
+            k: np.stack([one[k] for one in by_recording.values()]) for k in ("cls", "mean", "parcels")
+        }
         with atomic(file) as part:
-            np.savez(part, ids=np.array(list(found)), left_out=np.array(left_out, dtype=str), **stacked)
-    return found, left_out
+            np.savez(part, ids=np.array(list(by_recording)), left_out=np.array(left_out, dtype=str), **stacked)
+    return by_recording, left_out
 
 
 def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]) -> Recorded:

@@ -53,13 +53,13 @@ def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
         return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
-    found = of_numbers(weights_BN @ sums_N6)
-    found["r_within"] = _r_within(sums_N6, held, weights_BN)
+    measures = of_numbers(weights_BN @ sums_N6)
+    measures["r_within"] = _r_within(sums_N6, held, weights_BN)
     error = (held.learnt[:, 0] - held.learnt_truth) ** 2
-    found["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
+    measures["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
     if _constant(held):
-        found["r"] = np.full(len(weights_BN), np.nan)
-    return found
+        measures["r"] = np.full(len(weights_BN), np.nan)
+    return measures
 
 
 def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Array:
@@ -69,9 +69,9 @@ def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Ar
         n, y, yy, error, p, pp = (weights_BN[:, held.folds == k] @ sums_N6[held.folds == k]).T
         n = np.maximum(n, 1)
         products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
-    both, truth, found = products
-    varies = (truth > 1e-9) & (found > 1e-9 * truth)
-    return np.where(varies, both / np.sqrt(np.where(varies, truth * found, 1)), np.nan)
+    both, truth, predicted = products
+    varies = (truth > 1e-9) & (predicted > 1e-9 * truth)
+    return np.where(varies, both / np.sqrt(np.where(varies, truth * predicted, 1)), np.nan)
 
 
 def _constant(held: HeldOutPredictions) -> bool:
@@ -81,11 +81,11 @@ def _constant(held: HeldOutPredictions) -> bool:
 
 def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
     """Area under the ROC curve over pairs of one fold; of more than two classes the mean of one against the rest."""
-    found = []
+    areas = []
     for number in [1] if held.classes == 2 else range(held.classes):
         wins = _wins(held.outputs[:, number], held.folds)
-        found.append(_area(wins, held.folds, held.truth == number, weights_BN))
-    return np.mean(found, axis=0)
+        areas.append(_area(wins, held.folds, held.truth == number, weights_BN))
+    return np.mean(areas, axis=0)
 
 
 def _wins(scores: Array, folds: NDArray[np.intp]) -> Array:
@@ -164,8 +164,10 @@ def report(
     for name, held in methods.items():
         p = p_of_permutations(held, task, permutations, seed) if permutations else float("nan")
         for metric, value in whole[name].items():
-            found = _estimate(value[0], drawn[name][metric])
-            rows.append({"method": name, "metric": metric, **found, "p_permutation": p, "n_subjects": len(held.truth)})
+            estimate = _estimate(value[0], drawn[name][metric])
+            rows.append(
+                {"method": name, "metric": metric, **estimate, "p_permutation": p, "n_subjects": len(held.truth)}
+            )
     key = KEY[task]
     compared: list[dict[str, Any]] = []
     for reference in references:
@@ -175,11 +177,11 @@ def report(
                 continue
             change = drawn[name][key] - drawn[reference][key]
             change = change[np.isfinite(change)]
-            found = _estimate(whole[name][key][0] - whole[reference][key][0], change)
+            estimate = _estimate(whole[name][key][0] - whole[reference][key][0], change)
             sides = min((change <= 0).sum(), (change >= 0).sum())
             p = min(1.0, 2 * (1 + sides) / (1 + len(change))) if len(change) else float("nan")
-            block.append({"method": name, "against": reference, "metric": key, "difference": found["value"],
-                          "low": found["low"], "high": found["high"], "p": p})  # fmt: skip
+            block.append({"method": name, "against": reference, "metric": key, "difference": estimate["value"],
+                          "low": estimate["low"], "high": estimate["high"], "p": p})  # fmt: skip
         for row, adjusted in zip(block, holm([row["p"] for row in block]), strict=True):
             compared.append({**row, "p_holm": adjusted, "verdict": verdict(row["difference"], adjusted)})
     return rows, compared

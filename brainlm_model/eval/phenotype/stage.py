@@ -106,26 +106,26 @@ def _digest(inputs: Files) -> str:
 
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
-    found = [f"not used: {reason}" for reason in facts["SkippedRecordings"]]
-    found += [f"not predicted: {reason.removeprefix('phenotype: ')}" for reason in facts["PassedOver"].values()]
+    lines = [f"not used: {reason}" for reason in facts["SkippedRecordings"]]
+    lines += [f"not predicted: {reason.removeprefix('phenotype: ')}" for reason in facts["PassedOver"].values()]
     if not facts["Columns"]:
-        return [*found, "no column was predicted: neither age nor sex can be; phenotype.columns names others"]
+        return [*lines, "no column was predicted: neither age nor sex can be; phenotype.columns names others"]
     for column in facts["Columns"]:
         lost = ", ".join(f"{count} {reason}" for reason, count in column["LeftOut"].items())
         if lost:
-            found.append(f"{column['Column']}: subjects left out: {lost}")
+            lines.append(f"{column['Column']}: subjects left out: {lost}")
     if facts["SubjectsSeenByModel"]:
-        found.append(
+        lines.append(
             f"the model was trained or watched on the series (not the labels) of {facts['SubjectsSeenByModel']} of "
             f"{facts['Subjects']} subjects; phenotype.subjects: unseen predicts the others alone"
         )
     if facts["Confounds"]:
-        found.append(f"{', '.join(ON_RECORDINGS)} are left out: confounds cannot be regressed out of a recording")
+        lines.append(f"{', '.join(ON_RECORDINGS)} are left out: confounds cannot be regressed out of a recording")
     else:
-        found.append("no confounds were regressed out: motion, site or age may carry a prediction")
+        lines.append("no confounds were regressed out: motion, site or age may carry a prediction")
     if 2 * (len(facts["Methods"]) + 1) / (1 + facts["Bootstrap"]) >= 0.05:
-        found.append(f"{facts['Bootstrap']} bootstrap draws are too few for any corrected p value below .05")
-    return found
+        lines.append(f"{facts['Bootstrap']} bootstrap draws are too few for any corrected p value below .05")
+    return lines
 
 
 def describe(facts: Facts) -> str:

@@ -15,7 +15,7 @@ BEST, LINEAR = "ours_best", "correlations_ridge"
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """The embeddings against a ridge on correlations, and what was best of all; one sentence a column."""
-    found = [] if content["Columns"] else ["No column of the cohort's table was predicted: see the warnings."]
+    sentences = [] if content["Columns"] else ["No column of the cohort's table was predicted: see the warnings."]
     for about in content["Columns"]:
         column, (metric, name) = about["Column"], KEY[about["Task"]]
         rows = {r["method"]: r for r in content["Results"] if (r["column"], r["metric"]) == (column, metric)}
@@ -41,8 +41,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         p = rows.get(BEST, top)["p_permutation"]
         if p is not None and p >= 0.05:
             text += f" Permuted labels do as well as the embeddings (p {p:.2g}): they predict nothing."
-        found.append(text)
-    return found
+        sentences.append(text)
+    return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

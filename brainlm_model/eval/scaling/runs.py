@@ -106,15 +106,15 @@ class Bench:
 
     def _sums(self, methods: Mapping[str, Predictor]) -> Piece:
         """`split/ratio/method` -> (recording, parcel, 4); ids and subjects of each split."""
-        found: Piece = {}
+        piece: Piece = {}
         for split, data in self.held.items():
             wanted = self.chosen(split)
             recordings = (r for i, r in enumerate(scoring.recordings(data, 1)) if i in wanted)
             scores = scoring.score(recordings, methods, self.conditions, self.model.config.patch, self.config.seed)
             for (method, condition), sums_RP4 in scores.sums.items():
-                found[f"{split}/{condition.ratio:g}/{method}"] = sums_RP4
-            found[f"{split}/ids"], found[f"{split}/subjects"] = np.array(scores.ids), np.array(scores.subjects)
-        return found
+                piece[f"{split}/{condition.ratio:g}/{method}"] = sums_RP4
+            piece[f"{split}/ids"], piece[f"{split}/subjects"] = np.array(scores.ids), np.array(scores.subjects)
+        return piece
 
     def checkpoint(self) -> Piece:
         """Scores of the trained model of this run, of itself untrained, and of baselines on all training subjects."""
@@ -151,14 +151,14 @@ class Bench:
         begin = time.process_time()
         log = trainer.fit(folder)
         spent = (time.process_time() - begin) / 60
-        found = self._sums({run.name: scoring.ModelPredictor(trainer.network)})
-        found |= {
+        piece = self._sums({run.name: scoring.ModelPredictor(trainer.network)})
+        piece |= {
             "parameters": sum(p.numel() for p in trainer.network.parameters()), "steps": log[-1]["step"],
             "subjects": len(set(trainer.train.subjects)), "cpu_minutes": spent,
         }  # fmt: skip
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        return found
+        return piece
 
     def scores(self, split: str, done: Mapping[Any, Piece]) -> scoring.Scores:
         """All of a split as one table of sums: the same recordings, the same masks."""

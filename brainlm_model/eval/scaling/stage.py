@@ -105,7 +105,7 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
     """The table: what was trained here, the checkpoint, and baselines fitted on the same people as each training."""
     by_name = {r.name: r for r in runs}
     everybody = int(done["checkpoint"]["subjects"])
-    found = []
+    table = []
     for row in scoring.table(scores, config.bootstrap, config.seed):
         name, *part = row["method"].split("@")
         about: dict[str, Any]
@@ -120,8 +120,8 @@ def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], 
             about = {"method": name, "label": LABELS[name], "share": share, "seed": seed, "training_subjects": count}
         else:
             about = {"method": name, "label": LABELS[name], "share": 1.0, "training_subjects": everybody}
-        found.append({**dict.fromkeys(COLUMNS), **{k: v for k, v in row.items() if k in COLUMNS}, **about})
-    return found
+        table.append({**dict.fromkeys(COLUMNS), **{k: v for k, v in row.items() if k in COLUMNS}, **about})
+    return table
 
 
 LABELS = {
@@ -147,13 +147,14 @@ def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[di
     for kind, first, second in pairs:
         for ratio in config.mask_ratios:
             condition = scoring.Condition("random", ratio)
-            found = masked_r2.compare(
+            comparison = masked_r2.compare(
                 scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
             )  # fmt: skip
             rows.append(
                 {"kind": kind, "method": first, "against": second, "mask_ratio": ratio,
-                 "difference": found.difference.value, "low": found.difference.low, "high": found.difference.high,
-                 "verdict": found.verdict, "n_subjects": found.subjects, "firm": found.firm}
+                 "difference": comparison.difference.value, "low": comparison.difference.low,
+                 "high": comparison.difference.high,
+                 "verdict": comparison.verdict, "n_subjects": comparison.subjects, "firm": comparison.firm}
             )  # fmt: skip
     return rows
 
@@ -169,14 +170,14 @@ def _published() -> list[dict[str, Any]]:
 
 
 def _warnings(facts: Facts) -> list[str]:
-    found = [f"not scored: {reason}" for reason in facts["Skipped"]]
+    lines = [f"not scored: {reason}" for reason in facts["Skipped"]]
     for split, count in facts["Subjects"].items():
         if count < ENOUGH_SUBJECTS:
-            found.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
+            lines.append(f"only {count} subjects in split {split}: intervals are too narrow, no test can reach p < .05")
     if len(facts["Seeds"]) < 3:
-        found.append("fewer than three seeds: differences between trainings may be those of a seed")
-    found.append("intervals and verdicts are of one training each, over subjects, and not corrected for their number")
-    return found
+        lines.append("fewer than three seeds: differences between trainings may be those of a seed")
+    lines.append("intervals and verdicts are of one training each, over subjects, and not corrected for their number")
+    return lines
 
 
 def describe(facts: Facts) -> str:

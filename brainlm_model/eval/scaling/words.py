@@ -21,7 +21,7 @@ QUESTIONS = {
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """The checkpoint against the conditional Gaussian, then what data, size and training ratio did."""
-    found = []
+    sentences = []
     for split in content["Splits"]:
         cells = {
             (r["method"], r["mask_ratio"]): r
@@ -36,7 +36,7 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         against = {r["mask_ratio"]: r["verdict"] for r in rows if r["against"] == "gaussian"}
         better = [ratio for ratio, verdict in against.items() if verdict == "better"]
         won = "at every ratio" if len(better) == len(against) else f"at {listed(better)}" if better else "nowhere"
-        found.append(
+        sentences.append(
             f"Masked R² of {content['Subjects'][split]} {split} subjects with {listed(content['MaskRatios'])} hidden: "
             f"{values}; in brackets the conditional Gaussian, which the checkpoint beats {won}."
         )
@@ -45,11 +45,11 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         if rows:
             counts = [sum(r["verdict"] == verdict for r in rows) for verdict in ("better", "worse")]
             least, most = (f"{end([r['difference'] for r in rows]):+.3f}" for end in (min, max))
-            found.append(
+            sentences.append(
                 f"{subject}: {helps} in {counts[0]} of {len(rows)} comparisons, {harms} in {counts[1]} "
                 f"(differences of R² {least} to {most})."
             )
-    return found
+    return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

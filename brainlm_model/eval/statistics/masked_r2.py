@@ -37,6 +37,7 @@ def sums(truth: ArrayLike, predicted: ArrayLike, scored: ArrayLike) -> Array:
 def r2(sums_4: Array) -> Array:
     """R2 = 1 - squared error / squared deviation from the mean, from sums (..., 4); NaN where nothing varies."""
     count, total, squares, error = np.moveaxis(sums_4, -1, 0)
+    # sum (y - mean)^2 = sum y^2 - (sum y)^2 / n: the mean is that of the scored values themselves
     deviation = squares - total**2 / np.maximum(count, 1)
     defined = deviation > 1e-12 * np.maximum(squares, 1e-300)
     return np.where(defined, 1 - error / np.where(defined, deviation, 1), np.nan)

@@ -47,18 +47,18 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     InputError: a file is missing, damaged or holds anything but tensors.
     """
     content = read_json(folder / "config.json")
-    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if found is None:
+    weights_file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights_file is None:
         raise InputError(f"{folder}: none of {', '.join(WEIGHTS)}", "give the whole folder of a model")
-    if not found.name.endswith(".index.json"):
-        return content, read_tensors(found)
-    names = read_json(found).get("weight_map", {})
+    if not weights_file.name.endswith(".index.json"):
+        return content, read_tensors(weights_file)
+    names = read_json(weights_file).get("weight_map", {})
     if not isinstance(names, dict) or not names:
-        raise InputError(f"{found}: no weight_map", "give the whole folder of a model")
+        raise InputError(f"{weights_file}: no weight_map", "give the whole folder of a model")
     weights: dict[str, Tensor] = {}
     for name in sorted({str(name) for name in names.values()}):
         if Path(name).name != name:  # an index does not lead out of its folder
-            raise InputError(f"{found}: shard {name!r}", "shards lie beside their index")
+            raise InputError(f"{weights_file}: shard {name!r}", "shards lie beside their index")
         weights |= read_tensors(folder / name)
     return content, weights
 
@@ -110,9 +110,9 @@ def load_weights(network: Network, weights: Mapping[str, Tensor], source: str) -
 
 
 def _list(names: Iterable[str], most: int = 10) -> str:
-    found = list(names)
-    more = f" and {len(found) - most} more" if len(found) > most else ""
-    return (", ".join(found[:most]) or "none") + more
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return (", ".join(listed[:most]) or "none") + more
 
 
 def read_network(folder: Path) -> Network:

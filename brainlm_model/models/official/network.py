@@ -134,14 +134,14 @@ class OfficialNetwork(nn.Module):
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = x_BPNS.isnan().any(-1)
         x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
-        found = []
+        encoded = []
         for rows in self._together(hidden_BPN):
             hidden = hidden_BPN[rows]
             latent, ids_restore = self._encode(self.network, x_BPNS[rows], hidden, int((~hidden[0]).sum()))
             tokens_BLD = unshuffle(latent[:, 1:], latent.new_zeros(1, 1, latent.shape[2]), ids_restore)
-            found.append(torch.cat([latent[:, :1], tokens_BLD], dim=1))
+            encoded.append(torch.cat([latent[:, :1], tokens_BLD], dim=1))
         order_B = torch.cat(self._together(hidden_BPN)).argsort()
-        latent = torch.cat(found)[order_B]
+        latent = torch.cat(encoded)[order_B]
         return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
@@ -225,8 +225,8 @@ class OfficialNetwork(nn.Module):
         keep = layout.most  # the same in every window: a mask is drawn without replacement
         order_BL = torch.arange(hidden_BL.shape[1], device=x_BPT.device) / hidden_BL.shape[1] + hidden_BL
         latent, _, ids_restore = network.forward_encoder(self._image(network, x_BPT), order_BL, keep)
-        found = network.crop(network.unpatchify(network.decoder(latent, ids_restore)), x_BPT)
-        return torch.where(self.steps(mask_BGG), self._unsorted(found) * VITMAE_DIVISOR, x_BPT.nan_to_num())
+        predicted = network.crop(network.unpatchify(network.decoder(latent, ids_restore)), x_BPT)
+        return torch.where(self.steps(mask_BGG), self._unsorted(predicted) * VITMAE_DIVISOR, x_BPT.nan_to_num())
 
     def _encode(self, network: OfficialBrainLM, x: Tensor, hidden_BPN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Latent and ids_restore of windows with `keep` visible tokens each."""
