@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -124,7 +125,10 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     files = {"parcels_raw": raw, "confounds": table, "motion_params": table, "atlas_table": labels_file}
     files |= {"voxel_sample": tmp_path / "grid.nii.gz", "sample_probseg": tmp_path / "grid.nii.gz"}
     files["sample_mask"] = tmp_path / "mask.nii.gz"
-    sections = {filter_stage: {"censor_fd_mm": 0.12 if words[2:] else None}, denoise: {"strategy": strategy}}
+    sections: dict[Any, dict[str, Any]] = {
+        filter_stage: {"censor_fd_mm": 0.12 if words[2:] else None},
+        denoise: {"strategy": strategy},
+    }
     for module in (filter_stage, denoise, parcellate, resample_stage):
         outputs = {name: tmp_path / f"{name}.tsv" for name in module.STAGE.outputs}
         outputs |= {name: tmp_path / f"{name}.npz" for name in outputs if name == "denoise_recipe"}
