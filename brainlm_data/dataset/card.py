@@ -21,7 +21,6 @@ from brainlm_data.stage import Sentence
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1  # of card.json
 FILE, WORDS = "card.json", "card.md"
 AGAIN = "run `snakemake dataset`, `brainlm-data import`, `brainlm-model train` or `convert` again, whichever made it"
 ORDER = (
@@ -120,7 +119,7 @@ class Card(_Data):
         depend on splits.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     made_by: str
     recordings: int
     subjects: int

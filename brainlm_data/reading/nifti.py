@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import Card, compare, of_sidecar
-from brainlm_data.errors import InputError, Refused
+from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import digest, sidecar_path
-from brainlm_data.methods.operators import Recipe, Regression, Temporal, at_rate, highest_hz
+from brainlm_data.methods.chain import Requested, recipe_of
+from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.parcel_means import Reader, leading, mask_file
+from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, grand_mean_scale, leading
 from brainlm_data.reading.series import ParcelSeries
-
-GRAND_MEAN = "grand mean"  # how the units of scaled series begin; the number is their last word
-CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
 
 
 def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
@@ -36,8 +34,9 @@ def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: 
 
     Raises
     ------
-    InputError: no card, an atlas that is not the card's, another space, or a band that its TR cannot hold.
-    Refused: an unreadable image, none of the atlas's voxels in it, or means that were removed.
+    InputError: no card, an atlas that is not the card's, or another space.
+    Refused: an unreadable image, none of the atlas's voxels in it, means that were removed, or a TR that cannot hold
+        the card's band.
     """
     if card is None:
         raise InputError(
@@ -47,26 +46,27 @@ def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: 
     tr, stated = repetition_time(run, {"RepetitionTime": tr} if tr is not None else meta)
     stated += run.warnings
     found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
-    finished = str(meta.get("Units", "")).startswith(GRAND_MEAN)
+    finished = str(meta.get("Units", "")).startswith("grand mean")
     labels, affine = find_atlas(card, atlas)
-    series, brain = Reader.of(run, labels, affine).read(path, stated)
-    dropped, censored = leading(series)
+    series, brain = ParcelReader.of(run, labels, affine).read(path, stated)
+    dropped, empty = leading(series)
     if not finished and not dropped:
         dropped = _non_steady(series)
     stated += [f"{dropped} volumes at the start were dropped"] if dropped else []
-    stated += [f"{len(censored)} empty volumes were interpolated"] if censored else []
+    stated += [f"{len(empty)} empty volumes were interpolated"] if empty else []
 
     hz = card.rate_hz
     edge = highest_hz(tr, hz)
-    recipe = _recipe(card, tr, run.n_volumes, dropped, tuple(censored), edge)
+    recipe, notes = recipe_of(str(path), _requested(card, edge), tr, run.n_volumes, dropped, empty)
+    stated += notes
     if finished:
-        if not card.units.startswith(GRAND_MEAN):
+        if not card.units.startswith("grand mean"):
             raise InputError(f"{path}: {meta['Units']}, the card says {card.units}", "give it in those units")
-        series *= _target(card.units) / _target(meta["Units"])
+        series *= grand_mean(card.units) / grand_mean(meta["Units"])
         stated.append("its sidecar says that it is scaled and filtered: neither was done again")
     else:
         scale = grand_mean_scale(card.units, series, brain, path, stated)
-        series = Temporal(recipe, nothing(run.n_volumes - dropped), scale).apply(series)
+        series = Temporal(recipe, Regression.of_nothing(run.n_volumes - dropped), scale).apply(series)
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
         stated.append(f"filtered as the card says: {low}, {high}")
@@ -129,46 +129,10 @@ def _non_steady(series: NDArray[np.float64]) -> int:
     return non_steady(np.nanmean(series[~np.isnan(series).all(1)], axis=1))
 
 
-def _recipe(card: Card, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], edge: float) -> Recipe:
+def _requested(card: Card, edge: float) -> Requested:
     """The filters that give the card's band. `edge`: where the band ends anyway, by the TR and the card's rate."""
     low = card.band_low_hz.high or None  # of several bands the narrowest; an edge at 0 is none
     high = card.band_high_hz.high
     if high is not None and edge <= 1.01 * high:
         high = None
-    if low is not None and low >= 0.5 / tr:
-        raise InputError(f"a TR of {tr:g} s cannot hold the card's band from {low:g} Hz", "a recording of shorter TR")
-    method = "butterworth" if card.filter is None else card.filter.method
-    return Recipe(tr, volumes, dropped, censored, method, low, high)
-
-
-def grand_mean_scale(units: str, series: NDArray[np.float64], brain: float, path: Path, stated: list[str]) -> float:
-    """Factor of the grand-mean scaling that a card's `units` ask for. `brain`: mean of the brain; says so in `stated`.
-
-    Raises
-    ------
-    Refused: the mean was removed from the image.
-    """
-    if not units.startswith(GRAND_MEAN):
-        stated.append(f"units are the file's own, the card says {units or 'nothing'}: no scaling")
-        return 1.0
-    there = series[~np.isnan(series).all(1)]
-    spread = float(np.nanmedian(there.std(axis=0)))
-    if not brain > CENTRED * spread:
-        raise Refused(
-            f"{path}: its mean was removed (brain mean {brain:.4g}, standard deviation {spread:.4g}), so it cannot be"
-            f" scaled to {units}",
-            "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
-        )
-    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
-    stated.append(f"scaled from a mean of {brain:.4g} {over} to {units}")
-    return _target(units) / brain
-
-
-def _target(units: str) -> float:
-    """The number at the end of "grand mean 10000"."""
-    return float(units.split()[-1])
-
-
-def nothing(steps: int) -> Regression:
-    """A regression that removes nothing."""
-    return Regression(np.zeros((steps, 0)), np.zeros((0, steps)))
+    return Requested(low, high, "butterworth" if card.filter is None else card.filter.method)

@@ -41,15 +41,15 @@ def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[s
 
     `said`: sentences so far; equal ones become one object, because a cohort has each of them 76,000 times.
     """
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for manifest in manifests:
         for unit, entry in manifest["units"].items():
             if "outputs" in entry:
                 entry["outputs"] = {name: output for name, output in entry["outputs"].items() if name in outputs}
                 for stage, sentence in entry["methods"].items():
                     entry["methods"][stage] = said.setdefault(json.dumps(sentence, sort_keys=True), sentence)
-            found[unit] = entry
-    return found
+            entries[unit] = entry
+    return entries
 
 
 def describe_output(path: Path, outdir: Path) -> dict[str, Any]:
@@ -88,14 +88,14 @@ def damages(entry: Mapping[str, Any], outdir: Path) -> Iterator[tuple[str, str]]
     for output in entry.get("outputs", {}).values():
         path = output["path"]
         try:
-            found = os.stat(root + path)  # text, not Path: a cohort has millions of outputs
+            status = os.stat(root + path)  # text, not Path: a cohort has millions of outputs
         except OSError:
             yield "missing", path
             continue
-        size, mtime = found.st_size, found.st_mtime_ns
+        size, mtime = status.st_size, status.st_mtime_ns
         if size == output["size"] and mtime == output["mtime_ns"]:
             continue
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             size, mtime = sidecar.stat_of(outdir / path)
         if size == output["size"] and mtime == output["mtime_ns"]:
             continue
