@@ -33,6 +33,7 @@ SCALES = {
     False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
 }
 MISMATCH = "Parcels lie some millimetres off; compare with data made in the same way only."
+VARIANTS = 20  # wordings of one stage's sentence that are listed one by one
 LISTED = 50  # recordings that were left out, by name
 NUMERIC = ("rate_hz", "band_low_hz", "band_high_hz")
 COMPARED = (*NUMERIC, "atlas", "space", "units")
@@ -332,13 +333,18 @@ def over_recordings(methods: Iterable[Mapping[str, Any]]) -> list[Made]:
     place = {stage: number for number, stage in enumerate(ORDER)}
     entries = []
     for stage, variants in sorted(stages.items(), key=lambda item: place.get(item[0], len(ORDER))):
-        for (version, template, texts), sentences in sorted(variants.items(), key=_commonest):
+        ordered = sorted(variants.items(), key=_commonest)
+        for (version, template, texts), sentences in ordered[:VARIANTS]:
             fields: dict[str, Range | str] = {name: str(text) for name, text in texts}
             for name in sentences[0].fields:
                 if name not in fields:
                     fields[name] = Range.of(sentence.fields[name] for sentence in sentences)
             count = len(sentences)
             entries.append(Made(stage=stage, version=version, recordings=count, template=template, fields=fields))
+        if rare := ordered[VARIANTS:]:
+            count = sum(len(sentences) for _, sentences in rare)
+            text = "in other words, which are in the recordings' sidecars"
+            entries.append(Made(stage=stage, version=None, recordings=count, template=text, fields={}))
     return entries
 
 

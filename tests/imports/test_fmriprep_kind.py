@@ -137,7 +137,7 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     by_stages = read_table(files["parcels"])[1]
     np.testing.assert_allclose(store.series(who), by_stages, rtol=1e-6, atol=1e-5)
     if strategy == "none":
-        card = (tmp_path / "out" / "card.md").read_text()
+        card = Card.read(tmp_path / "out")
         np.testing.assert_allclose(read_series(bold, card, labels_file).values, by_stages, rtol=1e-6, atol=1e-5)
     else:
         assert row["n_confounds"] > 0 and row["n_censored"] > 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import InputError, Scaler, open_store
-from brainlm_model.models.card import ModelCard, ModelPart
+from brainlm_model.models.card import ModelCard, ModelPart, read_card
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
 if TYPE_CHECKING:
@@ -101,11 +101,12 @@ def to_hf(source: Path, target: Path) -> list[str]:
 
     content = _official(source)
     weights = read_tensors(source / "model.safetensors")
-    card = source / "card.md"
+    card = read_card(source)
     _claim(target)
     theirs = from_authors(read_json(source / "config.json"))
-    text = card.read_text() if card.is_file() else f"**Licence.** {NOTICE}\n" if theirs else "# Model\n"
-    readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + text
+    if theirs and not card.model.licence:
+        card = card.model_copy(update={"model": card.model.model_copy(update={"licence": NOTICE})})
+    readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + card.markdown()
     tensors = {key.removeprefix("network."): value for key, value in weights.items() if key != "coordinates"}
     write(target, content, tensors, readme)
     said = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
