@@ -193,12 +193,15 @@ def test_bad_recordings_are_refused_and_good_ones_go_through(tmp_path: Path) -> 
     (func[3] / f"sub-03{bold}").write_bytes(b"no image")
     table = func[4] / "sub-04_task-rest_desc-confounds_timeseries.tsv"
     table.write_text(table.read_text().replace("trans_", "shift_"))
+    table = func[5] / "sub-05_task-rest_desc-confounds_timeseries.tsv"
+    table.write_text(table.read_text().replace("n/a", "n.a."))
     words = ["--atlas", str(atlas(tmp_path / "atlas"))]
     assert run("fmriprep", folder, tmp_path / "out", *words) == 0
     rows = open_store(tmp_path / "out" / "store.zarr").recordings.set_index("id")
     reasons = rows.loc[rows["status"] == "refused", "reason"]
     said = {0: "truncated", 1: "no sub-01_task-rest_desc-confounds_timeseries.tsv", 2: "237 rows of confounds",
-            3: "not a readable NIfTI", 4: "no column trans_?"}  # fmt: skip
+            3: "not a readable NIfTI", 4: "no column trans_?",
+            5: "_timeseries.tsv: line 2: trans_x_derivative1 'n.a.' is no number"}  # fmt: skip
     assert set(reasons.index) == {f"sub-{n:02d}_task-rest" for n in said}
     for number in said:
         assert said[number] in reasons[f"sub-{number:02d}_task-rest"]
