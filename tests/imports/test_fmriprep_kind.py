@@ -17,7 +17,7 @@ from brainlm_data.files.sidecar import digest, write_facts
 from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
 from brainlm_data.reading.image import Run
-from brainlm_data.reading.parcel_means import Reader
+from brainlm_data.reading.parcel_means import ParcelReader
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise, parcellate
@@ -113,7 +113,7 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     row = store.recordings.set_index("id").loc[who]
 
     bold = next((folder / "sub-03" / "func").glob("*bold.nii.gz"))
-    means, _ = Reader.of(Run(bold), labels().astype(np.int64), AFFINE).read(bold, [])
+    means, _ = ParcelReader.of(Run(bold), labels().astype(np.int64), AFFINE).read(bold, [])
     raw, grid = tmp_path / "raw.tsv", nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4))
     write_table(raw, [f"p{i}" for i in range(PARCELS)], means)
     write_facts(
