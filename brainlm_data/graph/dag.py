@@ -222,11 +222,11 @@ class Dag:
     def names(self) -> dict[str, str]:
         """Values of the placeholders in paths: each is the `name` key of its owner's section."""
         owners = {"space": "template", "seg": "atlas", "model": "train"}
-        found = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+        names = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
         if self.route != "import":
-            return found
+            return names
         given = getattr(self.config, "input")  # noqa: B009
-        return found | listed.names(given.kind, given.atlas, given.space)
+        return names | listed.names(given.kind, given.atlas, given.space)
 
     def names_of(self, stage: Stage) -> dict[str, str]:
         """Those of the names that occur in the paths of this stage's outputs."""
@@ -307,8 +307,8 @@ class Dag:
 
     def preprocessing(self) -> list[str]:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""
-        found = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
-        return [s.name for s in found if getattr(self.section(s), "is_on", True)]
+        stages = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
+        return [s.name for s in stages if getattr(self.section(s), "is_on", True)]
 
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""
