@@ -112,6 +112,7 @@ def test_a_component_that_is_not_there_refuses_the_recording() -> None:
     assert (noise.tolist(), rationale, by_hand) == ([False, True], ["", "csf"], {})
 
 
+@pytest.mark.usefixtures("words_only")
 def test_the_page_shows_what_the_user_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = measured.recording(tmp_path)
     verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", keep_default_na=False)
