@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
+from brainlm_data import SPLITS, Facts, Files, Sentence, Stage, StageConfig
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.figures import FIGURES, module_of
@@ -169,7 +169,7 @@ def _row(row: dict[str, Any], cohort: list[dict[str, Any]], inputs: Files) -> di
 def _own_methods(cohort: list[dict[str, Any]]) -> list[str]:
     """Sentences of the stages after the store; those before it are on the card."""
     said = cohort[0]["methods"] if cohort else {}
-    return [said[stage] for stage in ("train", "evaluate", "figures") if said.get(stage)]
+    return [str(Sentence.of(said[stage])) for stage in ("train", "evaluate", "figures") if said.get(stage)]
 
 
 def _band(content: Mapping[str, Any]) -> str:

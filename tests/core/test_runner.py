@@ -18,6 +18,7 @@ from brainlm_data.graph.edges import load_job
 from brainlm_data.paths import receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
+from brainlm_data.stage import Sentence
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
 
@@ -66,9 +67,10 @@ def test_outputs_sidecars_and_manifests(bids: Path, tmp_path: Path) -> None:
     )
     assert sidecar["Sources"] == [image, raw_file]
     assert len(sidecar["SourceDigests"][raw_file]) == 64
-    assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"] == {
-        "anat": "Anatomy.",
-        "motion": "TR 2.0 s.",
+    methods = manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["methods"]
+    assert {stage: (told["version"], Sentence.of(told)) for stage, told in methods.items()} == {
+        "anat": (1, "Anatomy."),
+        "motion": (1, "TR 2.0 s."),
     }
     card = (tmp_path / "out/card.md").read_text().splitlines()
     assert card[0] == "sub-01_task-rest done ['motion_params']  TR 2.0 s."

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from brainlm_data.errors import Refused
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
 
 
 class AnatConfig(StageConfig):
@@ -48,7 +48,7 @@ def motion(inputs: Files, outputs: Files, config: MotionConfig) -> Facts:
 def collate(inputs: Files, outputs: Files, config: CollateConfig) -> Facts:
     CALLS.append("collate")
     rows = [
-        f"{r['id']} {r['status']} {sorted(r['files'])} {r['reason']} {r['methods'].get('motion')}"
+        f"{r['id']} {r['status']} {sorted(r['files'])} {r['reason']} {Sentence.of(r['methods'].get('motion', ''))}"
         for r in inputs.meta["recordings"]
     ]
     outputs["card"].write_text("\n".join(rows))
