@@ -34,8 +34,7 @@ from brainlm_data.stage import Level, Stage
 from brainlm_data.stages.input import options_of
 
 # Of every stage, filled in by Snakemake; what people named is quoted. A scheduler's signal goes to all processes at
-# once: tee stays to the end and the shell waits, so that the program can say and keep what it has (training writes its
-# checkpoint).
+# once: tee stays to the end and the shell waits, so that the program can say and keep what it has (a checkpoint).
 COMMAND = (
     "trap : TERM USR1; {{params.program}} run {{params.stage}} --route {route} --outdir {outdir}"
     " --bundle {{params.bundle:q}} --signature {{params.signature:q}}"
@@ -118,10 +117,10 @@ class Node:
         """
         files: dict[str, str] = {}
         for name in self.stage.outputs:
-            pattern = paths.ARTIFACTS[name].pattern
-            is_plain = not pattern.startswith("derivatives/") and not pattern.endswith(".zarr")
+            artifact = self.dag.artifacts[name]
+            is_plain = not artifact.has_sidecar and not artifact.pattern.endswith(".zarr")
             if self.stage.level == "cohort" and is_plain and name not in self.stage.optional:
-                files[name] = str(paths.artifact_path(name, self.dag.outdir, names=self.dag.names))
+                files[name] = str(artifact.path(self.dag.outdir, names=self.dag.names))
         return files
 
     def bundle(self, wildcards: Any) -> str:
@@ -165,6 +164,7 @@ class Dag:
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
+        self.artifacts = paths.artifacts_of(stages)
         self.route = route_of(self.config)
         self.stages = {stage.name: stage for stage in on_route(stages, self.route)}
         self._nodes = {name: Node(self, stage) for name, stage in self.all_stages.items()}
@@ -220,13 +220,12 @@ class Dag:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Values of the placeholders in paths: each is the `name` key of its owner's section."""
-        owners = {"space": "template", "seg": "atlas", "model": "train"}
-        found = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+        """Values of the placeholders in paths: each is the `name` of the section whose stage fills it."""
+        names = {stage.fills: self.section(stage).name for stage in self.stages.values() if stage.fills}
         if self.route != "import":
-            return found
+            return names
         given = getattr(self.config, "input")  # noqa: B009
-        return found | listed.names(given.kind, given.atlas, given.space)
+        return names | listed.names(given.kind, given.atlas, given.space)
 
     def names_of(self, stage: Stage) -> dict[str, str]:
         """Those of the names that occur in the paths of this stage's outputs."""
@@ -267,7 +266,8 @@ class Dag:
 
     def listed(self, stage: Stage, bundle: str) -> str:
         """Digest of what a job reads of its listing; after `prepare`."""
-        return edges.listing_digest(stage, self._units[stage.level, bundle], self.details.get((stage.name, bundle), {}))
+        details = self.details.get((stage.name, bundle), {})
+        return edges.listing_digest(stage, self.artifacts, self._units[stage.level, bundle], details)
 
     @cached_property
     def plan(self) -> Plan:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from brainlm_data.errors import Refused
 from brainlm_data.methods.operators import ORDER, Recipe
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -124,4 +124,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(400, 0.5, 10),
 )

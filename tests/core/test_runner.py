@@ -18,6 +18,7 @@ from brainlm_data.graph.edges import load_job
 from brainlm_data.paths import receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
+from brainlm_data.stage import Artifact
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
 
@@ -287,7 +288,11 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
     """Training `second` must not remove the model `first`, although the same stage wrote it."""
     dag, _ = run(raw(bids, tmp_path / "out"))
     unit: dict[str, Any] = {"id": COHORT, "prefix": ""}
-    stage = dataclasses.replace(STAGES[-1], outputs=("model_card",))
+    stage = dataclasses.replace(
+        STAGES[-1],
+        outputs=("model_card",),
+        artifacts={"model_card": Artifact("cohort", "models/{model}/card.md", "card of the model")},
+    )
     jobs = {
         n: Job(stage, stage.Config(), {"model": n}, {}, dag.outdir, COHORT, [unit], {}, "") for n in ("first", "second")
     }
