@@ -33,8 +33,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain_official import PlainBrainLM
-from brainlm_model.models.brainlm import BrainLM, masked_mse
+from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.config import ModelConfig, build
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import make_mask
 from brainlm_model.models.official import OfficialNetwork
 from brainlm_model.models.official.config import preset

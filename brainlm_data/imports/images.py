@@ -19,17 +19,18 @@ from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import Made, Options, Treatment, atlas_name, label_image
-from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal
+from brainlm_data.methods.chain import Confounds, Requested, confounds_of, recipe_of, regression_of
+from brainlm_data.methods.operators import ORDER, Recipe, Temporal
 from brainlm_data.reading.image import Run, repetition_time
 from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.nifti import grand_mean_scale, nothing
-from brainlm_data.reading.parcel_means import Reader, leading, places
+from brainlm_data.reading.parcel_means import Reader, grand_mean_scale, leading, places
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.strategies import Strategy
 
 Points = NDArray[np.float64]
 GRAND_MEAN = "grand mean 10000"
+MIN_VOLUMES = filter_stage.Config().min_volumes
 PLAUSIBLE = (5_000.0, 20_000.0)  # brain mean of an image that is said to be scaled to 10,000
 MASKS = {"CSF": "c", "WM": "w"}  # fMRIPrep's masks of a_comp_cor, by the letter of the column that they get here
 
@@ -155,32 +156,30 @@ def _made(image: Image, plan: Plan) -> Made:
         raise Refused(f"{len(table)} rows of confounds, {run.n_volumes} volumes", "are they of this recording?")
     dropped = max(dropped, sum(name.startswith("non_steady_state_outlier") for name in names))
     fd = _displacement(image, names, table)
-    limit = np.inf if plan.censor_fd_mm is None else plan.censor_fd_mm
-    with np.errstate(invalid="ignore"):
-        bad = {*np.flatnonzero(fd > limit).tolist(), *empty} if fd is not None else set(empty)
-    if fd is None and plan.censor_fd_mm is not None:
-        raise Refused("no motion parameters, so --censor-fd-mm cannot be done", "leave it out")
-    censored = tuple(sorted(int(v) for v in bad if v >= dropped))
-    recipe = _recipe(plan, tr, run.n_volumes, dropped, censored, stated)
+    requested = Requested(plan.low_hz, plan.high_hz, censor_fd_mm=plan.censor_fd_mm, min_volumes=MIN_VOLUMES)
+    recipe, notes = recipe_of(image.bold.name, requested, tr, run.n_volumes, dropped, empty, fd)
+    stated += notes
     scale = 1.0
     if plan.scaled:
         if not PLAUSIBLE[0] < mean < PLAUSIBLE[1]:
             stated.append(f"its mean is {mean:.4g}, not about 10000: removed, or another scale")
     else:
-        scale = grand_mean_scale({"units": GRAND_MEAN}, series, mean, image.bold, stated)
-    regression, columns = _regression(image, plan, recipe, names, table)
+        scale = grand_mean_scale(GRAND_MEAN, series, mean, image.bold, stated)
+    confounds = _regressors(image, plan, recipe, names, table)
+    columns = confounds.columns if confounds else []
     if not plan.scaled or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
-        series = Temporal(recipe, regression, scale).apply(series)
+        noise = confounds.values if confounds else np.empty((run.n_volumes - dropped, 0))
+        series = Temporal(recipe, regression_of(image.bold.name, noise), scale).apply(series)
     low, high = recipe.band
     measured: dict[str, Any] = {
         "coverage_min": float(reader.coverage.min()), "coverage_mean": float(reader.coverage.mean()),
-        "n_dropped": dropped, "n_censored": len(censored), "n_confounds": len(columns), "source_mean": mean,
+        "n_dropped": dropped, "n_censored": len(recipe.censored), "n_confounds": len(columns), "source_mean": mean,
         "notes": "; ".join(stated),
     }  # fmt: skip
     if fd is not None and np.isfinite(fd).any():
         measured["mean_fd_mm"] = float(np.nanmean(fd))
     band = (max(low, image.source_low_hz), high if recipe.high_hz else np.inf)
-    return Made(series, tr, band, censored, measured, _methods(plan, recipe, columns))
+    return Made(series, tr, band, recipe.censored, measured, _methods(plan, recipe, columns))
 
 
 def _tr(run: Run, image: Image) -> tuple[float, list[str]]:
@@ -214,35 +213,14 @@ def _displacement(image: Image, names: Sequence[str], table: NDArray[np.float64]
     return None if image.motion is None else np.asarray(displacement(image.motion), dtype=np.float64)
 
 
-def _recipe(plan: Plan, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], stated: list[str]) -> Recipe:
-    least, nyquist = filter_stage.Config().min_volumes, 0.5 / tr
-    if volumes - dropped - len(censored) < least:
-        left = volumes - dropped - len(censored)
-        raise Refused(f"{left} of {volumes} volumes are left, fewer than {least}", "a longer recording, less censoring")
-    if plan.low_hz is not None and plan.low_hz >= nyquist:
-        raise Refused(f"a high-pass of {plan.low_hz:g} Hz at TR {tr:g} s", "a lower --low-hz")
-    high = plan.high_hz
-    if high is not None and high >= nyquist:
-        stated.append(f"no low-pass: {high:g} Hz is not below the Nyquist frequency, {nyquist:g} Hz")
-        high = None
-    return Recipe(tr, volumes, dropped, censored, "butterworth", plan.low_hz, high)
-
-
-def _regression(
+def _regressors(
     image: Image, plan: Plan, recipe: Recipe, names: list[str], table: NDArray[np.float64]
-) -> tuple[Regression, list[str]]:
-    """D of the chosen strategies, and the columns that it removes."""
-    from brainlm_data.stages.denoise import regressors
-
-    steps = recipe.n_volumes - recipe.dropped
+) -> Confounds | None:
+    """What D of the chosen strategies removes; None without a strategy, or without confounds."""
     if not plan.chosen or image.confounds is None:
-        return nothing(steps), []
+        return None
     patterns = [pattern for strategy in plan.chosen for pattern in strategy.columns]
-    columns = strategies.select(patterns, names, image.confounds)
-    noise, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, image.confounds)
-    if noise.shape[1] >= steps:
-        raise Refused(f"{noise.shape[1]} regressors for {steps} volumes", "a smaller --strategy")
-    return Regression.fit(noise, np.empty((steps, 0))), [name for name in columns if name not in outside]
+    return confounds_of(patterns, dict(zip(names, table.T, strict=True)), recipe, image.confounds)
 
 
 def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, str]:

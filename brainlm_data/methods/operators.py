@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import interpolate, signal
 
 Array = NDArray[np.float64]
+HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
 GRAND_MEAN = 10_000.0  # FSL's and UK Biobank's
 STOP = 0.9  # the anti-aliasing filter's edge, as a share of the new Nyquist frequency
@@ -41,7 +42,7 @@ class Recipe:
     n_volumes: int
     dropped: int = 0
     censored: tuple[int, ...] = field(default=())
-    method: Literal["butterworth", "cosine"] = "butterworth"
+    method: HighPass = "butterworth"
     low_hz: float | None = None
     high_hz: float | None = None
 
@@ -135,6 +136,11 @@ class Regression:
 
     noise: Array
     readout: Array
+
+    @classmethod
+    def of_nothing(cls, steps: int) -> Regression:
+        """The regression that removes nothing."""
+        return cls(np.zeros((steps, 0)), np.zeros((0, steps)))
 
     @classmethod
     def fit(cls, noise: Array, kept: Array) -> Regression:

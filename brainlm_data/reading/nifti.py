@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import NUMBER, compare, facts_in, of_sidecar
-from brainlm_data.errors import InputError, Refused
+from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import digest, sidecar_path
-from brainlm_data.methods.operators import Recipe, Regression, Temporal, at_rate, highest_hz
+from brainlm_data.methods.chain import Requested, recipe_of
+from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.parcel_means import Reader, leading, mask_file
+from brainlm_data.reading.parcel_means import Reader, grand_mean, grand_mean_scale, leading
 from brainlm_data.reading.series import ParcelSeries
 
 COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
-CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
 
 
 def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
@@ -36,8 +36,9 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
 
     Raises
     ------
-    InputError: a card without facts, an atlas that is not the card's, another space, or a band that its TR cannot hold.
-    Refused: an unreadable image, none of the atlas's voxels in it, or means that were removed.
+    InputError: a card without facts, an atlas that is not the card's, or another space.
+    Refused: an unreadable image, none of the atlas's voxels in it, means that were removed, or a TR that cannot hold
+        the card's band.
     """
     facts = facts_in(card)
     if not facts:
@@ -51,23 +52,24 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     finished = str(meta.get("Units", "")).startswith("grand mean")
     labels, affine = find_atlas(facts, atlas)
     series, brain = Reader.of(run, labels, affine).read(path, stated)
-    dropped, censored = leading(series)
+    dropped, empty = leading(series)
     if not finished and not dropped:
         dropped = _non_steady(series)
     stated += [f"{dropped} volumes at the start were dropped"] if dropped else []
-    stated += [f"{len(censored)} empty volumes were interpolated"] if censored else []
+    stated += [f"{len(empty)} empty volumes were interpolated"] if empty else []
 
     hz = float(facts["rate_hz"])
     edge = highest_hz(tr, hz)
-    recipe = _recipe(facts, card, tr, run.n_volumes, dropped, tuple(censored), edge)
+    recipe, notes = recipe_of(str(path), _requested(facts, card, edge), tr, run.n_volumes, dropped, empty)
+    stated += notes
     if finished:
         if not facts.get("units", "").startswith("grand mean"):
             raise InputError(f"{path}: {meta['Units']}, the card says {facts.get('units')}", "give it in those units")
-        series *= _target(facts["units"]) / _target(meta["Units"])
+        series *= grand_mean(facts["units"]) / grand_mean(meta["Units"])
         stated.append("its sidecar says that it is scaled and filtered: neither was done again")
     else:
-        scale = grand_mean_scale(facts, series, brain, path, stated)
-        series = Temporal(recipe, nothing(run.n_volumes - dropped), scale).apply(series)
+        scale = grand_mean_scale(facts.get("units", ""), series, brain, path, stated)
+        series = Temporal(recipe, Regression.of_nothing(run.n_volumes - dropped), scale).apply(series)
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"
         stated.append(f"filtered as the card says: {low}, {high}")
@@ -130,48 +132,9 @@ def _non_steady(series: NDArray[np.float64]) -> int:
     return non_steady(np.nanmean(series[~np.isnan(series).all(1)], axis=1))
 
 
-def _recipe(
-    facts: Mapping[str, str], card: str, tr: float, volumes: int, dropped: int, censored: tuple[int, ...], edge: float
-) -> Recipe:
+def _requested(facts: Mapping[str, str], card: str, edge: float) -> Requested:
     """The filters that give the card's band. `edge`: where the band ends anyway, by the TR and the card's rate."""
     lows, highs = ([float(v) for v in NUMBER.findall(facts.get(key, ""))] for key in ("band_low_hz", "band_high_hz"))
     low = max(lows, default=0.0) or None  # of several bands the narrowest
     high = max(highs) if highs and edge > 1.01 * max(highs) else None
-    if low is not None and low >= 0.5 / tr:
-        raise InputError(f"a TR of {tr:g} s cannot hold the card's band from {low:g} Hz", "a recording of shorter TR")
-    return Recipe(tr, volumes, dropped, censored, "cosine" if COSINES in card else "butterworth", low, high)
-
-
-def grand_mean_scale(
-    facts: Mapping[str, str], series: NDArray[np.float64], brain: float, path: Path, stated: list[str]
-) -> float:
-    """Factor of the grand-mean scaling that the card's units ask for. `brain`: mean of the brain; says so in `stated`.
-
-    Raises
-    ------
-    Refused: the mean was removed from the image.
-    """
-    if not facts.get("units", "").startswith("grand mean"):
-        stated.append(f"units are the file's own, the card says {facts.get('units', 'nothing')}: no scaling")
-        return 1.0
-    there = series[~np.isnan(series).all(1)]
-    spread = float(np.nanmedian(there.std(axis=0)))
-    if not brain > CENTRED * spread:
-        raise Refused(
-            f"{path}: its mean was removed (brain mean {brain:.4g}, standard deviation {spread:.4g}), so it cannot be"
-            f" scaled to {facts['units']}",
-            "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
-        )
-    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
-    stated.append(f"scaled from a mean of {brain:.4g} {over} to {facts['units']}")
-    return _target(facts["units"]) / brain
-
-
-def _target(units: str) -> float:
-    """The number in "grand mean 10000"."""
-    return float(NUMBER.findall(units)[0])
-
-
-def nothing(steps: int) -> Regression:
-    """A regression that removes nothing."""
-    return Regression(np.zeros((steps, 0)), np.zeros((0, steps)))
+    return Requested(low, high, "cosine" if COSINES in card else "butterworth")

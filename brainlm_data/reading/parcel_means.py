@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.card import NUMBER
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.reading.image import Run, cleaned
 
+CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
 MIN_COVERAGE = 0.5  # as stage sample: a parcel with a smaller share of its voxels in the image becomes NaN
 
 
@@ -110,3 +112,31 @@ def leading(series: NDArray[np.float64]) -> tuple[int, list[int]]:
     empty = np.isnan(series).all(1)
     first = int(np.argmin(empty))
     return first, [int(i) for i in np.flatnonzero(empty) if i > first]
+
+
+def grand_mean_scale(units: str, series: NDArray[np.float64], brain: float, path: Path, stated: list[str]) -> float:
+    """Factor of the grand-mean scaling that gives `units`. `brain`: mean of the brain; says so in `stated`.
+
+    Raises
+    ------
+    Refused: the mean was removed from the image.
+    """
+    if not units.startswith("grand mean"):
+        stated.append(f"units are the file's own, the card says {units or 'nothing'}: no scaling")
+        return 1.0
+    there = series[~np.isnan(series).all(1)]
+    spread = float(np.nanmedian(there.std(axis=0)))
+    if not brain > CENTRED * spread:
+        raise Refused(
+            f"{path}: its mean was removed (brain mean {brain:.4g}, standard deviation {spread:.4g}), so it cannot be"
+            f" scaled to {units}",
+            "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
+        )
+    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
+    stated.append(f"scaled from a mean of {brain:.4g} {over} to {units}")
+    return grand_mean(units) / brain
+
+
+def grand_mean(units: str) -> float:
+    """The number in "grand mean 10000"."""
+    return float(NUMBER.findall(units)[0])

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from brainlm_data import strategies
-from brainlm_data.errors import InputError, Refused
+from brainlm_data.errors import InputError
 from brainlm_data.methods import aroma
+from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
 from brainlm_data.methods.ica import Components, decompose, smooth
-from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import Recipe
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
@@ -27,7 +28,6 @@ from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
 FWHM = float(2 * np.sqrt(2 * np.log(2)))  # of a Gaussian, in its standard deviations
-LEFT = 1e-3  # a confound of which the filter leaves a smaller share (of its norm) lies outside the band
 CSF = 0.6  # probability of a voxel in AROMA's CSF mask; on a 4 mm grid hardly any is purer
 
 COLUMNS = {
@@ -99,8 +99,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     _check_censoring(chosen, inputs.facts("filter_recipe")["CensorThresholdMm"])
     names, table = read_table(inputs["confounds"])
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
-    columns = strategies.select(patterns, names, inputs["confounds"])
-    confounds, outside = regressors(table[:, [names.index(c) for c in columns]], columns, recipe, inputs["confounds"])
+    columns = dict(zip(names, table.T, strict=True))
+    confounds = confounds_of(patterns, columns, recipe, inputs["confounds"])
     image = load_output(inputs["voxel_sample"])
     mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
     steps = recipe.n_volumes - recipe.dropped
@@ -110,19 +110,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         if config.smooth_mm:
             size = float(nib.affines.voxel_sizes(image.affine).mean())
             voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
-        data = _filtered(voxels.astype(np.float64), recipe)
+        data = before_regression(voxels.astype(np.float64), recipe)
         count = None if config.n_components == "auto" else config.n_components
         found = decompose(data, count, config.seed)
     features = _features(inputs, found, mask, recipe, config.seed)
     labels = [f"ica_{i:02d}" for i in range(found.mixing.shape[1])]
     noisy, reasons, by_hand = overridden(labels, features.reasons(), inputs.meta)
-    noise = np.hstack([found.mixing[:, noisy], confounds])
-    if noise.shape[1] + int((~noisy).sum()) >= steps:
-        raise Refused(
-            f"{inputs.meta['id']}: {noise.shape[1] + int((~noisy).sum())} regressors for {steps} volumes",
-            "a smaller denoise.strategy, fewer denoise.confounds or denoise.n_components",
-        )
-    Regression.fit(noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
+    noise = np.hstack([found.mixing[:, noisy], confounds.values])
+    regression_of(inputs.meta["id"], noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
 
     whole = np.full((recipe.n_volumes, len(labels)), np.nan)
     whole[recipe.dropped :] = found.mixing
@@ -138,9 +133,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "NumberOfComponents": len(labels),
         "NumberOfNoiseComponents": int(noisy.sum()),
         "VarianceRemovedShare": float(found.variance[noisy].sum()),
-        "Confounds": [name for name in columns if name not in outside],
+        "Confounds": confounds.columns,
         "FurtherConfounds": strategies.select(config.confounds, names, inputs["confounds"]),
-        "ConfoundsOutsideBand": outside,
+        "ConfoundsOutsideBand": confounds.outside,
         **({"UserVerdicts": by_hand} if by_hand else {}),
         "Converged": found.converged,
         "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
@@ -148,11 +143,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "ica_components": {"Units": "standard deviations of each map over the brain"},
         "denoise_recipe": {"Arrays": "noise (steps, k), readout (k, steps): D x = x - noise @ (readout @ x)"},
     }
-
-
-def _filtered(x: Array, recipe: Recipe) -> Array:
-    """E, C and H: as the parcels are treated before D."""
-    return high_pass(fill_censored(drop(x, recipe), recipe), recipe)
 
 
 def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
@@ -166,28 +156,13 @@ def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
             )
 
 
-def regressors(values: Array, columns: list[str], recipe: Recipe, where: Path) -> tuple[Array, list[str]]:
-    """Confounds (steps, k) after E, C and H, without those outside the band, and the names of the latter.
-
-    Of a slow cosine the filter leaves little but round-off, which must not become a regressor.
-    """
-    empty = [name for name, column in zip(columns, values.T, strict=True) if np.isnan(column).all()]
-    if empty:
-        raise Refused(f"{where}: {', '.join(empty)} n/a in every volume", "a strategy without it")
-    raw = fill_censored(drop(np.nan_to_num(values), recipe), recipe)
-    kept = high_pass(raw, recipe)
-    before, after = np.linalg.norm(raw - raw.mean(0), axis=0), np.linalg.norm(kept, axis=0)
-    gone = (after <= LEFT * before) | (before <= 1e-9 * np.linalg.norm(raw, axis=0))
-    return kept[:, ~gone], [name for name, out in zip(columns, gone, strict=True) if out]
-
-
 def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe: Recipe, seed: int) -> aroma.Features:
     """AROMA's four features of each component."""
     from scipy.ndimage import binary_erosion
 
     from brainlm_data.files.tables import read_table
 
-    motion = _filtered(read_table(inputs["motion_params"])[1], recipe)
+    motion = before_regression(read_table(inputs["motion_params"])[1], recipe)
     csf = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF
     rim = (mask & ~binary_erosion(mask))[mask]
     edge, in_csf = aroma.spatial(found.z, rim, csf)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from brainlm_data.errors import Refused
-from brainlm_data.methods.operators import ORDER, Recipe
+from brainlm_data.methods.chain import Requested, recipe_of
+from brainlm_data.methods.operators import ORDER, HighPass
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
@@ -20,9 +19,7 @@ class Config(StageConfig):
 
     low_hz: float | None = Field(0.01, gt=0, description="lower edge of the band (high-pass), Hz; null: mean only")
     high_hz: float | None = Field(None, gt=0, description="upper edge of the band (low-pass, after denoising), Hz")
-    method: Literal["butterworth", "cosine"] = Field(
-        "butterworth", description="of the high-pass; both choices are zero-phase"
-    )
+    method: HighPass = Field("butterworth", description="of the high-pass; both choices are zero-phase")
     drop: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="non-steady-state volumes to drop: as detected, or a number"
     )
@@ -50,40 +47,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     names, table = read_table(inputs["confounds"])
     steady = sum(name.startswith("non_steady_state_outlier") for name in names)
     dropped = steady if config.drop == "auto" else config.drop
-    fd = np.nan_to_num(table[:, names.index("framewise_displacement")])
-    limit = np.inf if config.censor_fd_mm is None else config.censor_fd_mm
-    bad = {*np.flatnonzero(fd > limit).tolist(), *facts["EmptyVolumes"]}
-    censored = tuple(sorted(i for i in bad if i >= dropped))
-    left = volumes - dropped - len(censored)
-    if left < config.min_volumes:
-        raise Refused(
-            f"{inputs.meta['id']}: {left} of {volumes} volumes are left ({dropped} dropped, {len(censored)} censored)",
-            f"filter.min_volumes is {config.min_volumes}, filter.censor_fd_mm {config.censor_fd_mm}",
-        )
-    nyquist = 0.5 / tr
-    if config.low_hz is not None and config.low_hz >= nyquist:
-        raise Refused(
-            f"{inputs.meta['id']}: filter.low_hz {config.low_hz:g} is not below the Nyquist frequency, {nyquist:g} Hz",
-            "lower filter.low_hz",
-        )
-    warnings = []
-    high = config.high_hz
-    if high is not None and high >= nyquist:
-        warnings.append(f"requested upper edge {high:g} Hz is not below Nyquist: the band ends at {nyquist:g} Hz")
-        high = None
-    seconds = (volumes - dropped) * tr
-    if config.low_hz is not None and config.low_hz * seconds < 1:
-        warnings.append(f"one period of {config.low_hz:g} Hz is longer than the recording ({seconds:g} s)")
-    recipe = Recipe(tr, volumes, dropped, censored, config.method, config.low_hz, high)
+    requested = Requested(config.low_hz, config.high_hz, config.method, config.censor_fd_mm, config.min_volumes)
+    fd = table[:, names.index("framewise_displacement")]
+    recipe, warnings = recipe_of(inputs.meta["id"], requested, tr, volumes, dropped, facts["EmptyVolumes"], fd)
     recipe.save(outputs["filter_recipe"])
     return {
         "EffectiveBand": list(recipe.band),
         "RequestedBand": [config.low_hz, config.high_hz],
         "Method": config.method,
         "Order": ORDER,
-        "NyquistFrequency": nyquist,
+        "NyquistFrequency": 0.5 / tr,
         "Dropped": dropped,
-        "Censored": list(censored),
+        "Censored": list(recipe.censored),
         "CensorThresholdMm": config.censor_fd_mm,
         "Warnings": warnings,
     }

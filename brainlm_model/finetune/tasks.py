@@ -15,7 +15,7 @@ from brainlm_model.finetune.loop import DRAW
 from brainlm_model.finetune.rates import parameter_groups
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.finetune.windows import Windows
-from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import generator
 from brainlm_model.trained.embedding import BATCH
 from brainlm_model.trained.head import PredictionHead

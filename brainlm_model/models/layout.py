@@ -1,6 +1,6 @@
-"""How many tokens of a batch are visible: what decides the shapes inside a network.
+"""Which tokens of a batch are visible: how many, which decides the shapes inside a network, and where they are.
 
-Counted where the batch is made, on the host, so that a GPU is never waited for in the forward pass.
+They are counted where the batch is made, on the host, so that a GPU is never waited for in the forward pass.
 """
 
 from __future__ import annotations
@@ -39,3 +39,19 @@ class Layout:
     def equal(self) -> bool:
         """Whether all windows have as many: then they are a rectangle, and attention needs no mask."""
         return self.fewest == self.most
+
+
+def gather_order(wanted_BL: Tensor, fewest: int, most: int) -> tuple[Tensor, Tensor | None]:
+    """Places of the wanted tokens, in order, as a rectangle; and which entries are real where rows differ in number.
+
+    `fewest`, `most`: wanted tokens of a row.
+    """
+    order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+    if fewest == most:
+        return order, None
+    return order, torch.arange(most, device=wanted_BL.device) < wanted_BL.sum(1)[:, None]
+
+
+def take(x_BLD: Tensor, order_BM: Tensor) -> Tensor:
+    """Rows of `x_BLD` by place."""
+    return x_BLD.gather(1, order_BM[..., None].expand(-1, -1, x_BLD.shape[-1]))

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from brainlm_data import BrainLMError
-from brainlm_model.models.brainlm import BrainLM, squared_error
+from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.build import build_network
 from brainlm_model.models.layout import Layout
+from brainlm_model.models.loss import squared_error
 from brainlm_model.models.masking import generator, make_mask
 from brainlm_model.models.prior import population_covariance
 from brainlm_model.training import state

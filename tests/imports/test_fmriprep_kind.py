@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 
 from brainlm_data import open_store, read_series
 from brainlm_data.dataset.card import read_facts
-from brainlm_data.files.sidecar import digest
+from brainlm_data.files.sidecar import digest, write_facts
+from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
+from brainlm_data.reading.image import Run
+from brainlm_data.reading.parcel_means import Reader
+from brainlm_data.runner.call import call
+from brainlm_data.stage import Files
+from brainlm_data.stages import denoise, parcellate
+from brainlm_data.stages import filter as filter_stage
+from brainlm_data.stages import resample as resample_stage
 from tests.imports.images import (
+    AFFINE,
     DROPPED,
     PARCELS,
     TR,
@@ -90,6 +101,47 @@ def test_embedding_an_image_makes_the_same_series(tmp_path: Path) -> None:
     own = open_store(tmp_path / "out" / "store.zarr").series("sub-03_task-rest")
     np.testing.assert_allclose(found.values, own, rtol=1e-4, atol=1e-3)
     assert not any("taken to be the card's" in text for text in found.stated)
+
+
+@pytest.mark.parametrize("strategy", ["none", "acompcor"])
+def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: str) -> None:
+    """Of the same parcel means and confounds, stages filter to resample make what the store has."""
+    folder, labels_file, who = derivatives(tmp_path / "in"), atlas(tmp_path / "atlas"), "sub-03_task-rest"
+    words = ["--strategy", strategy, "--censor-fd-mm", ".12"] if strategy != "none" else ["--strategy", "none"]
+    assert run("fmriprep", folder, tmp_path / "out", "--atlas", str(labels_file), *words) == 0
+    store = open_store(tmp_path / "out" / "store.zarr")
+    row = store.recordings.set_index("id").loc[who]
+
+    bold = next((folder / "sub-03" / "func").glob("*bold.nii.gz"))
+    means, _ = Reader.of(Run(bold), labels().astype(np.int64), AFFINE).read(bold, [])
+    raw, grid = tmp_path / "raw.tsv", nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4))
+    write_table(raw, [f"p{i}" for i in range(PARCELS)], means)
+    write_facts(
+        raw, {"RepetitionTime": TR, "NumberOfVolumes": VOLUMES, "EmptyVolumes": [], "GrandMean": row["source_mean"]}
+    )
+    nib.save(grid, tmp_path / "grid.nii.gz")
+    nib.save(grid.slicer[..., 0], tmp_path / "mask.nii.gz")
+    table = folder / "sub-03" / "func" / f"{who}_desc-confounds_timeseries.tsv"
+    files = {"parcels_raw": raw, "confounds": table, "motion_params": table, "atlas_table": labels_file}
+    files |= {"voxel_sample": tmp_path / "grid.nii.gz", "sample_probseg": tmp_path / "grid.nii.gz"}
+    files["sample_mask"] = tmp_path / "mask.nii.gz"
+    sections: dict[Any, dict[str, Any]] = {
+        filter_stage: {"censor_fd_mm": 0.12 if words[2:] else None},
+        denoise: {"strategy": strategy},
+    }
+    for module in (filter_stage, denoise, parcellate, resample_stage):
+        outputs = {name: tmp_path / f"{name}.tsv" for name in module.STAGE.outputs}
+        outputs |= {name: tmp_path / f"{name}.npz" for name in outputs if name == "denoise_recipe"}
+        outputs |= {name: tmp_path / f"{name}.nii.gz" for name in outputs if name == "ica_components"}
+        call(module.STAGE, Files(files, {"id": who}), outputs, module.Config(**sections.get(module, {})))
+        files |= outputs
+    by_stages = read_table(files["parcels"])[1]
+    np.testing.assert_allclose(store.series(who), by_stages, rtol=1e-6, atol=1e-5)
+    if strategy == "none":
+        card = (tmp_path / "out" / "card.md").read_text()
+        np.testing.assert_allclose(read_series(bold, card, labels_file).values, by_stages, rtol=1e-6, atol=1e-5)
+    else:
+        assert row["n_confounds"] > 0 and row["n_censored"] > 0
 
 
 def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:

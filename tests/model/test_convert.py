@@ -19,7 +19,7 @@ from brainlm_data import InputError, open_store
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
 from brainlm_model.eval.masked import stage as evaluate
-from brainlm_model.models.brainlm import masked_mse
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.official import build, read_network, to_hf, to_model
 from brainlm_model.models.official.config import to_hf as hf_fields
 from brainlm_model.models.official.files import DEAD

@@ -174,7 +174,7 @@ def test_finished_methods_are_kept(planted: Path, tmp_path: Path, monkeypatch: p
         assert (tmp_path / "a" / f"future_{name}").read_bytes() == (tmp_path / "b" / f"future_{name}").read_bytes()
 
 
-@pytest.mark.parametrize(("horizons", "words"), [([15], "patch is 10"), ([40], "below 40"), ([10, 10], "twice")])
+@pytest.mark.parametrize(("horizons", "words"), [([15], "patch is 10"), ([40], "below 40"), ([10, 10], "repeated")])
 def test_an_impossible_horizon_is_refused(planted: Path, tmp_path: Path, horizons: list[int], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         run("future", planted, tmp_path, horizons=horizons)

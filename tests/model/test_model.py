@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from brainlm_data import ConfigError
-from brainlm_model.models.brainlm import BrainLM, masked_mse
+from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.config import PRESETS, ModelConfig, build
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import future_mask, generator, random_mask
 
 VARIANTS = {

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from brainlm_model.models.brainlm import masked_mse
 from brainlm_model.models.build import build_network
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import generator
 from brainlm_model.trained.load import load
 from brainlm_model.training.stage import STAGE, Config

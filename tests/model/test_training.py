@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from brainlm_data import BrainLMError, ConfigError
-from brainlm_model.models.brainlm import masked_mse
 from brainlm_model.models.build import build_network
+from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import generator, random_mask
 from brainlm_model.training.optim import learning_rate, make_optimizer
 from brainlm_model.training.stage import STAGE, Config

@@ -16,7 +16,7 @@ from typing import Any
 from brainlm_data.paths import artifacts_of
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
-from tests.dag.snake import jobs
+from tests.dag.snake import called, jobs
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,7 @@ class Run:
 
     def __call__(self, *arguments: str) -> str:
         """Run to the end; what it printed."""
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
-        output = done.stdout + done.stderr
-        assert done.returncode == 0, output[-5000:]
-        return output
+        return called(self.command(*arguments))
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Rule -> number of jobs that would run now."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_data import InputError
-from brainlm_model.models.brainlm import sinusoid, take
+from brainlm_model.models.blocks import sinusoid
+from brainlm_model.models.layout import take
 from brainlm_model.models.official.config import BrainLMConfig
 from brainlm_model.models.official.parts import (
     Output,
@@ -291,7 +292,7 @@ class OfficialBrainLM(nn.Module):
     def forward_loss(self, target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         """Mean (squared or absolute) error of masked values; **NaN where nothing is masked**, as the official code.
 
-        `brainlm_model.models.brainlm.masked_mse`, which our trainer uses, is zero there.
+        `brainlm_model.models.loss.masked_mse`, which our trainer uses, is zero there.
         """
         error = predicted - target
         error = error.square() if self.config.loss_fn == "mse" else error.abs()

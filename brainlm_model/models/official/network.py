@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from brainlm_data import InputError
 from brainlm_model.models import attention
-from brainlm_model.models.brainlm import gather_order
 from brainlm_model.models.encoded import Encoded, pool
-from brainlm_model.models.layout import Layout
+from brainlm_model.models.layout import Layout, gather_order
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import as_model_config, to_hf
 from brainlm_model.models.official.files import Network, build

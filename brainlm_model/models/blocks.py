@@ -1,0 +1,91 @@
+"""What BrainLM is stacked from: softmax attention, transformer blocks over all tokens or along axes, and a sinusoid.
+
+Shapes are in the names: B windows, P parcels, N time patches, L queries, K keys, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainlm_model.models.config import ModelConfig
+
+SHORT = 32  # keys: fewer are mixed by plain products on a GPU
+
+
+class Attention(nn.Module):
+    """Multi-head softmax attention of queries (B, L, D) over a context (B, K, D)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor, context_BKD: Tensor, allowed_BK: Tensor | None = None) -> Tensor:
+        """`allowed_BK`: which tokens of the context exist; None: all."""
+        query = self._split(self.query(x_BLD))
+        key, value = (self._split(part) for part in self.key_value(context_BKD).chunk(2, dim=-1))
+        allowed = None if allowed_BK is None else allowed_BK[:, None, None, :]
+        if query.is_cuda and key.shape[2] <= SHORT and allowed is None:
+            # fused kernels work in blocks of 64 and more tokens, and refuse so many short rows
+            mixed = (query * query.shape[3] ** -0.5 @ key.mT).softmax(-1) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, x_BLD: Tensor) -> Tensor:
+        return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Fixed embedding (length, width) of a place: sine and cosine in turn (Vaswani et al., 2017)."""
+    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
+    angle = torch.arange(length)[:, None] * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+
+
+def feed_forward(width: int, hidden: int) -> nn.Sequential:
+    """Two linear layers with a GELU between them."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; with a context it is cross-attention, without one self-attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads)
+        self.norm_mlp = nn.LayerNorm(config.width)
+        self.mlp = feed_forward(config.width, config.hidden)
+
+    def forward(self, x_BLD: Tensor, context_BKD: Tensor | None = None, allowed_BK: Tensor | None = None) -> Tensor:
+        """`allowed_BK`: which tokens of the context (or of `x_BLD` itself) exist; None: all."""
+        normed = self.norm_attention(x_BLD)
+        x_BLD = x_BLD + self.attention(normed, normed if context_BKD is None else context_BKD, allowed_BK)
+        return x_BLD + self.mlp(self.norm_mlp(x_BLD))
+
+
+class AxialBlock(nn.Module):
+    """Attention over the parcels of each time patch, then over the time patches of each parcel, then feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(3))
+        self.across_parcels = Attention(config.width, config.heads)
+        self.across_time = Attention(config.width, config.heads)
+        self.mlp = feed_forward(config.width, config.hidden)
+
+    def forward(self, x_BPND: Tensor) -> Tensor:
+        """Every token is mixed with those of its time patch, then with those of its parcel."""
+        parcels, patches = x_BPND.shape[1:3]
+        rows = self.norms[0](x_BPND).transpose(1, 2).flatten(0, 1)
+        x_BPND = x_BPND + self.across_parcels(rows, rows).unflatten(0, (-1, patches)).transpose(1, 2)
+        columns = self.norms[1](x_BPND).flatten(0, 1)
+        x_BPND = x_BPND + self.across_time(columns, columns).unflatten(0, (-1, parcels))
+        return x_BPND + self.mlp(self.norms[2](x_BPND))
