@@ -182,6 +182,11 @@ def receipt_path(outdir: Path, stage: str, unit: str) -> Path:
     return outdir / "work" / "receipts" / stage / f"{unit}.json"
 
 
+def state_path(outdir: Path, stage: str, unit: str) -> Path:
+    """Folder where a stage keeps what a killed job goes on from."""
+    return outdir / "work" / stage / f"{unit}.state"
+
+
 def listing_path(outdir: Path, level: Level, bundle: str) -> Path:
     """What a bundle's jobs are told: its raw files (path, size, mtime), and what is known of each recording."""
     return outdir / "work" / "listing" / level / f"{bundle}.json"

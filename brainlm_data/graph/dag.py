@@ -7,9 +7,10 @@ are manifests, one per stage and bundle (docs/decisions/manifests.md says why).
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,7 +176,7 @@ class Dag:
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
-        self.forced: frozenset[str] = frozenset()  # stages that are redone whatever their manifests say
+        self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}
 
     def _check_route(self) -> None:
@@ -274,16 +275,37 @@ class Dag:
         """What has to be done again; after `prepare`."""
         return Plan(self, self.forced)
 
+    def named(self, words: Iterable[str]) -> dict[str, set[str]]:
+        """Stage -> bundles that words of a command line name: by stage, by manifest or by another file of a rule."""
+        named: dict[str, set[str]] = {}
+        for word in words:
+            file = Path(os.path.abspath(word))
+            for name, stage in self.stages.items():
+                node, bundles = self[name], self.bundles.by_level[stage.level]
+                if word == name:
+                    named.setdefault(name, set()).update(bundles)
+                elif file == Path(os.path.abspath(node.path(file.stem))) and file.stem in bundles:
+                    named.setdefault(name, set()).add(file.stem)
+                elif file in {Path(os.path.abspath(declared)) for declared in node.declared.values()}:
+                    named.setdefault(name, set()).add(COHORT)
+        return named
+
     def begin(self) -> TextIO:
         """Lock the outdir for this process, note what is asked for, and forget what is forced to be done again."""
         lock = hold(self.outdir)
         before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
-        for name in self.forced:
-            shutil.rmtree(paths.receipt_path(self.outdir, name, COHORT).parent, ignore_errors=True)
-            for state in (self.outdir / "work" / name).glob("*.state"):
-                shutil.rmtree(state, ignore_errors=True)
+        for name, bundles in self.forced.items():
+            for bundle in bundles:
+                self._forget(name, bundle)
         return lock
+
+    def _forget(self, stage: str, bundle: str) -> None:
+        """Remove the receipts of a bundle's units, and what killed jobs left to go on from."""
+        listing_file = paths.listing_path(self.outdir, self.stages[stage].level, bundle)
+        for unit in sidecar.read_record(listing_file)["units"]:
+            paths.receipt_path(self.outdir, stage, unit["id"]).unlink(missing_ok=True)
+            shutil.rmtree(paths.state_path(self.outdir, stage, unit["id"]), ignore_errors=True)
 
     def finish(self) -> None:
         """Note which stages are there with all their manifests: from now on `brainlm-data verify` misses each."""

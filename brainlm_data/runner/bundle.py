@@ -230,7 +230,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
     meta = dict(unit["meta"])
-    workdir = job.outdir / "work" / job.stage.name / f"{unit['id']}.state"
+    workdir = paths.state_path(job.outdir, job.stage.name, unit["id"])
     meta |= {
         "id": unit["id"],
         "outdir": str(job.outdir),
