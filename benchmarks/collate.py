@@ -56,7 +56,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     import pandas as pd
 
     from brainlm_data.dataset import fit_scaler, gather
-    from brainlm_data.dataset.shards import Before
+    from brainlm_data.dataset.shards import PreviousStore
 
     seconds = {"scaler": 0.0}
     fit = fit_scaler.fit_scaler
@@ -89,7 +89,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
 
         def collate(count: int) -> float:
             begin = children_cpu()
-            before = Before(Path(folder), aside, marks[:count])
+            before = PreviousStore(Path(folder), aside, marks[:count])
             gather.gather(
                 [dict(row) for row in rows[:count]], Series(steps), [[]] * count, parcels, attributes, [said] * count,
                 outputs, config, before,

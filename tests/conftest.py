@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
-# One thread per library, set before any of them is loaded: the problems are small, and threads that wait for each other
-# on two cores cost several times the work itself. Registration promises the same bytes for one thread only.
+from threadpoolctl import threadpool_limits
+
+# One thread per library: the problems are small, and threads that wait for each other on two cores cost several times
+# the work itself. Registration promises the same bytes for one thread only. Variables are for libraries that are yet to
+# be loaded and for child processes; a plugin of pytest (zarr has one) has loaded NumPy already.
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+threadpool_limits(1)
 
 # ruff: noqa: E402
 import json

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from brainlm_data.dataset.shards import Before
+from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS, as_text, external_subjects, split_subjects
 from brainlm_data.errors import InputError
 from brainlm_data.stage import Facts, StageConfig
@@ -113,7 +113,7 @@ def gather(
     methods: Sequence[Mapping[str, str]],
     outputs: Mapping[str, Path],
     config: Config,
-    before: Before | None = None,
+    before: PreviousStore | None = None,
 ) -> Facts:
     """Write store, recordings table, scaler and card.
 

@@ -68,7 +68,7 @@ def _ranks(number: NDArray[np.int64], wanted: Sequence[float]) -> tuple[NDArray[
 def _counts(strand: Callable[[], Blocks], prefixes: NDArray[np.uint32], above: int, width: int) -> NDArray[np.int64]:
     """(targets, columns, 2 ** width): how many values that begin with a target's `above` bits have which next bits."""
     targets, columns = prefixes.shape
-    found = np.zeros((targets, columns << width), np.int64)
+    counts = np.zeros((targets, columns << width), np.int64)
     offsets = np.arange(columns, dtype=np.int64) << width
     # a rank and the next one nearly always begin alike: what was counted for one target is not counted again
     again = np.array([(prefixes[:t] == prefixes[t]).any(0) for t in range(targets)])
@@ -80,8 +80,8 @@ def _counts(strand: Callable[[], Blocks], prefixes: NDArray[np.uint32], above: i
         places = offsets + following
         for target in np.flatnonzero(~again.all(1)).tolist():
             inside = finite & (leading == prefixes[target]) & ~again[target]
-            found[target] += np.bincount(places[inside], minlength=columns << width)
-    table = found.reshape(targets, columns, 1 << width)
+            counts[target] += np.bincount(places[inside], minlength=columns << width)
+    table = counts.reshape(targets, columns, 1 << width)
     for target in range(targets):
         for earlier in range(target):
             same = again[target] & (prefixes[earlier] == prefixes[target])

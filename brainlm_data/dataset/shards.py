@@ -20,7 +20,7 @@ from brainlm_data.files.sidecar import read_record, stat_of, write_json
 
 
 @dataclass(frozen=True)
-class Before:
+class PreviousStore:
     """What is known of the store that a new one replaces.
 
     Attributes

@@ -61,7 +61,7 @@ def external_subjects(
     InputError: no such column, or nobody has such a value; names what there is.
     """
     rows = list(people)
-    found: set[str] = set()
+    chosen: set[str] = set()
     for column, values in external.items():
         known = [(subject, as_text(columns[column])) for subject, columns in rows if columns.get(column) is not None]
         if not any(column in columns for _, columns in rows):
@@ -73,8 +73,8 @@ def external_subjects(
                 f"external: nobody's {column} is {', '.join(map(str, missing))}", f"there are: {_some(sorted(has))}"
             )
         wanted = {as_text(value) for value in values}
-        found |= {subject for subject, value in known if value in wanted}
-    return found
+        chosen |= {subject for subject, value in known if value in wanted}
+    return chosen
 
 
 def as_text(value: object) -> str:

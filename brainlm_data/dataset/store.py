@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.scaler import Scaler
-from brainlm_data.dataset.shards import Before, made_of
+from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def write_store(
     invalid: Sequence[Sequence[int]] | None = None,
     chunk_steps: int = 256,
     workers: int = 1,
-    before: Before | None = None,
+    before: PreviousStore | None = None,
 ) -> list[int]:
     """Write a store; returns the first step of each recording.
 
@@ -228,8 +228,8 @@ class Store:
         self._group: Any = zarr.open_group(path, mode="r")
         self.attrs: dict[str, Any] = dict(self._group.attrs)
         if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
-            found = self.attrs.get("format", "another kind")
-            raise InputError(f"{path}: format {found}, this version reads {FORMAT}", "run `snakemake dataset` again")
+            stored = self.attrs.get("format", "another kind")
+            raise InputError(f"{path}: format {stored}, this version reads {FORMAT}", "run `snakemake dataset` again")
         table = self.attrs["recordings"]
         self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
 

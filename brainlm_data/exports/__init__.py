@@ -41,7 +41,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class One:
+class StoredRecording:
     """A recording: its row of recordings.parquet, (time, parcel) float32 with NaN, and (time,) which steps count."""
 
     row: dict[str, Any]
@@ -49,11 +49,11 @@ class One:
     valid: NDArray[np.bool_]
 
 
-def recordings(store: Store, split: str | None = None) -> Iterator[One]:
+def recordings(store: Store, split: str | None = None) -> Iterator[StoredRecording]:
     """Recordings whose status is done (of one split, where it is given), one at a time."""
     for row in table(store, split).to_dict("records"):
         plain = {str(key): value for key, value in row.items()}
-        yield One(plain, store.series(plain["id"]), store.valid(plain["id"]))
+        yield StoredRecording(plain, store.series(plain["id"]), store.valid(plain["id"]))
 
 
 def table(store: Store, split: str | None = None) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainlm_data.dataset.scaler import Scaler, demeaned, prepare
 from brainlm_data.dataset.store import Store
 from brainlm_data.errors import InputError
-from brainlm_data.exports import One, Options, recordings, table
+from brainlm_data.exports import Options, StoredRecording, recordings, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def write(store: Store, folder: Path, options: Options) -> dict[str, Any]:
     }
 
 
-def _write_split(folder: Path, ones: Iterable[One], rows: pd.DataFrame, scaler: Scaler) -> None:
+def _write_split(folder: Path, stored: Iterable[StoredRecording], rows: pd.DataFrame, scaler: Scaler) -> None:
     import pyarrow as pa
 
     matrix = pa.list_(pa.list_(pa.float32()))
@@ -73,17 +73,17 @@ def _write_split(folder: Path, ones: Iterable[One], rows: pd.DataFrame, scaler: 
     fields = [(name, matrix) for name in (RAW, SCALED, CENTRED)]
     fields += [("Filename", pa.string()), ("Patient ID", pa.string()), *labels.items()]
 
-    def batch(one: One) -> list[pa.Array]:
-        there = np.isfinite(one.series).any(axis=1)
+    def batch(recording: StoredRecording) -> list[pa.Array]:
+        there = np.isfinite(recording.series).any(axis=1)
         first = int(np.argmax(there))
-        series = one.series[first:]
+        series = recording.series[first:]
         made = [series, prepare(series, scaler, fill=0), demeaned(series)]
         values = [_nested(np.nan_to_num(np.asarray(x, np.float32), nan=0.0)) for x in made]
-        row = one.row
+        row = recording.row
         values += [pa.array([row["id"]], pa.string()), pa.array([str(row["subject"])], pa.string())]
         return values + [pa.array([_plain(row[name], kind)], kind) for name, kind in labels.items()]
 
-    _write_dataset(folder, pa.schema(fields), map(batch, ones))
+    _write_dataset(folder, pa.schema(fields), map(batch, stored))
 
 
 def _write_coordinates(folder: Path, index: NDArray[np.float32], places: NDArray[np.float32]) -> None:

@@ -329,8 +329,8 @@ class Dag:
 
     def preprocessing(self) -> list[str]:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""
-        found = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
-        return [s.name for s in found if getattr(self.section(s), "is_on", True)]
+        stages = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
+        return [s.name for s in stages if getattr(self.section(s), "is_on", True)]
 
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""

@@ -41,8 +41,8 @@ def placeholders(stage: Stage) -> frozenset[str]:
 
 def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
     """The stages that write this stage's inputs, without repetition."""
-    found = {producers[name].name: producers[name] for name in stage.inputs if name in producers}
-    return list(found.values())
+    upstream = {producers[name].name: producers[name] for name in stage.inputs if name in producers}
+    return list(upstream.values())
 
 
 def reads_listing(stage: Stage, artifacts: Mapping[str, Artifact]) -> bool:
@@ -60,7 +60,7 @@ def details_of(
     By the files that the stage's section names (`Stage.by_unit`), and by the dataset (`Stage.told`). `bundles`: of the
     selected recordings.
     """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    per_bundle: dict[tuple[str, str], dict[str, Any]] = {}
     for stage in stages:
         said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
         keys = told(stage, config)
@@ -68,8 +68,8 @@ def details_of(
             if facts := {key: value for key in keys if (value := getattr(recording, key))}:
                 said[recording.id] = said.get(recording.id, {}) | facts
         for unit in said.keys() & {*bundles, COHORT}:
-            found.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
-    return found
+            per_bundle.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
+    return per_bundle
 
 
 def told(stage: Stage, config: General) -> list[str]:

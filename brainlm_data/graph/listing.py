@@ -98,9 +98,9 @@ def description(source_dir: Path) -> dict[str, Any]:
 
 def _sources(doi: Any) -> dict[str, Any]:
     """SourceDatasets, where the raw dataset says what its DOI is: 10.x/y, doi:10.x/y or its address."""
-    if not isinstance(doi, str) or not (found := re.search(r"10\.\d{4,9}/\S+", doi)):
+    if not isinstance(doi, str) or not (match := re.search(r"10\.\d{4,9}/\S+", doi)):
         return {}
-    return {"SourceDatasets": [{"DOI": found.group(), "URL": f"https://doi.org/{found.group()}"}]}
+    return {"SourceDatasets": [{"DOI": match.group(), "URL": f"https://doi.org/{match.group()}"}]}
 
 
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:

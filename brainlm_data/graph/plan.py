@@ -85,12 +85,12 @@ class Plan:
 
     def _upstream(self, stage: Stage, bundle: str) -> dict[str, str]:
         """Upstream stage -> content of what this bundle reads of it; empty where that is made (again)."""
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for name, bundles in self._dag.upstream_bundles(stage, bundle).items():
             contents = self._contents[name]
             whole = all(b in contents for b in bundles)
-            found[name] = combined((b, contents[b]) for b in bundles) if whole else ""
-        return found
+            digests[name] = combined((b, contents[b]) for b in bundles) if whole else ""
+        return digests
 
     def stands(self, stage: str, bundle: str) -> bool:
         """True where a bundle's results are there and need not be made again."""

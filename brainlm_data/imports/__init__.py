@@ -27,7 +27,7 @@ UNITS = "as in the source"
 
 
 @dataclass(frozen=True)
-class Made:
+class LoadedSeries:
     """A recording with what its file alone says of it; one that was made here, from an image.
 
     Attributes
@@ -63,7 +63,7 @@ class Series:
 
     id: str
     subject: str
-    load: Callable[[], Values | Made]
+    load: Callable[[], Values | LoadedSeries]
     tr_s: float | None = None
     session: str | None = None
     task: str | None = None
@@ -197,10 +197,10 @@ def kind_of(path: Path) -> str:
     from brainlm_data.imports.files import files_of
 
     names = [file.name for file in files_of(path, "")]
-    found = sorted({kind for ending, kind in ENDINGS.items() if any(name.endswith(ending) for name in names)})
-    if not found and any(name.endswith(".tsv") for name in names):
-        found = ["arrays"]
-    if len(found) != 1:
-        said = f"files of kinds {' and '.join(found)}" if found else f"no file that ends in {', '.join(ENDINGS)}, .tsv"
+    kinds = sorted({kind for ending, kind in ENDINGS.items() if any(name.endswith(ending) for name in names)})
+    if not kinds and any(name.endswith(".tsv") for name in names):
+        kinds = ["arrays"]
+    if len(kinds) != 1:
+        said = f"files of kinds {' and '.join(kinds)}" if kinds else f"no file that ends in {', '.join(ENDINGS)}, .tsv"
         raise InputError(f"{path}: {said}", "say which kind, or give another folder")
-    return found[0]
+    return kinds[0]

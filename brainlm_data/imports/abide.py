@@ -60,10 +60,10 @@ def read(path: Path, options: Options) -> Source:
 def _file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.npz"))
-    if len(found) != 1:
-        raise InputError(f"{path}: {len(found)} .npz files in it", "give the one that is meant")
-    return found[0]
+    archives = sorted(path.glob("*.npz"))
+    if len(archives) != 1:
+        raise InputError(f"{path}: {len(archives)} .npz files in it", "give the one that is meant")
+    return archives[0]
 
 
 @lru_cache(maxsize=1)  # a job reads the file once, not once per recording

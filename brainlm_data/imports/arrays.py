@@ -42,9 +42,9 @@ def read(path: Path, options: Options) -> Source:
     if table is None and path.is_dir() and (path / TABLE).is_file():
         table = path / TABLE
     other = {file.absolute() for file in (table, options.labels) if file is not None}
-    found = [file for file in files_of(path, *ENDINGS) if file.absolute() not in other]
-    left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in found if _suffix(file) in NO_SERIES]
-    files = [file for file in found if _suffix(file) not in NO_SERIES and file.suffix in ENDINGS]
+    listed = [file for file in files_of(path, *ENDINGS) if file.absolute() not in other]
+    left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in listed if _suffix(file) in NO_SERIES]
+    files = [file for file in listed if _suffix(file) not in NO_SERIES and file.suffix in ENDINGS]
     if not files:
         raise InputError(f"{path}: no .npy or .tsv file in it", "one file per recording, (time, parcel)")
     people = read_participants(table)

@@ -90,11 +90,11 @@ def _import(arguments: argparse.Namespace) -> None:
 
 def _external(words: list[str]) -> dict[str, list[str]]:
     """`["site=A,B"]` as a mapping."""
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for word in words:
         column, equals, values = word.partition("=")
         listed = [value.strip() for value in values.split(",") if value.strip()]
         if not equals or not column.strip() or not listed:
             raise ConfigError(f"--external {word}", "write COLUMN=VALUE[,VALUE...], for example site=NYU,KKI")
-        found.setdefault(column.strip(), []).extend(listed)
-    return found
+        columns.setdefault(column.strip(), []).extend(listed)
+    return columns

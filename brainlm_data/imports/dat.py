@@ -29,8 +29,8 @@ NETWORKS = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none."""
-    found = files_of(path, ".dat")
-    files = [file for file in found if file.name != COORDINATES]
+    listed = files_of(path, ".dat")
+    files = [file for file in listed if file.name != COORDINATES]
     if not files:
         raise InputError(f"{path}: no .dat file in it", "the toolkit writes one per recording")
     people = read_participants(options.participants)
@@ -44,7 +44,7 @@ def read(path: Path, options: Options) -> Source:
             file.stem, str(who["subject"]), partial(_load, file), session=who["session"], task=who["task"],
             run=who["run"], file=file.name, files=(file,), **described(row, options.tr_s),
         )  # fmt: skip
-    places = [file for file in found if file.name == COORDINATES]
+    places = [file for file in listed if file.name == COORDINATES]
     known = [
         "Parcels are A424's, in its order: means over the voxels of A424+2mm.nii.gz, as the toolkit takes them.",
         "A file of 424 rows and another number of columns was transposed.",

@@ -16,7 +16,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.files import facts_beside
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
@@ -92,13 +92,13 @@ def _called(match: re.Match[str]) -> str:
     return match["space"] + match["more"].replace("_", ":")
 
 
-def _space(found: Mapping[str, int], options: Options, path: Path) -> str:
+def _space(spaces: Mapping[str, int], options: Options, path: Path) -> str:
     """The one space that is meant: asked for, else the atlas's own, else the only one."""
-    listed = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(spaces.items()))
     asked = options.images.space
     wanted = asked or PREFERRED.get(options.images.atlas or "A424")
-    standard = [name for name in found if name.split(":")[0] not in NATIVE]
-    pool = standard if wanted is None else [name for name in found if name == wanted or name.startswith(f"{wanted}:")]
+    standard = [name for name in spaces if name.split(":")[0] not in NATIVE]
+    pool = standard if wanted is None else [name for name in spaces if name == wanted or name.startswith(f"{wanted}:")]
     if wanted in pool:
         return str(wanted)
     if len(pool) == 1:
@@ -122,7 +122,7 @@ def _version(description: Mapping[str, object]) -> str:
     return ""
 
 
-def _load(file: Path, confounds: Path | None, name: str, plan: Plan, tr_s: float | None) -> Made:
+def _load(file: Path, confounds: Path | None, name: str, plan: Plan, tr_s: float | None) -> LoadedSeries:
     if confounds is None:
         raise Refused(f"no {name}_desc-confounds_timeseries.tsv beside it", "did fMRIPrep finish?")
     return made(Image(file, tr_s, confounds=confounds), plan)

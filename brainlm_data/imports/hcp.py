@@ -17,7 +17,7 @@ import numpy as np
 
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, made, planned
 from brainlm_data.imports.participants import described, read_participants
 
@@ -39,15 +39,15 @@ def read(path: Path, options: Options) -> Source:
     """
     if options.images.strategy is not None or options.images.space is not None:
         raise ConfigError("kind hcp: images are denoised and in MNI space already", "leave out --strategy and --space")
-    found: dict[tuple[str, str], tuple[re.Match[str], Path]] = {}
+    recordings: dict[tuple[str, str], tuple[re.Match[str], Path]] = {}
     double = 0
     for file in sorted(path.rglob("rfMRI_REST*_clean*.nii.gz")):
         match = NAME.fullmatch(file.name)
         if match and "MNINonLinear" in file.parts:
             who = file.parts[file.parts.index("MNINonLinear") - 1]
-            double += (who, match["run"]) in found  # sorted: the plain one comes first and stays
-            found.setdefault((who, match["run"]), (match, file))
-    if not found:
+            double += (who, match["run"]) in recordings  # sorted: the plain one comes first and stays
+            recordings.setdefault((who, match["run"]), (match, file))
+    if not recordings:
         cifti = next(path.rglob("*.dtseries.nii"), None)
         raise InputError(
             f"{path}: no SUBJECT/MNINonLinear/Results/*/rfMRI_REST*_hp*_clean.nii.gz"
@@ -57,7 +57,7 @@ def read(path: Path, options: Options) -> Source:
     plan, facts = planned(options, SPACE, scaled=True)
     people = read_participants(options.participants, MISSING)
     series = []
-    for (who, run), (match, file) in found.items():
+    for (who, run), (match, file) in recordings.items():
         name = f"sub-{who}_task-rest_run-{match['number']}{match['field'] or ''}{match['dir']}".replace("_7T", "7T")
         load = partial(_load, file, options.tr_s, TR_S[match["field"] or ""], int(match["hp"]), plan)
         row = described(people.find(name, who), options.tr_s)
@@ -70,7 +70,7 @@ def read(path: Path, options: Options) -> Source:
                 place=place, **row,
             )
         )  # fmt: skip
-    passes = sorted({match["hp"] for match, _ in found.values()})
+    passes = sorted({match["hp"] for match, _ in recordings.values()})
     known = [
         "HCP's pipelines have done it: correction of motion and distortion, normalization, grand mean 10000, regression"
         " of 24 motion terms and of ICA-FIX's noise components. Not done again.",
@@ -78,7 +78,7 @@ def read(path: Path, options: Options) -> Source:
         " is taken to be its inverse, as its roll-off is slow.",
         "Slice timing was not corrected (multiband, TR .72 s).",
     ]
-    if any(match["again"] for match, _ in found.values()):
+    if any(match["again"] for match, _ in recordings.values()):
         known.append("Runs of which only rclean_tclean is there: components were also classified by hand.")
     if double:
         known.append(f"{double} files rclean_tclean stand beside a plain one, which was taken.")
@@ -91,7 +91,7 @@ def read(path: Path, options: Options) -> Source:
     return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
 
 
-def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> Made:
+def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> LoadedSeries:
     low = 1 / cutoff_s if cutoff_s else 0.0
     return made(Image(file, tr_s, usual_s, motion=_motion(file), source_low_hz=low), plan)
 

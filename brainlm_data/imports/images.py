@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.imports import Made, Options, Treatment, atlas_name, label_image
+from brainlm_data.imports import LoadedSeries, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.chain import Confounds, Requested, confounds_of, recipe_of, regression_of
 from brainlm_data.methods.operators import ORDER, Recipe, Temporal
 from brainlm_data.reading.image import Run, repetition_time
 from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.parcel_means import Reader, grand_mean_scale, leading, places
+from brainlm_data.reading.parcel_means import ParcelReader, grand_mean_scale, leading, places
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.strategies import Strategy
@@ -135,7 +135,7 @@ def chosen_strategies(asked: Treatment, default: str) -> tuple[Strategy, ...]:
     return tuple(found)
 
 
-def made(image: Image, plan: Plan) -> Made:
+def made(image: Image, plan: Plan) -> LoadedSeries:
     """The series of one image. Raises Refused where it cannot be used."""
     try:
         return _made(image, plan)
@@ -143,12 +143,12 @@ def made(image: Image, plan: Plan) -> Made:
         raise Refused(error.message, error.remedy) from error
 
 
-def _made(image: Image, plan: Plan) -> Made:
+def _made(image: Image, plan: Plan) -> LoadedSeries:
     run = Run(image.bold)
     tr, stated = _tr(run, image)
     stated += run.warnings
     points = plan.points if image.warp is None else image.warp(plan.points, run)
-    reader = Reader(run, points, plan.parcel, plan.count)
+    reader = ParcelReader(run, points, plan.parcel, plan.count)
     series, mean = reader.read(image.bold, stated)
     dropped, empty = leading(series)
     names, table = _confounds(image.confounds) if image.confounds else ([], np.empty((run.n_volumes, 0)))
@@ -179,7 +179,7 @@ def _made(image: Image, plan: Plan) -> Made:
     if fd is not None and np.isfinite(fd).any():
         measured["mean_fd_mm"] = float(np.nanmean(fd))
     band = (max(low, image.source_low_hz), high if recipe.high_hz else np.inf)
-    return Made(series, tr, band, recipe.censored, measured, _methods(plan, recipe, columns))
+    return LoadedSeries(series, tr, band, recipe.censored, measured, _methods(plan, recipe, columns))
 
 
 def _tr(run: Run, image: Image) -> tuple[float, list[str]]:

@@ -62,14 +62,14 @@ def described(row: dict[str, Any], tr_s: float | None = None) -> dict[str, Any]:
 
 def entities(stem: str) -> dict[str, str | None]:
     """Subject, session, task and run of a BIDS name; the whole stem is the subject where it has no `sub-`."""
-    found: dict[str, str] = dict(ENTITY.findall(stem))
+    parts: dict[str, str] = dict(ENTITY.findall(stem))
     return {
-        "subject": found.get("sub", stem), "session": found.get("ses"), "task": found.get("task"),
-        "run": found.get("run"),
+        "subject": parts.get("sub", stem), "session": parts.get("ses"), "task": parts.get("task"),
+        "run": parts.get("run"),
     }  # fmt: skip
 
 
 def atlas_of(name: str) -> str:
     """The parcellation that a file name speaks of (`CC200` of `abide_cc200.npz`), else ""."""
-    found = ATLAS.search(name)
-    return found.group(1).upper() if found else ""
+    match = ATLAS.search(name)
+    return match.group(1).upper() if match else ""

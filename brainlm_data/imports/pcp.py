@@ -32,11 +32,11 @@ def read(path: Path, options: Options) -> Source:
     people = read_participants(options.participants, MISSING)
     series = []
     for file in files:
-        found = NAME.match(file.stem)
-        name, subject = (found["id"], found["number"]) if found else (file.stem, file.stem)
+        match = NAME.match(file.stem)
+        name, subject = (match["id"], match["number"]) if match else (file.stem, file.stem)
         row = people.find(name, subject)
-        if found and "site" not in row:
-            row["site"] = found["site"]
+        if match and "site" not in row:
+            row["site"] = match["site"]
         load = partial(load_file, file)
         more = described(row, options.tr_s)
         series.append(Series(name, subject, load, task="rest", file=file.name, files=(file,), **more))

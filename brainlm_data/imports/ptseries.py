@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.files import files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, read_participants
 
@@ -57,7 +57,7 @@ def read(path: Path, options: Options) -> Source:
     return Source(list(series.values()), used, atlas_of(files[0].name), known, unknown, people=people)
 
 
-def _load(file: Path, tr_s: float | None) -> Made:
+def _load(file: Path, tr_s: float | None) -> LoadedSeries:
     """Values (time, parcel), the names of the parcels, and the file's TR. Raises Refused where it is another kind."""
     import nibabel as nib
 
@@ -77,4 +77,4 @@ def _load(file: Path, tr_s: float | None) -> Made:
     names = tuple(str(name) for name in axes[1].name)
     if len(set(names)) < len(names):
         raise Refused("two parcels of one name", "make the names unique")
-    return Made(values, tr_s or float(axes[0].step), columns=names)
+    return LoadedSeries(values, tr_s or float(axes[0].step), columns=names)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import check_present
-from brainlm_data.imports import Made, Series, Source
+from brainlm_data.imports import LoadedSeries, Series, Source
 from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, highest_hz, invalid_steps
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
@@ -20,15 +20,15 @@ TR_S = (0.05, 30.0)  # outside of this it is another unit, or not a TR
 
 
 @dataclass(frozen=True)
-class About:
-    """What was found of a recording.
+class SeriesFacts:
+    """What reading a recording showed of it.
 
     Attributes
     ----------
     shape: (volumes, parcels) as it was read. columns: their names, or empty. tr_s: s.
     steps: at the common rate. invalid: those without data of their own. missing: parcels without data.
     high_hz: highest frequency that TR and rate leave.
-    band, measured, methods: of a recording that was made here (`Made`).
+    band, measured, methods: of a recording that was made here (`LoadedSeries`).
     """
 
     shape: tuple[int, int]
@@ -43,16 +43,16 @@ class About:
     methods: Mapping[str, str] = field(default_factory=dict)
 
 
-def as_read(series: Series) -> tuple[NDArray[np.floating], tuple[str, ...], Made | None]:
+def as_read(series: Series) -> tuple[NDArray[np.floating], tuple[str, ...], LoadedSeries | None]:
     """Values and columns of a recording, and what more is known where it was made here. Raises Refused."""
     if series.files:
         check_present(series.files[0])
     loaded = series.load()
-    return (loaded.values, loaded.columns, loaded) if isinstance(loaded, Made) else (*loaded, None)
+    return (loaded.values, loaded.columns, loaded) if isinstance(loaded, LoadedSeries) else (*loaded, None)
 
 
-def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
-    """Read a recording and bring it to `hz`: (steps, parcel), and what was found.
+def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], SeriesFacts]:
+    """Read a recording and bring it to `hz`: (steps, parcel), and its facts.
 
     A parcel that is constant, or that has a value that is not finite, becomes NaN. Volumes without any data count as
     dropped (at the start) or censored: they are interpolated and not valid.
@@ -93,7 +93,7 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], About]:
     filled = censored if made is None else tuple(sorted({*censored, *made.censored}))
     invalid = invalid_steps(len(moved), hz, tr_s, dropped, filled)
     missing = int((~covered).sum())
-    about = About((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, highest_hz(tr_s, hz))
+    about = SeriesFacts((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, highest_hz(tr_s, hz))
     return out, about if made is None else replace(about, band=made.band, measured=made.measured, methods=made.methods)
 
 
@@ -141,7 +141,7 @@ def check_shape(shape: tuple[int, int], parcels: int) -> None:
     raise Refused(said, "import recordings of one parcellation")
 
 
-def order_of(about: About, parcels: int, columns: tuple[str, ...]) -> list[int] | None:
+def order_of(about: SeriesFacts, parcels: int, columns: tuple[str, ...]) -> list[int] | None:
     """Which of its columns are the cohort's, in their order; None: as they are. Raises Refused where they are not."""
     check_shape(about.shape, parcels)
     if not about.columns or about.columns == columns:
@@ -151,7 +151,7 @@ def order_of(about: About, parcels: int, columns: tuple[str, ...]) -> list[int] 
     raise Refused("its columns are not those of the other files", "import recordings of one parcellation")
 
 
-def band_of(about: About, source: Source) -> tuple[float, float]:
+def band_of(about: SeriesFacts, source: Source) -> tuple[float, float]:
     """Edges of all filters, Hz; the lower one is NaN where nobody knows it."""
     low, high = about.band or source.band or (np.nan, np.inf)
     return low, min(high, about.high_hz)

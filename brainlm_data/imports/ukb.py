@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import ConfigError, InputError, Refused
-from brainlm_data.imports import Made, Options, Series, Source
+from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.images import Image, Plan, Points, made, planned
 from brainlm_data.imports.participants import described, read_participants
 from brainlm_data.methods.fnirt import Field, places_in, read_matrix
@@ -55,10 +55,10 @@ def read(path: Path, options: Options) -> Source:
     series = []
     for place in [*zips, *folders]:
         called = place.stem if place.suffix == ".zip" else place.parents[1].name
-        found = NAME.match(called)
-        who, instance = (found["eid"], found["instance"]) if found else (called, None)
+        match = NAME.match(called)
+        who, instance = (match["eid"], match["instance"]) if match else (called, None)
         name = f"sub-{who}{f'_ses-{instance}' if instance else ''}_task-rest"
-        array = found["array"] if found else None
+        array = match["array"] if match else None
         if array and array != "0":
             name += f"_run-{array}"
         load = partial(_load_zip if place.suffix == ".zip" else _load_folder, place, options.tr_s, plan)
@@ -84,7 +84,7 @@ def read(path: Path, options: Options) -> Source:
     return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
 
 
-def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> Made:
+def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
     """Only what is needed of a zip goes to the disk (TMPDIR), and only while this recording is read."""
     with tempfile.TemporaryDirectory(prefix="brainlm-ukb-") as name:
         folder = Path(name)
@@ -102,7 +102,7 @@ def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> Made:
         return _load_folder(folder, tr_s, plan)
 
 
-def _load_folder(folder: Path, tr_s: float | None, plan: Plan) -> Made:
+def _load_folder(folder: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
     bold = folder / BOLD
     if not bold.is_file():
         raise Refused(f"no fMRI/{ICA}{BOLD} in it", "ICA-FIX did not run on this recording: leave it out")

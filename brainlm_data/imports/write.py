@@ -24,7 +24,7 @@ from brainlm_data.files.lock import beside
 from brainlm_data.files.progress import Progress
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
-from brainlm_data.imports.series import About, band_of, doubts, order_of, resampled, sentence
+from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Reader:
+class SpooledSeries:
     """Series of a row of the store, from a temporary file."""
 
     files: Sequence[Path]
@@ -84,11 +84,11 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
 def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
     labels = None if request.labels is None else read_labels(request.labels)
     rows, done = _spooled(source, request.hz, spool, config.threads)
-    parcels, columns = agreed(source, labels, [(found.shape, found.columns) for found in done.values()])
+    parcels, columns = agreed(source, labels, [(about.shape, about.columns) for about in done.values()])
     for row, series in zip(rows, source.series, strict=True):
-        if (found := done.get(row["id"])) is not None:
+        if (about := done.get(row["id"])) is not None:
             try:
-                _fits(found, parcels, columns, row["_file"])
+                _fits(about, parcels, columns, row["_file"])
             except Refused as refusal:
                 row |= {"status": "refused", "reason": f"{series.file}: {refusal}"}
     stored = [row for row in rows if row["status"] != "refused"]
@@ -106,10 +106,12 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     kind, here, hz = request.kind, source.made_here, request.hz
     methods = [{"import": sentence(kind, here, row["tr_s"], hz), **done[row["id"]].methods} for row in stored]
     invalid = [done[row["id"]].invalid for row in stored]
-    warnings = doubts(source, [found.shape for found in done.values()], bool(columns) or labels is not None)
+    warnings = doubts(source, [about.shape for about in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
     warnings = [*warnings, *source.people.notes()]
-    facts = gather(rows, Reader([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config)
+    facts = gather(
+        rows, SpooledSeries([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config
+    )
     paths = [*source.files, *([request.labels] if request.labels else [])]
     content = {
         "GeneratedBy": {"Name": "brainlm-data import", "Version": importlib.metadata.version("brainlm-pipeline")},
@@ -125,14 +127,14 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     return content
 
 
-def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, About]]:
+def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list[Row], dict[str, SeriesFacts]]:
     """Every recording's row, and what is known of those that could be read; their series go into files.
 
     Images are read by `workers` processes, each of which holds one recording.
     """
     spool.mkdir()
     rows: list[Row] = []
-    found: dict[str, About] = {}
+    by_id: dict[str, SeriesFacts] = {}
     progress = Progress("import", len(source.series))
     files = [spool / f"{number}.npy" for number in range(len(source.series))]
     pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
@@ -144,15 +146,15 @@ def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list
             if about is None:
                 row |= {"status": "refused", "reason": f"{series.file}: {reason}", "_file": None}
             else:
-                found[series.id] = about
+                by_id[series.id] = about
                 row |= {"status": "done", "reason": "", "_file": file}
             rows.append(with_phenotypes(row, series.phenotypes))
             progress.step()
-    return rows, found
+    return rows, by_id
 
 
-def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
-    """Write one recording's series; what was found of it, or why it is refused."""
+def _read(series: Series, hz: float, file: Path) -> tuple[SeriesFacts | None, str]:
+    """Write one recording's series; its facts, or why it is refused."""
     try:
         values, about = resampled(series, hz)
     except Refused as refusal:
@@ -161,24 +163,24 @@ def _read(series: Series, hz: float, file: Path) -> tuple[About | None, str]:
     return about, ""
 
 
-def _row(series: Series, source: Source, hz: float, found: About | None) -> Row:
+def _row(series: Series, source: Source, hz: float, about: SeriesFacts | None) -> Row:
     """One row of recordings.parquet; what nobody measured is NaN."""
     row = empty_row(vars(series)) | {"mean_fd_mm": series.mean_fd_mm, "rate_hz": hz, "units": source.units}
     if series.start_s == series.start_s:
         row["start_time_s"] = series.start_s
-    if found is None:
+    if about is None:
         return row
-    low, high = band_of(found, source)
+    low, high = band_of(about, source)
     return row | {
-        "tr_s": found.tr_s, "n_volumes": found.shape[0], "n_steps": found.steps,
-        "n_invalid_steps": len(found.invalid), "band_low_hz": low, "band_high_hz": high,
-        "n_missing_parcels": found.missing, "coverage_min": 0.0 if found.missing else np.nan, **found.measured,
+        "tr_s": about.tr_s, "n_volumes": about.shape[0], "n_steps": about.steps,
+        "n_invalid_steps": len(about.invalid), "band_low_hz": low, "band_high_hz": high,
+        "n_missing_parcels": about.missing, "coverage_min": 0.0 if about.missing else np.nan, **about.measured,
     }  # fmt: skip
 
 
-def _fits(found: About, parcels: int, columns: tuple[str, ...], file: Path) -> None:
+def _fits(about: SeriesFacts, parcels: int, columns: tuple[str, ...], file: Path) -> None:
     """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
-    order = order_of(found, parcels, columns)
+    order = order_of(about, parcels, columns)
     if order is not None:
         np.save(file, np.load(file)[:, order])
 

@@ -55,11 +55,11 @@ def compcor_regions(data: Voxels, regions: Mapping[str, NDArray[np.bool_]]) -> d
     # as nipype: spread after a quadratic trend, or drift would decide
     basis = np.linalg.qr(np.vander(np.linspace(-1, 1, data.shape[1]), 3))[0].astype(np.float32)
     variance = (data - (data @ basis) @ basis.T).std(1)
-    found = {
+    masks = {
         "c": regions["csf"], "w": regions["white_matter"], "a": regions["csf"] | regions["white_matter"],
         "t": variance >= np.percentile(variance, 98),
     }  # fmt: skip
-    return {name: chosen for name, chosen in found.items() if chosen.sum() > 10}
+    return {name: chosen for name, chosen in masks.items() if chosen.sum() > 10}
 
 
 def compcor(data: Voxels, basis: Array, count: int | Literal["half"]) -> tuple[Array, Array, Array]:

@@ -43,9 +43,9 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
         raise InputError(f"denoise.overrides: {path}: {error}", "give a tab-separated table, or null") from error
     header = lines[0] if lines else []
     if not set(NEEDED) <= set(header) or not set(header) <= {*NEEDED, *OPTIONAL}:
-        found = ", ".join(header) or "none"
+        columns = ", ".join(header) or "none"
         raise InputError(
-            f"{path} line 1: its columns are {found}", f"columns: {', '.join(NEEDED)} and, if wanted, note"
+            f"{path} line 1: its columns are {columns}", f"columns: {', '.join(NEEDED)} and, if wanted, note"
         )
     known, places = set(recordings), {}
     rows: dict[str, dict[str, dict[str, str]]] = {}
@@ -73,10 +73,10 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
         places[name, component] = number
     return {
         name: {
-            "overrides": [found[component] for component in sorted(found)],
-            "_overrides_at": {component: f"{path} line {places[name, component]}" for component in found},
+            "overrides": [components[component] for component in sorted(components)],
+            "_overrides_at": {component: f"{path} line {places[name, component]}" for component in components},
         }
-        for name, found in rows.items()
+        for name, components in rows.items()
     }
 
 

@@ -99,7 +99,7 @@ def on_grid(path: Path, source: Run) -> Volume:
     if image.shape == source.shape and np.allclose(image.affine, source.affine, atol=1e-4):
         return volume
     points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)
-    found: NDArray[np.float32] = sample(coefficients(volume), points, np.linalg.inv(image.affine) @ source.affine)
-    if np.isfinite(found).mean() < 0.5:
+    sampled: NDArray[np.float32] = sample(coefficients(volume), points, np.linalg.inv(image.affine) @ source.affine)
+    if np.isfinite(sampled).mean() < 0.5:
         raise Refused(f"{path}: shows less than half of the run's field of view", "is it this run's reference?")
-    return np.nan_to_num(found).reshape(source.shape)
+    return np.nan_to_num(sampled).reshape(source.shape)

@@ -125,9 +125,9 @@ def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"],
     inside = where.points()
     cost = Information(first, where, second, SEARCH_MM).negative
     with scratch() as folder:
-        found = search(cost, shifts, inside.mean(0) if len(inside) else centres[0])
+        best = search(cost, shifts, inside.mean(0) if len(inside) else centres[0])
         start = folder / "start.mat"
-        ants.write_transform(_affine_transform(found), str(start))
+        ants.write_transform(_affine_transform(best), str(start))
         _, coarse = _linear(fixed, moving, mask, kind, start, folder / "coarse_", (4, 2), (60, 30))
         quality, transform = _linear(fixed, moving, mask, kind, coarse, folder / "x_", (2, 1), (50, 30))
         ants.write_transform(ants.read_transform(str(transform)), str(target))
@@ -144,14 +144,14 @@ def _linear(
     levels: Sequence[int],
     steps: Sequence[int],
 ) -> tuple[float, Path]:
-    found = ants.registration(
+    fitted = ants.registration(
         fixed, moving, kind, initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
         outprefix=str(prefix), aff_metric="mattes", aff_sampling=32, aff_random_sampling_rate=1.0,
         aff_iterations=tuple(steps), aff_shrink_factors=tuple(levels),
         aff_smoothing_sigmas=tuple(level // 2 for level in levels),
     )  # fmt: skip
-    (transform,) = found["fwdtransforms"]  # ANTs collapses the start and the fit into one
-    return similarity(fixed, found["warpedmovout"], mask), Path(transform)
+    (transform,) = fitted["fwdtransforms"]  # ANTs collapses the start and the fit into one
+    return similarity(fixed, fitted["warpedmovout"], mask), Path(transform)
 
 
 def _affine_transform(matrix: NDArray[Any]) -> Any:
@@ -203,16 +203,16 @@ def nonlinear(
     The moving image on the fixed grid.
     """
     with scratch() as folder:
-        found = ants.registration(
+        fitted = ants.registration(
             fixed, moving, "SyNOnly", initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
             outprefix=f"{folder}/x_", write_composite_transform=True, syn_metric=metric,
             syn_sampling=1 if metric == "CC" else 32, reg_iterations=tuple(iterations), flow_sigma=3, total_sigma=0,
         )  # fmt: skip
         for key, target in (("fwdtransforms", forward), ("invtransforms", inverse)):
-            source = found[key] if isinstance(found[key], str) else found[key][0]
+            source = fitted[key] if isinstance(fitted[key], str) else fitted[key][0]
             target.write_bytes(Path(source).read_bytes())
             without_times(target)
-        return found["warpedmovout"]
+        return fitted["warpedmovout"]
 
 
 def map_points(points: Points, transforms: Sequence[Path]) -> Points:

@@ -141,11 +141,11 @@ def fit(cost: Cost, start: Array, centre: Array, reach_mm: float, precision_mm: 
     def moved(x: Array) -> Array:
         return np.asarray(start @ about(x[3:] * reach_mm / RADIUS_MM, x[:3] * reach_mm, centre))
 
-    found = minimize(
+    minimum = minimize(
         lambda x: cost(moved(x)), np.zeros(6), method="Powell",
         options={"xtol": precision_mm / reach_mm, "ftol": 1e-5, "direc": np.eye(6)},
     )  # fmt: skip
-    return moved(found.x)
+    return moved(minimum.x)
 
 
 def search(cost: Cost, shifts: Sequence[Array], centre: Array, tried: int = 6) -> Array:
@@ -161,8 +161,8 @@ def search(cost: Cost, shifts: Sequence[Array], centre: Array, tried: int = 6) -
         about(np.deg2rad(np.array(turn)), shift, centre) for shift in shifts for turn in product(TURNS_DEG, repeat=3)
     ]
     order = np.argsort([cost(start) for start in turned], kind="stable")[:tried]
-    found = [fit(cost, start, centre, SEARCH_MM, 0.5) for start in [*plain, *(turned[i] for i in order)]]
-    return min(found, key=cost)
+    poses = [fit(cost, start, centre, SEARCH_MM, 0.5) for start in [*plain, *(turned[i] for i in order)]]
+    return min(poses, key=cost)
 
 
 def gain(information: Information, matrix: Array, shift_mm: float = 8.0) -> float:

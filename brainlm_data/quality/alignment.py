@@ -87,14 +87,14 @@ class Alignment:
     def _search(self) -> Array:
         """Best shift in voxels: all of them, then a parabola on each axis."""
         steps = range(-REACH, REACH + 1)
-        found: dict[tuple[int, ...], float] = {shift: self._fit(shift) for shift in product(steps, repeat=3)}
-        best = max(found, key=lambda s: found[s])
+        fits: dict[tuple[int, ...], float] = {shift: self._fit(shift) for shift in product(steps, repeat=3)}
+        best = max(fits, key=lambda s: fits[s])
         fine = np.array(best, dtype=np.float64)
         for axis in range(3):
             low, high = (tuple(b + d * (a == axis) for a, b in enumerate(best)) for d in (-1, 1))
-            if low in found and high in found:
-                curve = found[low] - 2 * found[best] + found[high]
-                fine[axis] += 0.5 * (found[low] - found[high]) / curve if curve < 0 else 0.0
+            if low in fits and high in fits:
+                curve = fits[low] - 2 * fits[best] + fits[high]
+                fine[axis] += 0.5 * (fits[low] - fits[high]) / curve if curve < 0 else 0.0
         return fine
 
 

@@ -121,17 +121,17 @@ class Cohort:
     def warned(self) -> NDArray[np.bool_]:
         """(recordings, metrics) true where a warning begins with the metric's name: a threshold of stage qc."""
         first = [{str(warning).partition(" ")[0] for warning in row["warnings"]} for row in self.done]
-        found = [[name in words for name in self.names] for words in first]
-        return np.array(found, dtype=bool).reshape(self.values.shape)
+        marks = [[name in words for name in self.names] for words in first]
+        return np.array(marks, dtype=bool).reshape(self.values.shape)
 
     def table(self) -> pd.DataFrame:
         """qc.tsv: one row per recording, in the order of the index; metrics last."""
         import pandas as pd
 
-        found: dict[str, dict[str, Any]] = {}
+        findings: dict[str, dict[str, Any]] = {}
         for row, values, z, out in zip(self.done, self.values, self.z, self.outliers, strict=True):
             names = [f"{'+' if z[i] > 0 else '-'}{self.names[i]}" for i in np.flatnonzero(out).tolist()]
-            found[row["id"]] = {
+            findings[row["id"]] = {
                 "n_warnings": len(row["warnings"]),
                 "n_outliers": len(names),
                 "outliers": " ".join(names),
@@ -139,7 +139,7 @@ class Cohort:
                 **dict(zip(self.names, values.tolist(), strict=True)),
             }
         columns = [*ENTITIES, *self.names]
-        records = [{**row, **dict.fromkeys(("warnings",)), **found.get(row["id"], {})} for row in self.rows]
+        records = [{**row, **dict.fromkeys(("warnings",)), **findings.get(row["id"], {})} for row in self.rows]
         table = pd.DataFrame(records).reindex(columns=columns)
         return table.replace(r"^\s*$", None, regex=True).replace(r"[\t\r\n]+", " ", regex=True)
 

@@ -75,10 +75,10 @@ def _number(value: float) -> str:
 
 def _warnings(cohort: Cohort) -> list[tuple[str, int, list[str]]]:
     """Each warning once, without its numbers: its words, how many recordings have it, links to the first of them."""
-    found: dict[str, dict[str, None]] = {}
+    where: dict[str, dict[str, None]] = {}
     for row in cohort.done:
         for warning in row["warnings"]:
             words, limit = VALUE.subn(r"\1 is ", str(warning))  # the threshold stays
-            found.setdefault(words if limit else NUMBER.sub("…", words), {})[_link(row)] = None
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+            where.setdefault(words if limit else NUMBER.sub("…", words), {})[_link(row)] = None
+    ordered = sorted(where.items(), key=lambda item: (-len(item[1]), item[0]))
     return [(words, len(links), list(links)[:NAMED]) for words, links in ordered]

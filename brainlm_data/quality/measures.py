@@ -127,15 +127,15 @@ def is_noise(verdicts: Any) -> NDArray[np.bool_]:
 def of_registration(inputs: Files, sample: Sample) -> dict[str, float]:
     """Fit and offset of the mean EPI on its tissue maps, and of the T1w on the template's."""
     epi = Alignment(sample.volume(sample.series.mean(0)), sample.tissues, sample.mask, sample.affine)
-    found = {"epi_r2": epi.r2, "epi_offset_mm": epi.offset_mm}  # NaN where there is too little of the brain
+    measures = {"epi_r2": epi.r2, "epi_offset_mm": epi.offset_mm}  # NaN where there is too little of the brain
     for route in ("bold_to_t1w", "bold_to_mni"):
         if route in inputs and (facts := inputs.facts(route)).get("MutualInformation") is not None:
-            found["coreg_mi"] = float(facts["MutualInformation"])
+            measures["coreg_mi"] = float(facts["MutualInformation"])
     if "t1w_mni" in inputs:
         template = resampled(inputs["template_probseg"], sample.affine, sample.mask.shape)
         brain = resampled(inputs["template_mask"], sample.affine, sample.mask.shape) > 0.5
         t1w = Alignment(resampled(inputs["t1w_mni"], sample.affine, sample.mask.shape), template, brain, sample.affine)
-        found |= {"t1w_r2": t1w.r2, "t1w_offset_mm": t1w.offset_mm}
+        measures |= {"t1w_r2": t1w.r2, "t1w_offset_mm": t1w.offset_mm}
         if (r := inputs.facts("t1w_mni").get("TemplateCorrelation")) is not None:
-            found["t1w_template_r"] = float(r)
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+            measures["t1w_template_r"] = float(r)
+    return {name: value for name, value in measures.items() if np.isfinite(value)}

@@ -83,12 +83,12 @@ def _number(value: float) -> str:
 
 def methods(inputs: Files) -> list[str]:
     """The sentences of the stages that wrote the inputs, from their sidecars, in order."""
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for name in inputs:
         made = inputs.facts(name).get("GeneratedBy", {})
         if made.get("Description"):
-            found.setdefault(made["Name"], made["Description"])
-    return list(found.values())
+            sentences.setdefault(made["Name"], made["Description"])
+    return list(sentences.values())
 
 
 def _read(path: Path) -> plots.Volume:

@@ -202,8 +202,8 @@ def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
     """Order of parcels by network, and (name, first, last + 1) of each."""
     names = table["network"].astype(str).to_numpy()
     order = np.lexsort((np.arange(len(names)), names))
-    found, first = np.unique(names[order], return_index=True)
-    return order, [(str(n), int(a), int(b)) for n, a, b in zip(found, first, [*first[1:], len(names)], strict=True)]
+    groups, first = np.unique(names[order], return_index=True)
+    return order, [(str(n), int(a), int(b)) for n, a, b in zip(groups, first, [*first[1:], len(names)], strict=True)]
 
 
 def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:

@@ -22,7 +22,7 @@ from brainlm_data.methods.chain import Requested, recipe_of
 from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.parcel_means import Reader, grand_mean, grand_mean_scale, leading
+from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, grand_mean_scale, leading
 from brainlm_data.reading.series import ParcelSeries
 
 COSINES = "regression of discrete cosines"  # what stage filter's sentence says where they were used
@@ -51,7 +51,7 @@ def parcel_series(path: Path, card: str, atlas: Path | None = None, tr: float | 
     found = {**of_sidecar(meta), "space": meta.get("Space") or _entity(path, "space")}
     finished = str(meta.get("Units", "")).startswith("grand mean")
     labels, affine = find_atlas(facts, atlas)
-    series, brain = Reader.of(run, labels, affine).read(path, stated)
+    series, brain = ParcelReader.of(run, labels, affine).read(path, stated)
     dropped, empty = leading(series)
     if not finished and not dropped:
         dropped = _non_steady(series)

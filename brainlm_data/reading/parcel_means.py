@@ -21,7 +21,7 @@ def places(labels: NDArray[np.int64], affine: NDArray[np.float64]) -> tuple[NDAr
     return points, np.unique(labels[labels > 0], return_inverse=True)[1]
 
 
-class Reader:
+class ParcelReader:
     """Parcel means at the atlas's voxels, trilinear in the image; memory does not grow with the number of volumes.
 
     Attributes
@@ -41,7 +41,7 @@ class Reader:
         self.coverage: NDArray[np.float64] = np.zeros(len(self.size))
 
     @classmethod
-    def of(cls, run: Run, labels: NDArray[np.int64], affine: NDArray[np.float64]) -> Reader:
+    def of(cls, run: Run, labels: NDArray[np.int64], affine: NDArray[np.float64]) -> ParcelReader:
         """A reader at the voxels of a label image (x, y, z) that lies in the space of the run."""
         points, parcel = places(labels, affine)
         return cls(run, points, parcel)

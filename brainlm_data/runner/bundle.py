@@ -196,21 +196,21 @@ def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
 
 def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Methods sentences that this unit inherits from the stages before, by stage, in order."""
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for entries in upstream.values():
         for key in (COHORT, f"sub-{unit['subject']}", unit["id"]):
-            found |= entries.get(key, {}).get("methods", {})
-    return found
+            sentences |= entries.get(key, {}).get("methods", {})
+    return sentences
 
 
 def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
     """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
         if name in unit["raw"]:
-            found[name] = Path(unit["raw"][name])
-            check_present(found[name])
+            files[name] = Path(unit["raw"][name])
+            check_present(files[name])
         elif name not in job.producers:
             continue  # a raw file that this unit does not have
         elif job.stage.level != "cohort" or artifact.level == "cohort":
@@ -224,8 +224,8 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
             if entry["status"] == "refused":
                 raise Refused(entry["reason"])
             if name in entry["outputs"]:
-                found[name] = job.outdir / entry["outputs"][name]["path"]
-    missing = [n for n in job.stage.inputs if n not in found and n not in job.stage.optional]
+                files[name] = job.outdir / entry["outputs"][name]["path"]
+    missing = [n for n in job.stage.inputs if n not in files and n not in job.stage.optional]
     missing = [n for n in missing if job.stage.level != "cohort" or job.artifacts[n].level == "cohort"]
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
@@ -239,7 +239,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     }
     if job.stage.level == "cohort":
         meta["recordings"] = _cohort(job, unit, upstream)
-    return Files(found, meta)
+    return Files(files, meta)
 
 
 def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

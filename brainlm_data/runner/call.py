@@ -89,9 +89,9 @@ def inherited(inputs: Files, own: Facts) -> Facts:
     for name in inputs:
         if not _has_sidecar(name):
             continue
-        found = inputs.facts(name)
-        before = {key: found[key] for key in INHERITED if key in found} | before
-        warnings |= dict.fromkeys(found.get("Warnings", ()))
+        facts = inputs.facts(name)
+        before = {key: facts[key] for key in INHERITED if key in facts} | before
+        warnings |= dict.fromkeys(facts.get("Warnings", ()))
     warnings |= dict.fromkeys(own.get("Warnings", ()))
     return {**before, **own, **({"Warnings": list(warnings)} if warnings else {})}
 

@@ -41,14 +41,14 @@ def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[s
 
     `said`: sentences so far; equal ones become one string, because a cohort has each of them 76,000 times.
     """
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for manifest in manifests:
         for unit, entry in manifest["units"].items():
             if "outputs" in entry:
                 entry["outputs"] = {name: output for name, output in entry["outputs"].items() if name in outputs}
                 entry["methods"] = {stage: said.setdefault(text, text) for stage, text in entry["methods"].items()}
-            found[unit] = entry
-    return found
+            entries[unit] = entry
+    return entries
 
 
 def describe_output(path: Path, outdir: Path) -> dict[str, Any]:
@@ -87,14 +87,14 @@ def damages(entry: Mapping[str, Any], outdir: Path) -> Iterator[tuple[str, str]]
     for output in entry.get("outputs", {}).values():
         path = output["path"]
         try:
-            found = os.stat(root + path)  # text, not Path: a cohort has millions of outputs
+            status = os.stat(root + path)  # text, not Path: a cohort has millions of outputs
         except OSError:
             yield "missing", path
             continue
-        size, mtime = found.st_size, found.st_mtime_ns
+        size, mtime = status.st_size, status.st_mtime_ns
         if size == output["size"] and mtime == output["mtime_ns"]:
             continue
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             size, mtime = sidecar.stat_of(outdir / path)
         if size == output["size"] and mtime == output["mtime_ns"]:
             continue

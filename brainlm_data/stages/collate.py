@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
-from brainlm_data.dataset.shards import Before
+from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import sidecar_path, stat_of
@@ -23,7 +23,7 @@ from brainlm_data.stage import Facts, Files, Need, Stage
 
 
 @dataclass(frozen=True)
-class Reader:
+class ResampledSeries:
     """Series of a row of the store, from the files of stage resample."""
 
     files: list[Path]
@@ -59,7 +59,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     )
     return gather(
         rows,
-        Reader(files, [str(name) for name in parcels["name"]]),
+        ResampledSeries(files, [str(name) for name in parcels["name"]]),
         [_facts(file).get("InvalidSteps", []) for file in files],
         parcels,
         _attributes(inputs.facts("atlas_table")),
@@ -70,11 +70,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     )
 
 
-def _before(inputs: Files, files: list[Path]) -> Before | None:
+def _before(inputs: Files, files: list[Path]) -> PreviousStore | None:
     """The store that this one replaces, where the runner says where it is."""
     if "before" not in inputs.meta:
         return None
-    return Before(Path(inputs.meta["workdir"]), Path(inputs.meta["before"]["store"]), [_mark(file) for file in files])
+    return PreviousStore(
+        Path(inputs.meta["workdir"]), Path(inputs.meta["before"]["store"]), [_mark(file) for file in files]
+    )
 
 
 def _mark(file: Path) -> str:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainlm_data import open_store
-from brainlm_data.dataset.shards import Before
+from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.store import SHARD_CHUNKS, write_store
 from tests.core.test_store import PARCELS
 
@@ -41,7 +41,7 @@ class Growing:
             shutil.rmtree(self.folder / "before", ignore_errors=True)
             self.store.rename(self.folder / "before")
         marks = [f"{n} {cohort[n]}" for n in names]
-        before = Before(self.folder / "state", self.folder / "before", marks)
+        before = PreviousStore(self.folder / "state", self.folder / "before", marks)
         self.read = []
 
         def load(row: int) -> np.ndarray:
@@ -125,7 +125,9 @@ def test_a_store_that_is_not_as_it_was_written_is_not_taken_from(
     elif harm == "a file":
         shard.unlink()
     else:  # while the shards of a changed cohort are written: the store of before is then older than what is known
-        monkeypatch.setattr("brainlm_data.dataset.shards.Before.keep", lambda *_: (_ for _ in ()).throw(MemoryError))
+        monkeypatch.setattr(
+            "brainlm_data.dataset.shards.PreviousStore.keep", lambda *_: (_ for _ in ()).throw(MemoryError)
+        )
         with pytest.raises(MemoryError):
             growing.write(dict.fromkeys(OLD, 1))
         shutil.rmtree(growing.store)

@@ -10,6 +10,7 @@ import pytest
 
 from brainlm_data.bids.fieldmaps import WARNING
 from brainlm_data.files.sidecar import write_facts
+from brainlm_data.quality import alignment, plots
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.runner.call import call
@@ -24,6 +25,13 @@ def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], dict[str, Any], 
     outputs = Files({"qc_metrics": folder / "qc.json", "qc_page": folder / "report.html"}, inputs.meta)
     facts = call(qc.STAGE, inputs, outputs, Config(**section))
     return json.loads(outputs["qc_metrics"].read_text()), facts, outputs["qc_page"]
+
+
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure is drawn and a wrong place is looked for one voxel away: for tests of what is written."""
+    monkeypatch.setattr(plots, "as_png", lambda figure: b"")
+    monkeypatch.setattr(alignment, "REACH", 1)
 
 
 def test_metrics(tmp_path: Path) -> None:
@@ -68,6 +76,7 @@ def test_a_registration_that_failed_is_noticed(tmp_path: Path) -> None:
     assert any(w.startswith("t1w_offset_mm") for w in metrics["warnings"])
 
 
+@pytest.mark.usefixtures("words_only")
 def test_without_t1w_there_is_nothing_to_say_about_it(tmp_path: Path) -> None:
     metrics, _, page = run(measured.recording(tmp_path, t1w=False), n_components_shown=0)
     assert "t1w_offset_mm" not in metrics
@@ -93,6 +102,7 @@ def test_page_is_one_file_that_shows_everything(tmp_path: Path) -> None:
     assert page.read_bytes() == first
 
 
+@pytest.mark.usefixtures("words_only")
 @pytest.mark.parametrize(
     ("facts", "said"),
     [({}, "Not done: slice timing correction, susceptibility distortion correction."),
@@ -108,6 +118,7 @@ def test_what_is_not_done_is_said(tmp_path: Path, facts: dict[str, Any], said: s
     assert ("phase encoding j-" in html) == bool(facts)
 
 
+@pytest.mark.usefixtures("words_only")
 def test_a_fieldmap_that_is_not_used_and_an_atlas_in_another_space_are_spoken_of(tmp_path: Path) -> None:
     inputs, warning = measured.recording(tmp_path), "atlas in MNI152NLin6Asym, template MNI: look"
     inputs.meta["fieldmaps"] = ["sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
@@ -118,6 +129,7 @@ def test_a_fieldmap_that_is_not_used_and_an_atlas_in_another_space_are_spoken_of
     assert warning in metrics["warnings"] and warning in page.read_text()
 
 
+@pytest.mark.usefixtures("words_only")
 def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:
     inputs = measured.recording(tmp_path)
     import pandas as pd
@@ -129,6 +141,7 @@ def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:
     assert "Independent components" not in page.read_text()
 
 
+@pytest.mark.usefixtures("words_only")
 def test_describe(tmp_path: Path) -> None:
     _, facts, _ = run(measured.recording(tmp_path), pages=False, min_tsnr=None)
     sentence = qc.STAGE.describe(facts)
