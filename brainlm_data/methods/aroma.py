@@ -32,6 +32,7 @@ class Features:
     @property
     def score(self) -> Array:
         """AROMA's linear discriminant; above 0 is motion."""
+        # score = b0 + b1 * motion correlation + b2 * edge fraction: which side of the published hyperplane.
         constant, correlation, edge = HYPERPLANE
         return constant + correlation * self.motion + edge * self.edge
 
@@ -47,6 +48,7 @@ class Features:
 
 def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Edge and CSF fractions of z-maps (k, voxels); both masks are (voxels,)."""
+    # csf = sum |z| in CSF / sum |z|;  edge = sum |z| at the edge / sum |z| outside of CSF; both over |z| > 2.3 alone.
     strong = np.where(np.abs(z) > Z_THRESHOLD, np.abs(z), 0)
     total = strong.sum(1)
     in_csf = strong[:, csf].sum(1)
@@ -64,6 +66,7 @@ def high_frequency(mixing: Array, tr_s: float) -> Array:
     The frequency at which the cumulated power reaches one half; AROMA's code takes the one whose power is nearest to
     one half, which for a pure oscillation (aliased heartbeat) may be any below it.
     """
+    # The least f with (power from .01 Hz to f) >= half of the power from .01 Hz to Nyquist.
     frequency = np.fft.rfftfreq(len(mixing), tr_s)
     power = np.abs(np.fft.rfft(mixing - mixing.mean(0), axis=0)) ** 2
     inside = frequency > LOWEST_HZ
@@ -74,6 +77,7 @@ def high_frequency(mixing: Array, tr_s: float) -> Array:
 
 def motion_terms(motion: Array) -> Array:
     """36 terms (T, 36): six parameters and their differences, each also a volume earlier and later."""
+    # 6 parameters + 6 backward differences = 12; those of the volume before and of the volume after make 36.
     derivative = np.vstack([np.zeros((1, motion.shape[1])), np.diff(motion, axis=0)])
     both = np.hstack([motion, derivative])
     zero = np.zeros((1, both.shape[1]))
@@ -82,6 +86,8 @@ def motion_terms(motion: Array) -> Array:
 
 def motion_correlation(mixing: Array, terms: Array, seed: int = 0) -> Array:
     """Mean over random 90% splits of the largest |r| with the motion terms, or of the squares with their squares."""
+    # Mean over splits of max(max_j |r(a, m_j)|, max_j |r(a^2, m_j^2)|). Squares see motion whose sign a component has
+    # not; leaving out a tenth each time keeps one large movement from deciding alone.
     rng = np.random.default_rng(seed)
     steps = len(mixing)
     size = max(3, round(SHARE * steps))
@@ -95,6 +101,7 @@ def motion_correlation(mixing: Array, terms: Array, seed: int = 0) -> Array:
 
 def _correlations(first: Array, second: Array) -> Array:
     """Largest |r| of each column of `first` with any column of `second`."""
+    # Columns without mean and of norm 1: their inner products are Pearson's r.
     return np.abs(_unit(first).T @ _unit(second)).max(1)
 
 

@@ -41,14 +41,18 @@ def decompose(data: Array, n_components: int | None, seed: int = 0) -> Component
 
     from picard import picard
 
+    # ICA looks for x = A z: maps z (k, voxels) that are as independent as possible, with time courses A (T, k).
     spread = data.std(0)
     x = data / np.where(spread > 0, spread, 1)
     steps, voxels = x.shape
+    # PCA by the T x T second moments X X' / n = V diag(values) V': there are far fewer volumes than voxels.
     values, vectors = np.linalg.eigh(x @ x.T / voxels)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    # An eigenvector's sign is arbitrary: its largest entry becomes positive, so that every machine starts alike.
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(steps)])
     rank = int((values > values[0] * 1e-10).sum())
     count = min(n_components or optimal_rank(values, steps, voxels), rank, steps - 1)
+    # Whitening: W = diag(values)^-1/2 V' X has uncorrelated rows of unit variance. What is left of ICA is a rotation.
     scale = np.sqrt(values[:count])
     white = vectors[:, :count].T @ x / scale[:, None]
     with warnings.catch_warnings(record=True) as caught:
@@ -59,7 +63,9 @@ def decompose(data: Array, n_components: int | None, seed: int = 0) -> Component
             max_iter=PASSES, tol=TOLERANCE,
         )  # fmt: skip
     converged = not any("did not converge" in str(w.message) for w in caught)
+    # z = U W and X = V diag(values)^1/2 W, so A = V diag(values)^1/2 U^-1.
     mixing = vectors[:, :count] * scale @ np.linalg.pinv(unmixing)
+    # A z = (A diag(size)) (diag(size)^-1 z): the scale goes to the time course, whose square is then its variance.
     size = z.std(1)
     z, mixing = z / size[:, None], mixing * size
     variance = np.square(mixing).sum(0) / values.sum()
@@ -72,6 +78,7 @@ def smooth(data: NDArray[Any], mask: NDArray[np.bool_], sigma: float) -> NDArray
     """Gaussian smoothing of (T, voxels) inside a mask (x, y, z), by normalized convolution; `sigma` in voxels."""
     from scipy.ndimage import gaussian_filter
 
+    # G * (x m) / (G * m): what lies outside of the mask is left out, where plain smoothing would count it as zero.
     weight = gaussian_filter(mask.astype(np.float32), sigma)[mask]
     image, out = np.zeros(mask.shape, np.float32), np.empty_like(data)
     for row, values in zip(out, data, strict=True):
@@ -87,6 +94,8 @@ def optimal_rank(values: Array, steps: int, voxels: int) -> int:
     high. The number is therefore kept between a sixth and a third of the volumes, and between 5 and 60: with fewer,
     motion, heartbeat and neural signal share components (docs/stages/denoise.md has the comparison).
     """
+    # For an m x n matrix of white noise, beta = m / n, the threshold that loses least (in mean square) is omega(beta)
+    # times the median singular value; omega is Gavish and Donoho's cubic approximation, equation (5).
     beta = min(steps / voxels, 1.0)
     omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
     singular = np.sqrt(values)

@@ -26,9 +26,16 @@ inlined: Any = njit(inline="always")
 def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
     """Prefilter along axis 1 of (a, n, b), in place; rows of b contiguous values are filtered together."""
     planes, n, width = data.shape
+    # The spline s(x) = sum_k c_k B(x - k) goes through the samples f where (c_{k-1} + 4 c_k + c_{k+1}) / 6 = f_k. As a
+    # filter this is B(z) = (z + 4 + 1/z) / 6, whose inverse splits into a causal and an anti-causal recursion with the
+    # pole z = sqrt(3) - 2:
+    #     forwards     p_k = gain f_k + z p_{k-1},    gain = (1 - z) (1 - 1/z) = 6
+    #     backwards    c_k = z (c_{k+1} - p_k)
+    # Both run in place.
     z = np.float32(pole)
     gain = np.float32((1.0 - pole) * (1.0 - 1.0 / pole))
     last = np.float32(pole / (pole * pole - 1.0))
+    # p_0 = gain sum_{j >= 0} z^j f_j over the mirrored past (which is the future of the series), cut off at HORIZON.
     start = np.empty(width, np.float32)
     for a in range(planes):
         for b in range(width):
@@ -47,6 +54,7 @@ def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
         for k in range(1, n):
             for b in range(width):
                 data[a, k, b] = gain * data[a, k, b] + z * data[a, k - 1, b]
+        # The last coefficient in closed form, again by the mirror: c_{n-1} = z / (z^2 - 1) (p_{n-1} + z p_{n-2}).
         for b in range(width):
             data[a, n - 1, b] = last * (data[a, n - 1, b] + z * data[a, n - 2, b])
         for k in range(n - 2, -1, -1):
@@ -72,6 +80,7 @@ def _pad(volume: Float, pad: int) -> Float:
 def _mirror(index: int, n: int) -> int:
     if n == 1:
         return 0
+    # .. 2 1 0 1 2 .. n-1 .. 2 1 0 ..: even about both outermost voxels, so it repeats after 2 (n - 1).
     period = 2 * (n - 1)
     index = abs(index) % period
     return period - index if index >= n else index
@@ -81,6 +90,8 @@ def coefficients(volume: Float) -> Float:
     """Cubic B-spline coefficients of a volume (x, y, z), mirrored by `PAD` voxels on every side, float32."""
     out = np.ascontiguousarray(volume, dtype=np.float32).copy()
     nx, ny, nz = out.shape
+    # The prefilter is separable: one axis after the other. The last axis is turned to the front first, so that the
+    # inner loop always runs over contiguous values.
     if nx > 1:
         _prefilter_rows(out.reshape(1, nx, ny * nz), POLE, HORIZON)
     if ny > 1:
@@ -100,6 +111,9 @@ def padded(volume: Float) -> Float:
 @inlined
 def _weights(t: float) -> Any:
     """Cubic B-spline weights of the four neighbours at fraction t in [0, 1)."""
+    # B at distances 1 + t, t, 1 - t and 2 - t, from the cubic B-spline
+    #     B(d) = 2/3 - d^2 (2 - |d|) / 2 for |d| < 1,    (2 - |d|)^3 / 6 for |d| < 2,    0 beyond.
+    # The four sum to 1, which gives the third one for nothing.
     one, sixth = np.float32(1.0), np.float32(1.0 / 6.0)
     s = one - t
     w0 = s * s * s * sixth
@@ -116,6 +130,7 @@ def cubic_at(c: Float, x: float, y: float, z: float) -> Any:
     b = _weights(np.float32(y - j))
     d0, d1, d2, d3 = _weights(np.float32(z - k))
     i, j, k = i + 1, j + 1, k + 1  # the first neighbour is one voxel before, PAD is 2
+    # s(x, y, z) = sum_lmn a_l b_m d_n c_{i+l, j+m, k+n}: 64 neighbours, a row of y after the other.
     total = np.float32(0.0)
     for m in range(4):
         row = np.float32(0.0)
@@ -135,6 +150,7 @@ def linear_at(v: Float, x: float, y: float, z: float) -> float:
     a, b, d = np.float32(x - i), np.float32(y - j), np.float32(z - k)
     i, j, k = i + 2, j + 2, k + 2
     one = np.float32(1.0)
+    # Along z, then y, then x: each time (1 - fraction) * near + fraction * far.
     low = (one - b) * ((one - d) * v[i, j, k] + d * v[i, j, k + 1]) + b * (
         (one - d) * v[i, j + 1, k] + d * v[i, j + 1, k + 1]
     )

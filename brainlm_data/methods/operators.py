@@ -54,6 +54,8 @@ class Recipe:
         """
         low = self.low_hz or 0.0
         if low and self.method == "cosine":
+            # Cosine k makes k half periods in the recording, so its frequency is k / (2 T TR); the last one of the
+            # basis is the highest that is removed.
             steps = self.n_volumes - self.dropped
             low = _cosine_count(steps, self.tr_s, low) / (2 * steps * self.tr_s)
         return (low, self.high_hz or 0.5 / self.tr_s)
@@ -83,6 +85,8 @@ def fill_censored(x: Array, recipe: Recipe) -> Array:
         return x
     good = np.setdiff1d(np.arange(len(x)), bad)
     out = x.copy()
+    # With good volumes b < c < a around a censored one:  x_c = (1 - w) x_b + w x_a,  w = (c - b) / (a - b). At the
+    # ends one of them does not exist: w is clipped to 0 or 1, which repeats the nearest good volume.
     place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1) if len(good) > 1 else np.zeros(len(bad), int)
     before, after = good[place - 1], good[place]
     weight = np.clip((bad - before) / np.maximum(after - before, 1), 0, 1)[:, None]
@@ -96,6 +100,7 @@ def high_pass(x: Array, recipe: Recipe) -> Array:
     if recipe.low_hz is None:
         return x
     if recipe.method == "cosine":
+        # The basis Q is orthonormal, so the regression's residual is x - Q Q' x.
         basis = cosines(len(x), recipe.tr_s, recipe.low_hz)
         return x - basis @ (basis.T @ x)
     return _butterworth(x, recipe, "highpass", recipe.low_hz)
@@ -111,6 +116,9 @@ def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
 
     Mirroring (without change of sign) is what comes closest to a recording that has no ends: docs/stages/filter.md.
     """
+    # |H(f)|^2 = 1 / (1 + (f / edge)^(2 n)) for a low-pass of order n. Once forwards and once backwards: the phase
+    # cancels, and the gain is |H|^2, one half at the edge. Second-order sections, as the polynomials of a narrow
+    # high-pass lose their digits.
     sections = signal.butter(ORDER, edge_hz, kind, fs=1 / recipe.tr_s, output="sos")
     return signal.sosfiltfilt(sections, x, axis=0, padtype="even", padlen=padding(len(x), recipe.tr_s, edge_hz))
 
@@ -122,6 +130,7 @@ def padding(steps: int, tr_s: float, edge_hz: float) -> int:
 
 def cosines(steps: int, tr_s: float, low_hz: float) -> Array:
     """Orthonormal discrete cosines slower than `low_hz`, without the constant, (steps, k); k may be 0."""
+    # The discrete cosine transform of type II, rows k = 1 .. K:  sqrt(2 / T) cos(pi k (2 t + 1) / (2 T)).
     time, order = np.arange(steps)[:, None], np.arange(1, _cosine_count(steps, tr_s, low_hz) + 1)
     return np.sqrt(2 / steps) * np.cos(np.pi * (2 * time + 1) * order / (2 * steps))
 
@@ -153,6 +162,10 @@ class Regression:
         """
         if noise.shape[1] == 0:
             return cls(noise, noise.T)
+        # Least squares of x on [N, K]:  (a, b) = [N, K]^+ x, and D x = x - N a. Only N's own part goes: what noise and
+        # kept regressors share is fitted by both together, and not taken away with N alone. `readout` is the first
+        # rows of the pseudoinverse, so D = 1 - N readout without ever forming a T x T matrix. Columns of unit norm
+        # make one threshold (1e-8) mean the same for motion in mm and for signal in thousands.
         design = np.concatenate([noise, kept], axis=1)
         scale = np.linalg.norm(design, axis=0)
         scale[scale == 0] = 1
@@ -246,6 +259,7 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
     first = int(np.argmax(known))
     values, times = x[first:], np.arange(first, len(x)) * tr_s
     if _is_lower(tr_s, hz):
+        # What lies above the new Nyquist hz / 2 would come back mirrored about it: it goes first, from STOP of it on.
         sections = signal.butter(8, STOP * hz / 2, "lowpass", fs=1 / tr_s, output="sos")
         values = signal.sosfiltfilt(sections, values, axis=0, padlen=min(60, len(values) - 1))
     new = np.arange(total) / hz
@@ -256,6 +270,7 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
 
 def invalid_steps(steps: int, hz: float, tr_s: float, dropped: int, censored: Sequence[int]) -> list[int]:
     """Steps of R that lie before the first kept volume, or less than one volume away from a censored one."""
+    # Step i lies at i / hz seconds. Between two volumes the spline takes from both, so it is invalid where one is.
     place = np.arange(steps) / hz / tr_s  # in volumes
     bad = place < dropped - 1e-9
     for volume in censored:

@@ -38,6 +38,7 @@ class Fit:
 @kernel
 def _residuals(source: Float, points: Float, m: Matrix, reference: Float, gain: float, out: Float) -> None:
     """Moved volume minus gain * reference at each point; NaN outside the field of view."""
+    # e(p) = moved(M p) - gain * reference(p). `source` has PAD = 2 voxels of margin on each side.
     nx, ny, nz = source.shape[0] - 4, source.shape[1] - 4, source.shape[2] - 4
     g = np.float32(gain)
     for n in range(len(points)):
@@ -57,6 +58,10 @@ def _normal(design: Float, residual: Float, limit: float, redescend: bool) -> tu
 
     NaN residuals are left out.
     """
+    # Minimise sum over points of w (d' s - e)^2 for the step s: (sum w d d') s = sum w d e. The weights w(e) are
+    #     Huber: 1 for |e| <= c, c / |e| beyond: an outlier counts linearly instead of squared;
+    #     Tukey: (1 - (e / c)^2)^2 for |e| < c, 0 beyond: an outlier does not count at all.
+    # The eighth column of the design is padding, for the compiler's sake.
     left, right = np.zeros((8, 8)), np.zeros(8)
     part, side = np.zeros((8, 8), np.float32), np.zeros(8, np.float32)
     c = np.float32(limit)
@@ -105,6 +110,9 @@ class _Level:
         grid[:3, 3] = (np.array(factor) - 1) / 2
         self.affine = affine @ grid
         self.inverse = np.linalg.inv(self.affine)
+        # On a cubic spline s(x) = sum_k c_k B(x - k): at integers B is (1, 4, 1) / 6 and its slope (-1, 0, 1) / 2, so
+        # that values and slopes there are short correlations with c, the slope along one axis and smoothing along the
+        # others.
         spline = coefficients(small)[PAD:-PAD, PAD:-PAD, PAD:-PAD].astype(np.float64)
         slopes = []
         for axis in range(3):
@@ -119,7 +127,11 @@ class _Level:
         index = np.argwhere(head & inner)
         index = index[:: -(-len(index) // MAX_POINTS) or 1]
         chosen = tuple(index.T)
+        # Per mm: dI/dx = dI/dv dv/dx, and dv/dx is the inverse affine.
         gradient = np.stack([s[chosen] for s in slopes], 1) @ self.inverse[:3, :3]
+        # Derivatives of I(x + t + r x arm): g for the translation t (mm), arm x g for small rotations r about the
+        # centre. Rotations are in mm on a sphere of RADIUS, so that all six steps have one scale. The last: of gain *
+        # reference.
         arm = index @ self.affine[:3, :3].T + self.affine[:3, 3] - centre
         self.points = index.astype(np.float32)
         self.reference = small[chosen].astype(np.float32)
@@ -137,6 +149,8 @@ class _Level:
 
         Where `usual`, the residual of good volumes, is given, what is far beyond it has no weight at all.
         """
+        # Inverse-compositional: the step is sought for the reference, where the design is the same in every iteration,
+        # and its inverse is composed with the motion so far: M <- M S(s)^-1. Only residuals are computed anew.
         source = coefficients(_blocks(moved, self.factor))
         matrix, gain = start.matrix, start.gain
         residual = np.empty(len(self.points), np.float32)
@@ -146,12 +160,15 @@ class _Level:
             inside = sampled[np.isfinite(sampled)]
             if len(inside) < 100:
                 return Fit(matrix, gain, np.inf)
+            # 1.4826 MAD is a standard deviation of Gaussian residuals, and half of the points may be outliers.
             scale = 1.4826 * float(np.median(inside))
             limit = HUBER * scale if usual is None else TUKEY * usual * self.contrast
             left, right = _normal(self.design, residual, limit if limit > 0 else np.inf, usual is not None)
+            # Nothing determines the padding's step: a small ridge there makes the system regular, and its step zero.
             left[np.diag_indices(8)] += 1e-6 * np.diag(left).max() * np.array([0, 0, 0, 0, 0, 0, 0, 1])
             step = np.linalg.lstsq(left, right, rcond=None)[0]
             gain_before, gain = gain, gain + step[6]
+            # Residuals are in units of the volume, gradients in those of the reference: the gain lies between them.
             motion = np.clip(step[:6] / max(gain_before, 1e-3), -10, 10)
             matrix = matrix @ np.linalg.inv(about(motion[3:] / RADIUS, motion[:3], centre))
             if np.linalg.norm(motion) < tolerance:
@@ -172,6 +189,8 @@ class Realigner:
     def __init__(
         self, reference: Float, affine: Matrix, coarse_mm: tuple[float, ...] = (8.0,), tolerance: float = 0.01
     ) -> None:
+        # Rotations are about the middle of the image: a turn about a point far away is nearly a shift, and the two
+        # could not be told apart.
         zooms = np.sqrt((affine[:3, :3] ** 2).sum(0))
         self.centre = affine[:3, :3] @ ((np.array(reference.shape) - 1) / 2) + affine[:3, 3]
         self.tolerance = tolerance

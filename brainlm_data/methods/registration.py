@@ -26,6 +26,9 @@ LPS = np.array([-1.0, -1.0, 1.0])
 
 def to_ants(data: NDArray[Any], affine: NDArray[np.float64]) -> Any:
     """An ANTs image (float32) of a volume and its voxel -> RAS mm affine (no shear, as ITK wants it)."""
+    # The affine's columns are voxel edges in mm: their lengths are the spacing, their directions the direction matrix.
+    # ITK counts mm towards left and posterior where NIfTI counts them towards right and anterior: the first two axes
+    # flip.
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
     return ants.from_numpy(
         np.ascontiguousarray(data, dtype=np.float32), origin=tuple(affine[:3, 3] * LPS),
@@ -45,14 +48,19 @@ def working(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> 
     """A volume on an isotropic RAS grid that holds all of it, as an ANTs image; smoothed first where it is coarser."""
     from scipy.ndimage import affine_transform, gaussian_filter
 
+    # A Gaussian of full width at half maximum w has sigma = w / 2.355. Widths add in squares, so an image of `spacing`
+    # that should look like one of `size_mm` is smoothed by sqrt(size^2 - spacing^2), in voxels; one that is as coarse
+    # already is not.
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
     sigma = np.sqrt(np.maximum(size_mm**2 - spacing**2, 0)) / 2.355 / spacing
+    # The smallest box with axes along RAS that holds the eight corners, from a multiple of the voxel size on.
     corners = np.stack(np.meshgrid(*[(0, n - 1) for n in data.shape], indexing="ij"), -1).reshape(-1, 3)
     places = corners @ affine[:3, :3].T + affine[:3, 3]
     low = np.floor(places.min(0) / size_mm) * size_mm
     shape = tuple(int(n) for n in np.ceil((places.max(0) - low) / size_mm) + 1)
     grid = np.diag([size_mm, size_mm, size_mm, 1.0])
     grid[:3, 3] = low
+    # Voxel of the new grid -> mm -> voxel of the image: where each new voxel's value is looked up.
     to_voxel = np.linalg.inv(affine) @ grid
     smooth = gaussian_filter(np.asarray(data, np.float32), sigma, truncate=2.5) if sigma.any() else data
     return to_ants(affine_transform(smooth, to_voxel[:3, :3], to_voxel[:3, 3], shape, order=1), grid)
@@ -61,6 +69,7 @@ def working(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float) -> 
 def native(data: NDArray[Any], affine: NDArray[np.float64]) -> Any:
     """A volume as an ANTs image on its own grid; on an isotropic RAS grid where its affine has shear."""
     spacing = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    # Axes of unit length are orthogonal exactly where A'A is the identity; shear shows in its other entries.
     axes = affine[:3, :3] / spacing
     if np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
         return to_ants(data, affine)
@@ -119,6 +128,7 @@ def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"],
     """
     from brainlm_data.methods.rigidfit import SEARCH_MM, Information, Volume, search
 
+    # Three guesses of the translation. A point p of the fixed image lies at p + shift in the moving one.
     centres = [np.asarray(ants.get_center_of_mass(image)) * LPS for image in (fixed, moving)]
     shifts = [np.zeros(3), centres[1] - centres[0], (_top(moving) - _top(fixed)) * LPS]
     first, where, second = (Volume(image.numpy(), affine_of(image)) for image in (fixed, mask, moving))
@@ -128,6 +138,8 @@ def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"],
         best = search(cost, shifts, inside.mean(0) if len(inside) else centres[0])
         start = folder / "start.mat"
         ants.write_transform(_affine_transform(best), str(start))
+        # Twice, coarse then fine, each from blurred to sharp: of 4 voxels at once the cost has few local optima, voxel
+        # by voxel it sees the detail.
         _, coarse = _linear(fixed, moving, mask, kind, start, folder / "coarse_", (4, 2), (60, 30))
         quality, transform = _linear(fixed, moving, mask, kind, coarse, folder / "x_", (2, 1), (50, 30))
         ants.write_transform(ants.read_transform(str(transform)), str(target))
@@ -157,6 +169,7 @@ def _linear(
 def _affine_transform(matrix: NDArray[Any]) -> Any:
     """An ANTs transform of a matrix (4, 4), RAS mm."""
     transform = ants.new_ants_transform(dimension=3, transform_type="AffineTransform")
+    # With F the flip of the first two axes, x' = M x + t in RAS is F x' = (F M F) F x + F t in LPS.
     lps = LPS[:, None] * matrix[:3, :3] * LPS
     ants.set_ants_transform_parameters(transform, np.concatenate([lps.ravel(), LPS * matrix[:3, 3]]))
     return transform
@@ -170,6 +183,8 @@ def _top(image: Any) -> NDArray[np.float64]:
         return np.asarray(ants.get_center_of_mass(image))
     places = voxels @ affine[:3, :3].T + affine[:3, 3]
     voxel_mm3 = abs(np.linalg.det(affine[:3, :3]))
+    # Area of axial sections: volume of their voxels over their thickness. A few bright voxels above the head make no
+    # section of 20 cm2, so the crown is the topmost one that is as large.
     section = np.floor(places[:, 2] / 5).astype(int)  # 5 mm thick
     area = np.bincount(section - section.min()) * voxel_mm3 / 5
     large = np.flatnonzero(area > 2000)  # mm2
@@ -203,6 +218,8 @@ def nonlinear(
     The moving image on the fixed grid.
     """
     with scratch() as folder:
+        # SyN looks for a diffeomorphism: each image goes half of the way, along velocity fields that are smoothed at
+        # every step (`flow_sigma`), so that the map has an inverse and does not fold.
         fitted = ants.registration(
             fixed, moving, "SyNOnly", initial_transform=str(start), mask=mask, mask_all_stages=True, random_seed=SEED,
             outprefix=f"{folder}/x_", write_composite_transform=True, syn_metric=metric,
@@ -243,8 +260,11 @@ def jacobian_range(mask: Any, transform: Path, step_mm: float = 6.0) -> tuple[fl
     """0.1 and 99.9 percent quantiles of the map's Jacobian determinant within a mask; below 0 the map folds."""
     where = np.argwhere(mask.numpy() > 0) @ affine_of(mask)[:3, :3].T + affine_of(mask)[:3, 3]
     axes = [np.arange(low, high + step_mm, step_mm) for low, high in zip(where.min(0), where.max(0), strict=True)]
+    # The map on a lattice, so that its derivatives are differences between neighbours.
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     moved = map_points(lattice.reshape(-1, 3), [transform]).reshape(lattice.shape)
+    # det(dm/dx) of the map m: how many times larger a small cube becomes. 1 keeps its volume; 0 and below, it is
+    # folded.
     gradients = np.stack([np.gradient(moved, step_mm, axis=axis) for axis in range(3)], -1)
     grid = np.diag([step_mm, step_mm, step_mm, 1.0])
     grid[:3, 3] = lattice[0, 0, 0]
@@ -257,6 +277,7 @@ def similarity(fixed: Any, moving: Any, mask: Any) -> float:
     """Mutual information (nats, 32 bins) of two images on one grid within a mask."""
     inside = mask.numpy() > 0
     joint, _, _ = np.histogram2d(_clipped(fixed.numpy()[inside]), _clipped(moving.numpy()[inside]), bins=32)
+    # I(X; Y) = sum over bins p(x, y) log(p(x, y) / (p(x) p(y))): how much one image's intensity says of the other's.
     p = joint / joint.sum()
     outer = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
     positive = p > 0
@@ -274,6 +295,8 @@ def similarity_gain(fixed: Any, moving: Any, mask: Any, shift_mm: float = 8.0) -
 
     Says whether a registration sits in a clear optimum, whatever the contrasts are; mask overlap does not.
     """
+    # Six shifted copies. Where the fit is right every shift costs information; a ratio near 1 means that it does not
+    # matter where the image lies.
     steps = max(1, round(shift_mm / float(fixed.spacing[0])))
     shifted = [
         similarity(fixed, moving.new_image_like(np.roll(moving.numpy(), sign * steps, axis)), mask)

@@ -50,6 +50,10 @@ class SliceTimes:
 
     def weights(self) -> NDArray[np.float32]:
         """(2 RADIUS + 1, slices): what each neighbouring volume counts for in a slice; each column's sum is 1."""
+        # A slice that is acquired t_s after its volume's start has samples at (n + t_s / TR) TR. Its value at the
+        # reference time t_r of volume 0 is  sum_n x_n L(n - (t_r - t_s) / TR),  with Lanczos' kernel L(d) = sinc(d)
+        # sinc(d / RADIUS) for |d| < RADIUS. The sinc alone would be exact for a band-limited series without ends; the
+        # window makes it short, and the division by the sum keeps a constant series constant.
         offset = np.arange(-RADIUS, RADIUS + 1)[:, None]
         distance = offset - (self.reference_s - np.asarray(self.times_s)) / self.tr_s
         kernel = np.where(np.abs(distance) < RADIUS, np.sinc(distance) * np.sinc(distance / RADIUS), 0)
@@ -81,6 +85,7 @@ def corrected(volumes: Iterable[Volume], times: SliceTimes) -> Iterator[Volume]:
     yield from islice(stream, times.n_steady)
     ring: deque[Volume] = deque(maxlen=len(weights))  # full: the volume to make is in its middle
     for volume in chain(stream, repeat(None, RADIUS)):
+        # Before the first volume stand copies of it, after the last one copies of that: RADIUS each.
         if not ring:
             if volume is None:
                 return  # nothing after the non-steady-state volumes

@@ -46,7 +46,7 @@ def page(
         ("registration", "Registration", _registration(inputs, sample)),
         ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),
         ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
-        ("components", "Independent components", _components(inputs, sample, verdicts, metrics, components)),
+        ("components", "Independent components", _components(inputs, verdicts, metrics, components)),
         ("signal", "Temporal signal-to-noise ratio", _tsnr(sample, tsnr, metrics)),
         ("parcels", "Parcels", _parcels(inputs, table, metrics)),
     ]
@@ -178,9 +178,7 @@ def _carpet(
     return [(png, caption)]
 
 
-def _components(
-    inputs: Files, sample: Sample, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int
-) -> list[Figure]:
+def _components(inputs: Files, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int) -> list[Figure]:
     image = load_output(inputs["ica_components"])
     mixing = read_table(inputs["ica_mixing"])[1]
     if not count or not len(verdicts):

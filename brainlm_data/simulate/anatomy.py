@@ -180,14 +180,3 @@ class Head:
         """An image of the head: each tissue's share times its intensity."""
         weights = np.array([intensities[t] for t in TISSUES], np.float32) / 255
         return np.asarray(blend(self.tissues.reshape(-1, len(TISSUES)), weights).reshape(FINE_SHAPE))
-
-
-def smooth_image(rng: np.random.Generator, sigma_mm: float) -> NDArray[np.float32]:
-    """A smooth random image of unit SD on the fine grid, made on an 8 mm grid and interpolated linearly."""
-    coarse = smooth_field(rng, tuple(n // 8 + 3 for n in FINE_SHAPE), 8.0, sigma_mm)
-    for axis, n in enumerate(FINE_SHAPE):
-        place = np.arange(n) / 8 + 0.5
-        low = place.astype(int)
-        weight = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        coarse = np.take(coarse, low, axis) * (1 - weight) + np.take(coarse, low + 1, axis) * weight
-    return np.asarray(coarse, dtype=np.float32)

@@ -81,7 +81,7 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
     epi = EpiHead.of(plan, label, head)
     times = np.arange(plan.volumes) * plan.tr_s
     recordings = plan.recordings(label)
-    for recording, task, run in recordings:
+    for recording, task, _ in recordings:
         series = signals.neural(plan, parcels, who, recording, task, times)
         made = EpiRun.draw(plan, label, recording, epi, series)
 
@@ -89,6 +89,6 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
             if progress:
                 progress.add(1 / plan.volumes)
 
-        write.bold(plan, label, made, made.images(each), task, run)
+        write.bold(plan, label, made, made.images(each), task)
         write.run_truth(plan, label, made, parcels, who, task)
     return [recording for recording, _, _ in recordings]

@@ -140,7 +140,7 @@ def brain_truth(plan: Plan, label: str, parcels: signals.Parcels, who: signals.B
     write_table(stem.with_name(stem.name + "_desc-parcels_brain.tsv"), names, np.c_[who.share, who.gain, who.mixing])
 
 
-def bold(plan: Plan, label: str, made: EpiRun, images: NDArray[np.int16], task: str, run: int | None) -> None:
+def bold(plan: Plan, label: str, made: EpiRun, images: NDArray[np.int16], task: str) -> None:
     """The run with its sidecar; events of a task."""
     stem = plan.out / f"sub-{label}" / "func" / made.recording
     path = stem.with_name(stem.name + "_bold.nii.gz")

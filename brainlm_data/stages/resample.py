@@ -54,7 +54,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="resample",
-    version=2,
+    version=3,
     level="recording",
     summary="Resample the parcel series to a common rate, with anti-aliasing.",
     Config=Config,

@@ -28,6 +28,7 @@ def window_moments(read: Read) -> Array:
 
 def fit_ar(moments_PTT: Array, steps: int, order: int, penalty: float) -> Forecast:
     """Each parcel on its own last `order` steps; `moments_PTT` is what `window_moments` gives."""
+    # All regressions are blocks of the moments of whole windows: X'X is (past, past), X'Y is (past, future).
     past = slice(moments_PTT.shape[1] - steps - order, moments_PTT.shape[1] - steps)
     future = slice(moments_PTT.shape[1] - steps, None)
     weights_PLF = ridge(moments_PTT[:, past, past], moments_PTT[:, past, future], penalty)
@@ -45,6 +46,8 @@ def fit_var(read: Read, steps: int, order: int, count: int, penalty: float) -> F
     `count`: components; at most as many as there are parcels.
     """
     basis_PK = components(read(), count)
+    # An input is the last `order` steps of all K scores, an output the next `steps`: X'X and X'Y are summed window by
+    # window, so that memory does not grow with the cohort.
     size = order * basis_PK.shape[1]
     xx, xy = np.zeros((size, size)), np.zeros((size, steps * basis_PK.shape[1]))
     for x_BPT in read():

@@ -25,6 +25,7 @@ SHARES = (0.25, 0.5)  # of the number of parcels: the sizes of subspace that are
 def third_moments(x_TP: Array) -> Array:
     """M M' (P, P) of a standardized series (time, parcel), from pairs of steps at least `APART` apart; may be 0."""
     steps = len(x_TP)
+    # sum over pairs of steps s, t far apart of (x_s . x_t)^2 x_s x_t' = X' (K o K o far) X,  K = X X'.
     weights = (x_TP @ x_TP.T) ** 2
     far = np.abs(np.subtract.outer(np.arange(steps), np.arange(steps))) >= APART
     weights = np.where(far, weights, 0) / max(int(far.sum()), 1)
@@ -42,5 +43,6 @@ def features(correlations_NPP: Array, moments_NPP: Array, train: NDArray[np.intp
     parcels = correlations_NPP.shape[1]
     basis = subspace(moments_NPP[train].mean(0, dtype=np.float64), max(round(share * parcels), 1))
     rows, columns = np.triu_indices(basis.shape[1])
+    # |A|^2 counts an entry off the diagonal twice; the upper triangle has it once, times sqrt(2).
     twice = np.where(rows == columns, 1, np.sqrt(2))  # distances are those of the whole matrices
     return np.stack([((basis.T @ r @ basis)[rows, columns] * twice).astype(np.float32) for r in correlations_NPP])

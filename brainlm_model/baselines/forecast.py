@@ -34,6 +34,7 @@ def components(windows: Iterable[Array], count: int) -> Array:
         x = np.nan_to_num(x_BPT).transpose(1, 0, 2).reshape(x_BPT.shape[1], -1)
         total = x @ x.T if total is None else total + x @ x.T
     assert total is not None
+    # `eigh` sorts upwards: the last eigenvectors have the largest variance.
     vectors = np.linalg.eigh(total)[1]
     return vectors[:, ::-1][:, :count]
 
@@ -52,6 +53,7 @@ def scores(x_BPT: Array, basis_PK: Array) -> Array:
 
 def ridge(xx: Array, xy: Array, penalty: float) -> Array:
     """Weights (..., inputs, outputs) from moments; the penalty is a share of the inputs' mean second moment."""
+    # (X'X + lambda I) W = X'Y, lambda = penalty * trace(X'X) / size. The 1e-12 keeps an input of zeros solvable.
     size = xx.shape[-1]
     level = np.trace(xx, axis1=-2, axis2=-1)[..., None, None] / size
     return np.linalg.solve(xx + (penalty * level + 1e-12) * np.eye(size), xy)

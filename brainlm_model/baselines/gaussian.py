@@ -39,6 +39,7 @@ class ConditionalGaussian:
         seen = visible(x_BPT, mask_BPT)
         predicted = np.where(seen, x_BPT, 0)
         for x_PT, seen_PT in zip(predicted, seen, strict=True):
+            # Steps that show the same parcels share one factorisation: within a patch all of them do.
             patterns, which = np.unique(seen_PT, axis=1, return_inverse=True)
             for number, known in enumerate(patterns.T):
                 if known.any() and not known.all():
@@ -65,6 +66,8 @@ def second_moments(train: Iterable[Windows]) -> NDArray[np.float64]:
     """
     total, count = np.zeros(()), np.zeros(())
     for recording in train:
+        # S_ij = sum over steps that know both of x_i x_j / how many there are: zeros add nothing to the sum, and K K'
+        # counts.
         known = np.isfinite(recording)
         values = np.where(known, recording, 0).astype(np.float64)
         total = total + values @ values.T

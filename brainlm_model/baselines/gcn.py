@@ -35,6 +35,7 @@ class Gcn:
         """Cross-entropy of edges against the rest, weighted so that both count alike."""
         from torch.nn import functional as F
 
+        # P(edge between i and j) = sigmoid(z_i . z_j). Edges are few: each counts (1 - share) / share times as much.
         z_PZ = self.embed(x_PT, normalised(edges_PP))
         share = edges_PP.mean().clamp(1e-6, 1 - 1e-6)
         return F.binary_cross_entropy_with_logits(z_PZ @ z_PZ.T, edges_PP, pos_weight=(1 - share) / share)
@@ -64,6 +65,8 @@ def graph(x_PT: Any) -> Any:
 
 def normalised(edges_PP: Any) -> Any:
     """Edges divided by the roots of both nodes' degrees."""
+    # D^-1/2 A D^-1/2, whose eigenvalues lie within -1 and 1: a parcel with many edges does not become louder than
+    # others by them.
     root = edges_PP.sum(1).rsqrt()
     return edges_PP * root[:, None] * root
 

@@ -15,6 +15,7 @@ class MeanOfVisible:
     def predict(self, x_BPT: Windows, mask_BPT: Mask) -> Windows:
         """See `Predictor`."""
         seen = visible(x_BPT, mask_BPT)
+        # x_hat(t) = sum of the visible values at t / how many there are; the 1 stands in where none is.
         count = seen.sum(axis=1, keepdims=True)
         mean = np.where(seen, x_BPT, 0).sum(axis=1, keepdims=True) / np.maximum(count, 1)
         return np.where(seen, x_BPT, mean)

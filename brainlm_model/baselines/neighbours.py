@@ -24,6 +24,8 @@ def nearest(
     if excluded_mn is not None:
         distance_mn[excluded_mn] = np.inf
     count = min(count, len(train_nF))
+    # `argpartition` gives the nearest ones in any order: sorted by place, a stable sort by distance keeps ties in
+    # order.
     places = np.sort(np.argpartition(distance_mn, count - 1, axis=1)[:, :count], axis=1)
     order = np.take_along_axis(distance_mn, places, 1).argsort(1, kind="stable")
     return np.take_along_axis(places, order, 1)

@@ -28,6 +28,8 @@ class LowRank(ConditionalGaussian):
 
     def __init__(self, moments: NDArray[np.float64], rank: int) -> None:
         self.rank = min(rank, len(moments) - 1)
+        # Maximum likelihood: the noise's variance is the mean of the eigenvalues that are left out, and the loadings
+        # are W = V_r (values_r - noise)^1/2, so that W W' + noise I has the data's own variance along every component.
         values, vectors = np.linalg.eigh(moments)
         noise = max(float(np.maximum(values[: -self.rank], 0).mean()), 1e-6 * float(values[-1]))
         loadings = vectors[:, -self.rank :] * np.sqrt(np.maximum(values[-self.rank :] - noise, 0))

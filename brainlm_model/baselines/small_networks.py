@@ -83,6 +83,8 @@ class Gcn(nn.Module):
 
 def graph(correlations_BPP: Tensor) -> Tensor:
     """Normalized adjacency D^-1/2 (A + I) D^-1/2: A holds each parcel's largest positive correlations."""
+    # A_ij = r_ij where j is among the strongest NEIGHBOURS of i or i among those of j, else 0. I joins every parcel to
+    # itself, so that it keeps its own features, too.
     parcels = correlations_BPP.shape[-1]
     weights = correlations_BPP.clamp(min=0) * (1 - torch.eye(parcels))
     least = weights.topk(max(round(NEIGHBOURS * parcels), 1), dim=-1).values[..., -1:]

@@ -40,6 +40,8 @@ def features(matrices_NPP: Array, train: NDArray[np.intp]) -> NDArray[np.float32
 
 def _root(matrix_PP: Array) -> Array:
     """(P, P) "series" whose second moments are the matrix, made positive definite where it is not."""
+    # Rows Y (P, P) with Y'Y / P = M:  Y = sqrt(P) L' for M = L L', or sqrt(P values) V' by eigenvectors where M is not
+    # positive definite.
     matrix = np.asarray(matrix_PP, dtype=np.float64)
     try:
         return np.sqrt(len(matrix)) * np.linalg.cholesky(matrix).T

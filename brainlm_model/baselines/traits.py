@@ -51,6 +51,7 @@ def balanced(target: Array, classes: int) -> Array:
     """Weights (n,) of mean 1 with which every class counts the same; ones for numbers."""
     if not classes:
         return np.ones(len(target))
+    # w_i = n / (C n_c) for a person of class c: the weights of each of the C classes sum to n / C, all of them to n.
     counts = np.bincount(target.astype(int), minlength=classes)
     return len(target) / (np.count_nonzero(counts) * counts[target.astype(int)])
 
@@ -79,6 +80,7 @@ def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
     """
     from sklearn.svm import SVC, SVR
 
+    # One scale for all features: scaling each would make a parcel pair that hardly varies as loud as any other.
     mean = data.train.mean(0)
     scale = np.sqrt(max(float(((data.train - mean) ** 2).sum(1).mean()), 1e-12))
     train, test = (data.train - mean) / scale, (data.test - mean) / scale

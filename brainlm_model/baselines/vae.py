@@ -29,6 +29,8 @@ class Vae:
         """Squared error of the reconstruction, plus BETA times the divergence of the latents from a standard normal."""
         import torch
 
+        # Minus the evidence's lower bound, up to BETA. A draw z = mean + sd * eps lets gradients through to mean and
+        # sd, and KL(N(mean, sd^2) | N(0, 1)) = (mean^2 + sd^2 - 1 - log sd^2) / 2 per latent.
         mean, log_variance = self.encoder(x_BT).chunk(2, dim=1)
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)

@@ -47,7 +47,7 @@ def test_rows_go_to_their_recordings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "line 1: its columns are none"),
+        ("", "an empty table"),
         ("recording,component,classification\n", "line 1: its columns are recording,component,classification"),
         (HEADER.replace("note", "notes"), "line 1: its columns are .*notes"),
         (HEADER + "sub-01_task-rst\tica_00\taccepted\n", "line 2: no recording .* allowed: sub-01_task-rest, "),
@@ -58,7 +58,7 @@ def test_rows_go_to_their_recordings(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_cannot_be_meant(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(InputError, match=rf"overrides\.tsv {words}"):
+    with pytest.raises(InputError, match=rf"overrides\.tsv:? {words}"):
         read_overrides(table(tmp_path, text), IDS)
 
 
@@ -112,6 +112,7 @@ def test_a_component_that_is_not_there_refuses_the_recording() -> None:
     assert (noise.tolist(), rationale, by_hand) == ([False, True], ["", "csf"], {})
 
 
+@pytest.mark.usefixtures("words_only")
 def test_the_page_shows_what_the_user_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = measured.recording(tmp_path)
     verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", keep_default_na=False)

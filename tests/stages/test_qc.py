@@ -10,7 +10,6 @@ import pytest
 
 from brainlm_data.bids.fieldmaps import WARNING
 from brainlm_data.files.sidecar import write_facts
-from brainlm_data.quality import alignment, plots
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.quality.measures import tsnr_of
 from brainlm_data.runner.call import call
@@ -25,13 +24,6 @@ def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], dict[str, Any], 
     outputs = Files({"qc_metrics": folder / "qc.json", "qc_page": folder / "report.html"}, inputs.meta)
     facts = call(qc.STAGE, inputs, outputs, Config(**section))
     return json.loads(outputs["qc_metrics"].read_text()), facts, outputs["qc_page"]
-
-
-@pytest.fixture
-def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure is drawn and a wrong place is looked for one voxel away: for tests of what is written."""
-    monkeypatch.setattr(plots, "as_png", lambda figure: b"")
-    monkeypatch.setattr(alignment, "REACH", 1)
 
 
 def test_metrics(tmp_path: Path) -> None:
