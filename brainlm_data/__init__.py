@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
-from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
+from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from brainlm_data.runner.call import call
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries",
-    "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside", "call",
-    "compare_store",
-    "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from",
-    "stage_summary",
+    "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
+    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside",
+    "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
+    "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for

@@ -23,7 +23,7 @@ from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
@@ -148,8 +148,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
     """Censoring lives in stage filter, before the filter; a strategy can only say what it needs."""
     for strategy in chosen:
-        wanted = strategy.censor_fd_mm
-        if wanted is not None and (limit is None or limit > wanted):
+        if strategy.lacks_censoring(limit):
+            wanted = strategy.censor_fd_mm
             raise InputError(
                 f"denoise.strategy: {strategy.name} needs filter.censor_fd_mm of {wanted:g} or less, not {limit}",
                 f"set filter.censor_fd_mm: {wanted:g}, or leave {strategy.name} out",
@@ -251,4 +251,5 @@ STAGE = Stage(
     describe=describe,
     by_unit=by_unit,
     routes=("native", "fmriprep"),
+    need=Need(1000, 1, 30, 0.1),
 )

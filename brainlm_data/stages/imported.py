@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -106,4 +106,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
+    need=Need(1500, 4, 30, 0.5),
 )

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
-from brainlm_data.stage import Facts, Files, Sentence, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -68,4 +68,5 @@ STAGE = Stage(
     describe=describe,
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
+    need=Need(400, 0.5, 10),
 )

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainlm_data import Card, Facts, Files, Stage
+from brainlm_data import Artifact, Card, Facts, Files, Need, Stage
 from brainlm_model.training.recipe import Config
 
 if TYPE_CHECKING:
@@ -103,15 +103,29 @@ def watches(config: Config) -> dict[str, Path]:
     }
 
 
+ARTIFACTS = {
+    "model": Artifact("cohort", "models/{model}/model.safetensors", "weights of the trained model"),
+    "model_config": Artifact("cohort", "models/{model}/config.json", "architecture of the trained model"),
+    "model_scaler": Artifact("cohort", "models/{model}/scaler.npz", "the scaler that the model was trained with"),
+    "model_card_data": Artifact("cohort", "models/{model}/card.json", "how the model and its data were made"),
+    "model_card": Artifact("cohort", "models/{model}/card.md", "the same in words"),
+    "train_log": Artifact(
+        "cohort", "models/{model}/log.csv", "one row per step: loss, learning rate, seconds; validation R2"
+    ),
+}
+
 STAGE = Stage(
     name="train",
-    version=4,
+    version=5,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,
     inputs=("store", "recordings", "scaler", "card_data"),
-    outputs=("model", "model_config", "model_scaler", "model_card_data", "model_card", "train_log"),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    fills="model",
     run=run,
     describe=describe,
     watches=watches,
+    need=Need(8000, start=24 * 3600),  # not known beforehand: a killed job goes on from its checkpoint
 )
