@@ -82,11 +82,11 @@ def finish(config: dict[str, Any]) -> int:
             for unit in sidecar.read_record(paths.listing_path(dag.outdir, stage.level, bundle))["units"]:
                 outputs: dict[str, Any] = {}
                 for output in stage.outputs:
-                    target = paths.artifact_path(output, dag.outdir, unit["prefix"], names)
+                    target = dag.artifacts[output].path(dag.outdir, unit["prefix"], names)
                     beside = sidecar.sidecar_path(target)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     pair = {output: target}
-                    if paths.ARTIFACTS[output].has_sidecar and beside != target:
+                    if dag.artifacts[output].has_sidecar and beside != target:
                         pair[f"{output}.json"] = beside
                     for name, file in pair.items():
                         outputs[name] = {"path": str(file.relative_to(dag.outdir)), "size": 0,

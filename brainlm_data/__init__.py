@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Artifact, Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from brainlm_data.runner.call import call
 
 __all__ = [
-    "SPLITS", "STAGES", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "ParcelSeries", "Progress",
-    "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "call", "compare_store",
-    "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config", "read_series", "section_from",
-    "stage_summary",
+    "SPLITS", "STAGES", "Artifact", "BrainLMError", "ConfigError", "Facts", "Files", "InputError", "Need",
+    "ParcelSeries", "Progress", "Refused", "Scaler", "Stage", "StageConfig", "add_run", "atomic", "beside", "call",
+    "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
+    "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for

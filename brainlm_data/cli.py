@@ -95,10 +95,9 @@ def _config_keys(stage: Stage) -> str:
 
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
-    from brainlm_data.config import read_config
+    from brainlm_data.config import read_config, split_foreign
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
-    from brainlm_data.pipeline import MODEL_SECTIONS
     from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
@@ -108,9 +107,10 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         job = load_job(active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature)
         run_bundle(job, max(1, (arguments.cores or 1) // threads))
         return
-    known = {stage.name for stage in stages}
-    raw = {k: v for k, v in read_config(arguments).items() if k in known or k not in MODEL_SECTIONS}
-    dag = Dag(raw, stages)
+    own, foreign = split_foreign(read_config(arguments), stages)
+    if foreign:
+        print(f"sections of no stage of this program, not used: {', '.join(foreign)}", file=sys.stderr)
+    dag = Dag(own, stages)
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     dag.prepare()
     node = dag[arguments.stage]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from brainlm_data import strategies
 from brainlm_data.bids.index import Select
 from brainlm_data.errors import ConfigError
 from brainlm_data.stage import Stage, StageConfig
+
+NEARLY = 0.7  # names this alike are the same name with a mistake, as difflib counts
 
 
 class Preprocess(StageConfig):
@@ -40,7 +43,7 @@ class Jobs(StageConfig):
     time: float = Field(1.0, gt=0, description="factor on the time limit of every job; each retry doubles it")
     max_hours: float = Field(24.0, gt=0, description="longest time limit to request, hours: what the partition allows")
     gpu_partition: str | None = Field(
-        None, description="partition for stages that can use a GPU; train requests train.processes GPUs"
+        None, description="partition for stages that can use a GPU; each process of a stage requests one"
     )
 
 
@@ -111,6 +114,21 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
             section = section.setdefault(parent, {})
         section[last] = yaml.safe_load(value)
     return raw
+
+
+def split_foreign(raw: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[dict[str, Any], list[str]]:
+    """A configuration without the sections of other programs, and the names of those.
+
+    A whole config.yaml has sections of stages that a program with only some of the stages does not know. Foreign is a
+    section whose name is not nearly one of this program's: `filtre` is a mistake, which `validate` then reports.
+    """
+    known = list(model_of(stages).model_fields)
+    foreign: list[str] = []
+    for key, value in raw.items():
+        is_mistake = difflib.get_close_matches(str(key).lower(), known, n=1, cutoff=NEARLY)
+        if isinstance(value, Mapping) and not is_mistake:
+            foreign.append(key)
+    return {key: value for key, value in raw.items() if key not in foreign}, foreign
 
 
 def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:

@@ -1,48 +1,19 @@
-"""Every file name of the product: the only place that spells BIDS names.
+"""Every file name of this package: the only place that spells BIDS names.
 
 An artifact is a kind of file that one stage writes and others read. Its path is `<outdir>/` + its pattern with
 `{prefix}` (`sub-01/ses-02/func/sub-01_ses-02_task-rest_run-1`, or `sub-01/anat/sub-01` for subject level), `{space}`
-(the template's name), `{seg}` (the atlas's name) and `{model}` filled in. Names follow BIDS-Derivatives, fMRIPrep
-(transforms, confounds) and XCP-D (parcel series).
+(the template's name) and `{seg}` (the atlas's name) filled in. Stages of other packages bring the kinds of their own
+files (`Stage.artifacts`). Names follow BIDS-Derivatives, fMRIPrep (transforms, confounds) and XCP-D (parcel series).
 """
 
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.stage import Level
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A kind of file: its level, its path pattern below outdir, what it holds, in words, and its BIDS metadata."""
-
-    level: Level
-    pattern: str
-    description: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # what is true of every such file
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The placeholders besides `prefix`, for example {"space", "seg"}."""
-        fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
-        return frozenset(fields - {"prefix"})
-
-    @property
-    def has_sidecar(self) -> bool:
-        """True of every derivative."""
-        return self.pattern.startswith("derivatives/")
-
-    def known(self, names: Mapping[str, str]) -> dict[str, Any]:
-        """BIDS metadata of a file: its own, and the template that an image in standard space is aligned to."""
-        standard = "space-{space}" in self.pattern and self.pattern.endswith(".nii.gz")
-        reference = {"SpatialReference": TEMPLATE.format(**names)} if standard and "space" in names else {}
-        return {**reference, **self.metadata}
+from brainlm_data.stage import Artifact, Level, Stage
 
 
 def _sub(suffix: str, description: str, **metadata: Any) -> Artifact:
@@ -177,55 +148,28 @@ ARTIFACTS: dict[str, Artifact] = {
     "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
     "scaler": _all("scaler.npz", "median and iqr per parcel, from training subjects only"),
     "card": _all("card.md", "how the data were made, in words"),
-    # model
-    "model": _all("models/{model}/model.safetensors", "weights of the trained model"),
-    "model_config": _all("models/{model}/config.json", "architecture of the trained model"),
-    "model_scaler": _all("models/{model}/scaler.npz", "the scaler that the model was trained with"),
-    "model_card": _all("models/{model}/card.md", "card of the model, with the card of its data"),
-    "train_log": _all("models/{model}/log.csv", "one row a step: loss, learning rate, seconds; validation R2"),
-    # evaluation
-    "masked_json": _all("metrics/masked.json", "masked R2 of the model and every baseline, with intervals"),
-    "masked_csv": _all(
-        "metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"
-    ),
-    "masked_example": _all("metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"),
-    "report": _all("report.html", "the report: methods, data, tables, figures; one self-contained file"),
-    "paper_page": _all("paper.html", "every task of the paper on one page: who wins, beside what was published"),
-    "paper_card": _all("models/{model}/README.md", "model card: what it is for, what it reaches, its limits"),
 }
-FIGURES = {
-    "masked_r2": "masked R2 on held-out subjects, by mask ratio: model beside every baseline",
-    "training": "training loss and validation R2 by step",
-    "reconstruction": "one held-out window: truth and reconstructions, parcels by network",
-    "connectivity": "mean functional connectivity of the cohort, ordered by network",
-    "cohort": "motion, tSNR and coverage of every recording",
-}
-# tasks of the paper, one stage each: what their table is about
-PAPER = {
-    "scaling": "masked R2 by model size, training mask ratio and amount of data, and of each parcel",
-    "phenotype": "age, sex or other columns of the cohort's table, predicted by the model and by every baseline",
-    "future": "the next steps of every parcel, forecast by the model and by every baseline",
-    "attention": "attention of CLS to parcels, attention against connectivity, and group differences",
-    "networks": "functional network of each parcel from attention, series, connectivity and latents",
-    "latent": "pictures of the embeddings, what they separate, and identification of people",
-    "perturbation": "the change that carries rest to a task, and what one driven parcel moves",
-}
-for _task, _what in PAPER.items():
-    ARTIFACTS |= {
-        f"{_task}_json": _all(f"metrics/{_task}.json", f"{_what}: results, comparisons, warnings"),
-        f"{_task}_csv": _all(f"metrics/{_task}.csv", f"{_what}: the results as a table"),
-        f"{_task}_arrays": _all(f"metrics/{_task}.npz", f"{_what}: what its figure needs beside the table"),
-        f"{_task}_svg": _all(f"figures/{_task}.svg", _what),
-        f"{_task}_png": _all(f"figures/{_task}.png", _what),
-    }
-for _figure, _caption in FIGURES.items():
-    for _ext in ("svg", "png"):
-        ARTIFACTS[f"{_figure}_{_ext}"] = _all(f"figures/{_figure}.{_ext}", _caption)
+
+
+def artifacts_of(stages: Iterable[Stage]) -> dict[str, Artifact]:
+    """Every kind of file by name: those of the table above, and what the stages bring themselves."""
+    artifacts = dict(ARTIFACTS)
+    for stage in stages:
+        artifacts |= stage.artifacts
+    return artifacts
+
+
+def bids_metadata(name: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """BIDS metadata of a derivative: its own, and the template that an image in standard space is aligned to."""
+    pattern = ARTIFACTS[name].pattern
+    standard = "space-{space}" in pattern and pattern.endswith(".nii.gz")
+    reference = {"SpatialReference": TEMPLATE.format(**names)} if standard and "space" in names else {}
+    return {**reference, **ARTIFACTS[name].metadata}
 
 
 def artifact_path(name: str, outdir: Path, prefix: str = "", names: Mapping[str, str] | None = None) -> Path:
-    """Path of artifact `name` below `outdir`. Raises KeyError where a placeholder is not given."""
-    return outdir / ARTIFACTS[name].pattern.format(prefix=prefix, **dict(names or {}))
+    """Path of an artifact of the table below `outdir`. Raises KeyError where a placeholder is not given."""
+    return ARTIFACTS[name].path(outdir, prefix, names)
 
 
 def manifest_path(outdir: Path, stage: str, bundle: str) -> Path:
@@ -236,6 +180,11 @@ def manifest_path(outdir: Path, stage: str, bundle: str) -> Path:
 def receipt_path(outdir: Path, stage: str, unit: str) -> Path:
     """Receipt of one recording (or subject, or "cohort")."""
     return outdir / "work" / "receipts" / stage / f"{unit}.json"
+
+
+def state_path(outdir: Path, stage: str, unit: str) -> Path:
+    """Folder where a stage keeps what a killed job goes on from."""
+    return outdir / "work" / stage / f"{unit}.state"
 
 
 def listing_path(outdir: Path, level: Level, bundle: str) -> Path:

@@ -1,8 +1,7 @@
-"""The stages, in order. Adding one: write `stages/<name>.py`, list it here, add its rule (see CONTRIBUTING.md)."""
+"""The stages, in order. Adding one: write `stages/<name>.py`, list it here (see CONTRIBUTING.md)."""
 
 from __future__ import annotations
 
-from brainlm_data.paths import PAPER
 from brainlm_data.stage import Stage
 from brainlm_data.stages import (
     anat,
@@ -26,9 +25,6 @@ from brainlm_data.stages import (
     slicetiming,
     template,
 )
-
-# Sections of config.yaml that belong to the stages of brainlm_model, which this package does not know.
-MODEL_SECTIONS = frozenset({"train", "evaluate", "figures", "report", *PAPER, "paper"})
 
 STAGES: tuple[Stage, ...] = (
     input.STAGE,

@@ -8,6 +8,7 @@ methods text all read what they need from its `Stage` object.
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,53 @@ class Files(Mapping[str, Path]):
 
 
 @dataclass(frozen=True)
+class Artifact:
+    """A kind of file: its level, its path pattern below outdir, what it holds, in words, and its BIDS metadata."""
+
+    level: Level
+    pattern: str
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # what is true of every such file
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The placeholders besides `prefix`, for example {"space", "seg"}."""
+        fields = {name for _, name, _, _ in string.Formatter().parse(self.pattern) if name}
+        return frozenset(fields - {"prefix"})
+
+    @property
+    def has_sidecar(self) -> bool:
+        """True of every derivative."""
+        return self.pattern.startswith("derivatives/")
+
+    def path(self, outdir: Path, prefix: str = "", names: Mapping[str, str] | None = None) -> Path:
+        """Where it lies below `outdir`. Raises KeyError where a placeholder is not given."""
+        return outdir / self.pattern.format(prefix=prefix, **dict(names or {}))
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one job needs of a machine; `graph/needs.py` makes a request to a cluster of it.
+
+    Attributes
+    ----------
+    mb, mb_per_mb: memory of a stage that has nothing to do (imports), and more for each MB of its largest raw image.
+    seconds, seconds_per_mb: time of one unit, and more for each MB of its raw image; units come one after the other.
+        At cohort level a unit is a recording.
+    start: seconds that do not depend on the units.
+    """
+
+    mb: float
+    mb_per_mb: float = 0.0
+    seconds: float = 0.0
+    seconds_per_mb: float = 0.0
+    start: float = 0.0
+
+
+UNMEASURED = Need(4000)
+
+
+@dataclass(frozen=True)
 class Stage:
     """One step of the pipeline.
 
@@ -93,6 +141,9 @@ class Stage:
         What is true of an input (TR, space, atlas, warnings: `runner/call.py`) is true of the outputs without a word.
         Raises `Refused` for a recording that can never be processed.
     describe: its sentence of the methods text, from the EFFECTIVE parameters in a sidecar, with citations.
+    need: memory and time of its job, measured by `python -m benchmarks.needs` or estimated.
+    artifacts: the kinds of those outputs that are not in the table of this package, `paths.ARTIFACTS`. Derivatives are.
+    fills: the placeholder in paths that the key `name` of its section fills: "space", "seg", "model".
     """
 
     name: str
@@ -113,6 +164,14 @@ class Stage:
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
     routes: tuple[Route, ...] = get_args(Route)  # on which of them this stage is
+    need: Need = UNMEASURED
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    fills: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, artifact in self.artifacts.items():
+            if artifact.has_sidecar:
+                raise ValueError(f"stage {self.name}: {name} is a derivative: list it in brainlm_data.paths.ARTIFACTS")
 
     def signature(
         self, config: StageConfig, names: Mapping[str, str] | None = None, watched: Mapping[str, str] | None = None

@@ -7,9 +7,10 @@ are manifests, one per stage and bundle (docs/decisions/manifests.md says why).
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,8 +35,7 @@ from brainlm_data.stage import Level, Stage
 from brainlm_data.stages.input import options_of
 
 # Of every stage, filled in by Snakemake; what people named is quoted. A scheduler's signal goes to all processes at
-# once: tee stays to the end and the shell waits, so that the program can say and keep what it has (training writes its
-# checkpoint).
+# once: tee stays to the end and the shell waits, so that the program can say and keep what it has (a checkpoint).
 COMMAND = (
     "trap : TERM USR1; {{params.program}} run {{params.stage}} --route {route} --outdir {outdir}"
     " --bundle {{params.bundle:q}} --signature {{params.signature:q}}"
@@ -118,10 +118,10 @@ class Node:
         """
         files: dict[str, str] = {}
         for name in self.stage.outputs:
-            pattern = paths.ARTIFACTS[name].pattern
-            is_plain = not pattern.startswith("derivatives/") and not pattern.endswith(".zarr")
+            artifact = self.dag.artifacts[name]
+            is_plain = not artifact.has_sidecar and not artifact.pattern.endswith(".zarr")
             if self.stage.level == "cohort" and is_plain and name not in self.stage.optional:
-                files[name] = str(paths.artifact_path(name, self.dag.outdir, names=self.dag.names))
+                files[name] = str(artifact.path(self.dag.outdir, names=self.dag.names))
         return files
 
     def bundle(self, wildcards: Any) -> str:
@@ -165,6 +165,7 @@ class Dag:
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
         self.all_stages = {stage.name: stage for stage in stages}
+        self.artifacts = paths.artifacts_of(stages)
         self.route = route_of(self.config)
         self.stages = {stage.name: stage for stage in on_route(stages, self.route)}
         self._nodes = {name: Node(self, stage) for name, stage in self.all_stages.items()}
@@ -175,7 +176,7 @@ class Dag:
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = self.index.notes
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
-        self.forced: frozenset[str] = frozenset()  # stages that are redone whatever their manifests say
+        self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}
 
     def _check_route(self) -> None:
@@ -220,9 +221,8 @@ class Dag:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """Values of the placeholders in paths: each is the `name` key of its owner's section."""
-        owners = {"space": "template", "seg": "atlas", "model": "train"}
-        names = {key: getattr(self.config, owner).name for key, owner in owners.items() if owner in self.stages}
+        """Values of the placeholders in paths: each is the `name` of the section whose stage fills it."""
+        names = {stage.fills: self.section(stage).name for stage in self.stages.values() if stage.fills}
         if self.route != "import":
             return names
         given = getattr(self.config, "input")  # noqa: B009
@@ -267,23 +267,45 @@ class Dag:
 
     def listed(self, stage: Stage, bundle: str) -> str:
         """Digest of what a job reads of its listing; after `prepare`."""
-        return edges.listing_digest(stage, self._units[stage.level, bundle], self.details.get((stage.name, bundle), {}))
+        details = self.details.get((stage.name, bundle), {})
+        return edges.listing_digest(stage, self.artifacts, self._units[stage.level, bundle], details)
 
     @cached_property
     def plan(self) -> Plan:
         """What has to be done again; after `prepare`."""
         return Plan(self, self.forced)
 
+    def named(self, words: Iterable[str]) -> dict[str, set[str]]:
+        """Stage -> bundles that words of a command line name: by stage, by manifest or by another file of a rule."""
+        named: dict[str, set[str]] = {}
+        for word in words:
+            file = Path(os.path.abspath(word))
+            for name, stage in self.stages.items():
+                node, bundles = self[name], self.bundles.by_level[stage.level]
+                if word == name:
+                    named.setdefault(name, set()).update(bundles)
+                elif file == Path(os.path.abspath(node.path(file.stem))) and file.stem in bundles:
+                    named.setdefault(name, set()).add(file.stem)
+                elif file in {Path(os.path.abspath(declared)) for declared in node.declared.values()}:
+                    named.setdefault(name, set()).add(COHORT)
+        return named
+
     def begin(self) -> TextIO:
         """Lock the outdir for this process, note what is asked for, and forget what is forced to be done again."""
         lock = hold(self.outdir)
         before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
-        for name in self.forced:
-            shutil.rmtree(paths.receipt_path(self.outdir, name, COHORT).parent, ignore_errors=True)
-            for state in (self.outdir / "work" / name).glob("*.state"):
-                shutil.rmtree(state, ignore_errors=True)
+        for name, bundles in self.forced.items():
+            for bundle in bundles:
+                self._forget(name, bundle)
         return lock
+
+    def _forget(self, stage: str, bundle: str) -> None:
+        """Remove the receipts of a bundle's units, and what killed jobs left to go on from."""
+        listing_file = paths.listing_path(self.outdir, self.stages[stage].level, bundle)
+        for unit in sidecar.read_record(listing_file)["units"]:
+            paths.receipt_path(self.outdir, stage, unit["id"]).unlink(missing_ok=True)
+            shutil.rmtree(paths.state_path(self.outdir, stage, unit["id"]), ignore_errors=True)
 
     def finish(self) -> None:
         """Note which stages are there with all their manifests: from now on `brainlm-data verify` misses each."""

@@ -14,7 +14,7 @@ from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
 from brainlm_data.runner.bundle import Job
 from brainlm_data.runner.manifest import COHORT
-from brainlm_data.stage import Route, Stage
+from brainlm_data.stage import Artifact, Route, Stage
 
 
 def route_of(config: General) -> Route:
@@ -35,7 +35,8 @@ def producers_of(stages: Sequence[Stage]) -> dict[str, Stage]:
 
 def placeholders(stage: Stage) -> frozenset[str]:
     """Names ({"space", "seg", "model"}) that occur in the paths of a stage's own outputs."""
-    return frozenset().union(*(paths.ARTIFACTS[name].names for name in stage.outputs))
+    artifacts = paths.artifacts_of([stage])
+    return frozenset().union(*(artifacts[name].names for name in stage.outputs))
 
 
 def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
@@ -44,10 +45,11 @@ def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
     return list(upstream.values())
 
 
-def reads_listing(stage: Stage) -> bool:
+def reads_listing(stage: Stage, artifacts: Mapping[str, Artifact]) -> bool:
     """True where a change of the raw listing must rerun the stage: it reads raw files, or gathers the recordings."""
-    raw = any(not paths.ARTIFACTS[name].pattern for name in stage.inputs)
-    return raw or (stage.level == "cohort" and any(paths.ARTIFACTS[n].level != "cohort" for n in stage.inputs))
+    read = [artifacts[name] for name in stage.inputs]
+    gathers = stage.level == "cohort" and any(artifact.level != "cohort" for artifact in read)
+    return gathers or any(not artifact.pattern for artifact in read)
 
 
 def details_of(
@@ -75,13 +77,16 @@ def told(stage: Stage, config: General) -> list[str]:
     return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
 
 
-def listing_digest(stage: Stage, units: str, details: Mapping[str, Mapping[str, Any]]) -> str:
+def listing_digest(
+    stage: Stage, artifacts: Mapping[str, Artifact], units: str, details: Mapping[str, Mapping[str, Any]]
+) -> str:
     """Digest of what a stage's job reads of a listing; empty where it reads nothing.
 
-    `units`: digest of the listing's units. `details`: unit -> what is said of it to this stage alone.
+    `artifacts`: of all stages. `units`: digest of the listing's units. `details`: unit -> what is said of it to this
+    stage alone.
     """
     counted = {unit: {k: v for k, v in meta.items() if not k.startswith("_")} for unit, meta in details.items()}
-    seen = [units if reads_listing(stage) else "", counted]
+    seen = [units if reads_listing(stage, artifacts) else "", counted]
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16] if any(seen) else ""
 
 
@@ -123,5 +128,5 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
         units=[{**unit, "meta": {**unit["meta"], **details.get(unit["id"], {})}} for unit in listing["units"]],
         bundles=bundles,
         signature=signature,
-        listing=listing_digest(stage, listing["digest"], details),
+        listing=listing_digest(stage, paths.artifacts_of(stages), listing["digest"], details),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import starmap
@@ -43,7 +43,7 @@ class Plan:
     causes: cause -> what it makes redone, without followers.
     """
 
-    def __init__(self, dag: DagView, forced: Collection[str] = ()) -> None:
+    def __init__(self, dag: DagView, forced: Mapping[str, Collection[str]]) -> None:
         self.redone: dict[str, set[str]] = {}
         self.causes: dict[str, Redone] = {}
         self._dag = dag
@@ -53,7 +53,7 @@ class Plan:
             node, there = dag[stage.name], dict[str, Path]()
             if getattr(dag.section(stage), "is_on", True):
                 there = {b: path for b in dag.bundles.by_level[stage.level] if (path := node.path(b)).exists()}
-            redone = self._check(stage, there) | (set(there) if stage.name in forced else set())
+            redone = self._check(stage, there) | (there.keys() & set(forced.get(stage.name, ())))
             for bundle in redone:
                 self._contents[stage.name].pop(bundle, None)
                 newest = max(newest, os.stat(there[bundle]).st_mtime_ns)

@@ -6,7 +6,7 @@ what stages sample, filter, denoise and parcellate do. What the source has done 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from brainlm_data.methods.operators import ORDER, Recipe, Temporal
 from brainlm_data.reading.image import Run, repetition_time
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import ParcelReader, grand_mean_scale, leading, places
+from brainlm_data.reading.table import read_table
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
 from brainlm_data.strategies import Strategy
@@ -151,11 +152,12 @@ def _made(image: Image, plan: Plan) -> LoadedSeries:
     reader = ParcelReader(run, points, plan.parcel, plan.count)
     series, mean = reader.read(image.bold, stated)
     dropped, empty = leading(series)
-    names, table = _confounds(image.confounds) if image.confounds else ([], np.empty((run.n_volumes, 0)))
-    if len(table) != run.n_volumes:
-        raise Refused(f"{len(table)} rows of confounds, {run.n_volumes} volumes", "are they of this recording?")
-    dropped = max(dropped, sum(name.startswith("non_steady_state_outlier") for name in names))
-    fd = _displacement(image, names, table)
+    table = _confounds(image.confounds) if image.confounds else {}
+    rows = len(next(iter(table.values()))) if table else run.n_volumes
+    if rows != run.n_volumes:
+        raise Refused(f"{rows} rows of confounds, {run.n_volumes} volumes", "are they of this recording?")
+    dropped = max(dropped, sum(name.startswith("non_steady_state_outlier") for name in table))
+    fd = _displacement(image, table)
     requested = Requested(plan.low_hz, plan.high_hz, censor_fd_mm=plan.censor_fd_mm, min_volumes=MIN_VOLUMES)
     recipe, notes = recipe_of(image.bold.name, requested, tr, run.n_volumes, dropped, empty, fd)
     stated += notes
@@ -165,7 +167,7 @@ def _made(image: Image, plan: Plan) -> LoadedSeries:
             stated.append(f"its mean is {mean:.4g}, not about 10000: removed, or another scale")
     else:
         scale = grand_mean_scale(GRAND_MEAN, series, mean, image.bold, stated)
-    confounds = _regressors(image, plan, recipe, names, table)
+    confounds = _regressors(image, plan, recipe, table)
     columns = confounds.columns if confounds else []
     if not plan.scaled or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
         noise = confounds.values if confounds else np.empty((run.n_volumes - dropped, 0))
@@ -190,37 +192,38 @@ def _tr(run: Run, image: Image) -> tuple[float, list[str]]:
     return float(f"{tr:.6g}"), stated  # a header has it in single precision
 
 
-def _confounds(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    """fMRIPrep's table. Where it has no c_comp_cor and w_comp_cor, a_comp_cor by mask (its JSON) is called so."""
-    from brainlm_data.files.tables import read_table
+def _confounds(path: Path) -> dict[str, NDArray[np.float64]]:
+    """fMRIPrep's table, by column. Where it has no c_comp_cor and w_comp_cor, a_comp_cor by mask (its JSON) is them.
 
-    names, table = read_table(path)
+    Raises
+    ------
+    InputError: no table of numbers; names the line.
+    """
+    table = read_table(path)
+    columns = {name: table.numbers(name) for name in table.columns}
     about = read_sidecar(sidecar_path(path))
     for mask, letter in MASKS.items():
         prefix = f"{letter}_comp_cor_"
-        if not any(name.startswith(prefix) for name in names):
-            own = [n for n in names if n.startswith("a_comp_cor_") and about.get(n, {}).get("Mask") == mask]
-            table = np.hstack([table, table[:, [names.index(name) for name in own]]])
-            names = [*names, *(f"{prefix}{place:02d}" for place in range(len(own)))]
-    return names, table
+        if not any(name.startswith(prefix) for name in columns):
+            own = [n for n in columns if n.startswith("a_comp_cor_") and about.get(n, {}).get("Mask") == mask]
+            columns |= {f"{prefix}{place:02d}": columns[name] for place, name in enumerate(own)}
+    return columns
 
 
-def _displacement(image: Image, names: Sequence[str], table: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _displacement(image: Image, table: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
     from brainlm_data.methods.rigid import displacement
 
-    if "framewise_displacement" in names:
-        return table[:, list(names).index("framewise_displacement")]
+    if "framewise_displacement" in table:
+        return table["framewise_displacement"]
     return None if image.motion is None else np.asarray(displacement(image.motion), dtype=np.float64)
 
 
-def _regressors(
-    image: Image, plan: Plan, recipe: Recipe, names: list[str], table: NDArray[np.float64]
-) -> Confounds | None:
+def _regressors(image: Image, plan: Plan, recipe: Recipe, table: Mapping[str, NDArray[np.float64]]) -> Confounds | None:
     """What D of the chosen strategies removes; None without a strategy, or without confounds."""
     if not plan.chosen or image.confounds is None:
         return None
     patterns = [pattern for strategy in plan.chosen for pattern in strategy.columns]
-    return confounds_of(patterns, dict(zip(names, table.T, strict=True)), recipe, image.confounds)
+    return confounds_of(patterns, table, recipe, image.confounds)
 
 
 def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.reading.table import read_table
 
 NEEDED, OPTIONAL = ("recording", "component", "classification"), ("note",)
 VERDICTS = ("accepted", "rejected")
@@ -34,14 +34,8 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
     ------
     InputError: no such table, or a row that cannot be meant; names file, line and what is allowed.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = [
-                [cell.strip() for cell in line] for line in csv.reader(stream, "excel-tab", quoting=csv.QUOTE_NONE)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"denoise.overrides: {path}: {error}", "give a tab-separated table, or null") from error
-    header = lines[0] if lines else []
+    table = read_table(path, text=(*NEEDED, *OPTIONAL), short=True)
+    header = list(table.columns)
     if not set(NEEDED) <= set(header) or not set(header) <= {*NEEDED, *OPTIONAL}:
         columns = ", ".join(header) or "none"
         raise InputError(
@@ -49,26 +43,21 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
         )
     known, places = set(recordings), {}
     rows: dict[str, dict[str, dict[str, str]]] = {}
-    for number, cells in enumerate(lines[1:], start=2):
-        if not any(cells):
-            continue
-        row = dict(zip(header, cells, strict=False))
-        where, name, component = f"{path} line {number}", row.get("recording", ""), row.get("component", "")
+    for number, cells in zip(table.lines, table.rows(), strict=True):
+        row = {column: cell or "" for column, cell in cells.items()}
+        where, name, component = f"{path} line {number}", row["recording"], row["component"]
         if name not in known:
             close = get_close_matches(name, recordings, 3, 0) or list(recordings[:3])
             raise InputError(f"{where}: no recording {name!r} in this dataset", f"allowed: {', '.join(close)}, ...")
-        if row.get("classification") not in VERDICTS:
-            raise InputError(
-                f"{where}: classification {row.get('classification', '')!r}", f"allowed: {', '.join(VERDICTS)}"
-            )
+        if row["classification"] not in VERDICTS:
+            raise InputError(f"{where}: classification {row['classification']!r}", f"allowed: {', '.join(VERDICTS)}")
         if not component or component in rows.get(name, {}):
             again = f"component {component} of {name} a second time" if component else "no component"
             raise InputError(f"{where}: {again}", "one row per component, as ica_03")
-        note = row.get("note", "")
         rows.setdefault(name, {})[component] = {
             "component": component,
             "classification": row["classification"],
-            "note": "" if note == "n/a" else note,
+            "note": row.get("note", ""),
         }
         places[name, component] = number
     return {

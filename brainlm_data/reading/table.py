@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from brainlm_data.errors import InputError
 
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?(?<=[\d.])([eE][+-]?\d+)?")  # 007 is a code, no number
@@ -47,6 +50,20 @@ class Table:
             raise InputError(f"{self.path}: no column {name} (there are: {there})", "tab-separated, with a header")
         return self.columns[name]
 
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """A column of numbers, NaN for what is missing. Raises InputError for a word, naming its line."""
+        values = np.full(len(self.lines), np.nan)
+        for place, value in enumerate(self.column(name)):
+            if value is None:
+                continue
+            try:
+                values[place] = float(value)
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path}: line {self.lines[place]}: {name} {value!r} is no number", "write n/a for no value"
+                ) from error
+        return values
+
     def whole(self, name: str) -> list[int]:
         """A column of different whole numbers. Raises InputError where one is missing, no number, or stands twice."""
         seen = dict[int, int]()
@@ -63,7 +80,11 @@ class Table:
 
 
 def read_table(
-    path: Path, missing: Sequence[str] = ("n/a",), text: Collection[str] = (), comment: str | None = None
+    path: Path,
+    missing: Sequence[str] = ("n/a",),
+    text: Collection[str] = (),
+    comment: str | None = None,
+    short: bool = False,
 ) -> Table:
     """A .tsv, or a .csv with commas or semicolons, in UTF-8.
 
@@ -71,13 +92,14 @@ def read_table(
     ----------
     missing: cells without a value, beside empty ones. text: columns (in small letters) that hold words whatever they
         look like: labels. comment: lines that start with it are left out.
+    short: rows may end before the last columns, which are then empty.
 
     Raises
     ------
     InputError: unreadable, not UTF-8, without a header, a column without or with another's name, or a row whose cells
         are more or fewer than the header's; names the line.
     """
-    header, body = _cells(path, comment)
+    header, body = _cells(path, comment, short)
     columns, notes = dict[str, list[Any]](), list[str]()
     for place, name in enumerate(header):
         cells = [row[place] for _, row in body]
@@ -91,7 +113,7 @@ def read_table(
     return Table(path, columns, tuple(line for line, _ in body), tuple(notes))
 
 
-def _cells(path: Path, comment: str | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _cells(path: Path, comment: str | None, short: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header's cells, and for each row its line and its cells, without spaces around them; as many in each."""
     text = _text(path)
     lines = [line if not comment or not line.startswith(comment) else "" for line in io.StringIO(text, newline=None)]
@@ -117,6 +139,8 @@ def _cells(path: Path, comment: str | None) -> tuple[list[str], list[tuple[int, 
     for line, row in body:
         while len(row) > len(header) and not row[-1]:
             row.pop()
+        if short:
+            row += [""] * (len(header) - len(row))
         if len(row) != len(header):
             kind = "tabs" if separator == "\t" else f"{separator!r}"
             raise InputError(
@@ -147,7 +171,7 @@ def _typed(cells: list[str | None], is_text: bool) -> tuple[list[Any], str]:
     there = [cell for cell in cells if cell is not None]
     capped = {cell for cell in there if CAPPED.fullmatch(cell)}
     plain = [cell for cell in there if cell not in capped]
-    if is_text or not plain or not all(NUMBER.fullmatch(cell) for cell in plain):
+    if is_text or not there or not all(NUMBER.fullmatch(cell) for cell in plain):
         return list(cells), ""
     numbers = [None if cell is None else float(cell.rstrip("+")) for cell in cells]
     note = ""

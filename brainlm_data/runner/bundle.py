@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from brainlm_data.runner.manifest import (
     outputs_hold,
     read_manifest,
 )
-from brainlm_data.stage import Files, Stage, StageConfig
+from brainlm_data.stage import Artifact, Files, Stage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,12 @@ class Job:
 
     def path(self, artifact: str, prefix: str) -> Path:
         """Path of an output of a unit of this job."""
-        return paths.artifact_path(artifact, self.outdir, prefix, self.names)
+        return self.artifacts[artifact].path(self.outdir, prefix, self.names)
+
+    @cached_property
+    def artifacts(self) -> dict[str, Artifact]:
+        """Every kind of file that this job reads or writes."""
+        return paths.artifacts_of([self.stage, *self.producers.values()])
 
 
 def run_bundle(job: Job, workers: int = 1) -> Manifest:
@@ -201,7 +207,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
     files: dict[str, Path] = {}
     for name in job.stage.inputs:
-        artifact = paths.ARTIFACTS[name]
+        artifact = job.artifacts[name]
         if name in unit["raw"]:
             files[name] = Path(unit["raw"][name])
             check_present(files[name])
@@ -220,11 +226,11 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
             if name in entry["outputs"]:
                 files[name] = job.outdir / entry["outputs"][name]["path"]
     missing = [n for n in job.stage.inputs if n not in files and n not in job.stage.optional]
-    missing = [n for n in missing if job.stage.level != "cohort" or paths.ARTIFACTS[n].level == "cohort"]
+    missing = [n for n in missing if job.stage.level != "cohort" or job.artifacts[n].level == "cohort"]
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
     meta = dict(unit["meta"])
-    workdir = job.outdir / "work" / job.stage.name / f"{unit['id']}.state"
+    workdir = paths.state_path(job.outdir, job.stage.name, unit["id"])
     meta |= {
         "id": unit["id"],
         "outdir": str(job.outdir),
@@ -238,7 +244,7 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
 
 def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What a cohort stage sees of each recording: status, reason, methods sentences and its input files."""
-    wanted = [n for n in job.stage.inputs if paths.ARTIFACTS[n].level == "recording"]
+    wanted = [n for n in job.stage.inputs if job.artifacts[n].level == "recording"]
     rows = []
     for recording in unit["recordings"]:
         row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
@@ -270,7 +276,7 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
                 target.unlink()  # an optional output of an earlier config
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    methods = {job.stage.name: job.stage.describe(common(facts))}
+    methods = {job.stage.name: job.stage.describe(common(job.stage, facts))}
     return {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.files import sidecar
-from brainlm_data.paths import ARTIFACTS
+from brainlm_data.paths import ARTIFACTS, artifacts_of, bids_metadata
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 # What is true of an input is true of the output, unless the stage says otherwise.
@@ -56,20 +56,26 @@ def call(
     if missing:
         raise RuntimeError(f"stage {stage.name} did not write {', '.join(missing)} for {inputs.meta.get('id', '')}")
     facts = inherited(inputs, own)
-    shared = common(facts)
-    described = [name for name, path in outputs.items() if path.exists() and ARTIFACTS[name].has_sidecar]
+    shared = common(stage, facts)
+    described = [name for name, path in outputs.items() if path.exists() and _has_sidecar(name)]
     if not described:
         return facts
     provenance = _provenance(stage, inputs, config, shared, digests)
     for name in described:
-        about = {"Description": ARTIFACTS[name].description, **provenance, **ARTIFACTS[name].known(names or {})}
+        about = {"Description": ARTIFACTS[name].description, **provenance, **bids_metadata(name, names or {})}
         sidecar.write_facts(outputs[name], {**about, **shared, **facts.get(name, {})})
     return facts
 
 
 def places(stage: Stage, folder: Path, names: Mapping[str, str]) -> dict[str, Path]:
     """Where the outputs of a stage go in a plain folder: each under its own file name, of a unit that is called x."""
-    return {name: folder / Path(ARTIFACTS[name].pattern.format(prefix="x", **names)).name for name in stage.outputs}
+    artifacts = artifacts_of([stage])
+    return {name: folder / artifacts[name].path(folder, "x", names).name for name in stage.outputs}
+
+
+def _has_sidecar(name: str) -> bool:
+    """True of derivatives, which are all in the table of this package."""
+    return name in ARTIFACTS and ARTIFACTS[name].has_sidecar
 
 
 def inherited(inputs: Files, own: Facts) -> Facts:
@@ -81,7 +87,7 @@ def inherited(inputs: Files, own: Facts) -> Facts:
     before: Facts = {}
     warnings: dict[str, None] = {}
     for name in inputs:
-        if not ARTIFACTS[name].has_sidecar:
+        if not _has_sidecar(name):
             continue
         facts = inputs.facts(name)
         before = {key: facts[key] for key in INHERITED if key in facts} | before
@@ -90,9 +96,9 @@ def inherited(inputs: Files, own: Facts) -> Facts:
     return {**before, **own, **({"Warnings": list(warnings)} if warnings else {})}
 
 
-def common(facts: Facts) -> Facts:
+def common(stage: Stage, facts: Facts) -> Facts:
     """The facts that are true of every output."""
-    return {key: value for key, value in facts.items() if key not in ARTIFACTS}
+    return {key: value for key, value in facts.items() if key not in stage.outputs}
 
 
 def _provenance(

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from brainlm_data.errors import Refused
 from brainlm_data.reading.image import Header, load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
 FAILED = 0.6  # a lower correlation with the template within its brain: the registration is probably wrong
@@ -195,4 +195,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native",),
+    need=Need(1500, 20, 60, 8),
 )  # fmt: skip

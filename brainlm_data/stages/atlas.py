@@ -18,7 +18,7 @@ from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,4 +238,6 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(800),
+    fills="seg",
 )

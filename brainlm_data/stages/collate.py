@@ -19,7 +19,7 @@ from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import sidecar_path, stat_of
-from brainlm_data.stage import Facts, Files, Stage
+from brainlm_data.stage import Facts, Files, Need, Stage
 
 
 @dataclass(frozen=True)
@@ -150,4 +150,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     grows=("store",),
+    need=Need(4000, seconds=0.1),
 )

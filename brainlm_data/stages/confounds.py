@@ -15,7 +15,7 @@ from pydantic import Field
 from brainlm_data.methods import nuisance
 from brainlm_data.methods.operators import cosines
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 Array = NDArray[np.float64]
 KINDS = {"c": "aCompCor, CSF", "w": "aCompCor, white matter", "a": "aCompCor, CSF and white matter", "t": "tCompCor"}
@@ -172,4 +172,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(600, 1, 15, 0.05),
 )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of the bias field, which is smooth
 MIDDLE_MM = 4.0  # detail of the second level
@@ -230,4 +230,5 @@ STAGE = Stage(
     describe=describe,
     optional=("t1w_preproc", "t1w_mask", "t1w_gm", "t1w_wm", "bold_to_t1w", "bold_to_mni"),
     routes=("native",),
+    need=Need(1100, 0.5, 60),
 )

@@ -23,7 +23,7 @@ from brainlm_data.methods.ica import Components, decompose, smooth
 from brainlm_data.methods.operators import Recipe
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
@@ -251,4 +251,5 @@ STAGE = Stage(
     describe=describe,
     by_unit=by_unit,
     routes=("native", "fmriprep"),
+    need=Need(1000, 1, 30, 0.1),
 )

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from brainlm_data.methods.chain import Requested, recipe_of
 from brainlm_data.methods.operators import ORDER, HighPass
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -99,4 +99,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(400, 0.5, 10),
 )

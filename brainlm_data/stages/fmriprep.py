@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from brainlm_data.errors import InputError
-from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 
 IMAGE = "nipreps/fmriprep:25.2.7"
 
@@ -172,4 +172,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("fmriprep",),
+    need=Need(2000, seconds=24 * 3600),
 )

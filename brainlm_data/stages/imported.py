@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -103,4 +103,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
+    need=Need(1500, 4, 30, 0.5),
 )

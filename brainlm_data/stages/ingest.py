@@ -15,7 +15,7 @@ import numpy as np
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.table import read_table
-from brainlm_data.stage import Facts, Files, Stage
+from brainlm_data.stage import Facts, Files, Need, Stage
 from brainlm_data.stages import sample
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
@@ -125,4 +125,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("fmriprep",),
+    need=Need(1200, 3, 60, 0.5),
 )  # fmt: skip

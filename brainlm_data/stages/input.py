@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 from brainlm_data.stages.imported import Config as Imported
 
 if TYPE_CHECKING:
@@ -163,4 +163,5 @@ STAGE = Stage(
     describe=describe,
     routes=("import",),
     watches=watches,
+    need=Need(2000),
 )

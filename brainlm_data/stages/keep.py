@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.reading.image import Writer
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 NOTHING = {"", "null", "none", "~"}
 BLOCK = 4096  # voxels whose whole time courses are in memory at once
@@ -130,4 +130,5 @@ STAGE = Stage(
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
     routes=("native",),
+    need=Need(1200, 4, 60, 1),
 )  # fmt: skip

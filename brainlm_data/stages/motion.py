@@ -18,7 +18,7 @@ from brainlm_data.errors import Refused
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
 from brainlm_data.reading.image import Run, Volume, cleaned, repetition_time
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
     from brainlm_data.methods.realign import Realigner
@@ -232,4 +232,5 @@ STAGE = Stage(
     describe=describe,
     optional=("sbref",),
     routes=("native",),
+    need=Need(700, 1, 30, 0.15),
 )

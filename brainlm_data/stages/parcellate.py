@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from brainlm_data.methods.operators import GRAND_MEAN, Temporal
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -53,4 +53,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(400, 0.5, 10),
 )

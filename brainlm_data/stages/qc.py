@@ -8,7 +8,7 @@ from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
 from brainlm_data.files.sidecar import write_json
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -118,4 +118,5 @@ STAGE = Stage(
     optional=("t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "qc_page"),
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
+    need=Need(800, 0.5, 40, 0.05),
 )  # fmt: skip

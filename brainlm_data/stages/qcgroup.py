@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from brainlm_data.files.sidecar import write_json
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -76,4 +76,5 @@ STAGE = Stage(
     describe=describe,
     optional=("qc_page",),
     routes=("native", "fmriprep"),
+    need=Need(2000, seconds=0.1),
 )

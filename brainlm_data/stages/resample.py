@@ -6,7 +6,7 @@ from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
 class Config(StageConfig):
@@ -54,7 +54,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="resample",
-    version=2,
+    version=3,
     level="recording",
     summary="Resample the parcel series to a common rate, with anti-aliasing.",
     Config=Config,
@@ -64,4 +64,5 @@ STAGE = Stage(
     describe=describe,
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
+    need=Need(400, 0.5, 10),
 )

@@ -16,7 +16,7 @@ from pydantic import Field
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.tables import write_table
 from brainlm_data.reading.image import Writer, load_output
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
 
@@ -214,4 +214,5 @@ STAGE = Stage(
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
     routes=("native",),
+    need=Need(1200, 1, 40, 0.15),
 )  # fmt: skip

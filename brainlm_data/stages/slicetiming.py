@@ -17,7 +17,7 @@ from pydantic import Field
 from brainlm_data.errors import Refused
 from brainlm_data.methods.slicetiming import SliceTimes
 from brainlm_data.reading.image import Run
-from brainlm_data.stage import Facts, Files, Stage, StageConfig
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 AXES = {"i": 0, "j": 1, "k": 2}
 
@@ -117,4 +117,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native",),
+    need=Need(400, 0.5, 10),
 )

@@ -15,7 +15,7 @@ from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
 from brainlm_data.spaces.templateflow import Template
-from brainlm_data.stage import Facts, Files, Stage, StageConfig, Unwatched
+from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 
 BUNDLED = "MNI152NLin2009aSym"
 NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not
@@ -183,4 +183,6 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
+    need=Need(1000),
+    fills="space",
 )

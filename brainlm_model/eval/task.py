@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, InputError, Need, Stage, StageConfig
 from brainlm_model.eval.pieces import Pieces, source_key
 from brainlm_model.eval.writing import headline, write_csv, write_figure, write_json
 
@@ -104,6 +104,13 @@ def task(
         start.pieces.clear()
         return results.facts
 
+    artifacts = {
+        f"{name}_json": Artifact("cohort", f"metrics/{name}.json", "results, comparisons, warnings"),
+        f"{name}_csv": Artifact("cohort", f"metrics/{name}.csv", "the results as a table"),
+        f"{name}_arrays": Artifact("cohort", f"metrics/{name}.npz", "what the figure needs beside the table"),
+        f"{name}_svg": Artifact("cohort", f"figures/{name}.svg", "the figure"),
+        f"{name}_png": Artifact("cohort", f"figures/{name}.png", "the figure"),
+    }
     return Stage(
         name=name,
         version=version,
@@ -111,7 +118,9 @@ def task(
         summary=summary,
         Config=config,
         inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-        outputs=tuple(f"{name}_{kind}" for kind in ("json", "csv", "arrays", "svg", "png")),
+        outputs=tuple(artifacts),
+        artifacts=artifacts,
+        need=Need(8000, start=24 * 3600),
         run=run,
         describe=describe,
     )

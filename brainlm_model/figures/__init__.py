@@ -12,7 +12,7 @@ from types import ModuleType
 
 from pydantic import Field
 
-from brainlm_data import Facts, Files, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig
 
 FIGURES = ("masked_r2", "training", "reconstruction", "connectivity", "cohort")  # in the order of the report
 
@@ -49,6 +49,12 @@ def describe(facts: Facts) -> str:
     return f"{len(facts['Figures'])} figures were drawn from the result tables with Matplotlib (Hunter, 2007)."
 
 
+ARTIFACTS = {
+    f"{name}_{ending}": Artifact("cohort", f"figures/{name}.{ending}", module_of(name).CAPTION)
+    for name in FIGURES
+    for ending in ("svg", "png")
+}
+
 STAGE = Stage(
     name="figures",
     version=1,
@@ -56,7 +62,9 @@ STAGE = Stage(
     summary="Draw every figure from the result tables, as SVG and PNG.",
     Config=Config,
     inputs=tuple(dict.fromkeys(source for name in FIGURES for source in sources_of(name))),
-    outputs=tuple(f"{name}_{ending}" for name in FIGURES for ending in ("svg", "png")),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    need=Need(4000),
     run=run,
     describe=describe,
 )

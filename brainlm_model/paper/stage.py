@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data import Facts, Files, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig
 from brainlm_model.eval.tasks import TASKS
 from brainlm_model.paper import card
 from brainlm_model.paper.sections import Section, section
@@ -66,6 +66,13 @@ def describe(facts: Facts) -> str:
     return f"The page '{facts['Title']}' gathers {', '.join(facts['Tasks'])}."
 
 
+ARTIFACTS = {
+    "paper_page": Artifact("cohort", "paper.html", "every task on one page: who wins, beside what was published"),
+    "paper_card": Artifact(
+        "cohort", "models/{model}/README.md", "model card: what it is for, what it reaches, its limits"
+    ),
+}
+
 STAGE = Stage(
     name="paper",
     version=1,
@@ -76,7 +83,9 @@ STAGE = Stage(
         "recordings", "model_config", "model_card", *(f"{name}_svg" for name in MASKED),
         *(f"{task}_{kind}" for task in TASKS for kind in ("json", "svg")),
     ),
-    outputs=("paper_page", "paper_card"),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    need=Need(2000),
     run=run,
     describe=describe,
 )  # fmt: skip

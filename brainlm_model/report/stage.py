@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import SPLITS, Facts, Files, Stage, StageConfig
+from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Stage, StageConfig
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.figures import FIGURES, module_of
@@ -238,6 +238,10 @@ def describe(facts: Facts) -> str:
     )
 
 
+ARTIFACTS = {
+    "report": Artifact("cohort", "report.html", "methods, data, tables and figures in one self-contained file")
+}
+
 STAGE = Stage(
     name="report",
     version=1,
@@ -248,7 +252,9 @@ STAGE = Stage(
         "recordings", "card", "model_config", "masked_json",
         *(f"{name}_svg" for name in FIGURES), "qc_page", "qc_metrics",
     ),
-    outputs=("report",),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    need=Need(2000),
     run=run,
     describe=describe,
     optional=("qc_page", "qc_metrics"),

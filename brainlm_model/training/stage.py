@@ -6,7 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from brainlm_data import Facts, Files, Stage
+from brainlm_data import Artifact, Facts, Files, Need, Stage
 from brainlm_model.training.recipe import Config
 
 
@@ -98,6 +98,16 @@ def watches(config: Config) -> dict[str, Path]:
     }
 
 
+ARTIFACTS = {
+    "model": Artifact("cohort", "models/{model}/model.safetensors", "weights of the trained model"),
+    "model_config": Artifact("cohort", "models/{model}/config.json", "architecture of the trained model"),
+    "model_scaler": Artifact("cohort", "models/{model}/scaler.npz", "the scaler that the model was trained with"),
+    "model_card": Artifact("cohort", "models/{model}/card.md", "card of the model, with the card of its data"),
+    "train_log": Artifact(
+        "cohort", "models/{model}/log.csv", "one row per step: loss, learning rate, seconds; validation R2"
+    ),
+}
+
 STAGE = Stage(
     name="train",
     version=3,
@@ -105,8 +115,11 @@ STAGE = Stage(
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,
     inputs=("store", "recordings", "scaler", "card"),
-    outputs=("model", "model_config", "model_scaler", "model_card", "train_log"),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    fills="model",
     run=run,
     describe=describe,
     watches=watches,
+    need=Need(8000, start=24 * 3600),  # not known beforehand: a killed job goes on from its checkpoint
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -12,13 +13,13 @@ import pytest
 import yaml
 
 from brainlm_data.cli import main
-from brainlm_data.config import validate
+from brainlm_data.config import split_foreign, validate
 from brainlm_data.dataset.card import ORDER
 from brainlm_data.defaults import defaults
 from brainlm_data.errors import ConfigError
-from brainlm_data.paths import ARTIFACTS
-from brainlm_data.pipeline import MODEL_SECTIONS, STAGES
-from brainlm_data.stage import Stage
+from brainlm_data.paths import ARTIFACTS, artifacts_of
+from brainlm_data.pipeline import STAGES
+from brainlm_data.stage import Artifact, Stage
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
 
@@ -90,8 +91,37 @@ def test_the_methods_text_has_every_stage_of_a_recording_in_order() -> None:
     assert [places.index(name) for name in ORDER] == sorted(places.index(name) for name in ORDER)
 
 
-def test_the_sections_of_the_model_are_known_by_name() -> None:
-    assert {s.name for s in ALL_STAGES} - {s.name for s in STAGES} == MODEL_SECTIONS
+def test_no_section_of_the_model_passes_for_a_mistake_in_one_of_the_data() -> None:
+    model = [s.name for s in ALL_STAGES if s not in STAGES]
+    own, foreign = split_foreign({"outdir": "out", **{s.name: {} for s in ALL_STAGES}}, STAGES)
+    assert foreign == model and own.keys() == {"outdir", *(s.name for s in STAGES)}
+
+
+@pytest.mark.parametrize("mistake", ["filtre", "Filter", "filters", "colate", "anatt", "tempalte", "qcs", "job"])
+def test_a_misspelled_section_is_refused_by_hand_too(mistake: str, bids: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "config.yaml").write_text(f"{mistake}: {{x: 1}}\ntrain: {{lr: 1}}\n")
+    call = ["run", "template", "--configfile", str(tmp_path / "config.yaml"), "--bids-dir", str(bids)]
+    assert main([*call, "--outdir", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"unknown key {mistake}" in said and "not used: train" in said
+
+
+def test_each_kind_of_file_has_one_place() -> None:
+    """A stage brings kinds of its own outputs, none that the table or another stage has."""
+    brought: list[str] = []
+    for stage in ALL_STAGES:
+        assert set(stage.outputs) <= ARTIFACTS.keys() | stage.artifacts.keys()
+        assert stage.artifacts.keys() <= set(stage.outputs)
+        brought += stage.artifacts
+    assert len(brought) == len(set(brought)) and not ARTIFACTS.keys() & set(brought)
+    places = [(a.level, a.pattern) for a in artifacts_of(ALL_STAGES).values() if a.pattern]
+    assert len(places) == len(set(places))
+
+
+def test_a_derivative_belongs_in_the_table() -> None:
+    derivative = Artifact("recording", "derivatives/{prefix}_x.tsv", "a derivative")
+    with pytest.raises(ValueError, match=r"x is a derivative: list it in brainlm_data\.paths\.ARTIFACTS"):
+        dataclasses.replace(STAGES[0], artifacts={"x": derivative})
 
 
 @pytest.mark.parametrize(

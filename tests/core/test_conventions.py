@@ -12,7 +12,7 @@ import pytest
 from brainlm_data.errors import InputError
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.listing import description
-from brainlm_data.paths import ARTIFACTS, BIDSIGNORE
+from brainlm_data.paths import ARTIFACTS, BIDSIGNORE, bids_metadata
 from tests.core.test_runner import raw, run
 from tests.core.toy import STAGES
 
@@ -50,8 +50,7 @@ def test_every_ignore_rule_is_needed() -> None:
 
 @pytest.mark.parametrize("name", [n for n, a in DERIVATIVES.items() if a.pattern.endswith(".nii.gz")])
 def test_images_say_what_bids_requires_of_them(name: str) -> None:
-    artifact, known = DERIVATIVES[name], DERIVATIVES[name].known(NAMES)
-    path = artifact.pattern
+    path, known = DERIVATIVES[name].pattern, bids_metadata(name, NAMES)
     if path.endswith(("desc-preproc_T1w.nii.gz", "_bold.nii.gz", "_boldref.nii.gz")):
         assert isinstance(known["SkullStripped"], bool)
     assert (known.get("SpatialReference") == "bids::tpl-MNI/tpl-MNI_T1w.nii.gz") == ("space-{space}" in path)

@@ -18,6 +18,7 @@ from brainlm_data.graph.edges import load_job
 from brainlm_data.paths import receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
+from brainlm_data.stage import Artifact
 from tests.conftest import write_bids
 from tests.core.toy import CALLS, STAGES
 
@@ -283,11 +284,38 @@ def test_a_link_to_nothing_is_refused_and_its_neighbour_goes_on(bids: Path, tmp_
     assert manifests["motion/sub-01_task-rest"]["units"]["sub-01_task-rest"]["status"] == "done"
 
 
+@pytest.mark.parametrize(("word", "calls"), [
+    ("motion", ["motion sub-01_task-rest", "motion sub-02_task-rest"]),
+    ("work/motion/sub-01_task-rest.json", ["motion sub-01_task-rest"]),
+    ("./work/../work/motion/sub-01_task-rest.json", ["motion sub-01_task-rest"]),
+    ("work/collate/cohort.json", ["collate"]),
+    ("card.md", ["collate"]),
+    ("work/motion/nobody.json", []),
+])  # fmt: skip
+def test_what_is_forced_is_done_again(
+    bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, calls: list[str]
+) -> None:
+    """By the name of a stage or by a file that it writes, relative to the folder of the run."""
+    run(raw(bids, tmp_path))
+    monkeypatch.chdir(tmp_path)
+    dag = Dag(raw(bids, tmp_path), STAGES)
+    dag.prepare()
+    dag.forced = dag.named([word])
+    assert all(bundles <= dag.plan.redone[stage] for stage, bundles in dag.forced.items())
+    dag.begin().close()
+    run(raw(bids, tmp_path))
+    assert calls == CALLS
+
+
 def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
     """Training `second` must not remove the model `first`, although the same stage wrote it."""
     dag, _ = run(raw(bids, tmp_path / "out"))
     unit: dict[str, Any] = {"id": COHORT, "prefix": ""}
-    stage = dataclasses.replace(STAGES[-1], outputs=("model_card",))
+    stage = dataclasses.replace(
+        STAGES[-1],
+        outputs=("model_card",),
+        artifacts={"model_card": Artifact("cohort", "models/{model}/card.md", "card of the model")},
+    )
     jobs = {
         n: Job(stage, stage.Config(), {"model": n}, {}, dag.outdir, COHORT, [unit], {}, "") for n in ("first", "second")
     }

@@ -17,7 +17,7 @@ from brainlm_data.files.sidecar import digest, write_facts
 from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
 from brainlm_data.reading.image import Run
-from brainlm_data.reading.parcel_means import Reader
+from brainlm_data.reading.parcel_means import ParcelReader
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise, parcellate
@@ -113,7 +113,7 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     row = store.recordings.set_index("id").loc[who]
 
     bold = next((folder / "sub-03" / "func").glob("*bold.nii.gz"))
-    means, _ = Reader.of(Run(bold), labels().astype(np.int64), AFFINE).read(bold, [])
+    means, _ = ParcelReader.of(Run(bold), labels().astype(np.int64), AFFINE).read(bold, [])
     raw, grid = tmp_path / "raw.tsv", nib.Nifti1Image(np.ones((2, 2, 2, 3), np.float32), np.eye(4))
     write_table(raw, [f"p{i}" for i in range(PARCELS)], means)
     write_facts(
@@ -193,12 +193,15 @@ def test_bad_recordings_are_refused_and_good_ones_go_through(tmp_path: Path) -> 
     (func[3] / f"sub-03{bold}").write_bytes(b"no image")
     table = func[4] / "sub-04_task-rest_desc-confounds_timeseries.tsv"
     table.write_text(table.read_text().replace("trans_", "shift_"))
+    table = func[5] / "sub-05_task-rest_desc-confounds_timeseries.tsv"
+    table.write_text(table.read_text().replace("n/a", "n.a."))
     words = ["--atlas", str(atlas(tmp_path / "atlas"))]
     assert run("fmriprep", folder, tmp_path / "out", *words) == 0
     rows = open_store(tmp_path / "out" / "store.zarr").recordings.set_index("id")
     reasons = rows.loc[rows["status"] == "refused", "reason"]
     said = {0: "truncated", 1: "no sub-01_task-rest_desc-confounds_timeseries.tsv", 2: "237 rows of confounds",
-            3: "not a readable NIfTI", 4: "no column trans_?"}  # fmt: skip
+            3: "not a readable NIfTI", 4: "no column trans_?",
+            5: "_timeseries.tsv: line 2: trans_x_derivative1 'n.a.' is no number"}  # fmt: skip
     assert set(reasons.index) == {f"sub-{n:02d}_task-rest" for n in said}
     for number in said:
         assert said[number] in reasons[f"sub-{number:02d}_task-rest"]

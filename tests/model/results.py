@@ -10,19 +10,21 @@ import pandas as pd
 
 from brainlm_data import Files
 from brainlm_data.dataset.store import write_store
-from brainlm_data.paths import artifact_path
+from brainlm_data.paths import artifacts_of
 from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
+from brainlm_model.stages import ALL_STAGES
 from brainlm_model.training import stage as train
 
 NETWORKS = ("Visual", "Somatomotor", "Default", "Control")
 PARCELS, STEPS = 32, 260
+ARTIFACTS = artifacts_of(ALL_STAGES)
 SPLITS = ["train"] * 10 + ["validation"] * 2 + ["test"] * 6
 
 
 def artifact(outdir: Path, name: str) -> Path:
-    return artifact_path(name, outdir, names={"model": "tiny", "space": "tpl", "seg": "atlas"})
+    return ARTIFACTS[name].path(outdir, names={"model": "tiny", "space": "tpl", "seg": "atlas"})
 
 
 def files(outdir: Path, names: tuple[str, ...], meta: dict[str, Any] | None = None) -> Files:

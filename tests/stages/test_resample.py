@@ -64,6 +64,14 @@ def test_native_rate(native: Files) -> None:
     assert facts["InvalidSteps"] == sorted({0, 1, *native.facts("filter_recipe")["Censored"]})
 
 
+@pytest.mark.parametrize("hz", [0.5, 0.500002, 0.499998])
+def test_the_rate_of_the_volumes_but_for_rounding(native: Files, hz: float) -> None:
+    """Headers hold a TR in single precision: that must neither move a series nor cut its last step off."""
+    facts, out = fitted.run(resample.STAGE, native, hz=hz)
+    assert out["parcels"].read_bytes() == native["parcels_native"].read_bytes()
+    assert facts["NumberOfSteps"] == fitted.T and facts["EffectiveBand"] == [0.01, 0.25]
+
+
 def test_a_fieldmap_that_is_not_used_is_spoken_of(native: Files) -> None:
     plain, _ = fitted.run(resample.STAGE, native)
     assert "FieldmapsNotUsed" not in plain and "distortion" not in resample.describe(plain)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.paths import artifact_path
+from brainlm_data.paths import artifacts_of
+from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
 from tests.dag.snake import called, jobs
 
@@ -60,7 +61,9 @@ class Run:
 
     def file(self, artifact: str, prefix: str = "", seg: str = "demo424", space: str = "MNI152NLin2009aSym") -> Path:
         """Path of an artifact of this run."""
-        return artifact_path(artifact, self.outdir, prefix, {"space": space, "seg": seg, "model": "tiny"})
+        return artifacts_of(ALL_STAGES)[artifact].path(
+            self.outdir, prefix, {"space": space, "seg": seg, "model": "tiny"}
+        )
 
     def __hash__(self) -> int:
         return hash(self.folder)

@@ -6,10 +6,10 @@ from brainlm_data.graph.outcome import outcome
 
 
 def forced():
-    """Stages that --forcerun, --forceall or --force name: they are done again, and no receipt is believed."""
+    """What --forcerun, --forceall or --force name: stage -> bundles that are done again, and no receipt is believed."""
     settings = workflow.dag_settings
     words = set(settings.forcerun) | (set(settings.targets) if settings.forcetargets else set())
-    return frozenset(name for name in dag.stages if settings.forceall or name in words)
+    return dag.named(dag.stages if settings.forceall else words)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from brainlm_data import Facts, Files, InputError, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, InputError, Need, Stage, StageConfig
 from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.baselines import Baseline
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
@@ -227,6 +227,18 @@ def describe(facts: Facts) -> str:
     )
 
 
+ARTIFACTS = {
+    "masked_json": Artifact(
+        "cohort", "metrics/masked.json", "masked R2 of the model and every baseline, with intervals"
+    ),
+    "masked_csv": Artifact(
+        "cohort", "metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"
+    ),
+    "masked_example": Artifact(
+        "cohort", "metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"
+    ),
+}
+
 STAGE = Stage(
     name="evaluate",
     version=2,
@@ -234,7 +246,9 @@ STAGE = Stage(
     summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
     Config=Config,
     inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
-    outputs=("masked_json", "masked_csv", "masked_example"),
+    outputs=tuple(ARTIFACTS),
+    artifacts=ARTIFACTS,
+    need=Need(8000, start=24 * 3600),
     run=run,
     describe=describe,
 )
