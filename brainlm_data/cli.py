@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     """Parse, run, and turn an error into one line with its remedy (`--debug` for the traceback)."""
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error (anywhere on the line)")
+    # Threads that wait for each other give their core away; else they spin, and on a busy machine against each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:

@@ -154,8 +154,8 @@ def _check_censoring(config: Any) -> None:
         return
     limit = config.filter.censor_fd_mm
     for strategy in strategies.resolve(config.denoise.strategy):
-        wanted = strategy.censor_fd_mm
-        if wanted is not None and (limit is None or limit > wanted):
+        if strategy.lacks_censoring(limit):
+            wanted = strategy.censor_fd_mm
             raise ConfigError(
                 f"config: denoise.strategy: {strategy.name} needs filter.censor_fd_mm of {wanted:g} or less, it is"
                 f" {'null' if limit is None else format(limit, 'g')}",

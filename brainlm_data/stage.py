@@ -120,7 +120,7 @@ class Need:
     start: float = 0.0
 
 
-UNMEASURED = Need(4000)
+UNMEASURED = Need(4000)  # of a stage that says nothing of its own
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.files import facts_beside, files_of
+from brainlm_data.imports.files import NO_SUBJECT, facts_beside, files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 
 ENDINGS = (".npy", ".tsv")
@@ -59,7 +59,7 @@ def read(path: Path, options: Options) -> Source:
         series[one.id] = one
     known = ["One TR was given for all."] if options.tr_s is not None else []
     if any("sub-" not in file.stem for file in files):
-        known.append("A file whose name has no sub- is one subject: nothing says whether two are of one person.")
+        known.append(NO_SUBJECT)
     unknown = [
         "Which filters and which noise regressors were applied, and whether slice timing was corrected.",
         "Whether recordings were scaled to one grand mean, and the units.",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.files import files_of
+from brainlm_data.imports.files import NO_SUBJECT, files_of
 from brainlm_data.imports.labels import parcels_of
 from brainlm_data.imports.participants import described, entities, read_participants
 from brainlm_data.reading.labels import read_labels
@@ -51,7 +51,7 @@ def read(path: Path, options: Options) -> Source:
         "0 stands for a parcel without data: a column that is constant is missing.",
     ]
     if any("sub-" not in name for name in series):
-        known.append("A file whose name has no sub- is one subject: nothing says whether two are of one person.")
+        known.append(NO_SUBJECT)
     unknown = [
         "The TR, but for what the caller says. Filters and noise regressors: those of the images that it was given.",
         "Whether recordings were scaled to one grand mean, and the units.",

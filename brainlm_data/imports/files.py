@@ -11,6 +11,8 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.reading.json import read_sidecar
 
+NO_SUBJECT = "A file whose name has no sub- is one subject: nothing says whether two are of one person."
+
 
 def files_of(path: Path, *endings: str) -> list[Path]:
     """Files below a folder by their endings, sorted, or the path itself where it is one file.

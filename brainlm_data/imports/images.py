@@ -130,9 +130,9 @@ def chosen_strategies(asked: Treatment, default: str) -> tuple[Strategy, ...]:
     for strategy in found:
         if strategy.ica:
             raise ConfigError("--strategy: ica needs the raw image", "run the pipeline on the BIDS dataset, or another")
-        limit = strategy.censor_fd_mm
-        if limit is not None and (asked.censor_fd_mm is None or asked.censor_fd_mm > limit):
-            raise ConfigError(f"--strategy {strategy.name} needs --censor-fd-mm {limit:g}", "add it")
+        if strategy.lacks_censoring(asked.censor_fd_mm):
+            needed = f"--censor-fd-mm {strategy.censor_fd_mm:g}"
+            raise ConfigError(f"--strategy {strategy.name} needs {needed}", "add it")
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
-from brainlm_data.imports.files import files_of
+from brainlm_data.imports.files import NO_SUBJECT, files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, read_participants
 
 ENDING = ".ptseries.nii"
@@ -47,7 +47,7 @@ def read(path: Path, options: Options) -> Source:
     if options.tr_s is not None:
         known[0] = "Parcels are those that the files name. One TR was given for all."
     if any("sub-" not in name for name in series):
-        known.append("A file whose name has no sub- is one subject: nothing says whether two are of one person.")
+        known.append(NO_SUBJECT)
     unknown = [
         "Which filters and which noise regressors were applied, and whether slice timing was corrected.",
         "Whether recordings were scaled to one grand mean, and the units.",

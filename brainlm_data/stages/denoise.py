@@ -148,8 +148,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
     """Censoring lives in stage filter, before the filter; a strategy can only say what it needs."""
     for strategy in chosen:
-        wanted = strategy.censor_fd_mm
-        if wanted is not None and (limit is None or limit > wanted):
+        if strategy.lacks_censoring(limit):
+            wanted = strategy.censor_fd_mm
             raise InputError(
                 f"denoise.strategy: {strategy.name} needs filter.censor_fd_mm of {wanted:g} or less, not {limit}",
                 f"set filter.censor_fd_mm: {wanted:g}, or leave {strategy.name} out",

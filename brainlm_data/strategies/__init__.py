@@ -36,6 +36,10 @@ class Strategy(BaseModel):
     text: str = Field(pattern=r"\.\s*$", description="sentence of the methods text, with its sources")
     citations: tuple[str, ...] = Field((), description="each source with its DOI")
 
+    def lacks_censoring(self, limit_mm: float | None) -> bool:
+        """Whether it needs volumes to be censored that a threshold of `limit_mm` (FD; None: no threshold) leaves in."""
+        return self.censor_fd_mm is not None and (limit_mm is None or limit_mm > self.censor_fd_mm)
+
 
 def names() -> list[str]:
     """Every strategy of this package."""

@@ -110,7 +110,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="train",
-    version=3,
+    version=4,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

@@ -9,26 +9,15 @@ import torch
 
 from brainlm_data import InputError
 from brainlm_model.models.masking import generator
-from brainlm_model.training.stage import STAGE, Config
-from brainlm_model.training.worker import make_trainer
 from brainlm_model.windows.dataset import WindowDataset
 from brainlm_model.windows.mixture import Mixture
 from tests.model.cohort import PARCELS, make
-
-SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}
+from tests.model.small_training import losses, trainer
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory):
     return make(tmp_path_factory.mktemp("cohort"))
-
-
-def trainer(store, **keys):
-    return make_trainer(store.path, Config(**{**SMALL, **keys}), STAGE.version)
-
-
-def losses(log) -> list[float]:
-    return [row["loss"] for row in log if row["loss"] != ""]
 
 
 def test_a_smaller_share_of_the_subjects_lies_within_a_larger_one(store):

@@ -15,21 +15,12 @@ from brainlm_model.training.optim import learning_rate, make_optimizer
 from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import launch, make_trainer
 from tests.model.cohort import PARCELS, make
-
-SMALL = {"width": 16, "heads": 2, "hidden": 32, "depth": 1, "batch_size": 4, "threads": 1, "device": "cpu"}
+from tests.model.small_training import SMALL, losses, trainer
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory):
     return make(tmp_path_factory.mktemp("cohort"))
-
-
-def trainer(store, **keys):
-    return make_trainer(store.path, Config(**{**SMALL, **keys}), STAGE.version)
-
-
-def losses(log) -> list[float]:
-    return [row["loss"] for row in log if row["loss"] != ""]
 
 
 def same(one, two, **tolerance) -> None:

@@ -241,7 +241,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="evaluate",
-    version=2,
+    version=3,
     level="cohort",
     summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
     Config=Config,
