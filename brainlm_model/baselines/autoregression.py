@@ -20,8 +20,8 @@ def window_moments(read: Read) -> Array:
     total: Array | None = None
     for x_BPT in read():
         x_PBT = np.nan_to_num(x_BPT).transpose(1, 0, 2)
-        found = x_PBT.transpose(0, 2, 1) @ x_PBT
-        total = found.astype(np.float64) if total is None else total + found
+        moments = x_PBT.transpose(0, 2, 1) @ x_PBT
+        total = moments.astype(np.float64) if total is None else total + moments
     assert total is not None
     return total
 
@@ -59,7 +59,7 @@ def fit_var(read: Read, steps: int, order: int, count: int, penalty: float) -> F
 
     def forecast(past_BPH: Array, steps: int) -> Array:
         z_BTK = scores(past_BPH[:, :, -order:], basis_PK)
-        found = (z_BTK.reshape(len(z_BTK), -1) @ weights).reshape(len(z_BTK), -1, basis_PK.shape[1])
-        return (found[:, :steps] @ basis_PK.T).transpose(0, 2, 1)
+        forecasts = (z_BTK.reshape(len(z_BTK), -1) @ weights).reshape(len(z_BTK), -1, basis_PK.shape[1])
+        return (forecasts[:, :steps] @ basis_PK.T).transpose(0, 2, 1)
 
     return forecast

@@ -23,8 +23,8 @@ class LaggedGaussian:
         parcels = x_BPT.shape[1]
         hidden = np.where(mask_BPT, np.nan, x_BPT)
         three = np.stack([shifted(x) for x in hidden])
-        found = self.gaussian.predict(three, np.isnan(three))[:, parcels : 2 * parcels]
-        return np.where(mask_BPT | np.isnan(x_BPT), found, x_BPT)
+        expected = self.gaussian.predict(three, np.isnan(three))[:, parcels : 2 * parcels]
+        return np.where(mask_BPT | np.isnan(x_BPT), expected, x_BPT)
 
 
 def shifted(x_PT: Windows) -> Windows:

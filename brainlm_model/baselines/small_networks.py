@@ -131,8 +131,8 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimizer.step()
-        found, known = torch.from_numpy(predict(network, source, task.stop)), task.target[task.stop]
-        value = float(_loss(found, known, balanced(known, task.classes), task.classes))
+        outputs, known = torch.from_numpy(predict(network, source, task.stop)), task.target[task.stop]
+        value = float(_loss(outputs, known, balanced(known, task.classes), task.classes))
         best, waited, better = (value, 0, True) if value < best else (best, waited + 1, False)
         if better:
             kept = copy.deepcopy(network.state_dict())
@@ -145,20 +145,20 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
 def predict(network: nn.Module, source: Source, people: NDArray[np.intp]) -> NDArray[np.float32]:
     """Outputs (people, outputs), averaged over each person's inputs."""
     network.eval()
-    found = []
+    outputs = []
     with torch.inference_mode():
         for first in range(0, len(people), 4 * BATCH):
             inputs = source.every(people[first : first + 4 * BATCH])
-            found.append(torch.stack([network(*x) for x in inputs]).mean(0))
-    return torch.cat(found).numpy()
+            outputs.append(torch.stack([network(*x) for x in inputs]).mean(0))
+    return torch.cat(outputs).numpy()
 
 
-def _loss(found: Tensor, target: Array, weights: Array, classes: int) -> Tensor:
+def _loss(outputs: Tensor, target: Array, weights: Array, classes: int) -> Tensor:
     weight = torch.from_numpy(weights).float()
     if classes:
-        each = F.cross_entropy(found, torch.from_numpy(target.astype(np.int64)), reduction="none")
+        each = F.cross_entropy(outputs, torch.from_numpy(target.astype(np.int64)), reduction="none")
     else:
-        each = (found[:, 0] - torch.from_numpy(target).float()) ** 2
+        each = (outputs[:, 0] - torch.from_numpy(target).float()) ** 2
     return (weight * each).mean()
 
 

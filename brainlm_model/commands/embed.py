@@ -136,10 +136,10 @@ class TableWriter:
         self.rows: list[SourceRecording] = []
         self._values: list[np.ndarray] = []
 
-    def add(self, recording: SourceRecording, found: Embedding) -> None:
+    def add(self, recording: SourceRecording, embedding: Embedding) -> None:
         """Append a recording."""
         self.rows.append(recording)
-        self._values.append(getattr(found, self.kind))
+        self._values.append(getattr(embedding, self.kind))
 
     def finish(self) -> None:
         """Write the file."""
@@ -175,10 +175,10 @@ class ZarrWriter:
         self._waiting: list[Embedding] = []
         self._arrays: dict[str, Any] = {}
 
-    def add(self, recording: SourceRecording, found: Embedding) -> None:
+    def add(self, recording: SourceRecording, embedding: Embedding) -> None:
         """Append a recording."""
         self.rows.append(recording)
-        self._waiting.append(found)
+        self._waiting.append(embedding)
         if len(self._waiting) == ROWS:
             self._flush()
 
@@ -194,7 +194,7 @@ class ZarrWriter:
                     dimension_names=("recording", "parcel", "dim") if len(shape) == 2 else ("recording", "dim"),
                 )  # fmt: skip
         for name, array in self._arrays.items():
-            array.append(np.stack([getattr(found, name) for found in self._waiting]))
+            array.append(np.stack([getattr(embedding, name) for embedding in self._waiting]))
         self._waiting = []
 
     def finish(self) -> None:

@@ -72,10 +72,10 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
         image = axes.scatter(x, y, s=size, c=values, cmap="viridis", vmin=low, vmax=high, linewidths=0)
         if last:
             axes.figure.colorbar(image, cax=axes.inset_axes((0.05, -0.12, 0.9, 0.06)), orientation="horizontal")
-    found = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
-    p = found["p_holm"]
+    row = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
+    p = row["p_holm"]
     shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".") if p < 0.995 else "p 1"
-    text = f"{SHORT[found['metric']]} {found['value']:.2f} (chance {found['chance']:.2f}), {shown}"
+    text = f"{SHORT[row['metric']]} {row['value']:.2f} (chance {row['chance']:.2f}), {shown}"
     axes.set_title(text.replace("-0.00", "0.00"), fontsize=7.5, weight="bold" if p < 0.05 else "normal")
 
 

@@ -81,9 +81,9 @@ def _moved(left: Axes, right: Axes, table: pd.DataFrame, levels: list[str]) -> N
         these = change[change["method"] == method]
         place = 0.22 * (number - 1)
         _dots(right, these, names, "network", place, method, label=these["label"].iloc[0])
-        found = these.set_index("network").reindex(names)
-        for i in np.flatnonzero(found["p_holm"].to_numpy(dtype=float) < 0.05):
-            right.annotate("*", (found["high"].iloc[i], i + place), (4, -5), textcoords="offset points", fontsize=11)
+        ordered = these.set_index("network").reindex(names)
+        for i in np.flatnonzero(ordered["p_holm"].to_numpy(dtype=float) < 0.05):
+            right.annotate("*", (ordered["high"].iloc[i], i + place), (4, -5), textcoords="offset points", fontsize=11)
     right.axvline(0, color=INK, linewidth=0.8)
     _names(right, names)
     right.set_xlabel("share, task minus null (1: the mean of all parcels)")

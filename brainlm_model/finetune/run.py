@@ -79,16 +79,16 @@ def _write(
             writer.writerows(rows)
 
 
-def _summary(found: dict[str, Any]) -> list[str]:
+def _summary(scores: dict[str, Any]) -> list[str]:
     """The scores in a few lines."""
-    if "note" in found:
-        return [found["note"]]
-    lines = [f"test: {found['n_subjects']} subjects, {found['n_recordings']} recordings"]
-    for method, values in found["methods"].items():
+    if "note" in scores:
+        return [scores["note"]]
+    lines = [f"test: {scores['n_subjects']} subjects, {scores['n_recordings']} recordings"]
+    for method, values in scores["methods"].items():
         each = [f"{key} {_text(value)}" for key, value in values.items()]
         lines.append(f"  {method}: {', '.join(each)}")
-    for other, value in found["model_against"].items():
-        few = "" if found["enough_subjects"] else " (too few subjects to say so)"
+    for other, value in scores["model_against"].items():
+        few = "" if scores["enough_subjects"] else " (too few subjects to say so)"
         lines.append(f"  the model against {other}: {value['verdict']}{few}")
     return lines
 

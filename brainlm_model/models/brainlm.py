@@ -115,8 +115,8 @@ class BrainLM(nn.Module):
             return pool(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
         x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN, Layout.of(hidden_BPN))
         empty = torch.zeros_like(tokens_BPND, dtype=x_BLD.dtype).flatten(1, 2)
-        found = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
-        return pool(x_BLD[:, 0], found.view_as(tokens_BPND), ~hidden_BPN)
+        states = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
+        return pool(x_BLD[:, 0], states.view_as(tokens_BPND), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
         """Attention (B, R, R), R = 1 + P, between CLS and parcels in the last encoder block, of whole windows.
@@ -227,9 +227,9 @@ class BrainLM(nn.Module):
             x = take(asked, order_BM)
             for block in self.decoder:
                 x = block(x, memory, allowed)
-            found = self.head(self.decoder_norm(x))
-            empty = found.new_zeros(batch, tokens, self.config.patch)
-            return empty.scatter(1, order_BM[..., None].expand_as(found), found).view(*hidden_BPN.shape, -1)
+            predicted = self.head(self.decoder_norm(x))
+            empty = predicted.new_zeros(batch, tokens, self.config.patch)
+            return empty.scatter(1, order_BM[..., None].expand_as(predicted), predicted).view(*hidden_BPN.shape, -1)
         visible = memory[:, 1:] + position_LD[order_BL]  # as the decoder's own embedding of place
         visible = visible if allowed is None else torch.where(allowed[:, 1:, None], visible, take(asked, order_BL))
         x = asked.scatter(1, order_BL[..., None].expand_as(visible), visible.to(asked.dtype))

@@ -288,7 +288,7 @@ def continued(innovation_BPNS: Tensor, hidden_BPN: Tensor) -> Tensor:
     kernel_B = _autocorrelation(innovation_BPNS.detach(), visible_BPN)
     before = F.pad(visible_BPN, (1, 0))[..., :-1]
     after = F.pad(visible_BPN, (0, 1))[..., 1:]
-    found = innovation_BPNS
+    filled = innovation_BPNS
     around = F.pad(innovation_BPNS, (0, 0, 1, 1)).unfold(2, 3, 1).transpose(-1, -2).flatten(3)  # (B, P, N, 3 S)
     first, own, last = (slice(part * steps, (part + 1) * steps) for part in range(3))
     for parts, is_before, is_after in (((first, last), True, True), ((first,), True, False), ((last,), False, True)):
@@ -296,8 +296,8 @@ def continued(innovation_BPNS: Tensor, hidden_BPN: Tensor) -> Tensor:
         weights = torch.linalg.solve(kernel_B[:, known][:, :, known], kernel_B[:, known, own])
         chosen = hidden_BPN & (before == is_before) & (after == is_after)
         predicted = around[..., known] @ weights[:, None]
-        found = torch.where(chosen[..., None], predicted, found)
-    return found
+        filled = torch.where(chosen[..., None], predicted, filled)
+    return filled
 
 
 def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:

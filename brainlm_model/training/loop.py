@@ -265,9 +265,9 @@ class Trainer:
         for x_BPT, mask in self._held_out(self.validation):
             layout = self.network.layout(x_BPT, mask)
             with torch.inference_mode():
-                found = self.network(x_BPT.to(self.device), mask.to(self.device), layout).cpu()
+                reconstructed = self.network(x_BPT.to(self.device), mask.to(self.device), layout).cpu()
             scored = self.network.steps(mask.to(self.device)).cpu() & ~x_BPT.isnan()
-            error += float((found[scored] - x_BPT[scored]).double().square().sum())
+            error += float((reconstructed[scored] - x_BPT[scored]).double().square().sum())
             total += float(x_BPT[scored].double().square().sum())  # scaled series have mean 0
         return 1 - error / total if total else None
 

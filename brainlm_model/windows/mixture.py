@@ -66,12 +66,12 @@ class Mixture:
 
         share = torch.tensor(self.weights, dtype=torch.float64)
         which = torch.multinomial(share, len(self), replacement=True, generator=random)
-        found = torch.empty(len(self), dtype=torch.int64)
+        indices = torch.empty(len(self), dtype=torch.int64)
         for number, part in enumerate(self.parts):
             places = (which == number).nonzero().flatten()
             order = [index for _ in range(-(-len(places) // len(part))) for index in part.order(random)]
-            found[places] = torch.tensor(order[: len(places)], dtype=torch.int64) + int(self._bounds[number])
-        return found.tolist()
+            indices[places] = torch.tensor(order[: len(places)], dtype=torch.int64) + int(self._bounds[number])
+        return indices.tolist()
 
     def windows(self, indices: Sequence[int]) -> Tensor:
         """The windows (batch, parcel, window) of several recordings in this epoch."""
@@ -79,12 +79,12 @@ class Mixture:
 
         chosen = np.asarray(indices)
         which = np.searchsorted(self._bounds, chosen, side="right") - 1
-        found = [
+        batches = [
             self.parts[number].windows((chosen[which == number] - self._bounds[number]).tolist())
             for number in np.unique(which)
         ]
         back = np.argsort(np.argsort(which, kind="stable"), kind="stable")
-        return torch.cat(found)[torch.from_numpy(back)]
+        return torch.cat(batches)[torch.from_numpy(back)]
 
     def series(self, index: int) -> np.ndarray:
         """The whole scaled recording (time, parcel), NaN where nothing is known."""

@@ -147,7 +147,7 @@ def test_an_etag_of_parts_is_no_md5(bucket: Fake, tmp_path: Path) -> None:
 
 def test_what_stops_it(bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["fetch", "openneuro", "ds000111", str(tmp_path / "ds"), "--url", bucket.url]
-    assert main(call) == 2 and "nothing there" in capsys.readouterr().err
+    assert main(call) == 2 and "not found at" in capsys.readouterr().err
     assert main([*call[:2], "../x", *call[3:]]) == 2 and "accession number" in capsys.readouterr().err
     with hold(tmp_path / ".ds.fetching"):
         assert fetch(bucket, tmp_path / "ds") == 2

@@ -185,7 +185,7 @@ def _strata(who: NDArray[np.str_], strata: Sequence[str] | None, people: Sequenc
 
 
 def _permuted(label_S: Array, blocks: Sequence[NDArray[np.intp]], rng: np.random.Generator) -> Array:
-    found = label_S.copy()
+    permuted_S = label_S.copy()
     for block in blocks:
-        found[block] = rng.permutation(label_S[block])
-    return found
+        permuted_S[block] = rng.permutation(label_S[block])
+    return permuted_S

@@ -87,8 +87,8 @@ def held(
             f"store: no recording of split {' or '.join(splits)} has a window of {model.config.window} steps",
             "longer recordings, or other splits",
         )
-    found = HeldOutWindows(parts, count, [])
-    return HeldOutWindows(parts, count, sorted(names - set(found.ids)))
+    windows = HeldOutWindows(parts, count, [])
+    return HeldOutWindows(parts, count, sorted(names - set(windows.ids)))
 
 
 @dataclass(frozen=True)
@@ -120,20 +120,20 @@ def learning(store: Any, most: int, model: TrainedModel, settings: Settings) -> 
     """
     if not has_split(store, "validation"):
         raise InputError(f"{store.path}: no validation subject", "larger shares: collate.validation")
-    found = [
+    parts = [
         held(store, [split], number, model, settings, settings.windows).parts[split]
         for split, number in (("train", most), ("validation", max(most // 4, 2)))
     ]
-    return Learning(found[0], found[1], settings.windows)
+    return Learning(parts[0], parts[1], settings.windows)
 
 
 def score(data: HeldOutWindows, forecast: Forecast, steps: int) -> Array:
     """Six sums (R, F, 6), see `finetune.scores`; the forecast gets the past alone."""
-    found = []
+    sums = []
     for x_BPT in data:
         predicted = forecast(x_BPT[:, :, :-steps], steps)
-        found.append(scores.step_moments(x_BPT[:, :, -steps:].astype(np.float64), predicted))
-    return np.stack(found)
+        sums.append(scores.step_moments(x_BPT[:, :, -steps:].astype(np.float64), predicted))
+    return np.stack(sums)
 
 
 def typical(data: HeldOutWindows, steps: int) -> int:

@@ -60,12 +60,12 @@ class ForecastInputs:
 def of_network(network: Any) -> Forecast:
     """A masked autoencoder as a forecast: the future is appended as what is not known, and masked."""
 
-    def found(past_BPH: Array, steps: int) -> Array:
+    def predict(past_BPH: Array, steps: int) -> Array:
         empty = np.full((*past_BPH.shape[:2], steps), np.nan)
         x_BPT = torch.from_numpy(np.concatenate([past_BPH, empty], axis=2).astype(np.float32))
         return forecast(network, x_BPT, steps)
 
-    return found
+    return predict
 
 
 def finetuned(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
@@ -104,8 +104,8 @@ class NetworkTask(WindowTask):
     def of_windows(self, x_BPT: Tensor) -> Tensor:
         """See `Forecaster.loss`."""
         x_BPT, future = x_BPT.to(self.device), self.settings.future
-        found: Tensor = self.network.loss(x_BPT[:, :, :-future], x_BPT[:, :, -future:])
-        return found
+        loss: Tensor = self.network.loss(x_BPT[:, :, :-future], x_BPT[:, :, -future:])
+        return loss
 
 
 def network(given: ForecastInputs, setting: dict[str, Any], name: str) -> Forecast:
@@ -119,11 +119,11 @@ def network(given: ForecastInputs, setting: dict[str, Any], name: str) -> Foreca
     fit(NetworkTask(made, given.windows, settings, device), settings)
     made.eval()
 
-    def found(past_BPH: Array, steps: int) -> Array:
+    def predict(past_BPH: Array, steps: int) -> Array:
         with torch.inference_mode():
             return made(torch.from_numpy(past_BPH).float().to(device), steps).double().cpu().numpy()
 
-    return found
+    return predict
 
 
 def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
@@ -135,7 +135,7 @@ def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     prior = prior.to(given.model.network.cls.device)
     device = prior.covariance.device
 
-    def found(past_BPH: Array, steps: int) -> Array:
+    def predict(past_BPH: Array, steps: int) -> Array:
         x_BPT = torch.from_numpy(np.pad(past_BPH, ((0, 0), (0, 0), (0, steps)))).float().to(device)
         x_BPNS = x_BPT.unflatten(2, (-1, config.patch))
         hidden = future_mask(x_BPT, config.patch, steps).to(device) | x_BPNS.isnan().any(-1)
@@ -144,7 +144,7 @@ def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
         filled = (expected.filled + expected.innovation).flatten(2)
         return filled[:, :, -steps:].double().cpu().numpy()
 
-    return found
+    return predict
 
 
 def ar(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
@@ -213,7 +213,7 @@ METHODS: dict[str, Method] = {
 def best(method: Method, given: ForecastInputs) -> tuple[Forecast, dict[str, Any]]:
     """The forecast of the best setting; that setting with its error, and all errors, on validation subjects."""
     tried = [method.fit(given, setting) for setting in method.settings]
-    errors = [given.learning.error(found, given.steps) for found in tried]
+    errors = [given.learning.error(fitted, given.steps) for fitted in tried]
     place = int(np.nanargmin(errors))
     chosen = {**method.settings[place], "validation_mse": errors[place], "tried_mse": errors}
     return tried[place], chosen

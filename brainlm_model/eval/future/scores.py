@@ -33,18 +33,18 @@ def measures(sums_RF6: Array, weights_BR: Array) -> dict[str, tuple[Array, Array
     """Value, low, high (X,) of each of `METRICS`: flat over all values, and the mean over recordings."""
     sums_RX6 = all_and_each(sums_RF6)
     whole, drawn = of_numbers(sums_RX6.sum(0)), of_numbers(np.tensordot(weights_BR, sums_RX6, axes=1))
-    found = {f"{k}_flat" if k != "mse" else k: (whole[k], *interval(drawn[k])) for k in ("r2", "r", "mse")}
+    flat = {f"{k}_flat" if k != "mse" else k: (whole[k], *interval(drawn[k])) for k in ("r2", "r", "mse")}
     each = of_numbers(sums_RX6)
-    return found | {f"{k}_recording": bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
+    return flat | {f"{k}_recording": bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
 
 
 def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of one horizon: a method x metric x step; `step` is empty for all steps together, 1 is the next one."""
     rows = []
     for method, sums_RF6 in sums.items():
-        found = measures(sums_RF6, weights_BR)
+        by_metric = measures(sums_RF6, weights_BR)
         for metric in METRICS:
-            for place, (value, low, high) in enumerate(zip(*found[metric], strict=True)):
+            for place, (value, low, high) in enumerate(zip(*by_metric[metric], strict=True)):
                 rows.append({**shared, "method": method, "metric": metric, "step": place or "", "value": float(value),
                              "low": float(low), "high": float(high)})  # fmt: skip
     return rows
@@ -84,8 +84,8 @@ def comparisons(
 def with_verdicts(rows: Sequence[dict[str, Any]], compared: Sequence[Mapping[str, Any]]) -> None:
     """Give the rows of `mse` a `verdict`: whether the reference's error is significantly lower than theirs."""
     words = {"better": "lower", "worse": "higher", "not distinguishable": ""}
-    found = {(r["horizon"], r["against"], r["step"] or ""): words[r["verdict"]] for r in compared}
+    verdicts = {(r["horizon"], r["against"], r["step"] or ""): words[r["verdict"]] for r in compared}
     for row in rows:
         row["model_error"] = (
-            found.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
+            verdicts.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
         )

@@ -167,13 +167,13 @@ def _horizon(
     return outcomes
 
 
-def _arrays(held: Any, steps: int, example: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _arrays(held: Any, steps: int, example: int, pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Of a horizon: mean squared error of each recording, (R, 1 + F): all steps, then each; and the example."""
     from brainlm_model.eval.future.scores import errors
 
     arrays: dict[str, Any] = {f"{steps}/id": np.array(held.ids[example], str)}
     arrays[f"{steps}/truth"] = held.windows(example)[0].astype(np.float32)
-    for name, piece in found.items():
+    for name, piece in pieces.items():
         arrays[f"{steps}/example/{name}"] = piece["example"]
         arrays[f"{steps}/mse/{name}"] = errors(piece["sums"]).astype(np.float32)
     return arrays

@@ -46,16 +46,16 @@ def measure(
     `networks`: "" and "_untrained" -> a model. A half that is shorter than the model's window ends in steps that are
     not known.
     """
-    progress, found = Progress(f"latent: {name}", len(parts)), []
+    progress, batches = Progress(f"latent: {name}", len(parts)), []
     for first in range(0, len(parts), TOGETHER):
         batch = parts[first : first + TOGETHER]
-        found.append(pieces.get(f"{name}-{first:06d}", lambda batch=batch: _some(store, batch, networks)))  # type: ignore[misc]
+        batches.append(pieces.get(f"{name}-{first:06d}", lambda batch=batch: _some(store, batch, networks)))  # type: ignore[misc]
         progress.step(first + len(batch))
-    reasons = np.concatenate([piece["reason"] for piece in found]) if found else np.zeros(0, dtype=str)
+    reasons = np.concatenate([piece["reason"] for piece in batches]) if batches else np.zeros(0, dtype=str)
     kept = [part for part, reason in zip(parts, reasons, strict=True) if not reason]
     skipped = {part: str(reason) for part, reason in zip(parts, reasons, strict=True) if reason}
-    keys = [key for key in found[0] if key != "reason"] if found else []
-    full = {key: [piece[key] for piece in found if len(piece[key])] for key in keys}
+    keys = [key for key in batches[0] if key != "reason"] if batches else []
+    full = {key: [piece[key] for piece in batches if len(piece[key])] for key in keys}
     return kept, Vectors({key: np.concatenate(values) for key, values in full.items() if values}, skipped)
 
 
@@ -125,10 +125,10 @@ def axes(values_RF: Array, count: int | None = None) -> Array:
     order = np.argsort(-size)[: count or len(size)]
     vectors = vectors[:, order] * np.sqrt(np.maximum(size[order], 0))
     sign = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])  # an axis has no direction
-    found: Array = vectors * np.where(sign == 0, 1, sign)
-    if count and found.shape[1] < count:
-        found = np.pad(found, ((0, 0), (0, count - found.shape[1])))
-    return found
+    scores: Array = vectors * np.where(sign == 0, 1, sign)
+    if count and scores.shape[1] < count:
+        scores = np.pad(scores, ((0, 0), (0, count - scores.shape[1])))
+    return scores
 
 
 def umap(values_RF: Array, neighbours: int, seed: int) -> Array:
@@ -139,10 +139,10 @@ def umap(values_RF: Array, neighbours: int, seed: int) -> Array:
         warnings.simplefilter("ignore")  # numba's and scikit-learn's deprecations, and that a seed means one thread
         from umap import UMAP
 
-        found = UMAP(
+        picture = UMAP(
             n_neighbors=min(neighbours, len(values_RF) - 1), n_components=2, init="pca", random_state=seed, n_jobs=1
         ).fit_transform(axes(values_RF).astype(np.float32))
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(picture, dtype=np.float64)
 
 
 SPACES: dict[str, tuple[str, Callable[[Array, int, int], Array] | None]] = {

@@ -48,22 +48,22 @@ def pairs_of(table: Any, mode: str) -> Pairs | None:
 
     Returns None where there are not even two subjects.
     """
-    found = {"retest": _retest(table), "tasks": _tasks(table), "halves": _halves(table)}
+    by_mode = {"retest": _retest(table), "tasks": _tasks(table), "halves": _halves(table)}
     if mode != "auto":
-        chosen = found[mode]
+        chosen = by_mode[mode]
         return chosen if len(chosen.subjects) > 1 else None
-    enough = [p for p in found.values() if len(p.subjects) >= ENOUGH_SUBJECTS]
-    some = enough or [p for p in found.values() if len(p.subjects) > 1]
+    enough = [p for p in by_mode.values() if len(p.subjects) >= ENOUGH_SUBJECTS]
+    some = enough or [p for p in by_mode.values() if len(p.subjects) > 1]
     return some[0] if some else None
 
 
 def _by_task(table: Any) -> dict[str, dict[str, list[str]]]:
     """task -> subject -> ids."""
     tasks = table["task"].fillna("").astype(str) if "task" in table else [""] * len(table)
-    found: dict[str, dict[str, list[str]]] = {}
+    by_task: dict[str, dict[str, list[str]]] = {}
     for name, subject, task in zip(table["id"], table["subject"].astype(str), tasks, strict=True):
-        found.setdefault(task, {}).setdefault(subject, []).append(name)
-    return found
+        by_task.setdefault(task, {}).setdefault(subject, []).append(name)
+    return by_task
 
 
 def _retest(table: Any) -> Pairs:
@@ -128,10 +128,10 @@ def scores(similarity_SS: Array) -> Array:
 def by_chance(similarity_SS: Array, permutations: int, seed: int) -> tuple[Array, Array]:
     """(4,) means and p of `scores` when identities are permuted: how often they are as good (one-sided)."""
     rng = np.random.default_rng(seed)
-    found = scores(similarity_SS).mean(0)
+    observed = scores(similarity_SS).mean(0)
     drawn = np.stack([
         scores(similarity_SS[:, rng.permutation(len(similarity_SS))]).mean(0) for _ in range(permutations)
     ])  # fmt: skip
-    better = drawn >= found - 1e-12
-    better[:, 1] = drawn[:, 1] <= found[1] + 1e-12  # a low rank is a good one
+    better = drawn >= observed - 1e-12
+    better[:, 1] = drawn[:, 1] <= observed[1] + 1e-12  # a low rank is a good one
     return drawn.mean(0), (1 + better.sum(0)) / (1 + permutations)

@@ -85,8 +85,8 @@ def predictions(values_KR: Array, near_Rk: Ints, levels: int) -> Array:
         return votes_KRk.mean(2)
     share = np.stack([((votes_KRk == v).sum(2)) / np.maximum((values_KR == v).sum(1)[:, None], 1)
                       for v in range(levels)], axis=2)  # fmt: skip
-    found: Array = share.argmax(2).astype(float)
-    return found
+    nearest: Array = share.argmax(2).astype(float)
+    return nearest
 
 
 def score(found_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -> Array:
@@ -113,7 +113,7 @@ def permuted(values_R: Array, subjects: Sequence[str], rng: np.random.Generator)
     """
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
     places = [np.flatnonzero(owner == s) for s in range(owner.max() + 1)]
-    found = values_R.copy()
+    permuted_R = values_R.copy()
     if all(np.ptp(values_R[p]) == 0 for p in places):
         each = rng.permutation([values_R[p[0]] for p in places])
         return np.asarray(each[owner], dtype=float)
@@ -121,8 +121,8 @@ def permuted(values_R: Array, subjects: Sequence[str], rng: np.random.Generator)
     for size in np.unique(sizes):
         these = np.flatnonzero(sizes == size)
         for to, source in zip(these, rng.permutation(these), strict=True):
-            found[places[to]] = rng.permutation(values_R[places[source]])
-    return found
+            permuted_R[places[to]] = rng.permutation(values_R[places[source]])
+    return permuted_R
 
 
 def swap_test(

@@ -76,10 +76,11 @@ def evaluate(start: Start, config: Config) -> Results:
     def vectors(parts: Sequence[Any], name: str) -> Any:
         return measure(start.store, parts, networks, start.pieces, name)
 
-    kept, found = vectors([(name, None) for name in table["id"]], "recordings")
+    kept, embedded = vectors([(name, None) for name in table["id"]], "recordings")
     if len(kept) < 4:
         raise InputError(
-            f"latent: {len(kept)} recordings can be embedded, not 4", next(iter(found.skipped.values()), "other splits")
+            f"latent: {len(kept)} recordings can be embedded, not 4",
+            next(iter(embedded.skipped.values()), "other splits"),
         )
     table = table.set_index("id").loc[[name for name, _ in kept]].reset_index()
     used = [variable(table, name) for name in columns]
@@ -87,11 +88,11 @@ def evaluate(start: Start, config: Config) -> Results:
     _, trained_on = vectors([(name, None) for name in training], "training")
     if not trained_on.values:
         raise InputError("latent: no training recording can be embedded", next(iter(trained_on.skipped.values())))
-    spaces, pictures = _spaces(found.values, trained_on.values, config)
+    spaces, pictures = _spaces(embedded.values, trained_on.values, config)
     subjects = table["subject"].astype(str).tolist()
     rows, compared = tables.separation(spaces, variables, subjects, config)
 
-    matrices, who = _similarities(pairs, vectors, found, kept, training, trained_on)
+    matrices, who = _similarities(pairs, vectors, embedded, kept, training, trained_on)
     if matrices:
         more, against = tables.identification(matrices, who, config)
         rows, compared = rows + more, compared + against
@@ -101,11 +102,11 @@ def evaluate(start: Start, config: Config) -> Results:
         "Subjects": len(set(subjects)),
         "Recordings": len(table),
         "TrainingRecordings": len(next(iter(trained_on.values.values()))),
-        "Skipped": list(found.skipped.values()),
+        "Skipped": list(embedded.skipped.values()),
         "Columns": {v.name: v.levels or "number" for v in variables},
         "ColumnsLeftOut": [v for v in used if isinstance(v, str)],
         "RecordingsLeftOut": {v.name: v.left_out for v in variables},
-        "UnknownPairsOfParcels": int(np.isnan(found.values["connectivity"]).sum()),
+        "UnknownPairsOfParcels": int(np.isnan(embedded.values["connectivity"]).sum()),
         "Pairs": pairs.what if matrices and pairs else None,
         "PairedSubjects": len(who),
         "Neighbours": config.neighbours,
@@ -125,11 +126,11 @@ def evaluate(start: Start, config: Config) -> Results:
 
 
 def _spaces(
-    found: Mapping[str, Array], training: Mapping[str, Array], config: Config
+    values: Mapping[str, Array], training: Mapping[str, Array], config: Config
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Every space (R, F); and the two-dimensional ones, the pictures. No label is used."""
     scaled = {
-        name: (filled if name == "connectivity" else standardised)(found[name], training[name])
+        name: (filled if name == "connectivity" else standardised)(values[name], training[name])
         for name in {vectors for vectors, _ in SPACES.values()}
     }
     spaces = {
@@ -142,7 +143,7 @@ def _spaces(
 def _similarities(
     pairs: identify.Pairs | None,
     vectors: Any,
-    found: Any,
+    embedded: Any,
     kept: Sequence[Any],
     training: Sequence[str],
     trained_on: Any,
@@ -159,7 +160,7 @@ def _similarities(
         _, reference = vectors([(name, 0) for name in training], "halves of training")
         values, known = more.values, reference.values
     else:
-        values, known = found.values, trained_on.values
+        values, known = embedded.values, trained_on.values
     place = {part: i for i, part in enumerate(kept)}
     both = [
         (s, place[a], place[b])

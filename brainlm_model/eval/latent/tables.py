@@ -86,8 +86,8 @@ def separation(
 def _silhouette(x_RF: Array, values_R: Array) -> Array:
     from sklearn.metrics import silhouette_samples
 
-    found: Array = silhouette_samples(x_RF, values_R)
-    return found
+    silhouettes: Array = silhouette_samples(x_RF, values_R)
+    return silhouettes
 
 
 def identification(

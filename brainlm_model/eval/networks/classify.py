@@ -31,19 +31,19 @@ class Outcome:
 
 def folds(labels_P: Ints, rng: np.random.Generator) -> Ints:
     """A fold for each parcel, the networks spread evenly; -1 where there is no label."""
-    found = np.full(len(labels_P), -1)
+    fold_P = np.full(len(labels_P), -1)
     for network in np.unique(labels_P[labels_P >= 0]):
         members = np.flatnonzero(labels_P == network)
-        found[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(FOLDS)) % FOLDS
-    return found
+        fold_P[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(FOLDS)) % FOLDS
+    return fold_P
 
 
 def shuffled(labels_P: Ints, rng: np.random.Generator) -> Ints:
     """Labels permuted over the parcels that have one."""
-    found = labels_P.copy()
+    shuffled_P = labels_P.copy()
     has = labels_P >= 0
-    found[has] = rng.permutation(labels_P[has])
-    return found
+    shuffled_P[has] = rng.permutation(labels_P[has])
+    return shuffled_P
 
 
 def within(
@@ -113,8 +113,8 @@ def nearest(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> I
     """k nearest neighbours by Euclidean distance; the k of `NEIGHBOURS` that is best on `check`, the smaller of two."""
     best = NEIGHBOURS[0]
     if len(fit[1]) and len(check[1]):
-        found = _votes(fit, check[0], count)
-        right = (found == check[1][:, None]).mean(0)
+        voted = _votes(fit, check[0], count)
+        right = (voted == check[1][:, None]).mean(0)
         best = NEIGHBOURS[int(right.argmax())]
     return _votes(both, x_mF, count, (best,))[:, 0]
 
@@ -125,7 +125,7 @@ def _votes(train: Rows, x_mF: Features, count: int, neighbours: Sequence[int] = 
     centre = x_nF.mean(0)  # differences of nearly equal rows, as of attention, would drown in rounding
     x_nF, x_mF = x_nF - centre, x_mF - centre
     most = min(max(neighbours), len(labels_n))
-    found = []
+    predicted = []
     for first in range(0, len(x_mF), ROWS):
         part = x_mF[first : first + ROWS]
         distance = (x_nF**2).sum(1) - 2 * part @ x_nF.T
@@ -135,8 +135,8 @@ def _votes(train: Rows, x_mF: Features, count: int, neighbours: Sequence[int] = 
         weight = 1 + 1e-6 / np.arange(1, most + 1)
         np.put_along_axis(ballots, labels_n[order][:, :, None], np.broadcast_to(weight[:, None], (*order.shape, 1)), 2)
         votes = ballots.cumsum(1)
-        found.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
-    return np.concatenate(found) if found else np.zeros((0, len(neighbours)), dtype=np.int64)
+        predicted.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
+    return np.concatenate(predicted) if predicted else np.zeros((0, len(neighbours)), dtype=np.int64)
 
 
 def logistic(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> Ints:
@@ -162,8 +162,8 @@ def _logistic(train: Rows, x_mF: Features, penalty: float) -> Ints:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last per mille of the likelihood changes no vote
         fitted = LogisticRegression(C=penalty, max_iter=100, tol=1e-3).fit((x_nF - mean) / scale, labels_n)
-    found: Ints = fitted.predict((x_mF - mean) / scale)
-    return found
+    predicted: Ints = fitted.predict((x_mF - mean) / scale)
+    return predicted
 
 
 def majority(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> Ints:

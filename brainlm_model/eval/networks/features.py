@@ -91,12 +91,12 @@ def read_windows(store: Any, table: Any, model: Any) -> Windows:
 def _of_network(network: Any, x_RPT: Features, kind: str) -> Features:
     import torch
 
-    found = []
+    parts = []
     with torch.inference_mode():
         for part in torch.from_numpy(x_RPT).split(UNITED):
             part = part.to(network.cls.device)
-            found.append(network.attention(part)[:, 1:, 1:] if kind == "attention" else network.encode(part)[2])
-    return torch.nan_to_num(torch.cat(found).float().cpu()).numpy()
+            parts.append(network.attention(part)[:, 1:, 1:] if kind == "attention" else network.encode(part)[2])
+    return torch.nan_to_num(torch.cat(parts).float().cpu()).numpy()
 
 
 def _network(which: str, kind: str) -> Callable[[Sources], tuple[Features, Features]]:

@@ -53,7 +53,7 @@ def table(
 
 
 def comparisons(
-    found: Mapping[tuple[str, str, str], Counts],
+    confusions: Mapping[tuple[str, str, str], Counts],
     references: Sequence[str],
     subjects: Sequence[str],
     weights_BR: Array,
@@ -61,13 +61,13 @@ def comparisons(
 ) -> list[dict[str, Any]]:
     """Each reference against every other method: difference of accuracy, paired; all p corrected together (Holm).
 
-    `found`: (protocol, classifier, method) -> confusion.
+    `confusions`: (protocol, classifier, method) -> confusion.
     """
     rows = []
-    for (protocol, classifier, method), confusion in found.items():
+    for (protocol, classifier, method), confusion in confusions.items():
         if method not in references:
             continue
-        for (other_protocol, other_classifier, other), against in found.items():
+        for (other_protocol, other_classifier, other), against in confusions.items():
             seen = method in references[: references.index(other)] if other in references else False
             if (other_protocol, other_classifier) != (protocol, classifier) or other == method or seen:
                 continue

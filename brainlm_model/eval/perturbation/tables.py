@@ -110,14 +110,14 @@ def sizes(
 
 
 def responded(
-    found: Mapping[tuple[str, str], Array], subjects: Sequence[str], of: Sequence[str], gaussian: bool, config: Any
+    measured: Mapping[tuple[str, str], Array], subjects: Sequence[str], of: Sequence[str], gaussian: bool, config: Any
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Agreement of part two: all seeds, and by the seed's network; and the model against every other method."""
     weights = subject_draws(subjects, config.bootstrap, config.seed)
     labels = answered(gaussian)
     rows: list[dict[str, Any]] = []
     means: dict[tuple[str, str], Array] = {}
-    for (method, target), each_RK in found.items():
+    for (method, target), each_RK in measured.items():
         groups = {"": np.ones(len(of), dtype=bool), **{n: np.array([o == n for o in of]) for n in sorted(set(of))}}
         values = network_means(each_RK, groups)
         means[method, target] = values[:, 0]

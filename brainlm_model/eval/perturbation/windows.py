@@ -23,10 +23,10 @@ def scaled(store: Any, name: str, model: Any) -> Array:
     window = model.config.window
     if len(series) < window:
         raise InputError(f"{name}: {len(series)} steps, fewer than the model's window of {window}", "leave it out")
-    found: Array = np.asarray(prepare(series, model.scaler), dtype=np.float32)
-    if not np.isfinite(found[:window]).all(0).any():
+    prepared: Array = np.asarray(prepare(series, model.scaler), dtype=np.float32)
+    if not np.isfinite(prepared[:window]).all(0).any():
         raise InputError(f"{name}: no parcel is known throughout the first window", "leave it out")
-    return found
+    return prepared
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def people(table: Any, column: str, pair: tuple[str, str], own: bool, most: int,
     )  # fmt: skip
     who = sorted(s for s in rest if not own or s in task)
     order = [who[i] for i in np.random.default_rng(seed).permutation(len(who))[:most]]
-    found = []
+    parts = []
     for subject in sorted(order):
         again = rest[subject][1:]
         others = [s for s in sorted(rest) if s > subject] + [s for s in sorted(rest) if s < subject]
         null = again[0] if again else rest[others[0]][0] if others else None
         if own and null is None:
             continue
-        found.append(
+        parts.append(
             Person(subject, rest[subject][0], task[subject][0] if own else None, null if own else None, bool(again))
         )  # fmt: skip
-    return found
+    return parts

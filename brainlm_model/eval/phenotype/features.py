@@ -211,15 +211,15 @@ def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> li
     (which changes no distance between training people, and makes learning fast), or the first `COMPONENTS`.
     """
     make, components = SPACES[name]
-    found = []
+    scores = []
     for values in make(of, train):
         x = values if confounds is None else residual(values, confounds, train)
         x = x - x[train].mean(0)
         gram = (x[train] @ x[train].T).astype(np.float64)
         size, axes = np.linalg.eigh(gram)
         kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1][:components]
-        found.append((x @ x[train].T).astype(np.float64) @ (axes[:, kept] / np.sqrt(size[kept])))
-    return found
+        scores.append((x @ x[train].T).astype(np.float64) @ (axes[:, kept] / np.sqrt(size[kept])))
+    return scores
 
 
 def residual(values: Array, confounds: Array, train: Places) -> Array:

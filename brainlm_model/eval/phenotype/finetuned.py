@@ -77,12 +77,12 @@ def _by_subject(rows: list[dict[str, Any]], subjects: list[str], base: np.ndarra
 
     A subject whose recordings have no window to look at gets `base`, the training people's mean.
     """
-    found: dict[str, list[list[float]]] = {}
+    by_subject: dict[str, list[list[float]]] = {}
     for row in rows:
         if len(base) > 1:
             values = [float(row[f"probability_class {k:06d}"]) for k in range(len(base))]
         else:
             values = [float(row["predicted"])]
-        found.setdefault(str(row["subject"]), []).append(values)
-    outputs = np.array([np.mean(found[s], axis=0) if s in found else base for s in subjects])
+        by_subject.setdefault(str(row["subject"]), []).append(values)
+    outputs = np.array([np.mean(by_subject[s], axis=0) if s in by_subject else base for s in subjects])
     return outputs / base if len(base) > 1 else outputs

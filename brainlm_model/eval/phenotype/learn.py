@@ -146,18 +146,18 @@ def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
 
     def outputs(train: NDArray[np.intp], test: NDArray[np.intp], chosen: Sequence[tuple[int, Any]]) -> list[Array]:
         mean, spread = _standard(task, train)
-        found: list[Array] = []
+        predicted: list[Array] = []
         for variant in sorted({v for v, _ in chosen}):
             values = variants[variant]
             data = Data(values[train], (task.learnt[train] - mean) / spread, values[test], task.classes)
-            found += [o * spread + mean for o in predict(data, [s for v, s in chosen if v == variant])]
-        return found
+            predicted += [o * spread + mean for o in predict(data, [s for v, s in chosen if v == variant])]
+        return predicted
 
     held: list[list[Array]] = [[] for _ in options]
     for number in range(len(fold.inner)):
         train, validation = fold.within(number)
-        for column, found in zip(held, outputs(train, validation, options), strict=True):
-            column.append(found)
+        for column, output in zip(held, outputs(train, validation, options), strict=True):
+            column.append(output)
     people = np.concatenate(fold.inner)
     part = np.repeat(np.arange(len(fold.inner)), [len(p) for p in fold.inner])
     scores = [inner_score(np.concatenate(column), task.learnt[people], part, task.classes) for column in held]
@@ -207,7 +207,7 @@ def _network(method: Method, task: Task) -> Outcome:
         held: Array = nets.predict(network, source, stop).astype(np.float64) * spread + mean
         score = inner_score(held, task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
         if best is None or score > best.inner:
-            found: Array = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
-            best = Outcome(found - _level(held, task.learnt[stop], task.classes), score, dict(setting))
+            predicted: Array = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
+            best = Outcome(predicted - _level(held, task.learnt[stop], task.classes), score, dict(setting))
     assert best is not None
     return best

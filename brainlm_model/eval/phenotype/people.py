@@ -227,7 +227,7 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
         number = np.empty(len(people), dtype=int)
         number[order] = np.arange(len(people)) % folds
         parts = {str(k + 1): np.flatnonzero(number[target.rows] == k) for k in range(folds)}
-    found = []
+    outer = []
     for name, test in parts.items():
         train = np.setdiff1d(np.arange(len(target.rows)), test)
         if target.classes and len(np.unique(target.labels[train])) < len(target.classes):
@@ -235,8 +235,8 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
                 f"phenotype: column {target.name}: without fold {name} a class is not there", "another leave_out"
             )
         if len(test):
-            found.append(Fold(name, train, test, _inner(target, train, inner, seed)))
-    return found
+            outer.append(Fold(name, train, test, _inner(target, train, inner, seed)))
+    return outer
 
 
 def _inner(target: Target, train: Places, count: int, seed: int) -> tuple[Places, ...]:

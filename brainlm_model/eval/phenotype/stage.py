@@ -53,7 +53,7 @@ def evaluate(start: Start, config: Config) -> Results:
 
     def targets(people: who.People) -> list[Target]:
         arguments = (config.confounds, config.leave_out, max(config.folds, 2 * config.inner))
-        found = []
+        usable = []
         for c in columns:
             try:
                 target = who.target_of(people, c.name, c.task, c.transform, *arguments)
@@ -63,20 +63,20 @@ def evaluate(start: Start, config: Config) -> Results:
                     raise
                 passed_over[c.name] = error.message
             else:
-                found.append(target)
-        return found
+                usable.append(target)
+        return usable
 
     some = bool(targets(everybody))  # whatever is wrong with a column is said before the embeddings are made
     with threadpool_limits(config.threads):
         cohort = Cohort(store, start.model, config, everybody, start.workdir, _digest(start.inputs)) if some else None
-        found = [cohort.column(target) for target in targets(cohort.people)] if cohort else []
+        results = [cohort.column(target) for target in targets(cohort.people)] if cohort else []
     people = cohort.people if cohort else everybody
     rows, compared = [], []
-    for column in found:
+    for column in results:
         rows += column.rows
         compared += column.comparisons
     facts: Facts = {
-        "Columns": [column.facts for column in found],
+        "Columns": [column.facts for column in results],
         "Subjects": len(people),
         "SubjectsSeenByModel": int(people.seen.sum()),
         "Recordings": sum(map(len, people.recordings)),
@@ -92,7 +92,7 @@ def evaluate(start: Start, config: Config) -> Results:
         "Epochs": config.epochs,
         "Seed": config.seed,
     }
-    held = {f"{c.facts['Column']}/{name}": values for c in found for name, values in c.held.items()}
+    held = {f"{c.facts['Column']}/{name}": values for c in results for name, values in c.held.items()}
     return Results(facts, rows, held, compared, warnings(facts), PUBLISHED)
 
 

@@ -19,6 +19,10 @@ CHUNK = 5000  # flips at once, of many tests
 LEVEL = 0.05
 
 
+# One test and many draw their signs in different ways, one as floats at once, the other as small integers in chunks.
+# They stay two functions: one of them for both would draw other signs, and change p values.
+
+
 def sign_flip(difference_R: Array, subjects: Sequence[str], seed: int) -> float:
     """Two-sided p of a mean difference: signs of the subjects' means are flipped; NaN left out.
 

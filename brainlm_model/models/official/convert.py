@@ -56,8 +56,10 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
         tensors["coordinates"] = _coordinates(store, config)
         parcels = len(tensors["coordinates"])
         scaler = scaler or next((p for p in [store.parent / "scaler.npz"] if p.is_file()), None)
-    if scaler is not None and (found := Scaler.load(scaler).median.shape[0]) != parcels:
-        raise InputError(f"{scaler}: {found} parcels, the model has {parcels}", "a scaler of the same atlas")
+    if scaler is not None and (parcels_of_scaler := Scaler.load(scaler).median.shape[0]) != parcels:
+        raise InputError(
+            f"{scaler}: {parcels_of_scaler} parcels, the model has {parcels}", "a scaler of the same atlas"
+        )
     _claim(target)
     save_file(tensors, target / "model.safetensors")
     facts = {
