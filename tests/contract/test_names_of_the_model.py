@@ -22,7 +22,7 @@ ELSEWHERE = {
     "dataset/gather.py": {"train"},
     "exports/hf.py": {"train"},
     "simulate/parcels.py": {"train"},
-    "dataset/card.py": {"networks"},  # of an atlas
+    "dataset/card.py": {"networks", "model"},  # of an atlas; the part of a model's card that is not its data's
     "imports/images.py": {"networks"},
     "quality/page.py": {"figures"},  # of a QC page
 }

@@ -39,7 +39,8 @@ def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
     func = tmp_path / "dag/derivatives/sub-01/func"
     facts = json.loads(next(func.glob("*_seg-blocks_stat-mean_timeseries.json")).read_text())
     assert facts["EffectiveBand"] == [0, 0.1] and facts["Parameters"]["strategy"] == "24P"
-    assert "columns of the source's confounds" in " ".join(facts["Done"]) and "0.12 mm" in " ".join(facts["Done"])
+    done = facts["GeneratedBy"]["Description"]
+    assert "columns of the source's confounds" in done and "0.12 mm" in done
     metrics = json.loads(next(func.glob("*_metrics.json")).read_text())
     assert metrics["n_confounds"] > 12 and metrics["n_censored"] > 0 and metrics["mean_fd_mm"] > 0
 
