@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,7 +77,11 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
-    stat = {name: {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns} for name, f in files.items()}
+    stat: dict[str, dict[str, Any]] = {}
+    for name, file in files.items():
+        stat[name] = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns}
+        if not os.access(file.path, os.R_OK):
+            stat[name]["readable"] = False  # permissions change neither size nor time
     return {"id": member.id, "prefix": member.prefix, "subject": subject, "meta": meta, "stat": stat,
             "raw": {name: file.path for name, file in files.items()}}  # fmt: skip
 

@@ -15,8 +15,9 @@ from brainlm_data.stage import Files
 
 def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
     """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
+    root = "" if outdir == Path() else f"{outdir}/"  # as in str(outdir / path), without a Path for each of millions
     known = {
-        f"{outdir}/{output['path']}": output
+        root + output["path"]: output
         for entries in upstream.values()
         for entry in entries.values()
         for output in entry.get("outputs", {}).values()
