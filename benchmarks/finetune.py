@@ -1,6 +1,6 @@
 """Fine-tuning on real people (ABIDE: age, sex, the next 20 steps), beside a ridge on correlations and simple guesses.
 
-    python -m benchmarks.finetune --abide ../shared/data/abide --json
+    python -m benchmarks.finetune --abide FOLDER --json
 
 A store of resting-state series (CC200, splined to 1 Hz, split by subject 70/15/15), model `tiny` trained on its
 training people for a few steps, then fine-tuned with the encoder frozen and in full, scored on test people. A check
@@ -81,7 +81,7 @@ def tune(home: Path, name: str, arguments: str, threads: int) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--abide", type=Path, default=Path("../shared/data/abide"), help="folder of abide_cc200.npz")
+    parser.add_argument("--abide", type=Path, required=True, help="folder of abide_cc200.npz")
     parser.add_argument("--people", type=int, default=400)
     parser.add_argument("--steps", type=int, default=60, help="of pretraining")
     parser.add_argument("--epochs", type=int, default=10, help="of full fine-tuning; four times as many when frozen")

@@ -1,6 +1,6 @@
 """Masked R2 of the baselines on real people: the linear bar that a model has to clear (docs/metrics.md).
 
-    python benchmarks/masked_baselines.py --abide ../shared/data/abide
+    python benchmarks/masked_baselines.py --abide FOLDER
 
 Resting-state parcel series of ABIDE (640 people, 12 sites, 200 parcels of CC200): demeaned, cubic splines to 1 Hz,
 robust-scaled with 480 people's median and IQR; 40 of these choose the ridge; one 200-step window of each of 160 others
@@ -42,7 +42,7 @@ def read_abide(folder: Path, people: int, rng: np.random.Generator) -> tuple[lis
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--abide", type=Path, default=Path("../shared/data/abide"), help="folder of abide_cc200.npz")
+    parser.add_argument("--abide", type=Path, required=True, help="folder of abide_cc200.npz")
     parser.add_argument("--people", type=int, default=640, help="use the first N of the shuffled people")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the table as JSON")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.parcellate --json [--volumes 40] [--repeats 9] [--parcels 424] [--resolution 2] [--file F]
 
-An int16 run of brain-shaped noise in the bundled template's brain, nearest-seed parcels. Ours: `volumes.Run`, one
+An int16 run of brain-shaped noise in the bundled template's brain, nearest-seed parcels. Ours: `reading.image.Run`, one
 volume at a time, and a bincount over the labelled voxels, as stage sample counts. nilearn: NiftiLabelsMasker with the
 same label image, no resampling, no standardization, on the file, once. All others are medians of `repeats` interleaved
 repetitions in one process, CPU seconds: `zlib_cpu_s` and `isal_cpu_s` decompress the file alone, `read_cpu_s` is `Run`

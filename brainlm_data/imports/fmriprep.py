@@ -21,6 +21,7 @@ from brainlm_data.imports.files import facts_beside
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
 from brainlm_data.reading.json import read_sidecar
+from brainlm_data.reading.parcel_means import mask_file
 
 NAME = re.compile(
     r"(?P<id>sub-[\w+-]+?)_space-(?P<space>[A-Za-z0-9]+)(?P<more>(_(cohort|res)-[A-Za-z0-9]+)*)_desc-preproc_bold\.nii(\.gz)?"
@@ -60,8 +61,7 @@ def read(path: Path, options: Options) -> Source:
         about, refuse = facts_beside(file)
         load = refuse or partial(_load, file, confounds, name, plan, options.tr_s)
         start = number(about.get("StartTime"))
-        mask = file.with_name(f"{file.name.partition('_desc-')[0]}_desc-brain_mask.nii.gz")
-        beside = [sidecar_path(file), mask, *([confounds, sidecar_path(confounds)] if confounds else [])]
+        beside = [sidecar_path(file), mask_file(file), *([confounds, sidecar_path(confounds)] if confounds else [])]
         own = (file, *(f for f in beside if f.is_file()))
         place = next((p for p in file.parents if p.name == f"sub-{who['subject']}"), path)
         series.append(

@@ -33,7 +33,7 @@ def read_series(
     card: None where a model's does not say how its data were made; a 4-D NIfTI is then refused.
     path: `.tsv` (one named column a parcel, `n/a` for what is missing) or `.npy` (time, parcel), in the card's units,
         rate and band, compared with the JSON sidecar beside them; `.ptseries.nii` (CIFTI); or a preprocessed 4-D
-        NIfTI in the card's space, which is parcellated, scaled, filtered and resampled (`nifti_series`).
+        NIfTI in the card's space, which is parcellated, scaled, filtered and resampled (`reading.nifti`).
     atlas, tr: for a 4-D NIfTI only: the label image, where the card's atlas is none that this package can get; and the
         repetition time in seconds, where neither sidecar nor header has it.
 

@@ -133,12 +133,6 @@ class Warp:
     def _v(self, points: Array) -> Array:
         return np.asarray(trilinear(self.field, (points - FIELD_ORIGIN) / FIELD_STEP))
 
-    def to_template(self, points: Array) -> Array:
-        """Subject points (n, 3) -> template points, RAS mm."""
-        inverse = np.linalg.inv(self.affine)
-        z = points @ inverse[:3, :3].T + inverse[:3, 3]
-        return np.asarray(z + self._v(z))
-
     def to_subject(self, points: Array, tolerance_mm: float = 1e-4) -> Array:
         """Template points (n, 3) -> subject points, RAS mm, to `tolerance_mm`."""
         z = points.copy()

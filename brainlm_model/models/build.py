@@ -5,18 +5,12 @@ Shapes: B windows, P parcels, T steps, N time patches, D width.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.config import ModelConfig
+from brainlm_model.models.network import Network
 from brainlm_model.models.official.config import Config as OfficialConfig
-
-if TYPE_CHECKING:
-    from brainlm_model.models.official.network import OfficialNetwork
-
-    Network = BrainLM | OfficialNetwork
 
 
 def build_network(config: ModelConfig | OfficialConfig, coordinates_P3: Tensor) -> Network:

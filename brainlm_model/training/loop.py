@@ -242,8 +242,8 @@ class Trainer:
         chosen = self._chosen(step)
         random = self._random(MASKS, step)
         ratio = self.config.ratio_at(step / max(self.steps - 1, 1), float(torch.rand((), generator=random)))
-        shape = self.network.mask_shape
-        mask = make_mask(self.config.masking, len(chosen), *shape, ratio, random, self.train.coordinates)
+        rows, columns = self.network.mask_shape
+        mask = make_mask(self.config.masking, len(chosen), rows, columns, ratio, random, self.train.coordinates)
         if places is not None:
             chosen, mask = [chosen[place] for place in places], mask[places]
         self.train.set_epoch(step // self.per_epoch)
@@ -276,8 +276,8 @@ class Trainer:
             x_BPT = data[index][None]
             for number, ratio in enumerate(self.config.ratios):
                 random = self._random(VALIDATION, index, number)
-                shape = self.network.mask_shape
-                yield x_BPT, make_mask(self.config.masking, 1, *shape, ratio, random, data.coordinates)
+                rows, columns = self.network.mask_shape
+                yield x_BPT, make_mask(self.config.masking, 1, rows, columns, ratio, random, data.coordinates)
 
     def _random(self, *stream: int) -> torch.Generator:
         return generator(self.config.seed, *stream)

@@ -1,6 +1,6 @@
 """One process of several that train together.
 
-    torchrun --nproc-per-node 8 -m brainlm_model.training.worker results/work/train/<name>/job.json
+    torchrun --nproc-per-node 8 -m brainlm_model.training.worker results/work/train/cohort.state/job.json
 
 `train.processes` starts it on one machine; on several, start it on each (docs/hpc.md), then run the stage: it finds the
 finished step checkpoint and writes the model.
@@ -78,6 +78,9 @@ def main(argv: list[str]) -> int:
     """A worker: `job.json`, which `launch` wrote, is its argument."""
     import torch
 
+    if len(argv) != 1:
+        print("usage: python -m brainlm_model.training.worker JOB.json, which stage train writes", file=sys.stderr)
+        return 2
     job = Path(argv[0])
     content = json.loads(job.read_text())
     config = Config.model_validate(content["config"])

@@ -131,7 +131,7 @@ def test_the_ridge_is_chosen_on_other_people(people):
 
 
 def test_real_people_put_the_linear_bar_where_it_is_published(capsys, monkeypatch):
-    """The table of docs/masked_r2.md on a quarter of ABIDE: bounds allow for the smaller training set."""
+    """The table of docs/metrics.md on a quarter of ABIDE: bounds allow for the smaller training set."""
     folder = SHARED / "data" / "abide"
     if not folder.is_dir():
         pytest.skip("real data not at hand: expected the ABIDE folder beside the project")

@@ -16,8 +16,9 @@ from brainlm_data.bids.index import Select, read_index
 from brainlm_data.files.sidecar import digest
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
-from brainlm_data.simulate.anatomy import FIELD_SHAPE, Warp
+from brainlm_data.simulate.anatomy import FIELD_ORIGIN, FIELD_SHAPE, FIELD_STEP, Warp
 from brainlm_data.simulate.cohort import simulate
+from brainlm_data.simulate.kernels import trilinear
 from brainlm_data.simulate.plan import Plan
 from brainlm_data.simulate.signals import slow_courses
 from brainlm_data.simulate.truth import Displacement
@@ -126,7 +127,10 @@ def test_warp_and_its_inverse():
     for seed in range(3):
         warp = Warp.draw(np.random.default_rng(seed))
         points = np.random.default_rng(9).uniform([-70, -100, -60], [70, 70, 80], (500, 3))
-        assert np.abs(warp.to_template(warp.to_subject(points)) - points).max() < 0.001
+        inverse = np.linalg.inv(warp.affine)
+        z = warp.to_subject(points) @ inverse[:3, :3].T + inverse[:3, 3]
+        back = z + trilinear(warp.field, (z - FIELD_ORIGIN) / FIELD_STEP)
+        assert np.abs(back - points).max() < 0.001
         assert np.abs(warp.field).max() < 15 and warp.field.shape == (*FIELD_SHAPE, 3)
 
 
