@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 Level = Literal["cohort", "subject", "recording"]
 Route = Literal["native", "fmriprep", "import"]  # to the series: an engine of the images, or what exists already
 Facts = dict[str, Any]
-Unwatched = Annotated[Path | None, "unwatched"]  # a key whose file's content decides nothing: a folder to write to
+# a path whose content reruns nothing by itself: it is written to, or what is read of it is watched in another way
+Unwatched = Annotated[Path | None, "unwatched"]
 
 
 class StageConfig(BaseModel):

@@ -167,6 +167,14 @@ def _tissues(t1w: Any, brain: np.ndarray, files: Template | None) -> nib.Nifti1I
     return nib.Nifti1Image(np.stack([*maps, csf], -1).astype(np.float32), t1w.affine)
 
 
+def watches(config: Config) -> dict[str, Path]:
+    """TemplateFlow's files, where the template is certainly taken from there."""
+    if config.path is not None or (config.templateflow is None and config.name in {BUNDLED, *PUBLISHED}):
+        return {}
+    flow = templateflow.find(config.name, config.templateflow)
+    return {f"templateflow ({file.name})": file for file in (flow.t1w, flow.brain, *flow.tissues)} if flow else {}
+
+
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     return f"The template was {facts['Space']} ({facts['Source']}; Fonov et al., 2011; Grabner et al., 2006)."
@@ -182,6 +190,7 @@ STAGE = Stage(
     outputs=("template_t1w", "template_mask", "template_probseg"),
     run=run,
     describe=describe,
+    watches=watches,
     routes=("native", "fmriprep"),
     need=Need(1000),
     fills="space",

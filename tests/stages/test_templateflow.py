@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from brainlm_data.errors import InputError
 from brainlm_data.files import fetch
 from brainlm_data.files.sidecar import digest
+from brainlm_data.graph.watched import watched
 from brainlm_data.spaces import templateflow
 from brainlm_data.stages import template
 from tests.stages.space import run
@@ -97,6 +98,16 @@ def test_what_templateflow_only_lists_is_not_there(tmp_path: Path) -> None:
         template.Config(name=NAME)
     with pytest.raises(ValidationError, match="not known"):
         template.Config(name="MNI152NLin6Asym", templateflow=tmp_path / "elsewhere")
+
+
+def test_other_files_of_templateflow_are_another_template(tmp_path: Path) -> None:
+    folder, config = flow(tmp_path / "flow"), template.Config(name=NAME)
+    before = watched(template.STAGE, config)
+    mask = folder / f"tpl-{NAME}_res-02_desc-brain_mask.nii.gz"
+    mask.write_bytes(mask.read_bytes() + b"\n")
+    after = watched(template.STAGE, config)
+    assert [key for key in before if before[key] != after[key]] == [f"template.templateflow ({mask.name})"]
+    assert watched(template.STAGE, template.Config()) == {}
 
 
 def test_files_on_two_grids(tmp_path: Path) -> None:
