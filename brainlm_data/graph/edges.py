@@ -12,6 +12,7 @@ from brainlm_data import paths
 from brainlm_data.bids.index import Index
 from brainlm_data.config import General, section_from
 from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.graph.watched import watched
 from brainlm_data.runner.bundle import Job
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Artifact, Route, Stage
@@ -107,6 +108,9 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
         raise BrainLMError(
             f"{name}: planned for version {content['version']}, installed is {stage.version}", "plan again"
         )
+    config = section_from(content["config"], stage)
+    if watched(stage, config) != content["watched"]:
+        raise BrainLMError(f"{name}: a file that its section names has changed since the run was planned", "plan again")
     bundles: dict[str, list[str]] = {}
     for upstream in upstream_of(stage, producers):
         if upstream.level == "cohort":
@@ -120,7 +124,7 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
     details = listing["details"].get(name, {})
     return Job(
         stage=stage,
-        config=section_from(content["config"], stage),
+        config=config,
         names=content["names"],
         producers=producers,
         outdir=outdir,

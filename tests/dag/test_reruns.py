@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.planning import finish
-from brainlm_data.errors import ConfigError
+from brainlm_data.errors import BrainLMError, ConfigError
 from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.edges import load_job
+from brainlm_data.runner.manifest import COHORT
 from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 from tests.conftest import write_bids
 
@@ -127,6 +129,18 @@ def test_a_file_that_a_key_names_reruns_the_stage_of_the_key(made: Config, file:
     finally:
         path.write_bytes(content)
     assert redone(made) == set()
+
+
+def test_a_job_takes_no_other_file_than_the_one_it_was_planned_for(made: Config) -> None:
+    path, signature = Path(made["atlas"]["labels"]), planned(made)["atlas"].signature
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content + b"\n")
+        with pytest.raises(BrainLMError, match=r"atlas: a file that its section names has changed .* plan again"):
+            load_job(ALL_STAGES, "atlas", Path(made["outdir"]), COHORT, signature)
+    finally:
+        path.write_bytes(content)
+    assert load_job(ALL_STAGES, "atlas", Path(made["outdir"]), COHORT, signature).stage.name == "atlas"
 
 
 def test_a_key_is_told_with_its_values(made: Config) -> None:
