@@ -58,12 +58,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     parcels = pd.read_csv(
         inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
     )
+    facts = [_facts(file) for file in files]
     return gather(
         rows,
         ResampledSeries(files, [str(name) for name in parcels["name"]]),
-        [_facts(file).get("InvalidSteps", []) for file in files],
+        [one.get("InvalidSteps", []) for one in facts],
         parcels,
-        _attributes(inputs.facts("atlas_table")) | _filter(recordings[row["id"]]["files"] for row in stored),
+        _attributes(inputs.facts("atlas_table")) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
         [recordings[row["id"]]["methods"] for row in stored],
         outputs,
         config,
@@ -130,11 +131,12 @@ def _attributes(atlas: Facts) -> dict[str, Any]:
     return found | {key: atlas[name] for key, name in more.items() if name in atlas}
 
 
-def _filter(files: Iterable[Mapping[str, str]]) -> dict[str, Any]:
-    """Attribute `filter` of the store, from the recipes; none where series were imported as they were."""
+def _filter(files: Iterable[Mapping[str, str]], facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attribute `filter` of the store, from recipes or facts; none where series were imported as they were."""
     from brainlm_data.methods.operators import Recipe
 
     methods = {Recipe.load(Path(one["filter_recipe"])).method for one in files if "filter_recipe" in one}
+    methods |= {one["FilterMethod"] for one in facts if one.get("FilterMethod")}  # of images that were imported
     if len(methods) > 1:
         raise InputError(f"recordings differ in filter.method: {', '.join(sorted(methods))}", "run stage filter again")
     return {"filter": {"method": methods.pop()}} if methods else {}

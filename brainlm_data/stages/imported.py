@@ -76,6 +76,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "StartTime": None if np.isnan(series.start_s) else series.start_s,
         "InvalidSteps": found.invalid,
         "EffectiveBand": [None if np.isnan(low) else low, high],
+        "FilterMethod": "butterworth" if "filter" in found.methods else None,
         "Units": about["Units"],
         "Done": [
             Sentence.of(text).content()
@@ -97,7 +98,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="imported",
-    version=3,
+    version=4,
     level="recording",
     summary="Take the series of a recording from what somebody else has preprocessed.",
     Config=Config,

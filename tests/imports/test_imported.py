@@ -28,6 +28,7 @@ def test_series_sidecar_and_metrics_of_a_recording(tmp_path: Path) -> None:
     np.testing.assert_allclose(values[::2], signal(7), rtol=1e-5)
     facts = json.loads((func / f"{stem}.json").read_text())
     assert facts["SamplingFrequency"] == 1 and facts["RepetitionTime"] == 2 and facts["StartTime"] == 0.5
+    assert facts["FilterMethod"] is None  # series are as they were
     assert facts["EffectiveBand"] == [None, 0.25] and facts["Units"] == "as in the source"
     assert facts["SourceDigests"].keys() >= {"bids::atlas/atlas-imported/atlas-imported_dseg.tsv"}
 
@@ -38,7 +39,8 @@ def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
     assert stages(tmp_path, "input", "imported", input=section, imported=asked) == 0
     func = tmp_path / "dag/derivatives/sub-01/func"
     facts = json.loads(next(func.glob("*_seg-blocks_stat-mean_timeseries.json")).read_text())
-    assert facts["EffectiveBand"] == [0, 0.1] and facts["Parameters"]["strategy"] == "24P"
+    assert facts["EffectiveBand"] == [0, 0.1] and facts["FilterMethod"] == "butterworth"
+    assert facts["Parameters"]["strategy"] == "24P"
     done = facts["GeneratedBy"]["Description"]
     assert "columns of the source's confounds" in done and "0.12 mm" in done
     metrics = json.loads(next(func.glob("*_metrics.json")).read_text())

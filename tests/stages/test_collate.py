@@ -239,6 +239,17 @@ def test_the_filter_is_on_the_card_as_data(tmp_path: Path) -> None:
         run(inputs, tmp_path / "other")
 
 
+def test_the_filter_of_imported_images_is_on_the_card(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    for row in inputs.meta["recordings"]:
+        if row["files"]:
+            series = Path(row["files"]["parcels"])
+            write_facts(series, json.loads(series.with_suffix(".json").read_text()) | {"FilterMethod": "butterworth"})
+    run(inputs, tmp_path / "out")
+    known = Card.read(tmp_path / "out" / "card.json").filter
+    assert known is not None and known.method == "butterworth"
+
+
 def test_describe(tmp_path: Path) -> None:
     sentence = collate.STAGE.describe(run(cohort(tmp_path), tmp_path / "out"))
     assert "19 recordings were used (0 were excluded" in sentence
