@@ -14,6 +14,7 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.bids.index import RawFile, Recording, Subject
 from brainlm_data.files import sidecar
+from brainlm_data.graph import edges
 from brainlm_data.graph.view import DagView
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.runner.manifest import COHORT
@@ -31,10 +32,11 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     for s in dag.index.subjects:
         if s.t1w:
             by_bundle.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(s)
+    with_runs = edges.route_of(dag.config) == "fmriprep"  # it reads all of a subject; anat reads the T1w alone
     digests: dict[tuple[Level, str], str] = {}
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
         more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
-        digests[level, bundle] = _write(dag, level, bundle, [_unit(m) for m in members], more, to_disk)
+        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more, to_disk)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
@@ -73,13 +75,16 @@ def _write(
     return digest
 
 
-def _unit(member: Recording | Subject) -> dict[str, Any]:
-    """What a job is told of a recording, or of a subject with a T1w."""
+def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
+    """What a job is told of a recording, or of a subject with a T1w, and with its runs where they are read too."""
     raw: dict[str, RawFile | None]
     if isinstance(member, Subject):
         subject = member.id.removeprefix("sub-")
         meta: dict[str, Any] = {"subject": subject}
         raw = {"t1w": member.t1w}
+        if with_runs:
+            raw |= member.runs
+            meta["runs"] = {name: file.path for name, file in member.runs.items()}
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
