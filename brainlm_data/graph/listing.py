@@ -21,8 +21,11 @@ from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
 
-def write(dag: DagView) -> dict[tuple[Level, str], str]:
-    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units."""
+def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
+    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units.
+
+    `to_disk`: False writes nothing, because a run that goes on reads what is there.
+    """
     by_bundle: dict[tuple[Level, str], list[Recording | Subject]] = {}
     for r in dag.index.recordings:
         by_bundle.setdefault(("recording", dag.bundles.of_recording(r.id, r.subject)), []).append(r)
@@ -33,7 +36,7 @@ def write(dag: DagView) -> dict[tuple[Level, str], str]:
     digests: dict[tuple[Level, str], str] = {}
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
         more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
-        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more)
+        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more, to_disk)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
@@ -41,18 +44,28 @@ def write(dag: DagView) -> dict[tuple[Level, str], str]:
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     everything = {"subject_bundles": [], "bundles": dag.bundles.by_level}
-    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything)
+    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
+    if to_disk:
+        _describe(dag)
+    return digests
+
+
+def _describe(dag: DagView) -> None:
+    """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
     ignore = derivatives / ".bidsignore"
     if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
         sidecar.write_text(ignore, paths.BIDSIGNORE)
-    return digests
 
 
-def _write(dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
+def _write(
+    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool
+) -> str:
     """Write one listing; the digest of its units."""
     digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
+    if not to_disk:
+        return digest
     details: dict[str, Any] = {}
     for name in dag.detailed:
         if dag.stages[name].level == level and (name, bundle) in dag.details:

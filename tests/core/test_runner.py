@@ -16,7 +16,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import write_json
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.edges import load_job
-from brainlm_data.paths import receipt_path
+from brainlm_data.paths import marker_path, receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
 from brainlm_data.stage import Artifact, Facts, Files, Sentence, Stage, StageConfig
@@ -49,6 +49,11 @@ def causes(raw: dict[str, Any]) -> list[str]:
     dag = Dag(raw, STAGES)
     dag.prepare()
     return list(dag.plan.lines())
+
+
+def jobs(dag: Dag) -> list[tuple[str, str]]:
+    """What a DAG to the last stage would run after `dag.plan`."""
+    return [(stage, bundle) for stage, bundles in dag.plan.redone.items() for bundle in bundles]
 
 
 def raw(bids: Path, out: Path, **extra: Any) -> dict[str, Any]:
@@ -304,7 +309,7 @@ def test_what_is_forced_is_done_again(
     dag.prepare()
     dag.forced = dag.named([word])
     assert all(bundles <= dag.plan.redone[stage] for stage, bundles in dag.forced.items())
-    dag.begin().close()
+    dag.begin(jobs(dag)).close()
     run(raw(bids, tmp_path))
     assert calls == CALLS
 
@@ -391,3 +396,45 @@ def test_an_optional_output_goes_with_its_sidecar(bids: Path, tmp_path: Path) ->
     without = dataclasses.replace(MOTION, version=2, optional=optional, run=silent)
     run(config, [ANAT, without, dataclasses.replace(COLLATE, optional=("motion_params",))])
     assert not made.exists() and not made.with_suffix(".json").exists()
+
+
+def test_what_is_forced_but_does_not_run_is_not_forgotten(bids: Path, tmp_path: Path) -> None:
+    """--forceall with anat as the target."""
+    run(raw(bids, tmp_path / "out"))
+    dag = Dag(raw(bids, tmp_path / "out"), STAGES)
+    dag.prepare()
+    dag.forced = dag.named(dag.stages)
+    dag.begin([("anat", "sub-01"), ("anat", "sub-02")]).close()
+    run(raw(bids, tmp_path / "out"))
+    assert CALLS == ["anat sub-01", "anat sub-02"]
+
+
+def test_a_marker_is_another_one_each_time_that_a_manifest_comes_back(bids: Path, tmp_path: Path) -> None:
+    """Snakemake remembers the content of the marker that a manifest was made with, and takes it as unchanged."""
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    manifest, backup = dag["motion"].path("sub-01_task-rest"), tmp_path / "backup.json"
+    shutil.copy2(manifest, backup)
+    other = config | {"motion": {"gain": 2}}
+    markers: list[str] = []
+    for _ in range(3):
+        shutil.copy2(backup, manifest)
+        for _ in range(2):
+            assert "sub-01_task-rest" in redone(other)["motion"]
+            markers.append(marker_path(dag.outdir).read_text())
+        run(other)
+    assert markers[::2] == markers[1::2]  # a second plan leaves it as it is
+    assert len(set(markers)) == 3
+
+
+def test_a_plan_beside_a_run_writes_no_listing(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    listing = tmp_path / "out/work/listing/cohort/cohort.json"
+    before = listing.read_bytes()
+    one = config | {"select": {"subject": ["01"]}}
+    with dag.begin([]):
+        assert redone(one)["collate"] == {COHORT}
+        assert listing.read_bytes() == before
+    redone(one)
+    assert listing.read_bytes() != before
