@@ -16,6 +16,7 @@ from brainlm_model.training import loop
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.optim import learning_rate
 from brainlm_model.training.stage import STAGE, Config
+from brainlm_model.training.worker import main
 from brainlm_model.windows.dataset import WindowDataset
 from tests.model.cohort import PARCELS, make
 
@@ -205,3 +206,7 @@ def test_a_store_whose_card_cannot_be_read_is_refused_before_training(tmp_path, 
     (tmp_path / "card.json").write_text("{}")
     with pytest.raises(BrainLMError, match=r"card\.json"):
         run(old, tmp_path / "m", steps=1)
+
+
+def test_a_worker_without_its_file_says_what_it_needs(capsys):
+    assert main([]) == 2 and "JOB.json" in capsys.readouterr().err
