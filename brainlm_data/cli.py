@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.errors import BrainLMError, ConfigError, InputError
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 
@@ -98,6 +98,7 @@ def _config_keys(stage: Stage) -> str:
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
     from brainlm_data.config import read_config, split_foreign
+    from brainlm_data.files.lock import hold
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
     from brainlm_data.runner.bundle import run_bundle
@@ -113,6 +114,8 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     if foreign:
         print(f"sections of no stage of this program, not used: {', '.join(foreign)}", file=sys.stderr)
     dag = Dag(own, stages)
+    if arguments.stage not in dag.stages:
+        raise ConfigError(f"not on route {dag.route}", "look at preprocess.engine and input.kind in the configuration")
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     dag.prepare()
     node = dag[arguments.stage]
@@ -121,15 +124,16 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         raise InputError(
             f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
         )
-    for bundle in dag.bundles.by_level[node.stage.level]:
-        job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
-        ids = [unit["id"] for unit in job.units]
-        if arguments.recording and not set(arguments.recording) & set(ids):
-            continue
-        manifest = run_bundle(job, arguments.workers)
-        for entry in manifest["units"].values():
-            for output in entry.get("outputs", {}).values():
-                print(f"  {output['path']}")
+    with hold(dag.outdir):
+        for bundle in dag.bundles.by_level[node.stage.level]:
+            job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
+            ids = [unit["id"] for unit in job.units]
+            if arguments.recording and not set(arguments.recording) & set(ids):
+                continue
+            manifest = run_bundle(job, arguments.workers)
+            for entry in manifest["units"].values():
+                for output in entry.get("outputs", {}).values():
+                    print(f"  {output['path']}")
 
 
 def limit_threads(count: int) -> None:

@@ -95,11 +95,12 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One person's anatomy; `t1w` is None where there is none."""
+    """One person's anatomy; `t1w` is None where there is none. `runs`: every BOLD run, selected or not, by id."""
 
     id: str
     prefix: str
     t1w: RawFile | None
+    runs: Mapping[str, RawFile]
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,11 @@ def load_index(
             f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
         )
     t1w = {subject: _raw(root, file) for subject, file in cached["t1w"].items()}
-    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s)) for s in sorted({r.subject for r in chosen}))
+    runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
+    for r in recordings:
+        if r.subject in runs:
+            runs[r.subject][r.id] = r.bold
+    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s), runs[s]) for s in sorted(runs))
     ids = tuple(r.id for r in recordings)
     return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids, tuple(cached["notes"]))
 

@@ -36,6 +36,18 @@ def hold(outdir: Path) -> TextIO:
     return handle
 
 
+def is_held(outdir: Path) -> bool:
+    """True where another run holds the lock of `outdir`; nothing is written to find out."""
+    try:
+        with (outdir / LOCK).open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # nobody ever locked it, or a file system without locks
+        return False
+    return False
+
+
 @contextmanager
 def beside(outdir: Path, doing: str) -> Iterator[Path]:
     """A locked, empty folder `.OUTDIR.DOING` beside `outdir`, removed at the end; what a killed run left goes, too.

@@ -23,7 +23,7 @@ from brainlm_data.config import General, validate
 from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import ConfigError
 from brainlm_data.files import sidecar
-from brainlm_data.files.lock import hold
+from brainlm_data.files.lock import hold, is_held
 from brainlm_data.graph import edges, listing, needs
 from brainlm_data.graph.bundles import Bundles
 from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
@@ -254,6 +254,8 @@ class Dag:
     def prepare(self) -> None:
         """Write what jobs read in place of the index and of config.yaml; nothing that was made changes.
 
+        Where another run holds the lock, nothing is written: its jobs read what is there.
+
         Raises
         ------
         ConfigError: a file that the configuration names is not there, or outdir cannot be written.
@@ -261,8 +263,10 @@ class Dag:
         for name in self.stages:
             _ = self[name].signature  # looks for the files that its section names
         with _written(self.outdir):
-            self.bundles.write()
-            self._units = listing.write(self)
+            is_free = not is_held(self.outdir)
+            if is_free:
+                self.bundles.write()
+            self._units = listing.write(self, to_disk=is_free)
         del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
 
     def listed(self, stage: Stage, bundle: str) -> str:
@@ -290,13 +294,16 @@ class Dag:
                     named.setdefault(name, set()).add(COHORT)
         return named
 
-    def begin(self) -> TextIO:
-        """Lock the outdir for this process, note what is asked for, and forget what is forced to be done again."""
+    def begin(self, jobs: Iterable[tuple[str, str]]) -> TextIO:
+        """Lock the outdir for this process, note what is requested, and forget what is forced to be done again.
+
+        `jobs`: (stage, bundle) of what is going to run. Nothing else is forgotten, however much is forced.
+        """
         lock = hold(self.outdir)
         before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
-        for name, bundles in self.forced.items():
-            for bundle in bundles:
+        for name, bundle in jobs:
+            if bundle in self.forced.get(name, ()):
                 self._forget(name, bundle)
         return lock
 
@@ -309,12 +316,16 @@ class Dag:
 
     def finish(self) -> None:
         """Note which stages are there with all their manifests: from now on `brainlm-data verify` misses each."""
-        stages = [s for s in self.stages.values() if all(Path(file).exists() for file in self[s.name].manifests)]
+        stages = [s for s in self._switched_on() if all(Path(file).exists() for file in self[s.name].manifests)]
         self._note([(stage.name, stage.level) for stage in stages])
 
+    def _switched_on(self) -> list[Stage]:
+        """The stages on the route without those that the configuration switches off (`keep.images: []`)."""
+        return [stage for stage in self.stages.values() if getattr(self.section(stage), "is_on", True)]
+
     def _note(self, finished: Sequence[Sequence[str]]) -> None:
-        signatures = {name: json.loads(self[name].signature) for name in self.stages}
-        content = {"signatures": signatures, "finished": list(finished)}
+        signatures = {stage.name: json.loads(self[stage.name].signature) for stage in self._switched_on()}
+        content = {"signatures": signatures, "finished": [each for each in finished if each[0] in signatures]}
         listing.write_changed(paths.requested_path(self.outdir), content)
 
     @property

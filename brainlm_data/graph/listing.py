@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +14,29 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.bids.index import RawFile, Recording, Subject
 from brainlm_data.files import sidecar
+from brainlm_data.graph import edges
 from brainlm_data.graph.view import DagView
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
 
-def write(dag: DagView) -> dict[tuple[Level, str], str]:
-    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units."""
+def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
+    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units.
+
+    `to_disk`: False writes nothing, because a run that goes on reads what is there.
+    """
     by_bundle: dict[tuple[Level, str], list[Recording | Subject]] = {}
     for r in dag.index.recordings:
         by_bundle.setdefault(("recording", dag.bundles.of_recording(r.id, r.subject)), []).append(r)
     for s in dag.index.subjects:
         if s.t1w:
             by_bundle.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(s)
+    with_runs = edges.route_of(dag.config) == "fmriprep"  # it reads all of a subject; anat reads the T1w alone
     digests: dict[tuple[Level, str], str] = {}
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
         more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
-        digests[level, bundle] = _write(dag, level, bundle, [_unit(m) for m in members], more)
+        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more, to_disk)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
@@ -38,18 +44,28 @@ def write(dag: DagView) -> dict[tuple[Level, str], str]:
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     everything = {"subject_bundles": [], "bundles": dag.bundles.by_level}
-    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything)
+    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
+    if to_disk:
+        _describe(dag)
+    return digests
+
+
+def _describe(dag: DagView) -> None:
+    """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
     ignore = derivatives / ".bidsignore"
     if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
         sidecar.write_text(ignore, paths.BIDSIGNORE)
-    return digests
 
 
-def _write(dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any]) -> str:
+def _write(
+    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool
+) -> str:
     """Write one listing; the digest of its units."""
     digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
+    if not to_disk:
+        return digest
     details: dict[str, Any] = {}
     for name in dag.detailed:
         if dag.stages[name].level == level and (name, bundle) in dag.details:
@@ -59,19 +75,26 @@ def _write(dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]],
     return digest
 
 
-def _unit(member: Recording | Subject) -> dict[str, Any]:
-    """What a job is told of a recording, or of a subject with a T1w."""
+def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
+    """What a job is told of a recording, or of a subject with a T1w, and with its runs where they are read too."""
     raw: dict[str, RawFile | None]
     if isinstance(member, Subject):
         subject = member.id.removeprefix("sub-")
         meta: dict[str, Any] = {"subject": subject}
         raw = {"t1w": member.t1w}
+        if with_runs:
+            raw |= member.runs
+            meta["runs"] = {name: file.path for name, file in member.runs.items()}
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
-    stat = {name: {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns} for name, f in files.items()}
+    stat: dict[str, dict[str, Any]] = {}
+    for name, file in files.items():
+        stat[name] = {"path": file.path, "size": file.size, "mtime_ns": file.mtime_ns}
+        if not os.access(file.path, os.R_OK):
+            stat[name]["readable"] = False  # permissions change neither size nor time
     return {"id": member.id, "prefix": member.prefix, "subject": subject, "meta": meta, "stat": stat,
             "raw": {name: file.path for name, file in files.items()}}  # fmt: skip
 

@@ -7,9 +7,10 @@ bundle that does not stand gets one more input (`paths.marker_path`), which is n
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import os
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +49,7 @@ class Plan:
         self.causes: dict[str, Redone] = {}
         self._dag = dag
         self._contents: dict[str, dict[str, str]] = {}  # stage -> bundle -> content of its manifest, where it stands
-        newest = 0
+        times: dict[tuple[str, str], tuple[int, int]] = {}
         for stage in dag.stages.values():
             node, there = dag[stage.name], dict[str, Path]()
             if getattr(dag.section(stage), "is_on", True):
@@ -56,10 +57,11 @@ class Plan:
             redone = self._check(stage, there) | (there.keys() & set(forced.get(stage.name, ())))
             for bundle in redone:
                 self._contents[stage.name].pop(bundle, None)
-                newest = max(newest, os.stat(there[bundle]).st_mtime_ns)
+                status = os.stat(there[bundle])
+                times[stage.name, bundle] = status.st_mtime_ns, status.st_ctime_ns
             self.redone[stage.name] = redone
-        if newest:
-            _mark(paths.marker_path(dag.outdir), newest)
+        if times:
+            _mark(paths.marker_path(dag.outdir), times)
 
     def _check(self, stage: Stage, there: dict[str, Path]) -> set[str]:
         """Bundles that do not stand of themselves, or because what they read is made again."""
@@ -136,13 +138,18 @@ def _standings(tasks: Sequence[Task], outdir: Path) -> list[tuple[str, list[Caus
         return pool.starmap(check, tasks, chunksize=10)
 
 
-def _mark(path: Path, newest: int) -> None:
-    """Make the marker newer than all that does not stand, with a content that it never had.
+def _mark(path: Path, times: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+    """Make the marker newer than all that does not stand, with a content that no job has seen that made any of it.
 
-    It stays as it is where it is new enough: a run that goes on may have it as an input.
+    Snakemake takes an input whose content is the one that it recorded as unchanged, however new it is. The content is a
+    digest of `times`: (stage, bundle) -> when the manifest that does not stand was modified, and when it came to lie
+    there (mtime, ctime; ns), which also differs where an old manifest comes back from a backup. The marker stays as it
+    is where it says the same: a run that goes on may have it as an input.
     """
-    if path.exists() and path.stat().st_mtime_ns > newest:
+    text = hashlib.sha256(json.dumps(sorted(times.items())).encode()).hexdigest() + "\n"
+    newest = max(modified for modified, _ in times.values())
+    if path.exists() and path.stat().st_mtime_ns > newest and path.read_text() == text:
         return
-    sidecar.write_text(path, f"{time.time_ns()}\n")
+    sidecar.write_text(path, text)
     if path.stat().st_mtime_ns <= newest:  # made on a machine whose clock is ahead
         os.utime(path, ns=(newest + 1_000_000, newest + 1_000_000))

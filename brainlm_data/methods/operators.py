@@ -229,6 +229,11 @@ def _is_lower(tr_s: float, hz: float) -> bool:
     return hz * tr_s < 1 - SAME_RATE
 
 
+def _is_same(tr_s: float, hz: float) -> bool:
+    """Whether a rate is that of the volumes, but for rounding."""
+    return abs(hz * tr_s - 1) <= SAME_RATE
+
+
 def at_rate(x: Array, tr_s: float, hz: float, dropped: int = 0) -> Array:
     """R on all columns of (T, n), (T', n): what comes at `hz` already stays as it is, parcels without data stay NaN.
 
@@ -236,7 +241,7 @@ def at_rate(x: Array, tr_s: float, hz: float, dropped: int = 0) -> Array:
     ----------
     dropped: volumes at the start that are NaN in every column.
     """
-    if abs(hz * tr_s - 1) <= SAME_RATE:
+    if _is_same(tr_s, hz):
         return x
     known = ~np.isnan(x[dropped:]).all(0)
     moved = resample(x[:, known], tr_s, hz)
@@ -270,8 +275,9 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
 
 def invalid_steps(steps: int, hz: float, tr_s: float, dropped: int, censored: Sequence[int]) -> list[int]:
     """Steps of R that lie before the first kept volume, or less than one volume away from a censored one."""
-    # Step i lies at i / hz seconds. Between two volumes the spline takes from both, so it is invalid where one is.
-    place = np.arange(steps) / hz / tr_s  # in volumes
+    # Step i lies at i / hz seconds, or is volume i. Between two volumes the spline takes from both, so it is invalid
+    # where one is.
+    place = np.arange(steps) / (1.0 if _is_same(tr_s, hz) else hz * tr_s)  # in volumes
     bad = place < dropped - 1e-9
     for volume in censored:
         bad |= np.abs(place - volume) < 1 - 1e-9

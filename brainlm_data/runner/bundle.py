@@ -219,6 +219,8 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
             entry = upstream[producer.name].get(key)
             if entry is None and name in job.stage.optional:
                 continue
+            if entry is None and artifact.level == "subject":  # its stages work on those who have a T1w
+                raise Refused(f"{unit['id']}: stage {producer.name} needs a T1w, and {key} has none", "add the T1w")
             if entry is None:
                 raise InputError(f"{unit['id']}: stage {producer.name} has not seen {key}", "run the DAG again")
             if entry["status"] == "refused":
@@ -272,13 +274,23 @@ def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[
         for name, target in final.items():
             if written[name].exists():
                 outputs |= _place(name, written[name], target, job.outdir)
-            elif target.exists():
-                target.unlink()  # an optional output of an earlier config
+            else:
+                _remove(job, name, unit["prefix"])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     sentence = Sentence.of(job.stage.describe(common(job.stage, facts)))
     methods = {job.stage.name: {"version": job.stage.version, **sentence.content()}}
     return {"status": "done", "reason": "", "outputs": outputs, "methods": methods}
+
+
+def _remove(job: Job, name: str, prefix: str) -> None:
+    """Remove an optional output of an earlier config and its sidecar, unless that belongs to another output, too."""
+    target = job.path(name, prefix)
+    target.unlink(missing_ok=True)
+    others = [job.path(other, prefix) for other in job.stage.outputs if other != name]
+    beside = sidecar.sidecar_path(target)
+    if job.artifacts[name].has_sidecar and beside not in {*others, *map(sidecar.sidecar_path, others)}:
+        beside.unlink(missing_ok=True)
 
 
 def _place(name: str, source: Path, target: Path, outdir: Path) -> dict[str, Any]:

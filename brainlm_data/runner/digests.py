@@ -15,8 +15,9 @@ from brainlm_data.stage import Files
 
 def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
     """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
+    root = "" if outdir == Path() else f"{outdir}/"  # as in str(outdir / path), without a Path for each of millions
     known = {
-        f"{outdir}/{output['path']}": output
+        root + output["path"]: output
         for entries in upstream.values()
         for entry in entries.values()
         for output in entry.get("outputs", {}).values()
@@ -33,12 +34,14 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
     files = {name: str(path) for name, path in inputs.items()}
     for row in inputs.meta.get("recordings", []):
         files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
+    # what fMRIPrep reads of a subject, without what is not on this machine
+    files |= {name: path for name, path in inputs.meta.get("runs", {}).items() if Path(path).exists()}
     digests = {name: look_up(path) for name, path in files.items()}
     for name, path in files.items():  # facts travel in sidecars: another grand mean beside the same series is a change
         beside = sidecar.sidecar_path(Path(path))
         if str(beside) in known and beside != Path(path):
             digests[f"{name}.json"] = look_up(str(beside))
-    places = {"outdir", "workdir", "before"}
+    places = {"outdir", "workdir", "before", "runs"}
     plain = {k: v for k, v in inputs.meta.items() if k not in places and not k.startswith("_")}
     if rows := plain.pop("recordings", None):  # one after the other: a cohort's are hundreds of MB
         seen = hashlib.sha256()

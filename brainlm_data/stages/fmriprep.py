@@ -35,7 +35,7 @@ class Config(StageConfig):
         description="container image, name:version; pin it. Of apptainer also a .sif file or an address (docker://)",
     )
     output_space: str = Field("MNI152NLin6Asym:res-2", description="must be the template that the atlas is in")
-    fs_license: Path | None = Field(None, description="FreeSurfer licence file, required by fMRIPrep")
+    fs_license: Unwatched = Field(None, description="FreeSurfer licence file, required by fMRIPrep")
     fs_reconall: bool = Field(False, description="run FreeSurfer's surface reconstruction (hours)")
     n_procs: int = Field(4, ge=1, description="--nprocs")
     mem_mb: int = Field(16000, ge=4000, description="--mem-mb")

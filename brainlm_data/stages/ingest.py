@@ -69,7 +69,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask")["Space"]
     if space != wanted:
         raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")
-    files = find(Path(record["Derivatives"]), inputs.meta["id"], record["OutputSpace"])
+    # the record says where they were written; an outdir that was copied or moved since has its own beside it
+    outdir = inputs.meta.get("outdir")
+    folder = Path(outdir) / "derivatives" / "fmriprep" if outdir else Path(record["Derivatives"])
+    files = find(folder, inputs.meta["id"], record["OutputSpace"])
     motion = _motion(files["confounds"])
     write_table(outputs["motion_params"], MOTION, motion)
     shutil.copyfile(files["boldref"], outputs["boldref"])

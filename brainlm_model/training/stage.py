@@ -22,6 +22,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.training.journal import COLUMNS
     from brainlm_model.training.worker import launch, make_trainer
 
+    data = Card.read(inputs["card_data"])  # a store that is too old is refused before hours of training
     torch.set_num_threads(config.threads)
     workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
     if config.processes > 1:
@@ -58,7 +59,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     save_weights(trainer.network, outputs["model"])
     outputs["model_config"].write_text(config_json(trainer.network, facts))
     shutil.copyfile(inputs["scaler"], outputs["model_scaler"])
-    card(config.name, facts, Card.read(inputs["card_data"])).save(outputs["model_card_data"], outputs["model_card"])
+    card(config.name, facts, data).save(outputs["model_card_data"], outputs["model_card"])
     with outputs["train_log"].open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from brainlm_data import dispatch
+from brainlm_data.cli import add_run
+from brainlm_data.files.lock import hold
+from brainlm_data.graph.dag import Dag
+from brainlm_data.pipeline import STAGES
+from brainlm_data.stage import Stage
+from brainlm_data.tools import register
+from tests.core import toy
+from tests.core.test_runner import raw, run
 
 
 @pytest.mark.parametrize(("given", "seen"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
@@ -18,3 +28,55 @@ def test_waiting_threads_give_their_core_away(given: str | None, seen: str, monk
     policies: list[str] = []
     assert dispatch(parser, []) == 0
     assert policies == [seen]
+
+
+def command(stages: Sequence[Stage], *words: str) -> int:
+    """Exit status of a program with these stages."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command")
+    add_run(commands, stages, stages)
+    register(commands)
+    return dispatch(parser, words)
+
+
+def test_a_stage_off_the_route_is_one_line(bids: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--bids-dir", str(bids), "--outdir", str(tmp_path / "out")]
+    assert command(STAGES, "run", "fmriprep", *where) == 2
+    assert "not on route native" in capsys.readouterr().err
+
+
+def test_a_run_by_hand_waits_for_nobody(bids: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--bids-dir", str(bids), "--outdir", str(tmp_path / "out")]
+    with hold(tmp_path / "out"):
+        assert command(toy.STAGES, "run", "anat", *where) == 2
+    assert "another run is writing to" in capsys.readouterr().err
+    assert command(toy.STAGES, "run", "anat", *where) == 0
+
+
+def test_verify_asks_for_what_a_rerun_would_make(bids: Path, tmp_path: Path) -> None:
+    """Not for results of people who are not selected any more."""
+    config = raw(bids, tmp_path / "out", motion={"gain": 2})
+    run(raw(bids, tmp_path / "out"))
+    one = config | {"select": {"subject": ["01"]}}
+    run(one)
+    dag = Dag(one, toy.STAGES)
+    dag.prepare()
+    with dag.begin([]):
+        dag.finish()
+    assert command(toy.STAGES, "verify", str(tmp_path / "out")) == 0
+    (tmp_path / "out/card.md").write_text("x")
+    assert command(toy.STAGES, "verify", str(tmp_path / "out")) == 2
+
+
+def test_verify_leaves_out_what_is_switched_off(bids: Path, tmp_path: Path) -> None:
+    dag, _ = run(raw(bids, tmp_path / "out"))
+    made = tmp_path / "out/card.md"
+    with dag.begin([]):
+        dag.finish()
+    made.unlink()
+    assert command(toy.STAGES, "verify", str(tmp_path / "out")) == 2
+    off = toy.CollateConfig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(off, "is_on", False, raising=False)
+        dag.begin([]).close()
+    assert command(toy.STAGES, "verify", str(tmp_path / "out")) == 0

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,23 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import write_json
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.edges import load_job
-from brainlm_data.paths import receipt_path
+from brainlm_data.paths import marker_path, receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
-from brainlm_data.stage import Artifact, Sentence
+from brainlm_data.stage import Artifact, Facts, Files, Sentence, Stage, StageConfig
 from tests.conftest import write_bids
-from tests.core.toy import CALLS, STAGES
+from tests.core.toy import ANAT, CALLS, COLLATE, MOTION, STAGES
 
 
-def run(raw: dict[str, Any]) -> tuple[Dag, dict[str, Any]]:
+def run(raw: dict[str, Any], stages: Sequence[Stage] = STAGES) -> tuple[Dag, dict[str, Any]]:
     """Every stage over every bundle, as the rules would."""
     CALLS.clear()
-    dag = Dag(raw, STAGES)
+    dag = Dag(raw, stages)
     dag.prepare()
     manifests: dict[str, Any] = {}
-    for stage in STAGES:
+    for stage in stages:
         for bundle in dag.bundles.by_level[stage.level]:
-            job = load_job(STAGES, stage.name, dag.outdir, bundle, dag[stage.name].signature)
+            job = load_job(stages, stage.name, dag.outdir, bundle, dag[stage.name].signature)
             manifests[f"{stage.name}/{bundle}"] = run_bundle(job)
     return dag, manifests
 
@@ -48,6 +49,11 @@ def causes(raw: dict[str, Any]) -> list[str]:
     dag = Dag(raw, STAGES)
     dag.prepare()
     return list(dag.plan.lines())
+
+
+def jobs(dag: Dag) -> list[tuple[str, str]]:
+    """What a DAG to the last stage would run after `dag.plan`."""
+    return [(stage, bundle) for stage, bundles in dag.plan.redone.items() for bundle in bundles]
 
 
 def raw(bids: Path, out: Path, **extra: Any) -> dict[str, Any]:
@@ -303,7 +309,7 @@ def test_what_is_forced_is_done_again(
     dag.prepare()
     dag.forced = dag.named([word])
     assert all(bundles <= dag.plan.redone[stage] for stage, bundles in dag.forced.items())
-    dag.begin().close()
+    dag.begin(jobs(dag)).close()
     run(raw(bids, tmp_path))
     assert calls == CALLS
 
@@ -346,3 +352,89 @@ def test_a_raw_file_that_became_a_pipe_is_refused_and_its_neighbour_goes_on(bids
     units = manifest["units"]
     assert units["sub-01_task-rest"]["status"] == "refused" and "a pipe" in units["sub-01_task-rest"]["reason"]
     assert units["sub-02_task-rest"]["status"] == "done"
+
+
+@pytest.mark.parametrize("bundle_size", [1, 3])
+def test_who_has_no_t1w_is_refused_where_it_is_needed(bids: Path, tmp_path: Path, bundle_size: int) -> None:
+    """Alone in a bundle, and beside someone who has one."""
+    (bids / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
+    needs_it = [ANAT, dataclasses.replace(MOTION, optional=()), COLLATE]
+    _, manifests = run(raw(bids, tmp_path / "out", bundle_size=bundle_size), needs_it)
+    units = {u: e for name, m in manifests.items() if name.startswith("motion") for u, e in m["units"].items()}
+    assert units["sub-01_task-rest"]["status"] == "refused"
+    assert "anat needs a T1w, and sub-01 has none" in units["sub-01_task-rest"]["reason"]
+    assert units["sub-02_task-rest"]["status"] == "done"
+
+
+def test_a_fact_in_a_sidecar_is_an_input_where_the_outdir_is_the_folder_of_the_run(
+    bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(raw(bids, Path()))
+    run(raw(bids, Path(), anat={"grid_mm": 3.0}))
+    assert "motion sub-01_task-rest" in CALLS
+
+
+def test_a_file_that_becomes_readable_is_read(bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = raw(bids, tmp_path / "out")
+    file = str(bids / "sub-01/func/sub-01_task-rest_bold.nii.gz")
+    with monkeypatch.context() as forbidden:  # root may read whatever the permissions are
+        forbidden.setattr(os, "access", lambda path, mode: str(path) != file)
+        run(config)
+    assert redone(config)["motion"] == {"sub-01_task-rest"}
+
+
+def test_an_optional_output_goes_with_its_sidecar(bids: Path, tmp_path: Path) -> None:
+    def silent(inputs: Files, outputs: Files, config: StageConfig) -> Facts:
+        return {"RepetitionTime": 2.0}
+
+    config = raw(bids, tmp_path / "out")
+    run(config)
+    made = tmp_path / "out/derivatives/sub-01/func/sub-01_task-rest_desc-motion_timeseries.tsv"
+    assert made.exists() and made.with_suffix(".json").exists()
+    optional = (*MOTION.optional, "motion_params")
+    without = dataclasses.replace(MOTION, version=2, optional=optional, run=silent)
+    run(config, [ANAT, without, dataclasses.replace(COLLATE, optional=("motion_params",))])
+    assert not made.exists() and not made.with_suffix(".json").exists()
+
+
+def test_what_is_forced_but_does_not_run_is_not_forgotten(bids: Path, tmp_path: Path) -> None:
+    """--forceall with anat as the target."""
+    run(raw(bids, tmp_path / "out"))
+    dag = Dag(raw(bids, tmp_path / "out"), STAGES)
+    dag.prepare()
+    dag.forced = dag.named(dag.stages)
+    dag.begin([("anat", "sub-01"), ("anat", "sub-02")]).close()
+    run(raw(bids, tmp_path / "out"))
+    assert CALLS == ["anat sub-01", "anat sub-02"]
+
+
+def test_a_marker_is_another_one_each_time_that_a_manifest_comes_back(bids: Path, tmp_path: Path) -> None:
+    """Snakemake remembers the content of the marker that a manifest was made with, and takes it as unchanged."""
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    manifest, backup = dag["motion"].path("sub-01_task-rest"), tmp_path / "backup.json"
+    shutil.copy2(manifest, backup)
+    other = config | {"motion": {"gain": 2}}
+    markers: list[str] = []
+    for _ in range(3):
+        shutil.copy2(backup, manifest)
+        for _ in range(2):
+            assert "sub-01_task-rest" in redone(other)["motion"]
+            markers.append(marker_path(dag.outdir).read_text())
+        run(other)
+    assert markers[::2] == markers[1::2]  # a second plan leaves it as it is
+    assert len(set(markers)) == 3
+
+
+def test_a_plan_beside_a_run_writes_no_listing(bids: Path, tmp_path: Path) -> None:
+    config = raw(bids, tmp_path / "out")
+    dag, _ = run(config)
+    listing = tmp_path / "out/work/listing/cohort/cohort.json"
+    before = listing.read_bytes()
+    one = config | {"select": {"subject": ["01"]}}
+    with dag.begin([]):
+        assert redone(one)["collate"] == {COHORT}
+        assert listing.read_bytes() == before
+    redone(one)
+    assert listing.read_bytes() != before

@@ -134,6 +134,21 @@ def test_a_key_is_told_with_its_values(made: Config) -> None:
     assert line.startswith("filter.high_hz: null -> 0.09: filter, denoise, ") and line.endswith(" of 2 recordings")
 
 
+@pytest.mark.parametrize(("engine", "added"), [("native", set()), ("fmriprep", {"fmriprep"})])
+def test_a_run_of_a_subject_is_read_by_fmriprep_and_not_by_anat(tmp_path: Path, engine: str, added: set[str]) -> None:
+    """A selection of runs decides nothing of a subject: fMRIPrep reads them all."""
+    bids = write_bids(tmp_path / "bids", ("01",), tasks=("rest", "nback"))
+    section = {"preprocess": {"engine": engine}, "template": {"name": "MNI152NLin6Asym"}, "atlas": {"name": "A424"}}
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "select": {"task": ["rest"]}, **section}
+    finish(config)
+    assert redone(config) == set()
+    run = next(bids.rglob("*task-nback_bold.nii.gz"))
+    assert redone(config | {"select": {"task": ["rest", "nback"]}}) & {"fmriprep", "anat"} == set()
+    for suffix in (".json", ".nii.gz"):
+        shutil.copy(run.with_name(f"sub-01_task-nback_bold{suffix}"), run.with_name(f"sub-01_task-new_bold{suffix}"))
+    assert redone(config) & {"fmriprep", "anat"} == added
+
+
 def test_every_stage_has_a_row() -> None:
     native = {s.name for s in ALL_STAGES if s.Config.model_fields and "native" in s.routes}
     assert native == {key.split(".")[0] for key in RERUNS if "." in key}

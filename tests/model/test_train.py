@@ -197,3 +197,11 @@ def test_impossible_config_is_refused(keys):
 def test_config_from_the_command_line_arrives_as_text():
     config = Config.model_validate({"prior": "zero", "mask_ratio": "0.5", "width": "null", "steps": "7"})
     assert (config.prior, config.ratios, config.width, config.steps) == ("zero", [0.5], None, 7)
+
+
+def test_a_store_whose_card_cannot_be_read_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "fit", lambda *_: pytest.fail("trained"))
+    old = make(tmp_path)
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(BrainLMError, match=r"card\.json"):
+        run(old, tmp_path / "m", steps=1)

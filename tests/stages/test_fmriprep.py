@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,10 @@ from typing import Any
 import pytest
 
 from brainlm_data.errors import InputError
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.edges import load_job
+from brainlm_data.pipeline import STAGES
+from brainlm_data.runner.bundle import run_bundle
 from brainlm_data.runner.call import call as run
 from brainlm_data.stage import Files
 from brainlm_data.stages import fmriprep
@@ -138,6 +144,27 @@ def test_a_failure_is_never_passed_on_and_its_work_is_kept(
         run(fmriprep.STAGE, *files, config)
     assert (work / "half").exists() and not (tmp_path / "run.json").exists()
     assert run(fmriprep.STAGE, *files, config)["Report"] == str(page)
+
+
+def test_another_run_of_the_subject_is_another_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By content: a run that was only touched takes no second day of fMRIPrep."""
+    bids, out = write_bids(tmp_path / "bids", subjects=("01",)), tmp_path / "out"
+    engines(tmp_path, "docker", f"echo call >> {tmp_path}/calls; echo x > {out}/derivatives/fmriprep/sub-01.html",
+            monkeypatch)  # fmt: skip
+    sections = {"preprocess": {"engine": "fmriprep"}, "template": {"name": "MNI152NLin6Asym"}}
+
+    def calls() -> int:
+        dag = Dag({"bids_dir": str(bids), "outdir": str(out), "atlas": {"name": "A424"}, **sections}, STAGES)
+        dag.prepare()
+        run_bundle(load_job(list(dag.stages.values()), "fmriprep", out, "sub-01", dag["fmriprep"].signature))
+        return len((tmp_path / "calls").read_text().split())
+
+    bold = next(bids.rglob("*_bold.nii.gz"))
+    assert calls() == calls() == 1
+    os.utime(bold, (1, 1))
+    assert calls() == 1
+    shutil.copy(next(bids.rglob("*_T1w.nii.gz")), bold)
+    assert calls() == 2
 
 
 def test_golden(

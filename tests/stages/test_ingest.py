@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,18 @@ def test_parcel_means_and_motion(files: tuple[Files, Files, np.ndarray, np.ndarr
     assert read_table(outputs["motion_params"])[1].shape == (7, 6)
     assert facts["RepetitionTime"] == 1.5
     assert "x:1" in ingest.describe(facts)
+
+
+def test_a_copied_outdir_is_read_where_it_is_now(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
+    """Not where fMRIPrep wrote its images once, though they are there still."""
+    inputs, outputs, data, labels = files
+    copy = inputs["bold"].parent / "copy"
+    shutil.copytree(inputs["bold"].parent / "fmriprep", copy / "derivatives/fmriprep")
+    image = next(copy.rglob(f"*_{SPACE}_desc-preproc_bold.nii.gz"))
+    nib.save(nib.Nifti1Image(2 * data, AFFINE), image)
+    inputs.meta["outdir"] = str(copy)
+    call(ingest.STAGE, inputs, outputs, ingest.Config(interpolation="linear"))
+    np.testing.assert_allclose(read_table(outputs["parcels_raw"])[1][:, 0], 2 * data[labels == 1].mean(0), rtol=1e-5)
 
 
 def test_another_space_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:

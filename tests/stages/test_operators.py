@@ -21,6 +21,7 @@ from brainlm_data.methods.operators import (
     fill_censored,
     high_pass,
     highest_hz,
+    invalid_steps,
     low_pass,
     padding,
 )
@@ -252,6 +253,7 @@ def test_a_rate_is_the_same_where_only_rounding_differs(tr: float) -> None:
     x = np.random.default_rng(0).normal(size=(50, 3))
     assert at_rate(x, tr, float(f"{1 / 0.72:g}")) is x
     assert highest_hz(tr, float(f"{1 / 0.72:g}")) == 0.5 / tr
+    assert invalid_steps(50, float(f"{1 / 0.72:g}"), tr, dropped=2, censored=[10]) == [0, 1, 10]
 
 
 def test_another_rate_leaves_missing_parcels_missing() -> None:

@@ -3,6 +3,7 @@ from functools import cache
 
 from brainlm_data.graph import slurm
 from brainlm_data.graph.outcome import outcome
+from brainlm_data.runner.manifest import COHORT
 
 
 def forced():
@@ -21,8 +22,13 @@ def plan():
     return dag.plan
 
 
+def scheduled():
+    """(stage, bundle) of every job that is going to run."""
+    return [(job.rule.name, job.wildcards_dict.get("bundle", COHORT)) for job in workflow.dag.needrun_jobs()]
+
+
 onstart:
-    dag.lock = dag.begin()  # kept until this process ends
+    dag.lock = dag.begin(scheduled())  # kept until this process ends
     slurm.keep_waiting()
 
 
