@@ -98,7 +98,6 @@ def _config_keys(stage: Stage) -> str:
 def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     """One stage: by rule (listing file and signature) or by hand (plan from the config, then the same)."""
     from brainlm_data.config import read_config, split_foreign
-    from brainlm_data.files.lock import hold
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
     from brainlm_data.runner.bundle import run_bundle
@@ -124,7 +123,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         raise InputError(
             f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
         )
-    with hold(dag.outdir):
+    with dag.hold():
         for bundle in dag.bundles.by_level[node.stage.level]:
             job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
             ids = [unit["id"] for unit in job.units]

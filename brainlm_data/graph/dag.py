@@ -21,7 +21,7 @@ from brainlm_data import paths
 from brainlm_data.bids.index import Index, read_index
 from brainlm_data.config import General, validate
 from brainlm_data.dataset.splits import external_subjects
-from brainlm_data.errors import ConfigError
+from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import hold, is_held
 from brainlm_data.graph import edges, listing, needs
@@ -178,6 +178,7 @@ class Dag:
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}
+        self._is_beside_a_run = False
 
     def _check_route(self) -> None:
         """What is asked for must be something that is done on the way to the series."""
@@ -263,10 +264,10 @@ class Dag:
         for name in self.stages:
             _ = self[name].signature  # looks for the files that its section names
         with _written(self.outdir):
-            is_free = not is_held(self.outdir)
-            if is_free:
+            self._is_beside_a_run = is_held(self.outdir)
+            if not self._is_beside_a_run:
                 self.bundles.write()
-            self._units = listing.write(self, to_disk=is_free)
+            self._units = listing.write(self, to_disk=not self._is_beside_a_run)
         del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
 
     def listed(self, stage: Stage, bundle: str) -> str:
@@ -294,12 +295,25 @@ class Dag:
                     named.setdefault(name, set()).add(COHORT)
         return named
 
+    def hold(self) -> TextIO:
+        """Lock the outdir until the returned file is closed or this process ends; after `prepare`.
+
+        Raises
+        ------
+        InputError: another run holds the lock, or held it in `prepare`, which then wrote nothing for jobs to read.
+        """
+        lock = hold(self.outdir)
+        if self._is_beside_a_run:
+            lock.close()
+            raise InputError(f"another run was writing to {self.outdir} and has just ended", "run this again")
+        return lock
+
     def begin(self, jobs: Iterable[tuple[str, str]]) -> TextIO:
         """Lock the outdir for this process, note what is requested, and forget what is forced to be done again.
 
         `jobs`: (stage, bundle) of what is going to run. Nothing else is forgotten, however much is forced.
         """
-        lock = hold(self.outdir)
+        lock = self.hold()
         before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
         for name, bundle in jobs:

@@ -436,5 +436,9 @@ def test_a_plan_beside_a_run_writes_no_listing(bids: Path, tmp_path: Path) -> No
     with dag.begin([]):
         assert redone(one)["collate"] == {COHORT}
         assert listing.read_bytes() == before
+        late = Dag(one, STAGES)
+        late.prepare()
+    with pytest.raises(InputError, match="run this again"):
+        late.begin([])  # the other run has ended, but the listing is still that of its jobs
     redone(one)
     assert listing.read_bytes() != before

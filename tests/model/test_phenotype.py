@@ -14,7 +14,7 @@ import pytest
 from brainlm_data import ConfigError, Files, InputError, section_from
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
-from brainlm_model.eval.phenotype import finetuned
+from brainlm_model.eval.phenotype import finetuned, section
 from brainlm_model.eval.phenotype import stage as phenotype
 from brainlm_model.eval.phenotype.stage import STAGE, Config
 from brainlm_model.training import stage as train
@@ -35,7 +35,8 @@ def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[s
     """Run the stage; its JSON."""
     out.mkdir(exist_ok=True)
     inputs = {"store": home / "store.zarr", "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
-              "model": home / "model" / "model.safetensors", "model_scaler": home / "model" / "scaler.npz"}  # fmt: skip
+              "model": home / "model" / "model.safetensors", "model_scaler": home / "model" / "scaler.npz",
+              "model_config": home / "model" / "config.json"}  # fmt: skip
     meta = {"workdir": str(out / "state")} if workdir else {}
     config = section_from({**QUICK, **keys}, STAGE)
     facts = call(STAGE, Files(inputs, meta), {k: out / v for k, v in NAMES.items()}, config)
@@ -91,7 +92,7 @@ def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
 
 
 def test_every_method_has_the_same_people_and_candidates(whole: dict[str, Any]) -> None:
-    assert set(whole["Methods"]) == set(phenotype.NAMES.__args__)
+    assert set(whole["Methods"]) == set(section.NAMES.__args__)
     people = {(r["column"], r["n_subjects"]) for r in whole["Results"]}
     assert people == {("age", traits.PEOPLE - 2), ("sex", traits.PEOPLE - 2)}
     assert whole["Columns"][0]["LeftOut"] == {"no label": 1}
