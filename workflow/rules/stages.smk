@@ -3,6 +3,7 @@
 
 CATEGORIES = {"qcgroup": "quality", "figures": "figures", "report": "report"}  # of `snakemake --report`; else paper
 
+
 def declared(node):
     """A cohort's files by name; pages and drawn figures are part of `snakemake --report`."""
     files = node.declared
@@ -12,6 +13,7 @@ def declared(node):
             caption = node.stage.name if path.endswith(".html") else "figure"
             files[name] = report(path, category=category, caption=f"../report/{caption}.rst")
     return files
+
 
 # What is there is judged by `brainlm_data.graph.plan` alone, so times of change decide nothing: what a bundle that stands
 # has read is ancient, and a bundle that has to be made again has one input that is newer than its manifest.
@@ -36,8 +38,8 @@ for stage in ALL_STAGES:
             upstream=upstream(dag[stage.name]),
             redone=redone(dag[stage.name]),
         output:
-            manifest=dag[stage.name].manifest,
             **declared(dag[stage.name]),
+            manifest=dag[stage.name].manifest,
         log:
             dag[stage.name].log,
         container:
