@@ -44,6 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brainlm_data import Scaler
 from brainlm_model import WindowDataset
+from brainlm_model.models.loss import squared_error
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.recipe import Config
 
@@ -202,7 +203,7 @@ class Bench:
         layout = network.layout(x_BPT, mask)
         expected = network.expect(x_BPT, mask, layout)
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # the only one that it counts
-            masked_mse_of(network(x_BPT, mask, layout, expected), x_BPT, network.steps(mask)).backward()
+            squared_error(network(x_BPT, mask, layout, expected), x_BPT, network.steps(mask)).backward()
         network.zero_grad(set_to_none=True)
         return float(counter.get_total_flops())
 
@@ -256,11 +257,6 @@ class Repeated(WindowDataset):
     def series(self, index: int) -> np.ndarray:
         """A recording's whole series."""
         return super().series(index % len(self.ids))
-
-
-def masked_mse_of(reconstruction: torch.Tensor, x_BPT: torch.Tensor, scored_BPT: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of what is scored."""
-    return ((reconstruction.float() - x_BPT).square() * scored_BPT).sum() / scored_BPT.sum()
 
 
 def matrix_rate(device: torch.device, size: int) -> float:
