@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
@@ -30,7 +31,7 @@ __all__ = [
     "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
     "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside",
     "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
-    "read_series", "section_from", "stage_summary",
+    "read_object", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -51,6 +52,7 @@ _HEAVY = {  # imported only when they are asked for
     "open_store": ("dataset.store", "open_store"),
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),
+    "read_object": ("files.json", "read_object"),
     "read_series": ("reading.sources", "read_series"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),

@@ -65,7 +65,7 @@ def _index(arguments: argparse.Namespace) -> None:
         print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{t1w}\t{len(r.fieldmaps)}")
     if any(r.fieldmaps for r in index.recordings):
         print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
-    for note in index.notes:
+    for note in (*index.notes, *(f"{name}: {text}" for name, text in index.columns.items())):
         print(f"note: {note}")
     for reason in index.ignored:
         print(f"ignored: {reason}")

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from brainlm_data.bids.fieldmaps import intended
 from brainlm_data.bids.names import IMAGES, Name, misplaced, not_raw, parse
 from brainlm_data.errors import InputError
-from brainlm_data.reading.json import read_object
+from brainlm_data.files.json import read_object
 
-LAYOUT = 6  # of the cache: goes up when it keeps something else
+LAYOUT = 7  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 METADATA_KEYS = (
     "RepetitionTime", "VolumeTiming", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime",

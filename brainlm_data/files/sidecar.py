@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import InputError
+from brainlm_data.files.json import AGAIN, read_object
 
 DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
 
@@ -30,7 +30,7 @@ INSIDE = "Sidecar"  # the key of a JSON document that holds its own sidecar
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the sidecar of a file: beside it, or into a JSON document, under `Sidecar`."""
     beside = sidecar_path(path)
-    write_json(beside, {**read_document(path), INSIDE: facts} if beside == path else facts)
+    write_json(beside, {**read_object(path, remedy=AGAIN), INSIDE: facts} if beside == path else facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -43,27 +43,17 @@ def read_facts(path: Path) -> dict[str, Any]:
     beside = sidecar_path(path)
     if not beside.exists():
         return {}
-    content = read_document(beside)
+    content = read_object(beside, remedy=AGAIN)
     return content.get(INSIDE, {}) if beside == path else content
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError where it cannot be read, or is none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})", "run the stage that writes it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object", "run the stage that writes it again")
-    return content
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """What this package noted to spare work (a receipt, a cache): empty where it is damaged, as it is made anew."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

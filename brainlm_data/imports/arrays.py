@@ -23,7 +23,6 @@ from brainlm_data.imports.files import NO_SUBJECT, facts_beside, files_of
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 
 ENDINGS = (".npy", ".tsv")
-TABLE = "participants.tsv"
 OF_DERIVATIVES = ("space", "seg", "atlas", "stat", "desc", "res", "den", "cohort")  # they name no recording
 # suffixes of BIDS and of fMRIPrep and XCP-D for tables that are no series of parcels
 NO_SERIES = {"relmat", "events", "scans", "sessions", "physio", "stim", "channels", "coverage", "dseg", "outliers",
@@ -39,8 +38,6 @@ def read(path: Path, options: Options) -> Source:
     InputError: there are none, or two files of one recording.
     """
     table = options.participants
-    if table is None and path.is_dir() and (path / TABLE).is_file():
-        table = path / TABLE
     other = {file.absolute() for file in (table, options.labels) if file is not None}
     listed = [file for file in files_of(path, *ENDINGS) if file.absolute() not in other]
     left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in listed if _suffix(file) in NO_SERIES]
@@ -80,7 +77,7 @@ def _series(file: Path, find: Any, options: Options) -> Series:
     else:
         name = file.stem
     facts, refuse = facts_beside(file)
-    row = find(name, str(who["subject"]))
+    row = find(str(who["subject"]), name)
     if "sub-" not in file.stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
         who["subject"] = str(person).removeprefix("sub-")
     start = number(facts.get("StartTime"))

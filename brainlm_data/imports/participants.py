@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brainlm_data.errors import InputError
 from brainlm_data.reading.people import People, read_people
 
-KEYS = ("id", "file_id", "participant_id", "subject", "sub_id")  # what a row is found by; in this order
+RECORDINGS = ("id", "file_id")  # columns that a row is found by: those of a recording's name, those of a person's
+SUBJECTS = ("participant_id", "subject", "sub_id")
 TR = ("repetition_time_s", "repetitiontime", "repetition_time", "tr_s", "tr")
 FD = ("mean_fd_mm", "mean_fd", "func_mean_fd")
 VOLUMES = ("n_volumes",)
@@ -24,7 +26,13 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     ------
     InputError: as `people.read_people`.
     """
-    return read_people(path, KEYS, missing)
+    people = read_people(path, SUBJECTS, RECORDINGS, missing, numbers=(*TR, *FD, *VOLUMES))
+    for names in (TR, FD, VOLUMES):
+        for row in people.table.rows if people.table else ():
+            if len(said := {row[name] for name in row if name.lower() in names and row[name] is not None}) > 1:
+                columns = " and ".join(name for name in row if name.lower() in names)
+                raise InputError(f"{path}: {columns} say {' and '.join(map(str, sorted(said)))}", "leave one of them")
+    return people
 
 
 def take(row: dict[str, Any], names: Sequence[str]) -> Any:
@@ -47,15 +55,15 @@ def number(value: Any) -> float | None:
 
 def described(row: dict[str, Any], tr_s: float | None = None) -> dict[str, Any]:
     """What a row says of a recording, as keywords of `Series`. `tr_s`: what is known of the TR otherwise; it wins."""
-    rest = dict(row)
+    rest = dict(row)  # its numbers were checked when the table was read
     table_tr, fd, volumes = (number(take(rest, names)) for names in (TR, FD, VOLUMES))
     for name in list(rest):
-        if name.lower() in KEYS:
+        if name.lower() in (*RECORDINGS, *SUBJECTS):
             del rest[name]
     return {
         "tr_s": tr_s if tr_s is not None else table_tr,
         "mean_fd_mm": float("nan") if fd is None else fd,
-        "volumes": None if volumes is None else int(volumes),
+        "volumes": None if volumes is None else round(volumes),
         "phenotypes": rest,
     }
 

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, signal
 
+from brainlm_data.files.json import AGAIN, read_object
+
 Array = NDArray[np.float64]
 HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
@@ -68,7 +70,7 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read what `save` wrote."""
-        content = json.loads(path.read_text())
+        content = read_object(path, remedy=AGAIN)
         known = {k: content[k] for k in cls.__dataclass_fields__}
         return cls(**{**known, "censored": tuple(known["censored"])})
 

@@ -6,7 +6,6 @@ recordings.parquet, so that changing either changes no byte of the store.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
+from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather
 from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.files.json import AGAIN, read_object
 from brainlm_data.files.sidecar import sidecar_path, stat_of
 from brainlm_data.stage import Facts, Files, Need, Stage
 
@@ -64,7 +64,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         ResampledSeries(files, [str(name) for name in parcels["name"]]),
         [one.get("InvalidSteps", []) for one in facts],
         parcels,
-        _attributes(inputs.facts("atlas_table")) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
+        _attributes(inputs) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
         [recordings[row["id"]]["methods"] for row in stored],
         outputs,
         config,
@@ -92,7 +92,7 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
     row = empty_row(recording) | {"status": recording["status"], "reason": recording["reason"], "_file": None}
     if recording["status"] == "done":
         file = Path(recording["files"]["parcels"])
-        facts, metrics = _facts(file), json.loads(Path(recording["files"]["qc_metrics"]).read_text())
+        facts, metrics = _facts(file), read_object(Path(recording["files"]["qc_metrics"]), remedy=AGAIN)
         low, high = facts["EffectiveBand"]
         row |= {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
         row |= {"n_warnings": len(metrics.get("warnings", [])), "_file": file}
@@ -108,11 +108,11 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
         }
         reason = exclude.reason(row)
         row |= {"status": "excluded" if reason else "done", "reason": reason}
-    return with_phenotypes(row, recording.get("phenotypes") or {})
+    return row | {"_phenotypes": recording.get("phenotypes") or {}}
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    return json.loads(sidecar_path(path).read_text())
+    return read_object(sidecar_path(path), remedy=AGAIN)
 
 
 def _steps(path: Path, facts: dict[str, Any]) -> int:
@@ -123,12 +123,15 @@ def _steps(path: Path, facts: dict[str, Any]) -> int:
         return sum(1 for _ in stream) - 1
 
 
-def _attributes(atlas: Facts) -> dict[str, Any]:
-    """Attributes of the store that the atlas decides."""
+def _attributes(inputs: Files) -> dict[str, Any]:
+    """Attributes of the store: those that the atlas decides, and what is to be said of the participants' tables."""
+    atlas = inputs.facts("atlas_table")
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
     found = {key: atlas.get(name, "") for key, name in keys.items()}
-    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported", "warnings": "Warnings"}
-    return found | {key: atlas[name] for key, name in more.items() if name in atlas}
+    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported"}
+    found |= {key: atlas[name] for key, name in more.items() if name in atlas}
+    warnings = [*atlas.get("Warnings", []), *inputs.meta.get("notes", [])]
+    return found | {"columns": inputs.meta.get("columns", {})} | ({"warnings": warnings} if warnings else {})
 
 
 def _filter(files: Iterable[Mapping[str, str]], facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=5,
+    version=6,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
@@ -163,6 +166,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("filter_recipe",),
+    told=("notes", "columns"),
     grows=("store",),
     need=Need(4000, seconds=0.1),
 )

@@ -6,14 +6,13 @@ identity and the stage is `sample` on that image. Motion parameters are read fro
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.reading.json import read_sidecar
+from brainlm_data.files.json import AGAIN, read_object, read_sidecar
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Facts, Files, Need, Stage
 from brainlm_data.stages import sample
@@ -65,7 +64,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.files.tables import write_table
     from brainlm_data.methods.rigid import write_itk
 
-    record = json.loads(inputs["fmriprep_run"].read_text())
+    record = read_object(inputs["fmriprep_run"], remedy=AGAIN)
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask")["Space"]
     if space != wanted:
         raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")

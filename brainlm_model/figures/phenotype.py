@@ -28,7 +28,7 @@ def draw(phenotype_csv: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(phenotype_csv)
+    table = pd.read_csv(phenotype_csv, keep_default_na=False, na_values=[""])
     columns = list(table["column"].unique())
     if not columns:
         figure, axes = plt.subplots(figsize=(5.6, 1.2), layout="constrained")

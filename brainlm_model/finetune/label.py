@@ -68,7 +68,7 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
         counts(windows),
         head,
         {"transform": asdict(transform), "classes": labels.classes},
-        [f"left out, of a class that no training subject has: {left_out}"] if left_out else [],
+        [*labels.notes, *([f"left out, of a class that no training subject has: {left_out}"] if left_out else [])],
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import InputError, beside, compare_store, open_store
+from brainlm_data import InputError, beside, compare_store, open_store, read_object
 from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
@@ -64,7 +64,7 @@ def _write(
     if made.head is not None:
         state = made.head.state_dict()
         save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / HEAD_FILE)
-    content = json.loads((source / "config.json").read_text())
+    content = read_object(source / "config.json")
     content["finetune"] = {"settings": asdict(settings), **made.facts}
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")

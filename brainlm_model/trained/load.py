@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data import InputError, Scaler
+from brainlm_data import InputError, Scaler, read_object
 from brainlm_model.models.card import read_card
 from brainlm_model.models.config import from_json
 from brainlm_model.trained.checkpoint import FORMAT, TrainedModel
@@ -34,7 +33,7 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
             f"{folder}: no {', '.join(missing)}",
             "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
         )
-    content = json.loads((folder / "config.json").read_text())
+    content = read_object(folder / "config.json", remedy="train the model again")
     if content.get("format") != FORMAT:
         raise InputError(
             f"{folder}/config.json: format {content.get('format')!r}, not {FORMAT}", "train the model again"

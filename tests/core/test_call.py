@@ -70,5 +70,5 @@ def test_a_document_holds_its_own_sidecar_and_other_files_have_one_beside_them(i
 
 def test_a_damaged_sidecar_is_named(inputs: Files, tmp_path: Path) -> None:
     (tmp_path / "raw.json").write_text('{"RepetitionTime": ')
-    with pytest.raises(InputError, match=r"raw\.json: not readable as JSON"):
+    with pytest.raises(InputError, match=r"raw\.json: not readable JSON"):
         call(STAGE, inputs, places(STAGE, tmp_path / "out", NAMES), StageConfig(), NAMES)

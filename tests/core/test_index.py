@@ -235,6 +235,10 @@ def test_the_first_t1w_of_anat_is_taken_and_the_others_are_said(tmp_path: Path) 
         ('{"RepetitionTime": 2.5, "RepetitionTime": 2}', "two values of RepetitionTime"),
         ("[" * 100_000, "nested too deep"),
         ("", "not readable JSON"),
+        ('{"RepetitionTime": 2}'.encode("utf-16"), "not in UTF-8"),
+        ('{"RepetitionTime": 2\0}', "not readable JSON"),
+        ('{"RepetitionTime": 1e999}', "1e999 is beyond the largest number"),
+        (f'{{"RepetitionTime": {"9" * 5000}}}', "a number of 5000 digits"),
     ],
 )
 def test_a_sidecar_that_cannot_be_read_is_not_absent(tmp_path: Path, content: str | bytes, says: str) -> None:

@@ -57,7 +57,7 @@ def variable(table: Any, name: str) -> Variable | str:
         if subjects.iloc[rows].nunique() <= 2 * FEW_SUBJECTS:
             return f"{name}: {subjects.iloc[rows].nunique()} subjects with a value"
         return Variable(name, [], rows, numbers.to_numpy(dtype=float)[rows], len(table) - len(rows))
-    text = column.map(lambda v: None if pd.isna(v) else f"{v:g}" if isinstance(v, float) else str(v))
+    text = column.map(lambda v: None if pd.isna(v) else f"{v:.15g}" if isinstance(v, float) else str(v))
     counts = subjects.groupby(text).nunique()
     levels = sorted(counts.index[counts >= FEW_SUBJECTS])
     if len(levels) < 2:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from brainlm_data import ConfigError, InputError
 from brainlm_model.models.config import ModelConfig
 
+WHOLE = "give the whole folder of a model, with its config.json"
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 
 
@@ -145,17 +144,6 @@ def to_hf(config: Config) -> dict[str, Any]:
     else:
         names = {"model_type": "vit_mae", "architectures": ["ViTMAEForPreTraining"]}
     return {**asdict(config), **names}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises InputError where it is missing or none."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give the whole folder of a model, with its config.json") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: no JSON object", "take config.json from the folder of the weights")
-    return content
 
 
 def as_model_config(config: Config) -> ModelConfig:

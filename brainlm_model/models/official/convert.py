@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, Scaler, open_store
+from brainlm_data import InputError, Scaler, open_store, read_object
 from brainlm_model.models.card import ModelCard, ModelPart, read_card
-from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
+from brainlm_model.models.official.config import WHOLE, BrainLMConfig, Config, as_model_config, from_hf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def to_hf(source: Path, target: Path) -> list[str]:
     weights = read_tensors(source / "model.safetensors")
     card = read_card(source)
     _claim(target)
-    theirs = from_authors(read_json(source / "config.json"))
+    theirs = from_authors(read_object(source / "config.json", remedy=WHOLE))
     if theirs and not card.model.licence:
         card = card.model_copy(update={"model": card.model.model_copy(update={"licence": NOTICE})})
     readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + card.markdown()
@@ -143,7 +143,7 @@ def load_converted(folder: Path) -> OfficialNetwork:
 
 
 def _official(folder: Path) -> dict[str, Any]:
-    content = read_json(folder / "config.json")
+    content = read_object(folder / "config.json", remedy=WHOLE)
     if not isinstance(content.get("official"), dict):
         raise InputError(f"{folder}/config.json: no official architecture", "a folder that `convert` wrote")
     return content["official"]

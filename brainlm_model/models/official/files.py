@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainlm_data import InputError
+from brainlm_data import InputError, read_object
 from brainlm_model.models.official.brainlm import OfficialBrainLM
-from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
+from brainlm_model.models.official.config import WHOLE, BrainLMConfig, Config, from_hf, preset
 from brainlm_model.models.official.vitmae import OfficialViTMAE
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -46,13 +46,13 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ------
     InputError: a file is missing, damaged or holds anything but tensors.
     """
-    content = read_json(folder / "config.json")
+    content = read_object(folder / "config.json", remedy=WHOLE)
     weights_file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights_file is None:
         raise InputError(f"{folder}: none of {', '.join(WEIGHTS)}", "give the whole folder of a model")
     if not weights_file.name.endswith(".index.json"):
         return content, read_tensors(weights_file)
-    names = read_json(weights_file).get("weight_map", {})
+    names = read_object(weights_file, remedy=WHOLE).get("weight_map", {})
     if not isinstance(names, dict) or not names:
         raise InputError(f"{weights_file}: no weight_map", "give the whole folder of a model")
     weights: dict[str, Tensor] = {}
