@@ -134,7 +134,7 @@ class Joined:
             own = [(recordings, row[name]) for recordings, row in self.rows if name in row]
             values, note = typed_of_people(name, [cell for _, cell in own])
             if note:
-                columns[name] = f"{columns[name]}; " * (name in columns) + f"{note} ({self.called})"
+                columns[name] = "; ".join([*([columns[name]] if name in columns else []), f"{note} ({self.called})"])
             other = 0
             for (recordings, _), value in zip(own, values, strict=True):
                 for recording in recordings:

@@ -211,19 +211,19 @@ def _first(table: Table, names: Sequence[str]) -> str | None:
 def _labels(table: Table, rows: Sequence[Mapping[str, Any]], column: str | None, is_unique: bool) -> Labels:
     """Rows by label. Raises InputError where a label has two rows that differ, and `is_unique`."""
     labels = Labels({}, {})
-    for row, label in enumerate(table.columns[column] if column else ()):
-        if label is None:
+    for row, written in enumerate(table.columns[column] if column else ()):
+        if written is None:
             continue
-        label = plain(label)
+        label = plain(written)
         before = labels.exact.setdefault(label, row)
         if before == row:
             labels.number.setdefault(without_zeros(label), set()).add(row)
         elif before is not None and _values(rows[before], column) != _values(rows[row], column):
             if is_unique:
                 differs = next(key for key in rows[row] if key != column and rows[before][key] != rows[row][key])
+                lines = f"lines {table.lines[before]} and {table.lines[row]}"
                 raise InputError(
-                    f"{table.path}: more than one row of {label}, lines {table.lines[before]} and {table.lines[row]},"
-                    f" which differ in {differs}",
+                    f"{table.path}: more than one row of {written}, {lines}, which differ in {differs}",
                     "leave one row of each (what differs between sessions belongs into sessions.tsv)",
                 )
             labels.exact[label] = None

@@ -78,9 +78,9 @@ def _whole(numbers: list[float | None], has_points: bool) -> list[Any]:
 def _note(there: Counter[str], said: dict[str, float], odd: dict[str, int]) -> str:
     parts = []
     if said:
-        shown = ", ".join(f"{cell} as {said[cell]:.4g}" for cell in sorted(said)[:SHOWN])
+        shown = ", ".join(f"{cell} taken as {said[cell]:.4g}" for cell in sorted(said)[:SHOWN])
         more = ", ..." if len(said) > SHOWN else ""
-        parts.append(f"{shown}{more} taken as numbers, in {sum(there[c] for c in said)} of {there.total()} rows")
+        parts.append(f"{shown}{more}, in {sum(there[c] for c in said)} of {there.total()} rows")
     if odd:
         shown = ", ".join(f"{cell} ({odd[cell]})" for cell in sorted(odd)[:SHOWN])
         more = ", ..." if len(odd) > SHOWN else ""

@@ -23,7 +23,7 @@ def test_recordings_and_subjects(tmp_path: Path) -> None:
     assert first.prefix == "sub-01/ses-a/func/sub-01_ses-a_task-nback_run-1"
     assert first.metadata["RepetitionTime"] == 2.0
     assert [s.id for s in index.subjects] == ["sub-01", "sub-02"]
-    assert index.phenotypes["02"] == {"age": 21}
+    assert index.phenotypes["sub-02_ses-b_task-rest_run-2"] == {"age": 21}
 
 
 def test_inherited_metadata(tmp_path: Path) -> None:

@@ -119,20 +119,27 @@ def test_words_and_numbers(tmp_path: Path, cells: str, values: list[object], of_
     assert read.columns["value"] == values and not read.notes
 
 
-TAKEN = "taken as numbers, in"
 MISSING = "no numbers, taken as missing, in"
 
 
 @pytest.mark.parametrize(
     ("cells", "values", "note"),
     [
-        ("87 89+ 88", [87, 89, 88], f"89+ as 89 {TAKEN} 1 of 3 rows"),
-        ("89+ 89+ n/a", [89, 89, None], f"89+ as 89 {TAKEN} 2 of 2 rows"),
-        ("17 <18 20 >90 >=91 ≤3", [17, 18, 20, 90, 91, 3], f"<18 as 18, >90 as 90, >=91 as 91, ≤3 as 3 {TAKEN} 4 of 6"),
-        ("042Y 018M 020Y", [42, 1.5, 20], f"018M as 1.5, 020Y as 20, 042Y as 42 {TAKEN} 3 of 3 rows"),
-        ("23,5 24 25,25", [23.5, 24, 25.25], f"23,5 as 23.5, 25,25 as 25.25 {TAKEN} 2 of 3 rows"),
+        ("87 89+ 88", [87, 89, 88], "89+ taken as 89, in 1 of 3 rows"),
+        ("89+ 89+ n/a", [89, 89, None], "89+ taken as 89, in 2 of 2 rows"),
+        (
+            "17 <18 20 >90 >=91 ≤3",
+            [17, 18, 20, 90, 91, 3],
+            "<18 taken as 18, >90 taken as 90, >=91 taken as 91, ≤3 taken as 3, in 4 of 6",
+        ),
+        ("042Y 018M 020Y", [42, 1.5, 20], "018M taken as 1.5, 020Y taken as 20, 042Y taken as 42, in 3 of 3 rows"),
+        ("23,5 24 25,25", [23.5, 24, 25.25], "23,5 taken as 23.5, 25,25 taken as 25.25, in 2 of 3 rows"),
         ("1 2 3 4 5 6 NA", [1, 2, 3, 4, 5, 6, None], f"{MISSING} 1 of 7 rows: NA (1)"),
-        ("1 2 3 4 5 89+ ?", [1, 2, 3, 4, 5, 89, None], f"89+ as 89 {TAKEN} 1 of 7 rows; {MISSING} 1 of 7 rows: ? (1)"),
+        (
+            "1 2 3 4 5 89+ ?",
+            [1, 2, 3, 4, 5, 89, None],
+            f"89+ taken as 89, in 1 of 7 rows; {MISSING} 1 of 7 rows: ? (1)",
+        ),
         ("1 2 3 4 5 6 1e999", [1, 2, 3, 4, 5, 6, None], f"{MISSING} 1 of 7 rows: 1e999 (1)"),
         ("1 2 3 4 1,234 5 6", [1, 2, 3, 4, None, 5, 6], f"{MISSING} 1 of 7 rows: 1,234 (1)"),
         ("1 2 1 2 1 unknown", None, ""),  # codes of categories, one of which is a word
