@@ -47,6 +47,8 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
     if to_disk:
         _describe(dag)
+        text = "".join(f"{reason}\n" for reason in dag.index.ignored)
+        sidecar.write_text(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
     return digests
 
 
@@ -88,6 +90,7 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
+        meta |= {"fault": member.fault} if member.fault else {}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
     stat: dict[str, dict[str, Any]] = {}
