@@ -48,7 +48,7 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     if to_disk:
         _describe(dag)
         text = "".join(f"{reason}\n" for reason in dag.index.ignored)
-        sidecar.write_text(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
+        _write_text_changed(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
     return digests
 
 
@@ -56,9 +56,7 @@ def _describe(dag: DagView) -> None:
     """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
-    ignore = derivatives / ".bidsignore"
-    if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
-        sidecar.write_text(ignore, paths.BIDSIGNORE)
+    _write_text_changed(derivatives / ".bidsignore", paths.BIDSIGNORE)
 
 
 def _write(
@@ -131,6 +129,9 @@ def _sources(doi: Any) -> dict[str, Any]:
 
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
-    text = sidecar.as_json(content, indent)
+    _write_text_changed(path, sidecar.as_json(content, indent))
+
+
+def _write_text_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         sidecar.write_text(path, text)

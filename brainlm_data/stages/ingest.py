@@ -91,8 +91,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{sidecar}: no RepetitionTime", "fMRIPrep writes it; is the file whole?")
     tr, warnings = repetition_time(Run(files["preproc"]), metadata)
     facts = sample.sampled(Files(taken, inputs.meta), outputs, config, tr)
-    facts["Warnings"] = [*warnings, *facts.get("Warnings", [])]
-    return {"RepetitionTime": tr, "EmptyVolumes": [], **facts, "Image": record["Image"]}
+    said = {"Warnings": warnings} if warnings else {}
+    return {"RepetitionTime": tr, "EmptyVolumes": [], **facts, **said, "Image": record["Image"]}
 
 
 def _motion(confounds: Path) -> np.ndarray:
