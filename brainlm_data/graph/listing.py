@@ -49,7 +49,9 @@ def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], s
     digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk, whole)
     if to_disk:
         _describe(dag)
-        _write_where_changed(paths.planned_path(dag.outdir), whole.hexdigest())
+        text = "".join(f"{reason}\n" for reason in dag.index.ignored)
+        _write_text_changed(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
+        _write_text_changed(paths.planned_path(dag.outdir), whole.hexdigest())
     return digests, whole.hexdigest()
 
 
@@ -63,9 +65,7 @@ def _describe(dag: DagView) -> None:
     """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
-    ignore = derivatives / ".bidsignore"
-    if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
-        sidecar.write_text(ignore, paths.BIDSIGNORE)
+    _write_text_changed(derivatives / ".bidsignore", paths.BIDSIGNORE)
 
 
 def _write(
@@ -82,7 +82,7 @@ def _write(
     text = sidecar.as_json(content, indent=None)
     whole.update(f"{level} {bundle} {text}".encode())
     if to_disk:
-        _write_where_changed(paths.listing_path(dag.outdir, level, bundle), text)
+        _write_text_changed(paths.listing_path(dag.outdir, level, bundle), text)
     return digest
 
 
@@ -99,6 +99,7 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
+        meta |= {"fault": member.fault} if member.fault else {}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
     stat: dict[str, dict[str, Any]] = {}
@@ -139,9 +140,9 @@ def _sources(doi: Any) -> dict[str, Any]:
 
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
-    _write_where_changed(path, sidecar.as_json(content, indent))
+    _write_text_changed(path, sidecar.as_json(content, indent))
 
 
-def _write_where_changed(path: Path, text: str) -> None:
+def _write_text_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         sidecar.write_text(path, text)
