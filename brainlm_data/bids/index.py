@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from brainlm_data.bids.names import parse
 from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
@@ -29,6 +30,16 @@ class Select(StageConfig):
     session: list[str] = Field([], description="session labels, without ses-")
     task: list[str] = Field([], description="task labels")
     run: list[str] = Field([], description="run indices")
+    t1w: dict[str, str] = Field(
+        {},
+        description="of several T1w of a subject, that with these entities: {acq: mprage}; else the first by name",
+    )
+
+    @field_validator("t1w", mode="before")
+    @classmethod
+    def _entities(cls, values: Any) -> Any:
+        """`{acq: null}`: without that entity."""
+        return {k: v or "" for k, v in values.items()} if isinstance(values, Mapping) else values
 
     @field_validator("subject", "session", "task", mode="before")
     @classmethod
@@ -91,6 +102,7 @@ class Recording:
     metadata: dict[str, Any]
     sbref: RawFile | None = None
     fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
+    fault: str = ""  # why it is refused, by its metadata alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +122,9 @@ class Index:
     recordings: tuple[Recording, ...]
     subjects: tuple[Subject, ...]
     phenotypes: Mapping[str, Mapping[str, Any]]  # of each recording: the columns of the tables (bids/people.py)
-    ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
+    ignored: tuple[str, ...]  # files that are not taken, with the reason
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
-    notes: tuple[str, ...] = ()  # of these tables: what did not join
+    notes: tuple[str, ...] = ()  # what is odd about what is taken; of the tables: what did not join
     columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
 
 
@@ -135,9 +147,11 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
 
-    if read_sidecar(bids_dir / "dataset_description.json").get("DatasetType", "raw") == "derivative":
+    description = read_sidecar(bids_dir / "dataset_description.json")
+    by = [key for key in ("DatasetType", "PipelineDescription") if key in description]  # the latter: before BIDS 1.4
+    if by and str(description.get("DatasetType", "derivative")).lower().startswith("derivative"):
         raise InputError(
-            f"{bids_dir}: derivatives, by DatasetType of its dataset_description.json, not raw images",
+            f"{bids_dir}: derivatives, by {by[0]} of its dataset_description.json, not raw images",
             "give the raw dataset, or for derivatives of fMRIPrep input.kind: fmriprep (docs/stages/input.md)",
         )
 
@@ -147,7 +161,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             return known
         found = {"key": key, **scan(bids_dir, walked)}
         runs = [Run(row[0], row[1], row[2], row[7][0]) for row in found["recordings"]]
-        found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
+        tables = phenotypes(bids_dir, [file.path for file in walked.files], runs)
+        found |= tables | {"notes": [*found["notes"], *tables["notes"]]}
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
@@ -183,7 +198,8 @@ def load_index(
             write_json(cache, new, indent=None)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
-    recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
+    faults = cached.get("faults", {})
+    recordings = tuple(_recording(root, row, cached["metadata"], faults.get(row[0], "")) for row in rows)
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -191,15 +207,36 @@ def load_index(
             f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
             f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
         )
-    t1w = {subject: _raw(root, file) for subject, file in cached["t1w"].items()}
+    t1w, left = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
         if r.subject in runs:
             runs[r.subject][r.id] = r.bold
-    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s), runs[s]) for s in sorted(runs))
+    subjects = tuple(
+        Subject(f"sub-{s}", subject_prefix(s), _raw(root, t1w[s]) if s in t1w else None, runs[s]) for s in sorted(runs)
+    )
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    return Index(chosen, subjects, told, tuple(cached["ignored"]), ids, tuple(cached["notes"]), cached["columns"])
+    ignored, notes = (*cached["ignored"], *left), tuple(cached["notes"])
+    return Index(chosen, subjects, told, ignored, ids, notes, cached["columns"])
+
+
+def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The T1w of every subject, by label (path, size, mtime), and what is said of the others."""
+    chosen, said = dict[str, Any](), list[str]()
+    for subject, files in t1w.items():
+        fits = []
+        for file in files:
+            entities = parse(file[0]).entities
+            if all(entities.get(key, "") == label for key, label in wanted.items()):
+                fits.append(file)
+        chosen[subject] = used = (fits or files)[0]
+        if len(files) > 1 and wanted and not fits:
+            listed = ", ".join(f"{key}-{label}" for key, label in wanted.items())
+            said.append(f"sub-{subject}: none of its T1w has {listed} of select.t1w ({used[0]} is used)")
+        how = "" if wanted else "; select.t1w chooses"
+        said += [f"{file[0]}: another T1w of this subject ({used[0]} is used{how})" for file in files if file != used]
+    return chosen, said
 
 
 def _some(values: Iterable[str | None]) -> str:
@@ -212,11 +249,11 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
-def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Recording:
+def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str) -> Recording:
     """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
     name, subject, session, task, run, number, fieldmaps, bold, sbref = row
     prefix = recording_prefix(subject, session, name)
     reference = _raw(root, sbref) if sbref else None
     return Recording(
-        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps
+        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps, fault
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.files.present import FETCH, POINTER, POINTERS, SMALL
 
 REMEDY = "fix it: bids-validator helps"  # of what people and their tools have written
 AGAIN = "run the stage that writes it again"  # of what this package has written
@@ -32,15 +33,23 @@ def read_object(path: Path, error: type[BrainLMError] = InputError, remedy: str 
     """
     try:
         if path.exists() and not path.is_file():
-            raise error(f"{path}: not a file (a folder, a pipe or a device)", remedy)
+            raise error(f"{path}: not a file that can be read (a folder, a pipe or a socket)", remedy)
+        text = path.read_text("utf-8-sig")
+        if text[:SMALL].encode().startswith(POINTERS):
+            raise error(f"{path}: {POINTER}", FETCH)
         content = json.loads(
-            path.read_text("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_float,
-            parse_int=_int,
-        )  # fmt: skip
+            text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_float, parse_int=_int
+        )
     except UnicodeDecodeError as problem:
         raise error(f"{path}: not in UTF-8 ({problem.reason} at byte {problem.start})", "save it as UTF-8") from problem
     except RecursionError as problem:
         raise error(f"{path}: not readable JSON (nested too deep)", remedy) from problem
+    except FileNotFoundError as problem:
+        raise (
+            error(f"{path}: a link to a file that is not there", FETCH)
+            if path.is_symlink()
+            else error(f"{path}: there is no such file", remedy)
+        ) from problem
     except OSError as problem:
         raise error(
             f"{path}: cannot be read ({problem.strerror})", f"check path and permissions; {remedy}"

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.present import FETCH, POINTER, POINTERS
 from brainlm_data.reading.values import number, typed, typed_of_people
 
 SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
@@ -191,6 +192,8 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check its path and permissions") from error
+    if content.startswith(POINTERS):
+        raise InputError(f"{path}: {POINTER}", FETCH)
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = content.decode(encoding)
