@@ -48,14 +48,14 @@ def split_subjects(
 
 
 def external_subjects(
-    people: Iterable[tuple[str, Mapping[str, Any]]], external: Mapping[str, Sequence[str]]
+    people: Iterable[tuple[str, Mapping[str, Any]]], external: Mapping[str, Sequence[str]], notes: Sequence[str] = ()
 ) -> set[str]:
     """Subjects that any of their recordings gives one of these values.
 
     Parameters
     ----------
     people: (subject, its columns of participants.tsv), one per recording.
-    external: column -> values; a number is compared as `as_text` writes it.
+    external: column -> values; a number is compared as `as_text` writes it. notes: on what did not join, for messages.
 
     Raises
     ------
@@ -63,15 +63,17 @@ def external_subjects(
     """
     rows = list(people)
     chosen: set[str] = set()
+    why = f"; {notes[0]}" if notes else ""
     for column, values in external.items():
         known = [(subject, as_text(columns[column])) for subject, columns in rows if columns.get(column) is not None]
         if not any(column in columns for _, columns in rows):
             there = sorted({name for _, columns in rows for name in columns})
-            raise InputError(f"external: no column {column} of the participants", f"there are: {_some(there)}")
+            raise InputError(f"external: no column {column} of the participants", f"there are: {_some(there)}{why}")
         has = {value for _, value in known}
         if missing := [value for value in values if as_text(value) not in has]:
             raise InputError(
-                f"external: nobody's {column} is {', '.join(map(str, missing))}", f"there are: {_some(sorted(has))}"
+                f"external: nobody's {column} is {', '.join(map(str, missing))}",
+                f"there are: {_some(sorted(has))}{why}",
             )
         wanted = {as_text(value) for value in values}
         if alike := sorted(value for value in has - wanted if _spelled(value) in {_spelled(one) for one in wanted}):

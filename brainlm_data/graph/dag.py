@@ -196,7 +196,7 @@ class Dag:
         """A site that nobody is of would else be found when all the work is done. Whose site is not known, in words."""
         groups = getattr(getattr(self.config, "collate", None), "external", {})
         people = [(r.subject, self.index.phenotypes.get(r.id, {})) for r in self.index.recordings]
-        external_subjects(people, groups)
+        external_subjects(people, groups, self.index.notes)
         return [said_of_unknown(column, who) for column, who in unknown_groups(people, groups).items()]
 
     def __getitem__(self, name: str) -> Node:

@@ -27,11 +27,14 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     InputError: as `people.read_people`.
     """
     people = read_people(path, SUBJECTS, RECORDINGS, missing, numbers=(*TR, *FD, *VOLUMES))
-    for names in (TR, FD, VOLUMES):
-        for row in people.table.rows if people.table else ():
-            if len(said := {row[name] for name in row if name.lower() in names and row[name] is not None}) > 1:
-                columns = " and ".join(name for name in row if name.lower() in names)
-                raise InputError(f"{path}: {columns} say {' and '.join(map(str, sorted(said)))}", "leave one of them")
+    for row in people.table.rows if people.table else ():
+        for names in (TR, FD, VOLUMES):
+            said = {name: row[name] for name in row if name.lower() in names and row[name] is not None}
+            if len(set(said.values())) > 1:
+                values = " and ".join(f"{name} {value:g}" for name, value in said.items())
+                raise InputError(f"{path}: {values} of one row", "leave one of them")
+            if names is VOLUMES and any(not value.is_integer() for value in said.values()):
+                raise InputError(f"{path}: n_volumes {next(iter(said.values())):g} is no whole number", "count them")
     return people
 
 
@@ -63,7 +66,7 @@ def described(row: dict[str, Any], tr_s: float | None = None) -> dict[str, Any]:
     return {
         "tr_s": tr_s if tr_s is not None else table_tr,
         "mean_fd_mm": float("nan") if fd is None else fd,
-        "volumes": None if volumes is None else round(volumes),
+        "volumes": None if volumes is None else int(volumes),
         "phenotypes": rest,
     }
 

@@ -76,7 +76,8 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         raise InputError(f"{outdir}: there is a store in it already", "give another folder, or --force to replace it")
     if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
-    external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
+    people = [(s.subject, s.phenotypes) for s in source.series]
+    external_subjects(people, config.external, source.people.notes())  # before the work
     with holding(outdir), beside(outdir, "importing") as temporary:  # no run writes, or reads, there meanwhile
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)

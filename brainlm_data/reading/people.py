@@ -101,7 +101,8 @@ class People:
             if len(rows) > 1:
                 could = some(self.table.label_of[row] for row in rows)
                 notes.append(f"{name}: {label} could be any of the rows {could}: none was taken")
-        if left := [label for row, label in sorted(self.table.label_of.items()) if row not in found]:
+        met = {plain(self.table.label_of[row]) for row in found}
+        if left := [label for row, label in sorted(self.table.label_of.items()) if plain(label) not in met]:
             notes.append(f"{name}: {len(left)} rows of people who are not here ({some(left, False)})")
         if lines := self.table.nameless:
             notes.append(f"{name}: {len(lines)} rows of nobody, without a label (line {some(map(str, lines), False)})")

@@ -155,6 +155,7 @@ def read_cells(path: Path, comment: str | None = None, short: bool = False) -> C
         raise InputError(f"{path}: two columns are called {again[0]}", "give each its own name")
     for line, row in body:
         _check_quotes(path, line, row, separator, len(header))
+        row[:] = [cell.replace("\n", " ") for cell in row]
         while len(row) > len(header) and not row[-1]:
             row.pop()
         if short:

@@ -261,7 +261,8 @@ def test_two_rows_of_one_person_are_named_by_line_where_they_differ(tmp_path: Pa
     with pytest.raises(InputError, match="more than one row of 1, lines 2 and 4, which differ in age"):
         read(people(tmp_path, "sub-1", "2", "1"))
     (tmp_path / "people.tsv").write_text("participant_id\tage\n1\t20\n1\t20\n")
-    assert read(tmp_path / "people.tsv").find("1")["age"] == 20
+    twice = read(tmp_path / "people.tsv")
+    assert twice.find("1")["age"] == 20 and twice.notes() == []
 
 
 def test_a_running_number_is_nobodys_label(tmp_path: Path) -> None:
