@@ -65,7 +65,7 @@ class Table:
         for place, cell in enumerate(self.column(name)):
             if cell is None:
                 continue
-            if (value := number(str(cell))) is None:
+            if (value := number(cell) if isinstance(cell, str) else float(cell)) is None:
                 raise InputError(
                     f"{self.path}: line {self.lines[place]}: {name} {cell!r} is no number", "write n/a for no value"
                 )
@@ -92,7 +92,6 @@ def read_table(
     path: Path,
     missing: Sequence[str] = ("n/a",),
     text: Collection[str] = (),
-    comment: str | None = None,
     short: bool = False,
     of_people: bool = False,
 ) -> Table:
@@ -101,7 +100,7 @@ def read_table(
     Parameters
     ----------
     missing: cells without a value, beside empty ones. text: columns (in small letters) that hold words whatever they
-        look like: labels. comment: lines that start with it are left out.
+        look like: labels.
     short: rows may end before the last columns, which are then empty.
     of_people: columns are typed as `values.typed_of_people` does it.
 
@@ -109,7 +108,7 @@ def read_table(
     ------
     InputError: as `read_cells`; or a column has values and no name.
     """
-    header, body = read_cells(path, comment, short)
+    header, body = read_cells(path, short)
     columns, notes = dict[str, list[Any]](), dict[str, str]()
     for place, name in enumerate(header):
         cells = [None if (cell := row[place]) in ("", *missing) else cell for _, row in body]
@@ -127,7 +126,7 @@ def read_table(
     return Table(path, columns, tuple(line for line, _ in body), notes)
 
 
-def read_cells(path: Path, comment: str | None = None, short: bool = False) -> Cells:
+def read_cells(path: Path, short: bool = False) -> Cells:
     """A table as text.
 
     Raises
@@ -136,7 +135,7 @@ def read_cells(path: Path, comment: str | None = None, short: bool = False) -> C
         or a row whose cells are more or fewer than the header's; names the line.
     """
     text = _text(path)
-    lines = [line if not comment or not line.startswith(comment) else "" for line in io.StringIO(text, newline=None)]
+    lines = list(io.StringIO(text, newline=None))
     separator = _separator(path, lines)
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     rows = list[tuple[int, list[str]]]()
