@@ -62,14 +62,14 @@ class General(StageConfig):
     def _named(cls, value: Any) -> Any:
         if not str(value).strip():
             raise ValueError("must not be empty")
-        return Path(value).expanduser() if isinstance(value, (str, Path)) else value
+        return value
 
-    @field_validator("outdir")
+    @field_validator("outdir", "container")
     @classmethod
-    def _no_pattern(cls, value: Path) -> Path:
+    def _no_pattern(cls, value: Any) -> Any:
         """Snakemake reads paths as patterns, with wildcards in braces."""
-        if odd := set("{}\n") & set(str(value)):
-            raise ValueError(f"must not have {' or '.join(sorted(odd))!s} in it: choose another folder")
+        if odd := {c for c in str(value) if c in "{}" or not c.isprintable()}:
+            raise ValueError(f"must not have {' or '.join(map(repr, sorted(odd)))} in it: choose another path")
         return value
 
     container: str = Field(

@@ -36,7 +36,10 @@ class StageConfig(BaseModel):
         """`~` of a path means the home folder."""
         for name, value in self:
             if isinstance(value, Path) and value.parts[:1] and value.parts[0].startswith("~"):
-                self.__dict__[name] = value.expanduser()
+                try:
+                    self.__dict__[name] = value.expanduser()
+                except RuntimeError as error:
+                    raise ValueError(f"{name}: {value.parts[0]} is nobody's home folder") from error
         return self
 
     @model_validator(mode="before")
