@@ -41,6 +41,11 @@ class Jobs(StageConfig):
     )
     max_mb: int = Field(64000, ge=1, description="limit of the doubling, MB: the memory of one node")
     time: float = Field(1.0, gt=0, description="factor on the time limit of every job; each retry doubles it")
+    disk: float = Field(
+        1.0,
+        ge=0,
+        description="factor on the expected disk space of a run, which is refused where it does not fit; 0: no check",
+    )
     max_hours: float = Field(24.0, gt=0, description="longest time limit to request, hours: what the partition allows")
     gpu_partition: str | None = Field(
         None, description="partition for stages that can use a GPU; each process of a stage requests one"

@@ -107,5 +107,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
-    need=Need(1500, 4, 30, 0.5),
+    need=Need(1500, 4, 30, 0.5, disk_mb=0.2, disk_mb_per_mb=0.2),
 )

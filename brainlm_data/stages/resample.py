@@ -70,5 +70,5 @@ STAGE = Stage(
     describe=describe,
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
-    need=Need(400, 0.5, 10),
+    need=Need(400, 0.5, 10, disk_mb=0.2, disk_mb_per_mb=0.06),
 )
