@@ -75,7 +75,8 @@ class Estimate:
         parts = [f"up to {hours:.0f} core hours" if hours >= 10 else f"up to {hours:.1f} core hours"]
         parts.append(f"{size(1e6 * self.mb)} of disk ({size(free_bytes(dag.outdir))} free in {dag.outdir})")
         if self.unknown:
-            parts.append(f"time not known before: {', '.join(self.unknown)}")
+            more = f" and {len(self.unknown) - 1} more" if len(self.unknown) > 1 else ""
+            parts.append(f"without {self.unknown[0]}{more}")
         return ", ".join(parts)
 
 

@@ -147,7 +147,7 @@ def test_a_run_that_does_not_fit_is_refused_with_the_number(
     dag.prepare()
     jobs = [("anat", bundle) for bundle in dag.bundles.by_level["subject"]]
     (line,) = dag.estimated()
-    assert "core hours" in line and f"free in {dag.outdir}" in line and "time not known before: train" in line
+    assert "core hours" in line and f"free in {dag.outdir}" in line and "without train and " in line
     needed = needs.estimate(dag, jobs, dag.plan.redone)
     assert needed.mb >= 2 and needed.seconds >= 120  # two people
     assert needs.estimate(dag, jobs, {"anat": set(dag.bundles.by_level["subject"])}).mb == 0  # what is replaced
