@@ -51,7 +51,7 @@ def typed_of_people(name: str, cells: Sequence[str | None]) -> tuple[list[Any], 
     enough = sum(there[cell] for cell in values) >= MOST * there.total() and len(set(values.values())) > FEW
     categories = sum(bool(CAPPED.fullmatch(cell)) for cell in said) > 1 and not plain  # `<18` and `>=18`
     if not values or any(CODE.fullmatch(cell) for cell in there) or categories or (odd and not enough):
-        return list(cells), ""
+        return list(cells), _note_of_text(there, values)
     numbers = [None if cell is None else values.get(cell) for cell in cells]
     return _whole(numbers, any("." in cell for cell in plain)), _note(there, said, odd)
 
@@ -82,7 +82,19 @@ def _note(there: Counter[str], said: dict[str, float], odd: dict[str, int]) -> s
         more = ", ..." if len(said) > SHOWN else ""
         parts.append(f"{shown}{more}, in {sum(there[c] for c in said)} of {there.total()} rows")
     if odd:
-        shown = ", ".join(f"{cell} ({odd[cell]})" for cell in sorted(odd)[:SHOWN])
-        more = ", ..." if len(odd) > SHOWN else ""
-        parts.append(f"no numbers, taken as missing, in {sum(odd.values())} of {there.total()} rows: {shown}{more}")
+        parts.append(f"no numbers, taken as missing, in {sum(odd.values())} of {there.total()} rows: {_counted(odd)}")
     return "; ".join(parts)
+
+
+def _note_of_text(there: Counter[str], values: dict[str, float]) -> str:
+    """Of a column that is text though most of it are numbers, and that is not one of codes (01, 02, ..., 12)."""
+    numbers = sum(there[cell] for cell in values)
+    if 2 * numbers < there.total() or len(set(values.values())) <= FEW or len({len(cell) for cell in there}) == 1:
+        return ""
+    others = {cell: count for cell, count in there.items() if cell not in values}
+    return f"text, though {numbers} of {there.total()} rows are numbers; the others: {_counted(others)}"
+
+
+def _counted(cells: dict[str, int]) -> str:
+    more = ", ..." if len(cells) > SHOWN else ""
+    return ", ".join(f"{cell} ({cells[cell]})" for cell in sorted(cells)[:SHOWN]) + more

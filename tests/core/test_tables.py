@@ -143,10 +143,11 @@ MISSING = "no numbers, taken as missing, in"
         ("1 2 3 4 5 6 1e999", [1, 2, 3, 4, 5, 6, None], f"{MISSING} 1 of 7 rows: 1e999 (1)"),
         ("1 2 3 4 1,234 5 6", [1, 2, 3, 4, None, 5, 6], f"{MISSING} 1 of 7 rows: 1,234 (1)"),
         ("1 2 1 2 1 unknown", None, ""),  # codes of categories, one of which is a word
-        ("1 2 3 4 5 6 a b c", None, ""),  # not most of them
+        ("1 2 3 4 5 6 a b c", None, "text, though 6 of 9 rows are numbers; the others: a (1), b (1), c (1)"),
         ("<18 >=18", None, ""),  # two categories
         ("26-30 31-35 36+", None, ""),
-        ("01 2 3 4 5 6 7", None, ""),  # codes
+        ("01 2 3 4 5 6 7", None, "text, though 6 of 7 rows are numbers; the others: 01 (1)"),
+        ("01 02 10 11 12 13 14 15 16", None, ""),  # codes
         ("1,234 5,678", None, ""),  # thousands, or not
     ],
 )
