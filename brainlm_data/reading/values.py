@@ -89,7 +89,8 @@ def _note(there: Counter[str], said: dict[str, float], odd: dict[str, int]) -> s
 def _note_of_text(there: Counter[str], values: dict[str, float]) -> str:
     """Of a column that is text though most of it are numbers, and that is not one of codes (01, 02, ..., 12)."""
     numbers = sum(there[cell] for cell in values)
-    if 2 * numbers < there.total() or len(set(values.values())) <= FEW or len({len(cell) for cell in there}) == 1:
+    are_codes = any(CODE.fullmatch(cell) for cell in there) and len({len(cell) for cell in there}) == 1
+    if 2 * numbers < there.total() or len(set(values.values())) <= FEW or are_codes:
         return ""
     others = {cell: count for cell, count in there.items() if cell not in values}
     return f"text, though {numbers} of {there.total()} rows are numbers; the others: {_counted(others)}"
