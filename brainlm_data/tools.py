@@ -68,7 +68,7 @@ def _index(arguments: argparse.Namespace) -> None:
     for r in index.recordings:
         if r.fault:
             print(f"refused: {r.id}: {r.fault}")
-    for note in (*index.notes, *(f"{name}: {text}" for name, text in index.columns.items())):
+    for note in index.said():
         print(f"note: {note}")
     for reason in index.ignored:
         print(f"ignored: {reason}")

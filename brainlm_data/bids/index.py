@@ -124,8 +124,13 @@ class Index:
     phenotypes: Mapping[str, Mapping[str, Any]]  # of each recording: the columns of the tables (bids/people.py)
     ignored: tuple[str, ...]  # files that are not taken, with the reason
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
-    notes: tuple[str, ...] = ()  # what is odd about what is taken; of the tables: what did not join
+    notes: tuple[str, ...] = ()  # what is odd about what is taken
+    unjoined: tuple[str, ...] = ()  # of the tables: what did not join
     columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
+
+    def said(self) -> list[str]:
+        """All of it, a sentence each."""
+        return [*self.notes, *self.unjoined, *(f"{name}: {text}" for name, text in self.columns.items())]
 
 
 def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
@@ -161,8 +166,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             return known
         found = {"key": key, **scan(bids_dir, walked)}
         runs = [Run(row[0], row[1], row[2], row[7][0]) for row in found["recordings"]]
-        tables = phenotypes(bids_dir, [file.path for file in walked.files], runs)
-        found |= tables | {"notes": [*found["notes"], *tables["notes"]]}
+        found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
@@ -217,8 +221,8 @@ def load_index(
     )
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    ignored, notes = (*cached["ignored"], *left), tuple(cached["notes"])
-    return Index(chosen, subjects, told, ignored, ids, notes, cached["columns"])
+    ignored, notes, unjoined = (*cached["ignored"], *left), tuple(cached["notes"]), tuple(cached["unjoined"])
+    return Index(chosen, subjects, told, ignored, ids, notes, unjoined, cached["columns"])
 
 
 def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

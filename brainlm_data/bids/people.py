@@ -31,7 +31,7 @@ class Run(NamedTuple):
 
 
 def phenotypes(bids_dir: Path, paths: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
-    """What is said of each recording (`shared`), `notes` on what did not join, `columns` on what was taken for what.
+    """What is said of each recording (`shared`), `unjoined`: what did not join, `columns`: what was taken for what.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def phenotypes(bids_dir: Path, paths: Sequence[str], runs: Sequence[Run]) -> dic
             scans.take(bids_dir / path, _by_file(of_subject, path[: path.rfind("/") + 1]))
     for table in (sessions, scans):
         table.overwrite(found, notes, columns)
-    return {**shared(found), "notes": notes, "columns": columns}
+    return {**shared(found), "unjoined": notes, "columns": columns}
 
 
 def shared(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ class Dag:
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         unknown = self._check_external()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
-        self.notes = [*self.index.notes, *(f"{name}: {text}" for name, text in self.index.columns.items()), *unknown]
+        self.notes = [*self.index.said(), *unknown]
         self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
@@ -198,7 +198,7 @@ class Dag:
         """A site that nobody is of would else be found when all the work is done. Whose site is not known, in words."""
         groups = getattr(getattr(self.config, "collate", None), "external", {})
         people = [(r.subject, self.index.phenotypes.get(r.id, {})) for r in self.index.recordings]
-        external_subjects(people, groups, self.index.notes)
+        external_subjects(people, groups, self.index.unjoined)
         return [said_of_unknown(column, who) for column, who in unknown_groups(people, groups).items()]
 
     def __getitem__(self, name: str) -> Node:

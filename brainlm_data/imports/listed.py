@@ -60,7 +60,8 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
         phenotypes[series.id] = series.phenotypes
     ordered = sorted(rows, key=lambda row: str(row[0]))
     return {"recordings": ordered, "metadata": metadata, "t1w": {}, "ignored": list(source.left_aside),
-            "notes": source.people.notes(), "columns": source.people.columns(), **shared(phenotypes)}  # fmt: skip
+            "notes": [], "unjoined": source.people.notes(), "columns": source.people.columns(),
+            **shared(phenotypes)}  # fmt: skip
 
 
 def folder(path: Path) -> Path:

@@ -130,7 +130,7 @@ def _attributes(inputs: Files) -> dict[str, Any]:
     found = {key: atlas.get(name, "") for key, name in keys.items()}
     more = {"space_mismatch": "SpaceMismatch", "imported": "Imported"}
     found |= {key: atlas[name] for key, name in more.items() if name in atlas}
-    warnings = [*atlas.get("Warnings", []), *inputs.meta.get("notes", [])]
+    warnings = [*atlas.get("Warnings", []), *inputs.meta.get("unjoined", [])]
     return found | {"columns": inputs.meta.get("columns", {})} | ({"warnings": warnings} if warnings else {})
 
 
@@ -166,7 +166,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("filter_recipe",),
-    told=("notes", "columns"),
+    told=("unjoined", "columns"),
     grows=("store",),
     need=Need(4000, seconds=0.1, disk_mb=0.02, disk_mb_per_mb=0.03),
 )

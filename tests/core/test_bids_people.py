@@ -41,7 +41,7 @@ def test_sessions_and_scans_come_before_participants(root: Path) -> None:
         RUN.format("02", 1): {"age": 30, "sex": "M", "mood": 3},
         RUN.format("02", 2): {"age": 30, "sex": "M"},
     }
-    assert found.notes == (
+    assert found.unjoined == (
         "sessions.tsv: age of 1 recordings is its own, not that of participants.tsv",
         "sessions.tsv: no row for 1 of 4 (sub-02 2)",
         "sessions.tsv: 1 rows of what is not here (sub-02 3)",
@@ -89,7 +89,11 @@ def test_the_cache_keeps_what_tables_say(root: Path, tmp_path: Path) -> None:
     write(root, "sub-01/sub-01_sessions.tsv", "session_id age\nses-1 88\nses-2 89+\n")
     first = read_index(root, Select.model_validate({}), tmp_path / "index.json")
     again = read_index(root, Select.model_validate({}), tmp_path / "index.json", as_cached=True)
-    assert (again.phenotypes, again.columns, again.notes) == (first.phenotypes, first.columns, first.notes)
+    assert (again.phenotypes, again.columns, again.unjoined) == (
+        first.phenotypes,
+        first.columns,
+        first.unjoined,
+    )
     write(root, "sub-01/sub-01_sessions.tsv", "session_id age\nses-1 88\nses-2 87\n")
     edited = read_index(root, Select.model_validate({}), tmp_path / "index.json")
     assert edited.phenotypes[RUN.format("01", 2)]["age"] == 87 and not edited.columns

@@ -186,7 +186,7 @@ def test_whose_group_is_not_known_is_on_the_card(tmp_path: Path) -> None:
 
 def test_what_did_not_join_and_what_was_taken_for_what_is_on_the_card(tmp_path: Path) -> None:
     inputs = cohort(tmp_path)
-    inputs.meta["notes"] = ["participants.tsv: no row for 1 of 10 people (07)"]
+    inputs.meta["unjoined"] = ["participants.tsv: no row for 1 of 10 people (07)"]
     inputs.meta["columns"] = {"age": "89+ as 89", "task": "x", "gone": "y"}
     run(inputs, tmp_path / "a")
     known = Card.read(tmp_path / "a")
