@@ -102,7 +102,7 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
     path = paths.listing_path(outdir, stage.level, bundle)
     try:
         listing = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
     content = json.loads(signature)
     if content["version"] != stage.version:

@@ -29,7 +29,7 @@ def read_manifest(path: Path) -> Manifest:
         manifest: Manifest = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
     if not isinstance(manifest, dict) or not {"signature", "content", "units"} <= manifest.keys():
         raise InputError(f"manifest {path}: not of this release", f"run stage {path.parent.name} again")
