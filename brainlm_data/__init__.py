@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from brainlm_data.reading.series import ParcelSeries
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
+    from brainlm_data.why.command import add_why
 
 __all__ = [
     "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
-    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside",
-    "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
-    "read_series", "section_from", "stage_summary",
+    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why", "atomic",
+    "beside", "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare",
+    "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -41,6 +42,7 @@ _HEAVY = {  # imported only when they are asked for
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
+    "add_why": ("why.command", "add_why"),
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
     "call": ("runner.call", "call"),

@@ -34,6 +34,7 @@ from brainlm_data.runner.manifest import (
     outputs_hold,
     read_manifest,
 )
+from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
 
@@ -152,7 +153,8 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
             return _refused(job, unit, refusal)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
+        receipt = {"signature": job.signature, "inputs": digests, "entry": entry, "software": software()}
+        sidecar.write_json(receipt_file, receipt)
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
