@@ -47,11 +47,12 @@ def _of_import(about: dict[str, Any]) -> Made:
 
 
 def _of_card(card: dict[str, Any]) -> list[Made]:
-    """The parts of a card: a model's own, and the stages of its data, the last first."""
-    made: list[Made] = []
-    if isinstance(model := card.get("model"), dict):
-        made.append(Made("train", 0, dict(model.get("facts") or {}), {}, {}, reads={"store": "collate"}))
-    data = card.get("data") if "model" in card else card
+    """The parts of a card: what was made of the data (its facts), if anything, and the data's stages, the last first."""
+    parts = {name: part for name, part in card.items() if isinstance(part, dict) and "facts" in part}
+    made = [
+        Made(name, 0, dict(part["facts"] or {}), {}, {}, reads={"store": "collate"}) for name, part in parts.items()
+    ]
+    data = card.get("data") if parts else card
     if not isinstance(data, dict):
         return made
     by, _, version = str(data.get("made_by", "")).partition(" ")

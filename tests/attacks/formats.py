@@ -138,6 +138,7 @@ def _read_dataset(path: Path) -> Any:
 
 def _slice_times(run: Any, metadata: dict[str, Any], folder: Path) -> None:
     """Stage slicetiming on the run."""
+    from brainlm_data.runner.call import call
     from brainlm_data.stage import Files
     from brainlm_data.stages.slicetiming import STAGE
 
@@ -147,7 +148,7 @@ def _slice_times(run: Any, metadata: dict[str, Any], folder: Path) -> None:
         (folder / "motion.tsv").write_text("x\n0\n")
         (folder / "motion.json").write_text('{"RepetitionTime": 2.0, "NumberOfVolumes": 6}')
         inputs["motion_params"] = folder / "motion.tsv"
-    STAGE.run(Files(inputs, meta), Files({name: folder / f"{name}.json" for name in STAGE.outputs}), STAGE.Config())
+    call(STAGE, Files(inputs, meta), {name: folder / f"{name}.json" for name in STAGE.outputs}, STAGE.Config())
 
 
 def _description(folder: Path) -> Path:

@@ -47,7 +47,7 @@ def test_the_page_of_a_recording(tmp_path: Path) -> None:
         inputs.meta |= dict.fromkeys(("id", "subject", "session", "task", "run"), given)
         inputs.meta["metadata"] = {**inputs.meta.get("metadata", {}), "PhaseEncodingDirection": given}
         page = folder / "page.html"
-        qc.STAGE.run(inputs, Files({"qc_metrics": folder / "qc.json", "qc_page": page}, inputs.meta), qc.Config())
+        call(qc.STAGE, inputs, {"qc_metrics": folder / "qc.json", "qc_page": page}, qc.Config())
         return page.read_text()
 
     found = check_same_markup(make, NAME)
