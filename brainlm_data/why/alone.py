@@ -47,7 +47,7 @@ def _of_import(about: dict[str, Any]) -> Made:
 
 
 def _of_card(card: dict[str, Any]) -> list[Made]:
-    """The parts of a card: what was made of the data (its facts), if anything, and the data's stages, the last first."""
+    """The parts of a card: what was made of the data (its facts), if anything, and the stages before, last first."""
     parts = {name: part for name, part in card.items() if isinstance(part, dict) and "facts" in part}
     made = [
         Made(name, 0, dict(part["facts"] or {}), {}, {}, reads={"store": "collate"}) for name, part in parts.items()
