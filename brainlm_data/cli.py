@@ -41,6 +41,9 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:
+        for name, value in vars(arguments).items():
+            if isinstance(value, Path) and str(value).startswith("~"):  # quoted, so no shell has read it
+                setattr(arguments, name, value.expanduser())
         arguments.call(arguments)
     except BrokenPipeError:  # who reads has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
