@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 from brainlm_data.dataset.splits import SPLITS, said_of_unknown
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_object
+from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class Card(_Data):
             lines.append(f"- {made.stage}: {made.text}{some}")
         if self.cohort is not None:
             lines += _tables(self.cohort)
-        return "\n".join(lines) + "\n"
+        return "\n".join(map(markdown_line, lines)) + "\n"
 
     def said(self) -> list[str]:
         """All warnings: what did not join or may be wrong, and whose group is not known."""
