@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
-from brainlm_data.reading.people import People, read_people
+from brainlm_data.reading.people import People, Rows, read_people
 
 RECORDINGS = ("id", "file_id")  # columns that a row is found by: those of a recording's name, those of a person's
 SUBJECTS = ("participant_id", "subject", "sub_id")
@@ -27,15 +28,25 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     InputError: as `people.read_people`.
     """
     people = read_people(path, SUBJECTS, RECORDINGS, missing, numbers=(*TR, *FD, *VOLUMES))
-    for row in people.table.rows if people.table else ():
-        for names in (TR, FD, VOLUMES):
-            said = {name: row[name] for name in row if name.lower() in names and row[name] is not None}
+    if people.table is not None:
+        _check(people.table)
+    return people
+
+
+@lru_cache(maxsize=2)  # as the table itself: once, not once per recording
+def _check(table: Rows) -> None:
+    """Raises InputError where columns that mean the same differ, or volumes are no whole number."""
+    for names in (TR, FD, VOLUMES):
+        columns = [name for name in (table.rows[0] if table.rows else ()) if name.lower() in names]
+        for row in table.rows if columns else ():
+            said = {name: row[name] for name in columns if row[name] is not None}
             if len(set(said.values())) > 1:
                 values = " and ".join(f"{name} {value:g}" for name, value in said.items())
-                raise InputError(f"{path}: {values} of one row", "leave one of them")
+                raise InputError(f"{table.path}: {values} of one row", "leave one of them")
             if names is VOLUMES and any(not value.is_integer() for value in said.values()):
-                raise InputError(f"{path}: n_volumes {next(iter(said.values())):g} is no whole number", "count them")
-    return people
+                raise InputError(
+                    f"{table.path}: n_volumes {next(iter(said.values())):g} is no whole number", "count them"
+                )
 
 
 def take(row: dict[str, Any], names: Sequence[str]) -> Any:

@@ -24,7 +24,7 @@ class Labels(NamedTuple):
     number: dict[str, set[int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Rows of a table, and by what they are found: `subjects` names a person, `recordings` one recording."""
 
