@@ -385,7 +385,7 @@ def used(root: Path, **select: object) -> tuple[str, str]:
     [
         ({}, "sub-01_T1w.nii.gz", "acq-a_T1w.nii.gz: another T1w of this subject (sub-01/anat/sub-01_T1w.nii.gz is"),
         ({"acq": "a"}, "sub-01_acq-a_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
-        ({"acq": "a", "run": "2"}, "sub-01_acq-a_run-2_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
+        ({"acq": "a", "run": 2}, "sub-01_acq-a_run-2_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
         ({"acq": None}, "sub-01_T1w.nii.gz", "acq-a_T1w.nii.gz: another T1w"),
         ({"acq": "zz"}, "sub-01_T1w.nii.gz", "sub-01: none of its T1w has acq-zz of select.t1w"),
     ],
@@ -394,6 +394,8 @@ def used(root: Path, **select: object) -> tuple[str, str]:
 def test_which_of_several_t1w(tmp_path: Path, select: dict[str, str], name: str, says: str) -> None:
     root = write_bids(tmp_path, subjects=("01",))
     t1w(root, "acq-a_", "acq-a_run-2_", "ce-gadolinium_")
+    (subject,) = read_index(root, Select.model_validate({"t1w": select})).subjects
+    assert subject.t1w and subject.t1w_next and subject.t1w != subject.t1w_next
     assert used(root, t1w=select)[0] == name
     assert says in used(root, t1w=select)[1]
 
