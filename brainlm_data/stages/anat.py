@@ -210,5 +210,5 @@ STAGE = Stage(
     describe=describe,
     optional=("t1w_next",),
     routes=("native",),
-    need=Need(1500, 20, 60, 8),
+    need=Need(1500, 20, 60, 8, disk_mb=1, disk_mb_per_mb=3.5),
 )  # fmt: skip
