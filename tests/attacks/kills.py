@@ -11,7 +11,9 @@ with the bytes of an undisturbed run; in between, a store must hold the values o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -166,14 +168,17 @@ def series_of(folder: Path, count: int) -> Path:
 
 
 class Killer:
-    """Runs commands in forks of this process, which has everything imported."""
+    """Runs commands in forks of this process, which imports whatever one of them has imported."""
 
     def __init__(self, folder: Path) -> None:
-        import brainlm_model.stages
-        import brainlm_model.training.stage
-        import brainlm_model.training.worker  # noqa: F401
+        self.log, self._modules = folder / "log.txt", folder / "modules.txt"
 
-        self.log = folder / "log.txt"
+    def learn(self) -> None:
+        """Import what the last command that ended had imported: the next one is as fast as its own work."""
+        for name in self._modules.read_text().split():
+            if name not in sys.modules and "__main__" not in name:
+                with contextlib.suppress(Exception):  # a module that nobody imports by its name
+                    importlib.import_module(name)
 
     def run(self, call: Callable[[Path], None], root: Path, kill_after: float | None = None) -> int | None:
         """Exit status of a command; None where it was killed, with its process group, after so many seconds."""
@@ -191,6 +196,19 @@ class Killer:
                 return None
             time.sleep(0.0005)
 
+    def values(self, root: Path, store: str) -> str:
+        """`values` of a store below `root`; in a fork, because zarr starts threads, after which nobody may fork."""
+        if not store:
+            return ""
+        result = self.log.with_name("values.txt")
+        result.unlink(missing_ok=True)
+
+        def note(_: Path) -> None:
+            result.write_text(values(root / store))
+
+        self.run(note, root)
+        return result.read_text()
+
     def _be(self, call: Callable[[Path], None], root: Path) -> None:
         """In the fork: the command, in a process group of its own, with what it says in a file."""
         code = 1
@@ -200,6 +218,7 @@ class Killer:
                 for descriptor in (1, 2):
                     os.dup2(stream.fileno(), descriptor)
             call(root)
+            self._modules.write_text("\n".join(sys.modules))
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)
@@ -236,19 +255,25 @@ class Attack:
     def __init__(self, folder: Path, only: str = "") -> None:
         self.root, self._kept, self.report = folder / "root", folder / "kept", Report()
         series = series_of(folder / "series", 8), series_of(folder / "more", 11)
-        self.killer = Killer(folder)
         self.targets = [target for target in targets(*series) if only in target.name]
+        self.killer = Killer(folder)
         self.expected: dict[str, tuple[Tree, float, set[str]]] = {}
         for target in self.targets:
             self._prepare(target)
-            allowed = {"an error", values(self.root / target.store)} if target.store else set()
-            begun = time.monotonic()
-            if self.killer.run(target.run, self.root):
-                raise RuntimeError(f"{target.name}: {self.killer.log.read_text()}")
-            seconds = time.monotonic() - begun
-            if target.store:
-                allowed.add(values(self.root / target.store))
+            allowed = {"an error", self.killer.values(self.root, target.store)}
+            self._undisturbed(target)
+            self.killer.learn()
+            self._prepare(target)
+            seconds = self._undisturbed(target)
+            allowed.add(self.killer.values(self.root, target.store))
             self.expected[target.name] = tree(self.root), seconds, allowed
+
+    def _undisturbed(self, target: Target) -> float:
+        """Run a command to its end; how many seconds it took."""
+        begun = time.monotonic()
+        if self.killer.run(target.run, self.root):
+            raise RuntimeError(f"{target.name}: {self.killer.log.read_text()}")
+        return time.monotonic() - begun
 
     def _prepare(self, target: Target) -> None:
         """The folder as it is before the command, always at the same path."""
@@ -270,7 +295,7 @@ class Attack:
         wrong: list[str] = []
         for _ in range(source.choice((1, 1, 2))):
             self.report.killed += self.killer.run(target.run, self.root, source.uniform(0, 1.05 * seconds)) is None
-            if target.store and values(self.root / target.store) not in allowed:
+            if self.killer.values(self.root, target.store) not in allowed:
                 wrong.append("other values could be read after the kill")
         if self.killer.run(target.run, self.root):
             wrong.append(f"the next run failed: {self.killer.log.read_text().strip()[-300:]}")
