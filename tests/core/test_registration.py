@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from brainlm_data.errors import InputError
 from brainlm_data.methods import registration as reg
 
 SIZE = 4.0
@@ -188,3 +189,14 @@ def test_nothing_is_left_behind(tmp_path: Path, pair: tuple[Any, Any, Any], monk
     (tmp_path / "out").mkdir()
     reg.linear(fixed, moving, mask, "Rigid", tmp_path / "out" / "t.mat")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_transform_that_cannot_be_read_is_an_error_and_no_segmentation_fault(tmp_path: Path) -> None:
+    affine = ants.create_ants_transform(transform_type="AffineTransform", precision="double", dimension=3)
+    for name in ("x_xfm.h5", "x_xfm.txt"):
+        file = tmp_path / name
+        ants.write_transform(affine, str(file))
+        np.testing.assert_array_equal(reg.map_points(np.ones((2, 3)), [file]), np.ones((2, 3)))
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(InputError, match=f"{name}: not a readable transform"):
+            reg.map_points(np.ones((2, 3)), [file])
