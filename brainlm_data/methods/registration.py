@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.methods.hdf5 import without_times
+from brainlm_data.methods.rigid import read_itk
 
 Points = NDArray[np.float64]
 SEED = 1
@@ -267,7 +268,12 @@ def map_points(points: Points, transforms: Sequence[Path]) -> Points:
 
 
 def _check_readable(transform: Path) -> None:
-    """Applying a transform that ITK cannot read is a segmentation fault (antspyx 0.6); reading it alone raises."""
+    """Applying a transform that ITK cannot read is a segmentation fault (antspyx 0.6); reading it alone raises.
+
+    A text file that ends early is the identity to ITK, without a word: `read_itk` counts its numbers.
+    """
+    if transform.suffix == ".txt":
+        read_itk(transform)
     try:
         ants.read_transform(str(transform))
     except Exception as error:  # ITK's exceptions have no type of their own here, and many lines

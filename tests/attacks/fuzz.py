@@ -3,8 +3,8 @@
     python -m tests.attacks.fuzz --minutes 20 --seed 1        # JSON: executions, what fell out, CPU minutes
     python -m tests.attacks.fuzz --only nii --case 1:17       # one case again, with its traceback
 
-Readers run in child processes. For a file they have 10 CPU seconds, and must not use 1 GB more memory than before. A case
-is known by its format, seed and number.
+Readers run in child processes. For a file they have 10 CPU seconds, and must not use 1 GB more memory than before. A
+case is known by its format, seed and number.
 """
 
 from __future__ import annotations
