@@ -356,7 +356,7 @@ def _read_scaler(path: Path) -> Any:
 def _recipes(folder: Path) -> tuple[Path, Path]:
     from brainlm_data.methods.operators import Recipe, Regression
 
-    Recipe(2.0, 40, 2, (7,), 0.01).save(folder / "filter.json")
+    Recipe(2.0, 40, 2, (7,), "butterworth", 0.01).save(folder / "filter.json")
     noise = np.random.default_rng(0).normal(0, 1, (38, 2))
     Regression(noise, np.linalg.pinv(noise)).save(folder / "denoise.npz")
     return folder / "filter.json", folder / "denoise.npz"
