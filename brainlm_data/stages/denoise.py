@@ -23,7 +23,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
 from brainlm_data.methods.ica import Components, decompose, optimal_rank, principal, smooth
-from brainlm_data.methods.operators import Recipe, low_pass
+from brainlm_data.methods.operators import Recipe, Regression, low_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -116,16 +116,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     confounds = confounds_of(patterns, columns, recipe, inputs["confounds"])
     image = load_output(inputs["voxel_sample"])
     mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
-    nothing = Components(
-        np.empty((recipe.n_volumes - recipe.dropped, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True
-    )
-    fits = [nothing]
     if any(strategy.ica for strategy in chosen):
-        voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
-        if config.smooth_mm:
-            size = float(nib.affines.voxel_sizes(image.affine).mean())
-            voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
-        fits = _decomposed(before_regression(voxels.astype(np.float64), recipe), config)
+        fits = _decompositions(image, mask, recipe, config)
+    else:
+        steps = recipe.n_volumes - recipe.dropped
+        fits = [Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)]
     each = _features(inputs, fits, mask, recipe, config.seed)
     found, features = fits[0], each[0]
     labels = [f"ica_{i:02d}" for i in range(found.mixing.shape[1])]
@@ -134,14 +129,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     for fit, theirs in zip(fits[1:], each[1:], strict=True):
         automatic = np.array([bool(reason) for reason in theirs.reasons()])
         verdicts.append(_with_those_by_hand(automatic, fit, found, noisy, [labels.index(name) for name in by_hand]))
-    components = []
-    for fit, bad in zip(fits, verdicts, strict=True):
-        components.append((fit.mixing[:, bad], fit.mixing[:, ~bad]))
-    series = read_table(inputs["parcels_raw"])[1]
-    parcels = before_regression(series[:, ~np.isnan(series).any(0)], recipe)
-    regression, limit = regression_of(inputs.meta["id"], confounds.values, components).never_adding(
-        parcels, partial(low_pass, recipe=recipe)
-    )
+    regression, limit = _operator(inputs, recipe, confounds.values, fits, verdicts)
     regression.save(outputs["denoise_recipe"])
 
     whole = np.full((recipe.n_volumes, len(labels)), np.nan)
@@ -187,15 +175,34 @@ def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
             )
 
 
-def _decomposed(data: Array, config: Config) -> list[Components]:
+def _decompositions(image: Any, mask: NDArray[np.bool_], recipe: Recipe, config: Config) -> list[Components]:
     """The ICAs whose operators are averaged; the first has the number of components that was asked for, or `auto`."""
-    pca = principal(data)
-    count = optimal_rank(pca.values, *data.shape) if config.n_components == "auto" else config.n_components
+    voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
+    if config.smooth_mm:
+        size = float(nib.affines.voxel_sizes(image.affine).mean())
+        voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
+    pca = principal(before_regression(voxels.astype(np.float64), recipe))
+    count = optimal_rank(pca.values, *pca.data.shape) if config.n_components == "auto" else config.n_components
     fits = []
     for number in range(config.fits):
         further = (number + 1) // 2 * (-1 if number % 2 else 1)  # 0, -1, 1, -2, 2, ...
         fits.append(decompose(pca, max(2, count + further), config.seed + number))
     return fits
+
+
+def _operator(
+    inputs: Files, recipe: Recipe, confounds: Array, fits: list[Components], verdicts: list[NDArray[np.bool_]]
+) -> tuple[Regression, float | None]:
+    """D: confounds and the noise of each fit, averaged, so that no parcel gains variance; and the limit for that."""
+    from brainlm_data.files.tables import read_table
+
+    components = []
+    for fit, noisy in zip(fits, verdicts, strict=True):
+        components.append((fit.mixing[:, noisy], fit.mixing[:, ~noisy]))
+    regression = regression_of(inputs.meta["id"], confounds, components)
+    parcels = before_regression(read_table(inputs["parcels_raw"])[1], recipe)
+    known = ~np.isnan(parcels).any(0)
+    return regression.never_adding(parcels[:, known], partial(low_pass, recipe=recipe))
 
 
 def _features(
