@@ -13,6 +13,7 @@ from typing import Any
 from brainlm_data.errors import ConfigError, InputError, in_words
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
+from brainlm_data.why.command import add_why
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, STAGES)
+    add_why(commands, STAGES)
     _add_tools(commands)
     return dispatch(parser, argv)
 
