@@ -157,7 +157,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=6,
+    version=7,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
