@@ -20,20 +20,25 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.lock import beside
     from brainlm_data.files.progress import Progress
+    from brainlm_data.files.reading import reading
+    from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
+    from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
 
 __all__ = [
-    "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
-    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside",
-    "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
-    "read_series", "section_from", "stage_summary",
+    "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
+    "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic",
+    "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
+    "open_store", "prepare", "read_config", "read_series", "reading", "seal", "section_from", "stage_summary",
+    "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "BLANK": ("files.seal", "BLANK"),
     "Card": ("dataset.card", "Card"),
     "ParcelSeries": ("reading.series", "ParcelSeries"),
     "Progress": ("files.progress", "Progress"),
@@ -44,6 +49,8 @@ _HEAVY = {  # imported only when they are asked for
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
     "call": ("runner.call", "call"),
+    "check_seal": ("files.seal", "check_seal"),
+    "check_sum": ("files.sums", "check_sum"),
     "compare_store": ("reading.sources", "compare_store"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
@@ -52,8 +59,12 @@ _HEAVY = {  # imported only when they are asked for
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),
     "read_series": ("reading.sources", "read_series"),
+    "reading": ("files.reading", "reading"),
+    "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),
+    "sum_folder": ("files.sums", "sum_folder"),
+    "write_sums": ("files.sums", "write_sums"),
 }
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError
 from brainlm_data.files.lock import beside
 from brainlm_data.files.sidecar import digest, write_json
+from brainlm_data.files.sums import sum_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +95,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
             "Files": {file.relative_to(folder).as_posix(): digest(file) for file in files},
         }  # fmt: skip
         write_json(folder / FACTS, facts)
+        sum_folder(folder)
         if outdir.exists():
             os.replace(outdir, temporary / "old")
         os.replace(folder, outdir)

@@ -22,6 +22,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.sums import SUMS
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
@@ -30,7 +31,7 @@ from brainlm_data.stage import Facts
 
 FILES = {
     "recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json", "card": "card.md",
-    "facts": "import.json",
+    "facts": "import.json", "checksums": SUMS,
 }  # fmt: skip
 STORE = "store.zarr"
 
@@ -60,7 +61,7 @@ class SpooledSeries:
 
 
 def write(source: Source, request: Request, outdir: Path, config: Config, force: bool = False) -> Facts:
-    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json}.
+    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json, SHA256SUMS}.
 
     Returns the content of import.json.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.sums import SUMS
 from brainlm_data.simulate import movement, signals
 from brainlm_data.simulate.cohort import atlas, check_folder
 from brainlm_data.simulate.plan import Plan
@@ -34,7 +35,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.splits import split_subjects
-    from brainlm_data.dataset.store import open_store, write_store
+    from brainlm_data.dataset.store import open_store, write_store, write_sums_of
 
     check_folder(plan)
     _, table = atlas()
@@ -86,6 +87,8 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     fit_scaler(open_store(plan.out / "store.zarr"), training).save(plan.out / "scaler.npz")
     config = {"seed": 0, "external": {}}
     card.with_tables(recordings, config).save(plan.out / "card.json", plan.out / "card.md")
+    tables = [plan.out / name for name in ("recordings.parquet", "scaler.npz", "card.json", "card.md")]
+    write_sums_of(plan.out / SUMS, plan.out / "store.zarr", tables)
 
 
 def series(

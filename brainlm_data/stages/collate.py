@@ -154,12 +154,12 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=5,
+    version=6,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
     inputs=("parcels", "qc_metrics", "filter_recipe", "atlas_table"),
-    outputs=("store", "recordings", "scaler", "card_data", "card"),
+    outputs=("store", "recordings", "scaler", "card_data", "card", "checksums"),
     run=run,
     describe=describe,
     optional=("filter_recipe",),
