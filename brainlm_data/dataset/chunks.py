@@ -29,8 +29,7 @@ class ChunkStore(LocalStore):
         return found
 
     def _miss(self, key: str) -> None:
-        array, _, chunk = key.partition("/c/")
-        if chunk:
+        if "/c/" in key:
             raise ChunkMissing(f"{Path(self.root).name}/{key} is gone")
 
 

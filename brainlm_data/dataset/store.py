@@ -84,6 +84,7 @@ def write_store(
     InputError: a series whose shape is not (n_steps, parcels).
     """
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     order = before.order(recordings["id"].tolist()) if before else list(range(len(recordings)))
     recordings = recordings.iloc[order]
@@ -98,7 +99,7 @@ def write_store(
         "chunk_steps": chunk_steps,
         **attrs,
     }
-    codecs: Any = {"compressors": [zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]}
+    codecs: Any = {"compressors": [ZstdCodec(), Crc32cCodec()]}
     with warnings.catch_warnings(), zarr.config.set(WHOLE):
         warnings.simplefilter("ignore")  # consolidated metadata are not in the Zarr 3 text yet, but xarray reads them
         group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
@@ -140,7 +141,7 @@ def write_store(
         else:
             list(map(job.write, spans))
     if before:
-        before.keep(path, names, content)
+        before.keep(path, content)
     return [start for _, start in sorted(zip(order, starts, strict=True))]
 
 
@@ -265,7 +266,8 @@ class Store:
                 )
             table = self.attrs["recordings"]
             self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
-            self._bold, self._flags = self._group["bold"], self._group["valid"]
+            self._bold: Any = self._group["bold"]
+            self._flags: Any = self._group["valid"]
 
     @property
     def rate_hz(self) -> float:

@@ -55,8 +55,7 @@ def _describe(dag: DagView) -> None:
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
     ignore = derivatives / ".bidsignore"
-    if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
-        sidecar.write_text(ignore, paths.BIDSIGNORE)
+    _write_text(ignore, paths.BIDSIGNORE)
 
 
 def _write(
@@ -71,7 +70,7 @@ def _write(
         if dag.stages[name].level == level and (name, bundle) in dag.details:
             details[name] = dag.details[name, bundle]
     content = {"units": units, "digest": digest, "details": details, **more}
-    write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
+    note_changed(paths.listing_path(dag.outdir, level, bundle), content)
     return digest
 
 
@@ -126,8 +125,16 @@ def _sources(doi: Any) -> dict[str, Any]:
     return {"SourceDatasets": [{"DOI": match.group(), "URL": f"https://doi.org/{match.group()}"}]}
 
 
+def note_changed(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write a record only where it is not there already."""
+    _write_text(path, sidecar.record_text(content, indent))
+
+
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
-    text = sidecar.as_json(content, indent)
-    if not path.exists() or path.read_text() != text:
+    _write_text(path, sidecar.as_json(content, indent))
+
+
+def _write_text(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_bytes() != text.encode():
         sidecar.write_text(path, text)

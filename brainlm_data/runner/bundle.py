@@ -23,7 +23,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.runner.call import call, common
-from brainlm_data.runner.digests import input_digests
+from brainlm_data.runner.digests import check_inputs, input_digests
 from brainlm_data.runner.manifest import (
     COHORT,
     Manifest,
@@ -106,7 +106,7 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
         "content": content_of(entries),
         "units": entries,
     }
-    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
+    sidecar.write_record(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest)
     return manifest
 
 
@@ -141,6 +141,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     if known and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
     else:
+        check_inputs(inputs, upstream, job.outdir, rows=not job.stage.grows)
         if job.stage.level == "cohort":
             _set_aside(job, inputs, receipt)
             _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
@@ -152,7 +153,7 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
             return _refused(job, unit, refusal)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
+        sidecar.write_record(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
@@ -249,7 +250,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     wanted = [n for n in job.stage.inputs if job.artifacts[n].level == "recording"]
     rows = []
     for recording in unit["recordings"]:
-        row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
+        row = {**recording, "status": "done", "reason": "", "files": {}, "sha256": {}, "methods": {}}
         for entries in upstream.values():
             entry = entries.get(recording["id"]) or entries.get(f"sub-{recording['subject']}") or entries.get(COHORT)
             if entry is None:
@@ -259,6 +260,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
                 continue
             row["methods"] |= entry["methods"]
             row["files"] |= {n: str(job.outdir / entry["outputs"][n]["path"]) for n in wanted if n in entry["outputs"]}
+            row["sha256"] |= {n: output["sha256"] for n, output in entry["outputs"].items()}
         rows.append(row)
     return rows
 

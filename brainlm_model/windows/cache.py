@@ -85,8 +85,8 @@ def cached_series(store: Any) -> Flat:
     """
     path = Path(store.path)
     split = store.recordings.get("split")
-    known = split is not None and bool(split.notna().any())
-    for name, there in (("recordings.parquet", known), ("scaler.npz", store.scaler is not None)):
+    are_split = split is not None and bool(split.notna().any())
+    for name, there in (("recordings.parquet", are_split), ("scaler.npz", store.scaler is not None)):
         if not there:
             raise InputError(
                 f"{path}: no {name} beside it", "keep the store and its tables together; collate writes both"
@@ -98,10 +98,11 @@ def cached_series(store: Any) -> Flat:
     places = dict(zip(table["id"], zip(offsets, lengths, strict=True), strict=True))
     shape = (sum(lengths), len(store.parcels))
     key = _key(store, places)
-    there = _read(file, index, places, shape, key)
-    if there is not None:
-        return there
+    flat = _read(file, index, places, shape, key)
+    if flat is not None:
+        return flat
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    values: np.ndarray
     try:
         values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
     except OSError as error:
@@ -158,7 +159,7 @@ def _remove(path: Path) -> None:
 
 
 def _checksum(series: np.ndarray) -> int:
-    return isal_zlib.crc32(memoryview(np.ascontiguousarray(series)).cast("B")) if series.size else 0
+    return isal_zlib.crc32(np.ascontiguousarray(series).view(np.uint8).reshape(-1))
 
 
 def _key(store: Any, places: dict[str, tuple[int, int]]) -> str:

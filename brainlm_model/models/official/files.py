@@ -75,7 +75,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise InputError(
-                f"{path}: a damaged file, or a pickle of more than tensors, which could run any code; it was not loaded",
+                f"{path}: damaged, or a pickle of more than tensors, which could run any code; it was not loaded",
                 "ask for model.safetensors, or convert the file where you trust it",
             ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
