@@ -100,6 +100,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.config import read_config, split_foreign
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
+    from brainlm_data.graph.outcome import taken
     from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
@@ -117,6 +118,8 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         raise ConfigError(f"not on route {dag.route}", "look at preprocess.engine and input.kind in the configuration")
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     dag.prepare()
+    for line in taken(dag):
+        print(line, file=sys.stderr)
     node = dag[arguments.stage]
     limit_threads(arguments.threads or node.each)
     if unknown := sorted(set(arguments.recording or ()) - possible):

@@ -204,6 +204,11 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     return outdir / "work" / "logs" / stage / f"{bundle}.log"
 
 
+def left_aside_path(outdir: Path) -> Path:
+    """Files of the dataset that are not taken, one line each, with the reason."""
+    return outdir / "left_aside.txt"
+
+
 def requested_path(outdir: Path) -> Path:
     """What the last run was to make: the signature of every stage, and the stages that were finished."""
     return outdir / "work" / "requested.json"

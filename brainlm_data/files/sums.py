@@ -7,7 +7,7 @@ without SHA256SUMS (of an earlier release, or put together by hand) is read as i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from brainlm_data.errors import InputError
@@ -53,18 +53,12 @@ def check_sum(path: Path, remedy: str) -> None:
     InputError: another content than when it was written, or gone.
     """
     wanted = read_sums(path.parent).get(path.name)
-    if wanted is not None and (problem := _problem(path, wanted)):
+    if wanted is not None and (problem := sum_problem(path, wanted)):
         raise InputError(f"{path}: {problem}", f"{remedy}; {CHANGED}")
 
 
-def problems(folder: Path) -> Iterator[str]:
-    """What is gone or changed of all that a folder's SHA256SUMS lists."""
-    for name, wanted in read_sums(folder).items():
-        if problem := _problem(folder / name, wanted):
-            yield f"{folder / name}: {problem}"
-
-
-def _problem(path: Path, wanted: str) -> str:
+def sum_problem(path: Path, wanted: str) -> str:
+    """Why a file is not what its line in SHA256SUMS says, in words; empty where it is."""
     if not path.exists():
         return f"gone ({SUMS} lists it)"
     with reading(path):

@@ -175,6 +175,7 @@ class Dag:
         self._check_external()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = self.index.notes
+        self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}

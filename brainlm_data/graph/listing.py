@@ -47,6 +47,8 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
     if to_disk:
         _describe(dag)
+        text = "".join(f"{reason}\n" for reason in dag.index.ignored)
+        _write_text_changed(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
     return digests
 
 
@@ -54,8 +56,7 @@ def _describe(dag: DagView) -> None:
     """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
-    ignore = derivatives / ".bidsignore"
-    _write_text(ignore, paths.BIDSIGNORE)
+    _write_text_changed(derivatives / ".bidsignore", paths.BIDSIGNORE)
 
 
 def _write(
@@ -87,6 +88,7 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
+        meta |= {"fault": member.fault} if member.fault else {}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
     stat: dict[str, dict[str, Any]] = {}
@@ -127,14 +129,14 @@ def _sources(doi: Any) -> dict[str, Any]:
 
 def note_changed(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
     """Write a record only where it is not there already."""
-    _write_text(path, sidecar.record_text(content, indent))
+    _write_text_changed(path, sidecar.record_text(content, indent))
 
 
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
-    _write_text(path, sidecar.as_json(content, indent))
+    _write_text_changed(path, sidecar.as_json(content, indent))
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text_changed(path: Path, text: str) -> None:
     if not path.is_file() or path.read_bytes() != text.encode():
         sidecar.write_text(path, text)

@@ -205,7 +205,9 @@ def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]])
 
 
 def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
-    """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
+    """Paths of the unit's inputs. Raises Refused where the index or an upstream stage refused it."""
+    if fault := unit["meta"].get("fault"):
+        raise Refused(fault)
     files: dict[str, Path] = {}
     for name in job.stage.inputs:
         artifact = job.artifacts[name]

@@ -41,7 +41,8 @@ def run(store, folder: Path, **keys) -> tuple[dict, dict[str, Path]]:
     inputs = Files({"store": store.path, "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
                     "card_data": home / "card.json"})  # fmt: skip
     names = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz",
-             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
+             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv",
+             "model_checksums": "SHA256SUMS"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     written = {key: folder / name for key, name in names.items()}
     inputs.meta["workdir"] = str(folder / "state")

@@ -2,7 +2,7 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
-from brainlm_data.graph.outcome import outcome
+from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.runner.manifest import COHORT
 
 
@@ -17,7 +17,7 @@ def forced():
 def plan():
     """What has to be done again, said once."""
     dag.forced = forced()
-    for line in dag.plan.lines():
+    for line in [*taken(dag), *dag.plan.lines()]:
         print(line, file=sys.stderr)
     return dag.plan
 
