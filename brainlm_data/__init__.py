@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.lock import beside
     from brainlm_data.files.progress import Progress
-    from brainlm_data.files.reading import reading
+    from brainlm_data.files.reads import reads
     from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
@@ -33,7 +33,7 @@ __all__ = [
     "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
     "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic",
     "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "open_store", "prepare", "read_config", "read_series", "reading", "seal", "section_from", "stage_summary",
+    "open_store", "prepare", "read_config", "read_series", "reads", "seal", "section_from", "stage_summary",
     "sum_folder", "write_sums",
 ]  # fmt: skip
 
@@ -59,7 +59,7 @@ _HEAVY = {  # imported only when they are asked for
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),
     "read_series": ("reading.sources", "read_series"),
-    "reading": ("files.reading", "reading"),
+    "reads": ("files.reads", "reads"),
     "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),

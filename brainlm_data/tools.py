@@ -17,7 +17,7 @@ def register(commands: Any) -> None:
         "verify", help="check every file of a run (and that it is what was asked), a store, a model or an export"
     )
     verify.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="outdir, or the folder of an import, a model, an export"
+        "folder", type=Path, metavar="FOLDER", help="outdir, or folder of an import, a model, an export"
     )
     verify.set_defaults(call=_verify)
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
-from brainlm_data.files.reading import reading
+from brainlm_data.files.reads import reads
 from brainlm_data.files.seal import BLANK, check_seal, seal
 from brainlm_data.files.sums import check_sum, write_sums
 
@@ -255,7 +255,7 @@ class Store:
         from brainlm_data.dataset.chunks import ChunkStore
 
         self.path = path
-        with reading(path / "zarr.json", AGAIN):
+        with reads(path / "zarr.json", AGAIN):
             check_seal(path / "zarr.json", AGAIN)
             self._group: Any = zarr.open_group(ChunkStore(path, read_only=True), mode="r")
             self.attrs: dict[str, Any] = dict(self._group.attrs)
@@ -279,7 +279,7 @@ class Store:
         """The store as xarray sees it, lazily."""
         import xarray as xr
 
-        with reading(self.path, AGAIN):
+        with reads(self.path, AGAIN):
             return xr.open_zarr(self._group.store)
 
     def __getitem__(self, name: str) -> xr.DataArray:
@@ -304,7 +304,7 @@ class Store:
         beside = self.path.parent / "recordings.parquet"
         check_sum(beside, AGAIN)
         if beside.exists():
-            with reading(beside, AGAIN):
+            with reads(beside, AGAIN):
                 table = pd.read_parquet(beside)
                 _ = table[["id", "subject", "split", "status", "n_steps"]]
                 return table
@@ -329,7 +329,7 @@ class Store:
     def series(self, recording: str) -> Series:
         """(time, parcel) float32; NaN where a parcel or a step has no data."""
         place = self.place(recording)
-        with reading(self._shards(place), AGAIN):
+        with reads(self._shards(place), AGAIN):
             series = np.asarray(self._bold[place])
             if len(series) != place.stop - place.start:
                 raise ValueError(f"{recording} ends beyond it")
@@ -337,7 +337,7 @@ class Store:
 
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
-        with reading(self.path / "valid", AGAIN):
+        with reads(self.path / "valid", AGAIN):
             return np.asarray(self._flags[:])
 
     def valid(self, recording: str) -> NDArray[np.bool_]:
@@ -355,7 +355,7 @@ class Store:
 
     def _problem(self, array: Any, place: slice) -> Iterator[str]:
         try:
-            with reading(self.path / array.basename, AGAIN):
+            with reads(self.path / array.basename, AGAIN):
                 array[place]
         except InputError as error:
             yield error.message

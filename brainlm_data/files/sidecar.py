@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.reading import reading
+from brainlm_data.files.reads import reads
 from brainlm_data.files.seal import BLANK, holds, sealed
 
 DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
@@ -52,7 +52,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it cannot be read, or is none."""
-    with reading(path, "run the stage that writes it again"):
+    with reads(path, "run the stage that writes it again"):
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
@@ -64,7 +64,7 @@ CHECKSUM = "checksum"  # the key of a record that holds its seal
 
 def load_record(path: Path, remedy: str) -> dict[str, Any]:
     """What `write_record` wrote. Raises InputError where it is missing or damaged."""
-    with reading(path, remedy):
+    with reads(path, remedy):
         content = path.read_bytes()
         if not holds(content):
             raise ValueError("damaged: it is not what its own checksum says")
@@ -151,7 +151,7 @@ def check_digest(path: Path, wanted: str) -> None:
     ------
     InputError: it is damaged. Its mtime is then a new one, so that the next plan sees it whatever size it has.
     """
-    with reading(path):
+    with reads(path):
         found = digest(path)
     if found != wanted:
         let_plans_look_at(path)

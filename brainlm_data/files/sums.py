@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.reading import reading
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import digest, write_text
 
 SUMS = "SHA256SUMS"
@@ -35,7 +35,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     path = folder / SUMS
     if not path.exists():
         return {}
-    with reading(path, "delete it: what it lists is then read without being compared"):
+    with reads(path, "delete it: what it lists is then read without being compared"):
         sums = {}
         for line in path.read_text().splitlines():
             match = LINE.fullmatch(line)
@@ -61,5 +61,5 @@ def sum_problem(path: Path, wanted: str) -> str:
     """Why a file is not what its line in SHA256SUMS says, in words; empty where it is."""
     if not path.exists():
         return f"gone ({SUMS} lists it)"
-    with reading(path):
+    with reads(path):
         return "" if digest(path) == wanted else f"damaged or changed (its sha256 is not that in {SUMS})"

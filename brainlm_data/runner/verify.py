@@ -13,7 +13,7 @@ from typing import Any
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
-from brainlm_data.files.reading import reading
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import SUMS, read_sums, sum_problem
 from brainlm_data.paths import listing_path, manifest_path, requested_path
 from brainlm_data.runner.manifest import COHORT, read_manifest
@@ -117,7 +117,7 @@ def _verify_run(outdir: Path) -> None:
 
 def _is(file: Path, sha256: str) -> bool:
     try:
-        with reading(file):
+        with reads(file):
             return sidecar.digest(file) == sha256
     except InputError:
         return False

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainlm_data import Card, InputError, check_sum, reading
+from brainlm_data import Card, InputError, check_sum, reads
 
 FILE, WORDS = "card.json", "card.md"
 AGAIN = "train or convert the model again"
@@ -88,7 +88,7 @@ def read_card(folder: Path) -> ModelCard:
                 "train or convert it again; without any card it is loaded, too, and nothing is compared with its data",
             )
         return ModelCard(model=ModelPart(name=folder.name, title=folder.name))
-    with reading(path, AGAIN):
+    with reads(path, AGAIN):
         try:
             return ModelCard.model_validate_json(path.read_text())
         except ValidationError as error:

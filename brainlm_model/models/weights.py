@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from brainlm_data import reading
+from brainlm_data import reads
 
 
 def load_into(module: nn.Module, path: Path, remedy: str) -> None:
@@ -18,7 +18,7 @@ def load_into(module: nn.Module, path: Path, remedy: str) -> None:
     ------
     InputError: damaged, of other shapes, or with numbers that are none.
     """
-    with reading(path, remedy):
+    with reads(path, remedy):
         weights = load_file(path)
         check_finite(weights)
         module.load_state_dict(weights)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data import InputError, Scaler, check_sum, reading
+from brainlm_data import InputError, Scaler, check_sum, reads
 from brainlm_model.models.card import read_card
 from brainlm_model.models.config import from_json
 from brainlm_model.trained.checkpoint import AGAIN, FORMAT, TrainedModel
@@ -65,7 +65,7 @@ def read_config_json(folder: Path) -> dict[str, Any]:
     """config.json of a model. Raises InputError where it is damaged, or of another format."""
     path = folder / "config.json"
     check_sum(path, AGAIN)
-    with reading(path, AGAIN):
+    with reads(path, AGAIN):
         content: dict[str, Any] = json.loads(path.read_text())
         if content.get("format") != FORMAT:
             raise InputError(f"{path}: format {content.get('format')!r}, not {FORMAT}", AGAIN)
@@ -83,7 +83,7 @@ def _network(folder: Path, content: dict[str, Any]) -> Network:
         from brainlm_model.models.official.convert import load_converted
 
         return load_converted(folder)
-    with reading(folder / "config.json", AGAIN):
+    with reads(folder / "config.json", AGAIN):
         network = BrainLM(from_json(content["model"]))
     load_into(network, path, AGAIN)
     return network

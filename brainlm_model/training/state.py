@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from brainlm_data import BLANK, InputError, check_seal, reading, seal
+from brainlm_data import BLANK, InputError, check_seal, reads, seal
 from brainlm_model.training.journal import Row
 
 NAME, BEFORE = "step.safetensors", "step-before.safetensors"
@@ -76,7 +76,7 @@ def load(folder: Path, key: str, network: nn.Module, optimizer: torch.optim.Opti
 def _read(file: Path) -> tuple[dict[str, str], Weights]:
     """Metadata and tensors of a checkpoint."""
     remedy = f"delete {file.parent} and run the same command again: the training starts from the beginning"
-    with reading(file, remedy):
+    with reads(file, remedy):
         check_seal(file, remedy)
         with safe_open(file, "pt") as opened:
             return opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from brainlm_data import InputError, prepare, reading
+from brainlm_data import InputError, prepare, reads
 
 CACHE_VERSION = 2  # goes up when the content of the cache changes for the same store
 Bools = np.ndarray
@@ -121,7 +121,7 @@ def cached_series(store: Any) -> Flat:
         path.with_name(f".{path.name}.flat.json").unlink(missing_ok=True)  # the index of an earlier release
     finally:
         temporary.unlink(missing_ok=True)
-    with reading(file, ANEW):
+    with reads(file, ANEW):
         return Flat(np.load(file, mmap_mode="r"), places, key, *about, index)
 
 
@@ -130,11 +130,11 @@ def _read(
 ) -> Flat | None:
     """The cache that is there; None where there is none, one of another store, or a damaged one."""
     try:
-        with reading(index, ANEW), np.load(index, allow_pickle=False) as about:
+        with reads(index, ANEW), np.load(index, allow_pickle=False) as about:
             if str(about["key"]) != key:
                 return None
             known, checks = np.unpackbits(about["known"], count=shape[0]).astype(bool), about["checks"]
-        with reading(file, ANEW):
+        with reads(file, ANEW):
             values = np.load(file, mmap_mode="r", allow_pickle=False)
     except InputError:
         return None

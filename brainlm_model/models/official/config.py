@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, InputError, check_sum, reading
+from brainlm_data import ConfigError, InputError, check_sum, reads
 from brainlm_model.models.config import ModelConfig
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
@@ -151,7 +151,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it is missing or none."""
     remedy = "give the whole folder of a model, with its config.json"
     check_sum(path, remedy)
-    with reading(path, remedy):
+    with reads(path, remedy):
         content = json.loads(path.read_text())
     if not isinstance(content, dict):
         raise InputError(f"{path}: no JSON object", "take config.json from the folder of the weights")

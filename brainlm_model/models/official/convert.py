@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, Scaler, open_store, reading, sum_folder
+from brainlm_data import InputError, Scaler, open_store, reads, sum_folder
 from brainlm_model.models.card import ModelCard, ModelPart, read_card
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
@@ -135,7 +135,7 @@ def load_converted(folder: Path) -> OfficialNetwork:
 
     config = from_hf(_official(folder), f"{folder}/config.json")
     weights = read_tensors(folder / "model.safetensors")
-    with reading(folder / "model.safetensors", "convert it again"):
+    with reads(folder / "model.safetensors", "convert it again"):
         check_finite(weights)
     if "coordinates" not in weights:
         raise InputError(f"{folder}: no coordinates of parcels", "convert again with --store STORE.zarr")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainlm_data import InputError, check_sum, reading
+from brainlm_data import InputError, check_sum, reads
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
 from brainlm_model.models.official.vitmae import OfficialViTMAE
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     check_sum(path, "download or convert it again")
-    with reading(path, "download it again"):
+    with reads(path, "download it again"):
         if path.suffix == ".safetensors":
             return load_file(path)
         try:

@@ -1,4 +1,4 @@
-"""Every file is read inside `reading`: whatever a damaged one makes of its parser becomes one line with the remedy."""
+"""Every file is read inside `reads`: whatever a damaged one makes of its parser becomes one line with the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUN_AGAIN = "`brainlm-data verify` names all that is damaged in a run; delete it
 
 
 @contextmanager
-def reading(path: Path, remedy: str = RUN_AGAIN, error: type[BrainLMError] = InputError) -> Iterator[None]:
+def reads(path: Path, remedy: str = RUN_AGAIN, error: type[BrainLMError] = InputError) -> Iterator[None]:
     """Around the lines that read a file, and around nothing else.
 
     A cut or flipped file makes parsers raise nearly anything (BadZipFile, EOFError, KeyError, zlib.error, MemoryError
