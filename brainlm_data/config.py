@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 from brainlm_data import strategies
 from brainlm_data.bids.index import Select
 from brainlm_data.errors import ConfigError
+from brainlm_data.files.reads import reads
 from brainlm_data.stage import Stage, StageConfig
 
 NEARLY = 0.7  # names this alike are the same name with a mistake, as difflib counts
@@ -97,10 +98,8 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     raw: dict[str, Any] = {}
     if arguments.configfile:
-        try:
+        with reads(arguments.configfile, "give a readable YAML file", ConfigError):
             raw = yaml.safe_load(arguments.configfile.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
     for key in ("bids_dir", "outdir"):
         if getattr(arguments, key):
             raw[key] = str(getattr(arguments, key))

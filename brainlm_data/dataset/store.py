@@ -211,7 +211,8 @@ class _Writer:
             data, good = self._load(row)
             bold[low - first : high - first] = data[low - start : high - start]
             valid[low - first : high - first] = good[low - start : high - start]
-        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        with reads(self.path / "zarr.json", AGAIN):
+            group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         with zarr.config.set(WHOLE):
             group["bold"][first:last] = bold
             group["valid"][first:last] = valid

@@ -22,6 +22,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import SUMS
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
@@ -56,7 +57,8 @@ class SpooledSeries:
 
     def __call__(self, row: int) -> NDArray[np.float32]:
         """(time, parcel)."""
-        values: NDArray[np.float32] = np.load(self.files[row])
+        with reads(self.files[row], "import again"):
+            values: NDArray[np.float32] = np.load(self.files[row])
         return values
 
 
@@ -191,7 +193,9 @@ def _fits(about: SeriesFacts, parcels: int, columns: tuple[str, ...], file: Path
     """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
     order = order_of(about, parcels, columns)
     if order is not None:
-        np.save(file, np.load(file)[:, order])
+        with reads(file, "import again"):
+            values = np.load(file)
+        np.save(file, values[:, order])
 
 
 def _short(path: Path, root: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import SUMS
 from brainlm_data.simulate import movement, signals
 from brainlm_data.simulate.cohort import atlas, check_folder
@@ -79,9 +80,13 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
                     people=plan.subjects, seed=plan.seed)  # fmt: skip
     card = Card.describe(recordings, attributes, [{"simulate": made}] * len(recordings))
     attributes |= {"card": card.markdown(), "card_data": card.content()}
-    starts = write_store(
-        plan.out / "store.zarr", lambda row: np.load(folder / f"{rows[row]['id']}.npy"), recordings, table, attributes
-    )
+
+    def spooled(row: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        file = folder / f"{rows[row]['id']}.npy"
+        with reads(file, "simulate again"):
+            return np.load(file)
+
+    starts = write_store(plan.out / "store.zarr", spooled, recordings, table, attributes)
     recordings.assign(start=starts).to_parquet(plan.out / "recordings.parquet", index=False)
     training = recordings.loc[recordings["split"] == "train", "id"].tolist()
     fit_scaler(open_store(plan.out / "store.zarr"), training).save(plan.out / "scaler.npz")

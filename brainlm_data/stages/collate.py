@@ -18,6 +18,7 @@ from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather,
 from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import check_digest, read_document, read_facts, sidecar_path, stat_of
 from brainlm_data.stage import Facts, Files, Need, Stage
 
@@ -56,9 +57,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     stored = [row for row in rows if row["status"] != "refused"]
     files = [row["_file"] for row in stored]
     unknown = dict.fromkeys(("x", "y", "z", "n_voxels"), "n/a")  # of imported parcels
-    parcels = pd.read_csv(
-        inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
-    )
+    with reads(inputs["atlas_table"]):
+        parcels = pd.read_csv(
+            inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
+        )
     facts = [read_facts(file) for file in files]
     return gather(
         rows,
