@@ -15,6 +15,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -33,8 +34,10 @@ from brainlm_data.cli import main as brainlm_data
 from brainlm_data.errors import BrainLMError
 
 KINDS = ("flip", "flip", "flip", "cut", "empty", "delete", "folder")
-SMALL = ["train.window=60", "train.patch=20", "train.threads=1", "train.width=8", "train.heads=1", "train.hidden=8",
-         "train.depth=1", "train.decoder_depth=1", "train.batch_size=2", "train.steps=2", "train.device=cpu"]  # fmt: skip
+SMALL = [  # of section train
+    "train.window=60", "train.patch=20", "train.threads=1", "train.width=8", "train.heads=1", "train.hidden=8",
+    "train.depth=1", "train.decoder_depth=1", "train.batch_size=2", "train.steps=2", "train.device=cpu",
+]  # fmt: skip
 UNSEEN = ("work/receipts/", "work/listing/", "work/logs/", "work/index.json", "work/bundles.json", "work/lock",
           "work/to-do-again", "work/collate/cohort.state/", "derivatives/dataset_description.json",
           "derivatives/.bidsignore", ".store.zarr.flat", "SHA256SUMS")  # fmt: skip
@@ -45,13 +48,13 @@ Reader = Callable[[Path], Any]
 
 
 def sample(folder: Path) -> dict[str, Path]:
-    """By kind: the folder of an import, of a run (on the same series), of a model, and of two exports."""
+    """By kind: the folder of an import, of a run (on the same series), of a model, and of an export."""
     series = folder / "in"
     series.mkdir(parents=True)
     for number in range(1, 7):
         values = np.random.default_rng(number).standard_normal((130 + number, 5)).cumsum(0)
         np.save(series / f"sub-{number:02d}_task-rest.npy", values.astype(np.float32))
-    roots = {name: folder / name for name in ("import", "run", "model", "npy", "hf")}
+    roots = {name: folder / name for name in ("import", "run", "model", "npy")}
     _call(brainlm_data, "import", "arrays", series, roots["import"], "--tr", 1, "--test", 0.3, "--validation", 0.2)
     run(series, roots["run"])
     from brainlm_model.cli import main as brainlm_model
@@ -333,9 +336,7 @@ def _kind_of(file: str) -> str:
     parts = Path(file).parts
     head = "/".join(part for part in parts[:-1] if not part.isdigit() and not part.startswith("sub-"))
     name = parts[-1].split("_")[-1] if parts[-1].startswith("sub-") else parts[-1]
-    return f"{head}/{name if not name.isdigit() else 'N'}".replace("bundle-00001", "bundle").replace(
-        "bundle-00002", "bundle"
-    )
+    return re.sub(r"bundle-\d+", "bundle", f"{head}/{'N' if name.isdigit() else name}")
 
 
 def _stat(file: Path) -> tuple[int, int]:

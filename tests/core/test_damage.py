@@ -86,7 +86,7 @@ def test_a_sealed_file_may_be_large_and_is_never_empty(tmp_path: Path) -> None:
     seal(file)
     check_seal(file, "")
     file.write_bytes(b"")
-    with pytest.raises(InputError, match="x.bin: damaged"):
+    with pytest.raises(InputError, match=r"x\.bin: damaged"):
         check_seal(file, "mend")
 
 
@@ -102,10 +102,10 @@ def test_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"a.txt: damaged or changed .* -> mend; .*its line out of {SUMS}"):
         check_sum(tmp_path / "a.txt", "mend")
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(InputError, match="a.txt: gone"):
+    with pytest.raises(InputError, match=r"a\.txt: gone"):
         check_sum(tmp_path / "a.txt", "mend")
     (tmp_path / SUMS).write_text("nonsense\n")
-    with pytest.raises(InputError, match="no digest and name.* -> delete it"):
+    with pytest.raises(InputError, match=r"no digest and name.* -> delete it"):
         read_sums(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_damaged_tables_are_one_line(tmp_path: Path, file: str, damage: str) -> 
 )  # fmt: skip
 def test_a_scaler_that_is_none(tmp_path: Path, arrays: dict[str, Any]) -> None:
     np.savez(tmp_path / "scaler.npz", **arrays)
-    with pytest.raises(InputError, match="scaler.npz: "):
+    with pytest.raises(InputError, match=r"scaler\.npz: "):
         Scaler.load(tmp_path / "scaler.npz")
 
 
