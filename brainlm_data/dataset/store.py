@@ -348,7 +348,7 @@ class Store:
     def check(self) -> Iterator[str]:
         """Read everything; what is damaged, one line each."""
         rows = (self._bold.shards or self._bold.chunks)[0]
-        for first in range(0, len(self._bold), rows):
+        for first in range(0, self._bold.shape[0], rows):
             for array in (self._bold, self._flags):
                 yield from self._problem(array, slice(first, first + rows))
         for name in sorted(set(self._group.array_keys()) - {"bold", "valid"}):

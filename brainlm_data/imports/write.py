@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.dataset.splits import external_subjects
+from brainlm_data.dataset.store import write_sums_of
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside
@@ -135,6 +136,8 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
         **facts,
     }
     sidecar.write_json(places["facts"], content)
+    tables = [places[name] for name in FILES if name != "checksums"]
+    write_sums_of(places["checksums"], places["store"], tables)
     return content
 
 

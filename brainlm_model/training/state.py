@@ -7,6 +7,7 @@ Random numbers are not in it: they follow from the seed and the step.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from brainlm_data import BLANK, InputError, check_seal, reads, seal
 from brainlm_model.training.journal import Row
 
-NAME, BEFORE = "step.safetensors", "step-before.safetensors"
+NAME, BEFORE, DAMAGED = "step.safetensors", "step-before.safetensors", "step-damaged"
 Weights = dict[str, Tensor]
 
 
@@ -52,17 +53,21 @@ def load(folder: Path, key: str, network: nn.Module, optimizer: torch.optim.Opti
     ------
     InputError: both are damaged, or the last one is and there is no other.
     """
-    there = [folder / name for name in (NAME, BEFORE) if (folder / name).exists()]
-    for number, file in enumerate(there):
+    problem: InputError | None = None
+    for file in (folder / NAME, folder / BEFORE):
+        if not file.exists():
+            continue
         try:
             metadata, tensors = _read(file)
         except InputError as error:
-            if number == len(there) - 1:
-                raise
-            print(f"train: {error.message}; the checkpoint before it is used", file=sys.stderr, flush=True)
+            problem = problem or error
             continue
         if metadata["key"] != key:
-            return {}, []
+            break
+        if problem:
+            print(f"train: {problem.message}; the checkpoint before it is used", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # several processes come here; it must not take the place of this one
+                os.replace(folder / NAME, folder / DAMAGED)
         network.load_state_dict(_below(tensors, "network/"))
         state: dict[int, Weights] = {}
         for name, value in _below(tensors, "optimizer/").items():
@@ -70,6 +75,8 @@ def load(folder: Path, key: str, network: nn.Module, optimizer: torch.optim.Opti
             state.setdefault(int(place), {})[field] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         return _below(tensors, "best/"), json.loads(metadata["log"])
+    if problem:
+        raise problem
     return {}, []
 
 

@@ -32,13 +32,14 @@ import numpy as np
 
 from brainlm_data.cli import main as brainlm_data
 from brainlm_data.errors import BrainLMError
+from brainlm_data.files.reads import reads
 
 KINDS = ("flip", "flip", "flip", "cut", "empty", "delete", "folder")
 SMALL = [  # of section train
     "train.window=60", "train.patch=20", "train.threads=1", "train.width=8", "train.heads=1", "train.hidden=8",
     "train.depth=1", "train.decoder_depth=1", "train.batch_size=2", "train.steps=2", "train.device=cpu",
 ]  # fmt: skip
-UNSEEN = ("work/receipts/", "work/listing/", "work/logs/", "work/index.json", "work/bundles.json", "work/lock",
+UNSEEN = ("work/receipts/", "work/listing/", "work/logs/", "work/index.json", "work/bundles", "work/lock",
           "work/to-do-again", "work/collate/cohort.state/", "derivatives/dataset_description.json",
           "derivatives/.bidsignore", ".store.zarr.flat", "SHA256SUMS")  # fmt: skip
 Reader = Callable[[Path], Any]
@@ -107,10 +108,12 @@ def store(root: Path) -> Any:
     opened = open_store(root / "store.zarr")
     ids = opened.attrs["recordings"]["id"]
     scaler = opened.scaler
+    with reads(root):  # xarray reads when it is asked, with errors of its own
+        lazily = {name: opened.dataset[name].to_numpy() for name in ("bold", "valid")}
     return [
         [opened.series(name) for name in ids], [opened.valid(name) for name in ids], opened.recordings.to_csv(),
         opened.parcels.to_csv(), repr(opened.attrs), opened.rate_hz, scaler and [scaler.median, scaler.iqr],
-        {name: opened.dataset[name].to_numpy() for name in ("bold", "valid", "x")},
+        lazily,
     ]  # fmt: skip
 
 
@@ -202,6 +205,7 @@ class Attack:
         self.roots = {name: root for name, root in sample(folder / "sample").items() if root.exists()}
         self._pristine = folder / "pristine"
         self._stat: dict[Path, tuple[int, int]] = {}
+        self._damaged: Path | None = None  # it may have the size and mtime of before
         for name, root in self.roots.items():
             shutil.copytree(root, self._pristine / name, copy_function=shutil.copy2)
             for file in (self._pristine / name).rglob("*"):
@@ -278,7 +282,7 @@ class Attack:
         return file.is_file() and file.read_bytes() == (self._pristine / case.root / case.file).read_bytes()
 
     def _damage(self, case: Case) -> None:
-        file = self.roots[case.root] / case.file
+        file = self._damaged = self.roots[case.root] / case.file
         content = bytearray(file.read_bytes())
         at = int(case.place * max(len(content) - 1, 0))
         if case.kind in ("delete", "folder"):
@@ -307,7 +311,11 @@ class Attack:
                 elif there.is_dir():
                     shutil.rmtree(there)
             for file, stat in self._stat.items():
-                if root in file.parents and file != spared and (not file.exists() or _stat(file) != stat):
+                if (
+                    root in file.parents
+                    and file != spared
+                    and (file == self._damaged or not file.exists() or _stat(file) != stat)
+                ):
                     file.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(self._pristine / name / file.relative_to(root), file)
 

@@ -21,12 +21,18 @@ OWN_WORDS = (  # readers of files that people bring, which say in their own word
 def parsers_outside(tree: ast.AST, inside: bool = False) -> Iterator[tuple[int, str]]:
     """(line, name) of every parser of files that is called outside of `with reads(...)`."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Call) and not inside and (name := ast.unparse(node.func)) in PARSERS:
+        if isinstance(node, ast.Call) and not inside and (name := _name(node.func)) in PARSERS:
             reads_a_file = "read_text(" in ast.unparse(node) or "read_bytes(" in ast.unparse(node)
             if name not in OF_TEXT or reads_a_file:
                 yield node.lineno, name
         guarded = isinstance(node, ast.With) and any("reads(" in ast.unparse(item) for item in node.items)
         yield from parsers_outside(node, inside or guarded)
+
+
+def _name(function: ast.AST) -> str:
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return f"{function.value.id}.{function.attr}"
+    return function.id if isinstance(function, ast.Name) else ""
 
 
 def test_every_parser_of_files_is_called_through_the_one_door() -> None:

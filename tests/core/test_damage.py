@@ -119,12 +119,14 @@ def test_a_flipped_bit_of_any_file_of_a_store_is_noticed_or_changes_nothing(tmp_
     def read() -> list[Any]:
         store = open_store(path)
         ids = ("r1", "r2", "r3")
-        return [*map(store.series, ids), *map(store.valid, ids), store.dataset["x"].to_numpy(), repr(store.attrs)]
+        with reads(path):  # xarray reads when it is asked, with errors of its own
+            lazily = store.dataset["x"].to_numpy()
+        return [*map(store.series, ids), *map(store.valid, ids), lazily, repr(store.attrs)]
 
     expected = read()
     for file in [f for f in path.rglob("*") if f.is_file()]:
         content = file.read_bytes()
-        for at in np.linspace(0, len(content) - 1, 12).astype(int):
+        for at in np.linspace(0, len(content) - 1, 3).astype(int):
             file.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
             try:
                 found = read()
@@ -167,7 +169,6 @@ def test_a_store_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
     group.create_array("bold", data=bold, chunks=(8, 3), shards=(256, 3), fill_value=np.nan)
     group.create_array("valid", data=valid, chunks=(256,), fill_value=False)
-    zarr.consolidate_metadata(path)
     store = open_store(path)
     np.testing.assert_array_equal(store.series("r3"), series[2])
     assert store.valid("r3").sum() == 15 and not list(store.check())
@@ -177,7 +178,8 @@ def test_a_store_of_an_earlier_release_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["recordings.parquet", "scaler.npz", "store.zarr/zarr.json"])
 def test_damaged_tables_are_one_line(tmp_path: Path, file: str, damage: str) -> None:
     write(tmp_path / "store.zarr")
-    pd.DataFrame({"id": ["r1"], "status": "done"}).to_parquet(tmp_path / "recordings.parquet")
+    table = pd.DataFrame({"id": ["r1"], "subject": "1", "split": "train", "status": "done", "n_steps": 10})
+    table.to_parquet(tmp_path / "recordings.parquet")
     Scaler(np.zeros(3, np.float32), np.ones(3, np.float32)).save(tmp_path / "scaler.npz")
     place = tmp_path / file
     content = place.read_bytes()
@@ -267,10 +269,7 @@ def import_of(home: Path) -> list[str]:
     return ["import", "arrays", str(home / "in"), str(home / "out"), "--tr", "1", "--test", "0.2"]
 
 
-@pytest.mark.parametrize(
-    "file", ["store.zarr/bold/c/0/0", "store.zarr/valid/c/0", "store.zarr/bold/zarr.json", "recordings.parquet",
-             "card.md", "import.json"],
-)  # fmt: skip
+@pytest.mark.parametrize("file", ["store.zarr/bold/c/0/0", "store.zarr/valid/zarr.json", "import.json"])
 def test_verify_checks_an_import_and_its_remedy_works(imported: Path, tmp_path: Path, file: str, capsys: Any) -> None:
     home = tmp_path / "home"
     shutil.copytree(imported, home)

@@ -112,7 +112,7 @@ def test_cache_can_be_deleted_damaged_or_outdated_at_any_time(store):
     assert same() and cache.exists()
     cache.write_bytes(b"damaged")
     assert same()
-    cache.with_suffix(".json").unlink()
+    cache.with_suffix(".npz").unlink()
     assert same()
     Scaler(store.scaler.median, store.scaler.iqr * 2).save(store.path.with_name("scaler.npz"))
     torch.testing.assert_close(WindowDataset(store.path)[0] * 2, before[0], atol=1e-4, rtol=1e-4)  # other windows

@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_stops_with_its_batch(store, tmp_path):
     assert kept["x"].shape[1:] == (PARCELS, broken.config.window) and kept["mask"].dtype == torch.bool
 
 
-def test_checkpoint_of_another_run_or_a_damaged_one_is_not_used(store, tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_run_is_not_used_and_for_a_damaged_one_that_before_it(store, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
     trainer(store, steps=2).fit(tmp_path)
     expected = weights(fitted(trainer(store, steps=2, seed=1)))
