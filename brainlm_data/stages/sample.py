@@ -183,10 +183,13 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]
-    return [
-        ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()
-        for name in TISSUES
-    ]
+    warped = []
+    for name in TISSUES:
+        with reads(inputs[name]):
+            share = ants.image_read(str(inputs[name]))
+        with reads(inputs["t1w_to_mni"]):
+            warped.append(ants.apply_transforms(fixed, share, transform, interpolator="linear").numpy())
+    return warped
 
 
 def describe(facts: Facts) -> str:

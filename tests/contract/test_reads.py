@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 PARSERS = {
     "np.load", "np.loadtxt", "pd.read_csv", "pd.read_parquet", "zarr.open_group", "zarr.open_array", "zarr.open",
     "xr.open_zarr", "torch.load", "load_file", "safe_open", "nib.load", "json.loads", "yaml.safe_load",
+    "ants.apply_transforms_to_points",
 }  # fmt: skip
 OF_TEXT = {"json.loads", "yaml.safe_load"}  # only where a file is read in the same call
 OWN_WORDS = (  # readers of files that people bring, which say in their own words which line, key or header is wrong

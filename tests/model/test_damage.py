@@ -117,9 +117,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(tmp_path: Path,
     assert "step.safetensors: " in (said := capsys.readouterr().err) and "the checkpoint before it is used" in said
     assert not last.exists() and resumed(tmp_path) == (1, 1)
     flip(tmp_path / state.BEFORE, 0.95)
-    with pytest.raises(
-        InputError, match=r"step-before.safetensors: damaged .* -> delete .* the same command"
-    ):
+    with pytest.raises(InputError, match=r"step-before.safetensors: damaged .* -> delete .* the same command"):
         resumed(tmp_path)
 
 
