@@ -86,7 +86,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         if (outdir / STORE).exists():
             os.replace(outdir / STORE, temporary / "old")
         for name in (*FILES, "store"):
-            os.replace(places[name], outdir / places[name].name)
+            sidecar.replace(places[name], outdir / places[name].name)
     return facts
 
 

@@ -174,7 +174,7 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
             shutil.rmtree(path)
         elif path in ours:
             path.unlink(missing_ok=True)
-    receipt_file.unlink(missing_ok=True)
+    shutil.rmtree(receipt_file) if receipt_file.is_dir() else receipt_file.unlink(missing_ok=True)
 
 
 def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
@@ -299,18 +299,11 @@ def _remove(job: Job, name: str, prefix: str) -> None:
 
 def _place(name: str, source: Path, target: Path, outdir: Path) -> dict[str, Any]:
     """Move an output and the sidecar beside it to where they belong; the entries of both."""
-    _replace(source, target)
+    sidecar.replace(source, target)
     entries = {name: describe_output(target, outdir)}
     beside = sidecar.sidecar_path(source)
     if beside != source and beside.exists():
         described = sidecar.sidecar_path(target)
-        _replace(beside, described)
+        sidecar.replace(beside, described)
         entries[f"{name}.json"] = describe_output(described, outdir)
     return entries
-
-
-def _replace(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        shutil.rmtree(target)
-    os.replace(source, target)

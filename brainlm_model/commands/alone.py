@@ -147,4 +147,6 @@ def _written(folder: Path, files: dict[str, str]) -> Iterator[dict[str, Path]]:
         yield {name: scratch / file for name, file in files.items()}
         folder.mkdir(parents=True, exist_ok=True)
         for file in files.values():
+            if (folder / file).is_dir():
+                shutil.rmtree(folder / file)
             os.replace(scratch / file, folder / file)
