@@ -204,6 +204,11 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     return outdir / "work" / "logs" / stage / f"{bundle}.log"
 
 
+def planned_path(outdir: Path) -> Path:
+    """Digest of the listings as the last plan wrote them."""
+    return outdir / "work" / "planned"
+
+
 def left_aside_path(outdir: Path) -> Path:
     """Files of the dataset that are not taken, one line each, with the reason."""
     return outdir / "left_aside.txt"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.lock import temporary_name
 from brainlm_data.files.reads import reads
 from brainlm_data.files.seal import BLANK, holds, sealed
 
@@ -89,18 +90,21 @@ def record_text(data: Mapping[str, Any], indent: int | None = None) -> str:
     return sealed(as_json({**data, CHECKSUM: BLANK}, indent).encode()).decode()
 
 
-def write_record(path: Path, data: Mapping[str, Any], indent: int | None = None) -> None:
-    """Write JSON that says itself whether it is whole, atomically: what programs read, and what decides on reruns."""
-    write_text(path, record_text(data, indent))
+def write_record(path: Path, data: Mapping[str, Any], indent: int | None = None, folder: Path | None = None) -> None:
+    """Write JSON that says itself whether it is whole: what programs read, what decides on reruns. See `write_json`."""
+    write_text(path, record_text(data, indent), folder)
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` with the same ending, moved onto it when the block succeeds."""
+def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path with the same ending, moved onto `path` when the block succeeds.
+
+    `folder`: where it is, on the same file system; None: beside `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise InputError(f"{path}: a folder stands where a file belongs", "move or remove it")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = temporary_name(path if folder is None else folder / path.name)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -121,14 +125,14 @@ def as_json(data: Mapping[str, Any], indent: int | None = 2) -> str:
     return json.dumps(data, indent=indent, sort_keys=True, default=_plain) + "\n"
 
 
-def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2) -> None:
-    """Write sorted JSON, atomically."""
-    write_text(path, as_json(data, indent))
+def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2, folder: Path | None = None) -> None:
+    """Write sorted JSON, atomically; `folder` as in `atomic`."""
+    write_text(path, as_json(data, indent), folder)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write text, atomically."""
-    with atomic(path) as temporary:
+def write_text(path: Path, text: str, folder: Path | None = None) -> None:
+    """Write text, atomically; `folder` as in `atomic`."""
+    with atomic(path, folder) as temporary:
         temporary.write_text(text)
 
 

@@ -21,8 +21,8 @@ from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
 
-def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
-    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units.
+def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], str], str]:
+    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units, and one of all.
 
     `to_disk`: False writes nothing, because a run that goes on reads what is there.
     """
@@ -34,9 +34,11 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
             by_bundle.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(s)
     with_runs = edges.route_of(dag.config) == "fmriprep"  # it reads all of a subject; anat reads the T1w alone
     digests: dict[tuple[Level, str], str] = {}
+    whole = hashlib.sha256()
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
         more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
-        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more, to_disk)
+        units = [_unit(m, with_runs) for m in members]
+        digests[level, bundle] = _write(dag, level, bundle, units, more, to_disk, whole)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
@@ -44,12 +46,19 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     everything = {"subject_bundles": [], "bundles": dag.bundles.by_level}
-    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
+    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk, whole)
     if to_disk:
         _describe(dag)
         text = "".join(f"{reason}\n" for reason in dag.index.ignored)
         _write_text_changed(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
-    return digests
+        _write_text_changed(paths.planned_path(dag.outdir), whole.hexdigest())
+    return digests, whole.hexdigest()
+
+
+def planned(outdir: Path) -> str:
+    """The digest of all listings as the last plan wrote them."""
+    file = paths.planned_path(outdir)
+    return file.read_text() if file.exists() else ""
 
 
 def _describe(dag: DagView) -> None:
@@ -60,18 +69,20 @@ def _describe(dag: DagView) -> None:
 
 
 def _write(
-    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool
-) -> str:
-    """Write one listing; the digest of its units."""
+    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool,
+    whole: Any,
+) -> str:  # fmt: skip
+    """Write one listing, and add its content to the digest of all; the digest of its units."""
     digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
-    if not to_disk:
-        return digest
     details: dict[str, Any] = {}
     for name in dag.detailed:
         if dag.stages[name].level == level and (name, bundle) in dag.details:
             details[name] = dag.details[name, bundle]
     content = {"units": units, "digest": digest, "details": details, **more}
-    note_changed(paths.listing_path(dag.outdir, level, bundle), content)
+    text = sidecar.record_text(content)
+    whole.update(f"{level} {bundle} {text}".encode())
+    if to_disk:
+        _write_text_changed(paths.listing_path(dag.outdir, level, bundle), text)
     return digest
 
 
