@@ -18,6 +18,7 @@ from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import check_sum
+from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Card(_Data):
             lines.append(f"- {made.stage}: {made.text}{some}")
         if self.cohort is not None:
             lines += _tables(self.cohort)
-        return "\n".join(lines) + "\n"
+        return "\n".join(map(markdown_line, lines)) + "\n"
 
     def _origin(self) -> str:
         if self.imported is None:

@@ -40,7 +40,7 @@ SMALL = [  # of section train
     "train.depth=1", "train.decoder_depth=1", "train.batch_size=2", "train.steps=2", "train.device=cpu",
 ]  # fmt: skip
 UNSEEN = ("work/receipts/", "work/listing/", "work/logs/", "work/index.json", "work/bundles", "work/lock",
-          "work/to-do-again", "work/collate/cohort.state/", "derivatives/dataset_description.json",
+          "work/planned", "work/to-do-again", "work/collate/cohort.state/", "derivatives/dataset_description.json",
           "derivatives/.bidsignore", ".store.zarr.flat", "SHA256SUMS")  # fmt: skip
 Reader = Callable[[Path], Any]
 

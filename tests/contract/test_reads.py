@@ -16,6 +16,7 @@ PARSERS = {
 OF_TEXT = {"json.loads", "yaml.safe_load"}  # only where a file is read in the same call
 OWN_WORDS = (  # readers of files that people bring, which say in their own words which line, key or header is wrong
     "brainlm_data/reading/", "brainlm_data/imports/", "brainlm_data/strategies/", "brainlm_data/methods/fnirt.py",
+    "brainlm_data/files/lock.py",
 )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_store_without_its_tables_is_refused_with_what_to_do(store):
 
 def test_unwritable_folder_keeps_the_series_in_memory(store, monkeypatch, capsys):
     expected = WindowDataset(store)[0]
-    store.path.with_name(".store.zarr.flat.json").unlink()
+    store.path.with_name(".store.zarr.flat.npz").unlink()
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("read-only")
