@@ -308,7 +308,7 @@ class Store:
         if beside.exists():
             with reads(beside, AGAIN):
                 table = pd.read_parquet(beside)
-                _ = table[["id", "subject", "split", "status", "n_steps"]]
+                _ = table[["id", "status"]]  # what everything goes by
                 return table
         table = pd.DataFrame(self.attrs["recordings"])
         missing = {"status": "done", "reason": "", "split": None}
@@ -350,14 +350,15 @@ class Store:
         """Read everything; what is damaged, one line each."""
         rows = (self._bold.shards or self._bold.chunks)[0]
         for first in range(0, self._bold.shape[0], rows):
-            for array in (self._bold, self._flags):
-                yield from self._problem(array, slice(first, first + rows))
+            place, number = slice(first, first + rows), first // rows
+            yield from self._problem(self._bold, place, f"bold/c/{number}/0")
+            yield from self._problem(self._flags, place, f"valid/c/{number}")
         for name in sorted(set(self._group.array_keys()) - {"bold", "valid"}):
-            yield from self._problem(self._group[name], slice(None))
+            yield from self._problem(self._group[name], slice(None), name)
 
-    def _problem(self, array: Any, place: slice) -> Iterator[str]:
+    def _problem(self, array: Any, place: slice, file: str) -> Iterator[str]:
         try:
-            with reads(self.path / array.basename, AGAIN):
+            with reads(self.path / file, AGAIN):
                 array[place]
         except InputError as error:
             yield error.message
