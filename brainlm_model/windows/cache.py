@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from brainlm_data import InputError, prepare, reads
+from brainlm_data import InputError, fresh_temporary, new_array, prepare, reads
 
 CACHE_VERSION = 2  # goes up when the content of the cache changes for the same store
 Bools = np.ndarray
@@ -101,10 +101,10 @@ def cached_series(store: Any) -> Flat:
     flat = _read(file, index, places, shape, key)
     if flat is not None:
         return flat
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    temporary = fresh_temporary(file)
     values: np.ndarray
     try:
-        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        values = new_array(temporary, np.float32, shape)
     except OSError as error:
         print(f"no cache beside the store, {shape[0]} steps stay in memory: {error}", file=sys.stderr)
         values = np.empty(shape, np.float32)
