@@ -132,7 +132,7 @@ def test_unwritable_folder_keeps_the_series_in_memory(store, monkeypatch, capsys
     store.path.with_name(".store.zarr.flat.npz").unlink()
 
     def refuse(*_: object, **__: object) -> None:
-        raise PermissionError("read-only")
+        raise PermissionError(13, "read-only")
 
     monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
     assert torch.equal(WindowDataset(store)[0], expected)
