@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -242,7 +242,8 @@ def open_store(path: str | Path) -> Store:
 class Store:
     """A cohort's parcel series.
 
-    What is damaged is an InputError that names the file, whatever is read.
+    What is damaged is an InputError that names the file, whatever is read; so is a store that is replaced while it is
+    read, never a mixture of two.
 
     Attributes
     ----------
@@ -257,7 +258,8 @@ class Store:
         from brainlm_data.dataset.chunks import ChunkStore
 
         self.path = path
-        with reads(path / "zarr.json", AGAIN):
+        self._identity = _identity(path)
+        with self._reading(), reads(path / "zarr.json", AGAIN):
             check_seal(path / "zarr.json", AGAIN)
             self._group: Any = zarr.open_group(ChunkStore(path, read_only=True), mode="r")
             self.attrs: dict[str, Any] = dict(self._group.attrs)
@@ -304,9 +306,10 @@ class Store:
         import pandas as pd
 
         beside = self.path.parent / "recordings.parquet"
-        check_sum(beside, AGAIN)
+        with self._reading():
+            check_sum(beside, AGAIN)
         if beside.exists():
-            with reads(beside, AGAIN):
+            with self._reading(), reads(beside, AGAIN):
                 table = pd.read_parquet(beside)
                 _ = table[["id", "status"]]  # what everything goes by
                 return table
@@ -318,8 +321,9 @@ class Store:
     def scaler(self) -> Scaler | None:
         """Median and IQR per parcel over training subjects, or None if scaler.npz is not beside the store."""
         beside = self.path.parent / "scaler.npz"
-        check_sum(beside, AGAIN)
-        return Scaler.load(beside) if beside.exists() else None
+        with self._reading():
+            check_sum(beside, AGAIN)
+            return Scaler.load(beside) if beside.exists() else None
 
     def place(self, recording: str) -> slice:
         """Steps of a recording in the store. Raises InputError where it has none."""
@@ -331,7 +335,7 @@ class Store:
     def series(self, recording: str) -> Series:
         """(time, parcel) float32; NaN where a parcel or a step has no data."""
         place = self.place(recording)
-        with reads(self._shards(place), AGAIN):
+        with self._reading(), reads(self._shards(place), AGAIN):
             series = np.asarray(self._bold[place])
             if len(series) != place.stop - place.start:
                 raise ValueError(f"{recording} ends beyond it")
@@ -339,7 +343,7 @@ class Store:
 
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
-        with reads(self.path / "valid", AGAIN):
+        with self._reading(), reads(self.path / "valid", AGAIN):
             return np.asarray(self._flags[:])
 
     def valid(self, recording: str) -> NDArray[np.bool_]:
@@ -358,7 +362,7 @@ class Store:
 
     def _problem(self, array: Any, place: slice, file: str) -> Iterator[str]:
         try:
-            with reads(self.path / file, AGAIN):
+            with self._reading(), reads(self.path / file, AGAIN):
                 array[place]
         except InputError as error:
             yield error.message
@@ -368,3 +372,24 @@ class Store:
         rows = (self._bold.shards or self._bold.chunks)[0]
         first, last = place.start // rows, max(place.stop - 1, place.start) // rows
         return self.path / "bold" / "c" / (f"{first}/0" if first == last else f"{first}...{last}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Whatever is read: raises InputError where another store has taken this one's place since, or it is gone.
+
+        Chunks that are gone read as NaN, and those of another store as its values: hence afterwards.
+        """
+        try:
+            yield
+        finally:
+            if self._identity is None or _identity(self.path) != self._identity:
+                raise InputError(f"{self.path}: replaced or removed while it was read", "run the same command again")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """By which a store is known as long as nobody replaces it; None where it is not there."""
+    try:
+        status = (path / "zarr.json").stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
