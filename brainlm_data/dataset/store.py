@@ -377,7 +377,7 @@ class Store:
     def _reading(self) -> Iterator[None]:
         """Whatever is read: raises InputError where another store has taken this one's place since, or it is gone.
 
-        Chunks that are gone read as NaN, and those of another store as its values: hence afterwards.
+        Chunks of another store read as values of this one: hence afterwards.
         """
         try:
             yield
