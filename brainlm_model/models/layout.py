@@ -46,6 +46,7 @@ def gather_order(wanted_BL: Tensor, fewest: int, most: int) -> tuple[Tensor, Ten
 
     `fewest`, `most`: wanted tokens of a row.
     """
+    # a stable sort of 0 (wanted) and 1: the wanted places come first, in their order
     order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
     if fewest == most:
         return order, None
