@@ -43,7 +43,10 @@ class Features:
             "csf": self.csf > CSF_FRACTION,
             "motion": self.score > 0,
         }
-        return ["+".join(name for name, hit in tests.items() if hit[i]) for i in range(len(self.edge))]
+        reasons = []
+        for component in range(len(self.edge)):
+            reasons.append("+".join(name for name, is_noise in tests.items() if is_noise[component]))
+        return reasons
 
 
 def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -91,11 +94,12 @@ def motion_correlation(mixing: Array, terms: Array, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     steps = len(mixing)
     size = max(3, round(SHARE * steps))
-    pairs = [(mixing, terms), (mixing**2, terms**2)]
     total = np.zeros(mixing.shape[1])
     for _ in range(SPLITS):
         chosen = rng.permutation(steps)[:size]
-        total += np.max([_correlations(a[chosen], b[chosen]) for a, b in pairs], axis=0)
+        plain = _correlations(mixing[chosen], terms[chosen])
+        squared = _correlations(mixing[chosen] ** 2, terms[chosen] ** 2)
+        total += np.maximum(plain, squared)
     return total / SPLITS
 
 

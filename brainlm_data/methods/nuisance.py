@@ -27,23 +27,30 @@ def non_steady(mean: Array) -> int:
 def region(probability: Voxels, threshold: float) -> NDArray[np.bool_]:
     """Voxels above the threshold; on a coarse grid few may be pure, then the 50 purest above one half."""
     chosen = probability > threshold
-    if chosen.sum() < FEWEST:
-        chosen = probability > max(0.5, np.sort(probability)[-FEWEST] if len(probability) >= FEWEST else 0.5)
-    return chosen
+    if chosen.sum() >= FEWEST:
+        return chosen
+    least = 0.5
+    if len(probability) >= FEWEST:
+        least = max(least, np.sort(probability)[-FEWEST])
+    return probability > least
 
 
 def dvars(data: Voxels) -> tuple[Array, Array]:
     """(std_dvars, dvars), NaN for the first volume. Data are scaled to a median of 1000 as nipype does."""
     scaled = data * np.float32(1000 / max(float(np.median(data)), 1e-6))
+    # DVARS(t) = root mean square over voxels of x_t - x_t-1 (Power et al., 2012). Standardized: over what a voxel with
+    # spread s (robust: interquartile range / 1.349) and lag-one autocorrelation a is expected to have, as
+    # var(x_t - x_t-1) = 2 s^2 (1 - a) (Nichols, 2017).
     spread = np.subtract(*np.percentile(scaled, [75, 25], axis=1, method="lower")) / 1.349
     moving = spread > 0
     scaled, spread = scaled[moving], spread[moving]
     centred = scaled - scaled.mean(1, keepdims=True)
-    auto = (centred[:, 1:] * centred[:, :-1]).sum(1) / np.maximum(
-        np.square(centred).sum(1), 1e-12
-    )  # AR(1), Yule-Walker
+    products = (centred[:, 1:] * centred[:, :-1]).sum(1)
+    auto = products / np.maximum(np.square(centred).sum(1), 1e-12)  # AR(1) by Yule-Walker
     steps = np.sqrt(np.square(np.diff(scaled, axis=1), dtype=np.float64).mean(0))
-    expected = float((np.sqrt(2 * (1 - auto)) * spread).mean()) if len(spread) else np.nan
+    expected = np.nan
+    if len(spread):
+        expected = float((np.sqrt(2 * (1 - auto)) * spread).mean())
     return np.concatenate([[np.nan], steps / expected]), np.concatenate([[np.nan], steps])
 
 
@@ -77,11 +84,13 @@ def compcor(data: Voxels, basis: Array, count: int | Literal["half"]) -> tuple[A
     centred = centred - (centred @ basis) @ basis.T
     spread = centred.std(1, keepdims=True)
     centred = centred / np.where(spread > 0, spread, 1)
+    # Of X = U S V' (voxels, T) the courses V are eigenvectors of the small X' X (T, T), whose eigenvalues are S^2.
     values, vectors = np.linalg.eigh(centred.T @ centred)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     share = values / max(values.sum(), 1e-30)
-    wanted = int(np.searchsorted(np.cumsum(share), 0.5)) + 1 if count == "half" else count
-    kept = slice(0, min(wanted, len(values) - 1))
+    if count == "half":
+        count = int(np.searchsorted(np.cumsum(share), 0.5)) + 1
+    kept = slice(0, min(count, len(values) - 1))
     parts = vectors[:, kept]
     parts = parts * np.sign(parts[np.abs(parts).argmax(0), np.arange(parts.shape[1])])  # a sign that does not flip
     return parts, np.sqrt(values[kept]), share[kept]
