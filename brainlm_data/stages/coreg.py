@@ -139,20 +139,21 @@ def checks(head: Head, bold: Image, mask: Image, matrix: NDArray[Any]) -> Facts:
 
 def doubts(facts: Facts) -> list[str]:
     """What speaks against a registration to the T1w, as warnings."""
-    found = []
-    if (value := facts["MirrorGain"]) < LEAST_MIRROR_GAIN:
-        found.append(
-            f"BOLD fits the T1w's mirror image about as well (MirrorGain {value:.2f}): registration failed, another"
+    warnings = []
+    mirror, gain, boundary = facts["MirrorGain"], facts["SimilarityGain"], facts.get("BoundaryCost", 0.0)
+    if mirror < LEAST_MIRROR_GAIN:
+        warnings.append(
+            f"BOLD fits the T1w's mirror image about as well (MirrorGain {mirror:.2f}): registration failed, another"
             " person's T1w, or left and right exchanged?"
         )
-    if (value := facts["SimilarityGain"]) < LEAST_GAIN:
-        found.append(f"BOLD hardly matches the T1w (SimilarityGain {value:.2f}): look at the registration")
-    if (value := facts.get("BoundaryCost", 0.0)) > MOST_BOUNDARY_COST:
-        found.append(
-            f"BOLD signal does not rise across the T1w's white-matter surface (BoundaryCost {value:.2f}): registration"
-            " failed, or another person's T1w?"
+    if gain < LEAST_GAIN:
+        warnings.append(f"BOLD hardly matches the T1w (SimilarityGain {gain:.2f}): look at the registration")
+    if boundary > MOST_BOUNDARY_COST:
+        warnings.append(
+            f"BOLD signal does not rise across the T1w's white-matter surface (BoundaryCost {boundary:.2f}):"
+            " registration failed, or another person's T1w?"
         )
-    return found
+    return warnings
 
 
 def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mask: Image) -> Facts:
@@ -173,22 +174,24 @@ def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mas
         )
     carried = ants.apply_transforms(fixed, bold_mask, [str(outputs["bold_to_mni"])], "linear").numpy() > 0.5
     gain = reg.similarity_gain(fixed, moved, brain)
+    warnings = []
+    if gain < LEAST_GAIN:
+        warnings.append("BOLD reference hardly matches the template: look at the registration")
     return {
         "Route": "epi",
         "GridMm": grid_mm,
         "MutualInformation": reg.similarity(fixed, moved, brain),
         "SimilarityGain": gain,
         "BrainOverlap": reg.dice(carried, brain.numpy() > 0),
-        "Warnings": ["BOLD reference hardly matches the template: look at the registration"]
-        if gain < LEAST_GAIN
-        else [],
+        "Warnings": warnings,
     }
 
 
 def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
     """Values (float32, what is not a number is 0) and voxel -> RAS mm affine; of a part of it where there is a box."""
     loaded = load_output(path)
-    loaded = loaded if box is None else loaded.slicer[box]
+    if box is not None:
+        loaded = loaded.slicer[box]
     data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     return data, np.asarray(loaded.affine, dtype=np.float64)
 

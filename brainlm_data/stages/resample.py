@@ -41,8 +41,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    unused = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
-    more = unused if facts.get("FieldmapsNotUsed") else ""
+    more = ""
+    if facts.get("FieldmapsNotUsed"):
+        more = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
     if not facts["Resampled"]:
         return Sentence("Series stayed at the native TR of {tr_s:g} s." + more, tr_s=facts["RepetitionTime"])
     low, high = facts["EffectiveBand"]

@@ -54,12 +54,10 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
     template, template_grid = read(inputs["template_mask"])
     coarse = Grid.around(template > 0.5, template_grid.affine, config.coarse_mm)
     brain = pick(template, template_grid, coarse.points()) > 0.5
+    # Two kinds of points go through one interpolation: the parcels' atlas voxels, then the brain's coarse voxels.
     parcel = labels[labels >= 0]
-    sampler = Sampler(
-        inputs,
-        np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))]),
-        config.interpolation == "cubic",
-    )
+    points = np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))])
+    sampler = Sampler(inputs, points, config.interpolation == "cubic")
     covered, in_view = sampler.inside[: len(parcel)], sampler.inside[len(parcel) :]
     epi, epi_grid = read(inputs["bold_mask"])
     in_epi = pick(_dilated(epi), epi_grid, sampler.boldref_points[len(parcel) :]) > 0.5
@@ -70,18 +68,11 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
             f" {config.min_overlap:.0%}",
             "look at the registration; lower sample.min_overlap for a partial field of view",
         )
-    kept = in_epi[in_view]  # of the coarse points in view, those in the brain
-
     size = np.bincount(parcel, minlength=len(names))
     counted = np.bincount(parcel[covered], minlength=len(names))
     coverage = np.divide(counted, size, out=np.zeros(len(names)), where=size > 0)
     missing = (coverage < config.min_coverage) | (counted == 0)
-    index, total = parcel[covered], sampler.run.n_volumes
-    series = np.empty((total, len(names)))
-    voxels = np.empty((total, int(kept.sum())), np.float32)
-    for t, values in enumerate(sampler):
-        series[t] = np.bincount(index, values[: len(index)], len(names)) / np.maximum(counted, 1)
-        voxels[t] = values[len(index) :][kept]
+    series, voxels = _means_and_voxels(sampler, parcel[covered], len(names), in_epi[in_view])
     series[:, missing] = np.nan
 
     mask = np.zeros(coarse.shape, bool)
@@ -94,7 +85,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
     if not grand_mean > 0:
         raise Refused(f"{inputs['bold']}: mean of its brain is {grand_mean:g}", "are the images magnitudes?")
     return {
-        "NumberOfVolumes": total,
+        "NumberOfVolumes": len(series),
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
         "GrandMean": grand_mean,
@@ -109,6 +100,23 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
         "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
     }
+
+
+def _means_and_voxels(
+    sampler: Any, parcel_of: NDArray[np.int64], parcels: int, in_brain: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Parcel means (T, parcels) and brain voxels (T, voxels) of every volume, read once.
+
+    `parcel_of`: the parcel of each atlas voxel in view; `in_brain`: which of the coarse points in view are kept.
+    """
+    counted = np.bincount(parcel_of, minlength=parcels)
+    series = np.empty((sampler.run.n_volumes, parcels))
+    voxels = np.empty((sampler.run.n_volumes, int(in_brain.sum())), np.float32)
+    for volume, values in enumerate(sampler):
+        of_parcels, of_points = values[: len(parcel_of)], values[len(parcel_of) :]
+        series[volume] = np.bincount(parcel_of, of_parcels, parcels) / np.maximum(counted, 1)
+        voxels[volume] = of_points[in_brain]
+    return series, voxels
 
 
 def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
@@ -181,10 +189,11 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]
-    return [
-        ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()
-        for name in TISSUES
-    ]
+    maps = []
+    for name in TISSUES:
+        tissue = ants.image_read(str(inputs[name]))
+        maps.append(ants.apply_transforms(fixed, tissue, transform, interpolator="linear").numpy())
+    return maps
 
 
 def describe(facts: Facts) -> str:
