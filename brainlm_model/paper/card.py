@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from brainlm_data import markdown_cell, markdown_line
 from brainlm_model.paper.sections import Section
 
 HEAD = """\
@@ -28,7 +29,8 @@ LIMITS = (
 def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -> str:
     """The card as Markdown; `model`: content of config.json; `card`: how it and its data were made."""
     training = model["training"]
-    lines = [HEAD, f"# {training['Model']}", "", "## What it is for", "", USE, "", "## What it reaches", ""]
+    title = markdown_line(f"# {training['Model']}")
+    lines = [HEAD, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
     limits = list(LIMITS)
     for part in sections:
         lines += [f"**{part.title}**", "", *_items(part.headline), ""]
@@ -40,8 +42,8 @@ def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -
         for row in part.published:
             if row.ours == "–":
                 continue
-            comparable = "yes" if row.comparable else "no"
-            lines.append(f"| {row.what} | {row.value} | {row.ours} ({row.ours_is}) | {comparable} |")
+            cells = [row.what, row.value, f"{row.ours} ({row.ours_is})", "yes" if row.comparable else "no"]
+            lines.append(f"| {' | '.join(map(markdown_cell, cells))} |")
             if not row.comparable:
                 reasons[row.reason] = None
     lines += ["", "Why not:", "", *_items(reasons)]
@@ -50,4 +52,4 @@ def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -
 
 
 def _items(texts: Iterable[str]) -> list[str]:
-    return [f"- {text}" for text in texts]
+    return [markdown_line(f"- {text}") for text in texts]
