@@ -24,7 +24,9 @@ def coordinates(store: Any) -> Array:
     if not {"x", "y", "z"} <= set(table.columns):
         return np.full((len(table), 3), np.nan)
     place_P3: Array = table[["x", "y", "z"]].to_numpy(dtype=float)
-    return place_P3 if np.ptp(np.nan_to_num(place_P3)) > 0 else np.full_like(place_P3, np.nan)
+    if not np.ptp(np.nan_to_num(place_P3)) > 0:  # zeros stand for what nobody knows
+        return np.full_like(place_P3, np.nan)
+    return place_P3
 
 
 def networks_of(parcels: pd.DataFrame) -> tuple[list[str], Members]:

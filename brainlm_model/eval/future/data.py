@@ -109,8 +109,9 @@ class Learning:
     def error(self, forecast: Forecast, steps: int) -> float:
         """Mean squared error of a forecast on validation subjects, a recording as much as any other."""
         data = HeldOutWindows({"validation": self.validation}, self.count, [])
-        sums = score(data, forecast, steps).sum(1)
-        return float(np.mean(sums[:, 3] / np.maximum(sums[:, 0], 1)))
+        sums_R6 = score(data, forecast, steps).sum(1)
+        count_R, error_R = sums_R6[:, 0], sums_R6[:, 3]
+        return float(np.mean(error_R / np.maximum(count_R, 1)))
 
 
 def learning(store: Any, most: int, model: TrainedModel, settings: Settings) -> Learning:

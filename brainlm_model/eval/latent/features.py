@@ -97,7 +97,7 @@ def _steps(store: Any, part: Part) -> Array:
     series = np.asarray(store.series(name))
     if half is None:
         return series
-    middle = len(series) // 2
+    middle = len(series) // 2  # of an odd number of steps the one in the middle is in neither half
     return series[:middle] if half == 0 else series[len(series) - middle :]
 
 
@@ -124,7 +124,7 @@ def standardised(values_RF: Array, training_RF: Array) -> Array:
     """(x - mean) / SD of training recordings, a feature at a time, after `filled`; a constant feature becomes 0."""
     training = filled(training_RF, training_RF).astype(np.float64)
     mean, spread = training.mean(0), training.std(0)
-    varies = spread > 1e-6 * (np.abs(mean) + 1e-6)
+    varies = spread > 1e-6 * (np.abs(mean) + 1e-6)  # rounding of float32 is no variation
     return np.where(varies, (filled(values_RF, training_RF) - mean) / np.where(varies, spread, 1), 0)
 
 

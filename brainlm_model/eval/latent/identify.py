@@ -138,8 +138,9 @@ def scores(similarity_SS: Array) -> Array:
     similar; `i_diff`: own similarity minus the mean with the others.
     """
     count = len(similarity_SS)
-    both = np.stack([ranks(similarity_SS), ranks(similarity_SS.T)])
+    both = np.stack([ranks(similarity_SS), ranks(similarity_SS.T)])  # first parts find second ones, and the reverse
     own = np.diag(similarity_SS)
+    # I_diff = own similarity - mean of row and column without the diagonal (Amico & Goni, 2018), for each subject
     others = (similarity_SS.sum(0) + similarity_SS.sum(1) - 2 * own) / (2 * (count - 1))
     rank = both.mean(0)
     return np.stack([(both == 1).mean(0), rank, 1 - (rank - 1) / (count - 1), own - others], axis=1)

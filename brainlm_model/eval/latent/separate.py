@@ -80,7 +80,7 @@ def neighbours(x_RF: Array, subjects: Sequence[str], count: int) -> Ints:
     """(R, k) nearest recordings of *other* subjects by Euclidean distance, the nearest first."""
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
     same_RR = owner[:, None] == owner
-    fewest = int((~same_RR).sum(1).min())
+    fewest = int((~same_RR).sum(1).min())  # a subject of many recordings has fewer others
     return nearest(x_RF, x_RF, min(count, fewest), same_RR)
 
 
@@ -106,6 +106,7 @@ def score(predicted_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -
     with np.errstate(invalid="ignore", divide="ignore"):
         if levels:
             return _balanced_accuracy(predicted_KR, true_KR, weights_KR, levels)
+        # weighted Pearson: sum w a b / sqrt(sum w a^2 sum w b^2), a and b without their weighted means
         total = weights_KR.sum(1, keepdims=True)
         a = predicted_KR - (predicted_KR * weights_KR).sum(1, keepdims=True) / total
         b = true_KR - (true_KR * weights_KR).sum(1, keepdims=True) / total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import islice, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from brainlm_model.eval.writing import write_csv, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brainlm_model.eval.masked.scoring import Scores
+    from brainlm_model.eval.masked.scoring import Condition, Scores
     from brainlm_model.trained.checkpoint import TrainedModel
 
 COLUMNS = (
@@ -119,23 +120,28 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Prior": model.config.prior,
     }  # fmt: skip
     _write_tables(outputs, scores, facts, methods)
-
     shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
     again = scoring.recordings(held_out, config.windows_per_recording)
     recording = next(islice(again, typical(scores, shown), None))
     arrays = scoring.example(recording, methods, shown, patch, config.seed)
-    parcels = store.parcels
+    _write_example(outputs["masked_example"], arrays, recording.id, shown, facts, store.parcels)
+    return facts
+
+
+def _write_example(
+    path: Path, arrays: dict[str, Any], recording: str, shown: Condition, facts: Facts, parcels: pd.DataFrame
+) -> None:
+    """What the figure of one window needs; see `scoring.example`."""
     np.savez_compressed(
-        outputs["masked_example"],
+        path,
         **arrays,
-        recording=recording.id,
+        recording=recording,
         masking=shown.masking,
         mask_ratio=shown.ratio,
         rate_hz=facts["SamplingFrequency"] or np.nan,
         parcel=parcels["name"].astype(str).to_numpy(dtype=str),
         network=parcels["network"].astype(str).to_numpy(dtype=str),
     )
-    return facts
 
 
 def _write_tables(outputs: Files, scores: Scores, facts: Facts, methods: Iterable[str]) -> None:

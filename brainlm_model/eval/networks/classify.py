@@ -36,6 +36,7 @@ def folds(labels_P: Ints, rng: np.random.Generator) -> Ints:
     fold_P = np.full(len(labels_P), -1)
     for network in np.unique(labels_P[labels_P >= 0]):
         members = np.flatnonzero(labels_P == network)
+        # in turn, from a random fold on: else the first folds would get the remainder of every network
         fold_P[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(FOLDS)) % FOLDS
     return fold_P
 
@@ -89,7 +90,7 @@ def across(
     if shuffle:
         labels = shuffled(labels_P, rng)
     fold_P = folds(labels, rng)
-    half_R = rng.permutation(len(x_RPF)) % 2 == 0
+    half_R = rng.permutation(len(x_RPF)) % 2 == 0  # a random half of the training recordings
     confusion = np.zeros((len(y_RPF), count, count), dtype=np.int64)
     for fold in range(FOLDS):
         inside, outside = (fold_P >= 0) & (fold_P != fold), fold_P == fold

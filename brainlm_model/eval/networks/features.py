@@ -117,6 +117,7 @@ def _each(make: Callable[[Windows], Features]) -> Callable[[Sources], tuple[Feat
 
 
 def _standardised(windows: Windows) -> Features:
+    """Series of mean 0 and SD 1: Euclidean distances between them are correlations, |x - y|^2 = 2 T (1 - r)."""
     x = windows.filled - windows.filled.mean(2, keepdims=True)
     return x / np.maximum(x.std(2, keepdims=True), 1e-6)
 

@@ -47,11 +47,11 @@ def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: f
     for row, seed in enumerate(seeds_K):
         if not known_P[seed]:
             continue
-        both = np.stack([x_PT, x_PT]).astype(np.float32)
+        both = np.stack([x_PT, x_PT]).astype(np.float32)  # the seed up in one window, down in the other
         both[:, seed, steps:] += np.array([amplitude, -amplitude], dtype=np.float32)[:, None]
         mask = torch.zeros(2, config.parcels, config.patches, dtype=torch.bool)
         mask[:, :, first:] = True
-        mask[:, seed, first:] = False
+        mask[:, seed, first:] = False  # the seed alone is visible in the second half
         with torch.inference_mode():
             device = network.cls.device
             up, down = network(torch.from_numpy(both).to(device), mask.to(device)).float().cpu().numpy()

@@ -119,12 +119,8 @@ def evaluate(start: Start, config: Config) -> Results:
     arrays: dict[str, Any] = {
         "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(network_of, dtype=str),
         "levels": np.array(one.levels, dtype=str), "coordinates": coordinates(store).astype(np.float32),
-        "map/group": group.astype(np.float32),
+        "map/group": group.astype(np.float32), **_arrays(one, two),
     }  # fmt: skip
-    for key, values in one.arrays.items():
-        arrays[f"moved/{key}"] = values.astype(np.float32)
-    for key in two.maps[0] if two.maps else ():
-        arrays[f"map/{key}"] = known_mean(np.stack([maps[key] for maps in two.maps])).astype(np.float32)
     return Results(
         facts,
         rows,
@@ -186,6 +182,16 @@ class PartTwo:
     subjects: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     why_not: str = ""
+
+
+def _arrays(one: PartOne, two: PartTwo) -> dict[str, Any]:
+    """What was moved (subject, parcel), and the maps of responses (seed, parcel), mean over recordings."""
+    arrays = {}
+    for key, values in one.arrays.items():
+        arrays[f"moved/{key}"] = values.astype(np.float32)
+    for key in two.maps[0] if two.maps else ():
+        arrays[f"map/{key}"] = known_mean(np.stack([maps[key] for maps in two.maps])).astype(np.float32)
+    return arrays
 
 
 def _respond(start: Start, config: Config, networks: dict[str, Any], seeds: Any) -> PartTwo:

@@ -52,6 +52,7 @@ def finetuned(model: TrainedModel, store: Any, task: Task, people: People) -> Ou
     own = FoldStore(store, task, people)
     train, validation = task.fold.within(0)
     subjects = np.array(people.names)[task.target.rows]
+    # What is predicted of a subject that the network cannot see: the classes' frequencies, or the mean label.
     if task.classes:
         base = np.bincount(task.learnt[train].astype(int), minlength=task.classes) / len(train)
     else:

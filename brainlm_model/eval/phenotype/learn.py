@@ -184,7 +184,7 @@ def _network(method: Method, task: Task) -> Outcome:
     """Choose among `CANDIDATES` networks on the first inner split, which also stops them; no fit on all people."""
     from brainlm_model.baselines import small_networks as nets
 
-    train, stop = task.fold.within(0)
+    train, stop = task.fold.within(0)  # people `stop` choose the epoch and the setting; test people play no part
     mean, spread = _standard(task, train)
     target = (task.learnt - mean) / spread
     outputs, parcels = max(task.classes, 1), task.recorded.variance.shape[1]

@@ -53,7 +53,7 @@ def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
         return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
-    measures = of_numbers(weights_BN @ sums_N6)
+    measures = of_numbers(weights_BN @ sums_N6)  # a draw of subjects is a weighted sum of their sums
     measures["r_within"] = _r_within(sums_N6, held, weights_BN)
     error = (held.learnt[:, 0] - held.learnt_truth) ** 2
     measures["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
@@ -94,6 +94,8 @@ def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
 
 def _wins(scores: Array, folds: NDArray[np.intp]) -> Array:
     """(n, n): 1 where the first of two people of a fold has the higher score, .5 where it is the same."""
+    # The area under the ROC curve is the chance that a person of the class has the higher score than one who is not of
+    # it (Mann & Whitney); ties are half a win.
     same = folds[:, None] == folds
     difference = np.subtract.outer(scores, scores)
     return np.where(same, (difference > 0) + 0.5 * (difference == 0), 0.0)
@@ -115,7 +117,7 @@ def balanced_accuracy(held: HeldOutPredictions, weights_BN: Array) -> Array:
     Equal highest scores share the one person.
     """
     highest = held.outputs == held.outputs.max(1, keepdims=True)
-    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)
+    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)  # (n,): 1, 0, or a share of 1
     recalls = []
     for number in range(held.classes):
         of = weights_BN * (held.truth == number)
@@ -138,6 +140,7 @@ def p_of_permutations(held: HeldOutPredictions, task: str, count: int, seed: int
     random = np.random.default_rng([seed, 1])
     reached = 0
     for _ in range(count):
+        # Within folds alone: predictions of a fold come from one fit, and only among these are labels exchangeable.
         order = np.arange(len(held.truth))
         for k in np.unique(held.folds):
             places = np.flatnonzero(held.folds == k)

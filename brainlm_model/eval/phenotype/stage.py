@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, Files, InputError
@@ -11,7 +12,7 @@ from brainlm_model.eval.task import Results, Start, task
 
 if TYPE_CHECKING:
     from brainlm_model.eval.phenotype.cohort import ColumnResults
-    from brainlm_model.eval.phenotype.people import Target
+    from brainlm_model.eval.phenotype.people import People, Target
 
 COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
@@ -61,30 +62,17 @@ def evaluate(start: Start, config: Config) -> Results:
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
-    passed_over: dict[str, str] = {}  # age or sex, which nobody asked for
-
-    def targets(people: who.People) -> list[Target]:
-        arguments = (config.confounds, config.leave_out, max(config.folds, 2 * config.inner))
-        usable = []
-        for column in columns:
-            try:
-                target = who.target_of(people, column.name, column.task, column.transform, *arguments)
-                who.folds_of(target, people, config.folds, config.inner, config.seed)
-            except InputError as error:
-                if config.columns:
-                    raise
-                passed_over[column.name] = error.message
-            else:
-                usable.append(target)
-        return usable
-
     people, labels, skipped = everybody, {}, []
     results: list[ColumnResults] = []
-    if targets(everybody):  # whatever is wrong with a column is said before the embeddings are made
+    # whatever is wrong with a column is said before the embeddings are made
+    usable, passed_over = _targets(columns, everybody, config)
+    if usable:
         with threadpool_limits(config.threads):
             cohort = Cohort(store, start.model, config, everybody, start.workdir, _digest(start.inputs))
             people, labels, skipped = cohort.people, cohort.labels, cohort.left_out
-            results = [cohort.column(target) for target in targets(people)]
+            usable, more = _targets(columns, people, config)  # of those who could be embedded
+            passed_over |= more
+            results = [cohort.column(target) for target in usable]
     rows, compared, predictions = [], [], {}
     for column in results:
         rows += column.rows
@@ -109,6 +97,30 @@ def evaluate(start: Start, config: Config) -> Results:
         "Seed": config.seed,
     }
     return Results(facts, rows, predictions, compared, warnings(facts), PUBLISHED)
+
+
+def _targets(columns: Sequence[Column], people: People, config: Config) -> tuple[list[Target], dict[str, str]]:
+    """The columns that can be predicted, and why others cannot.
+
+    Raises InputError where a column that the section names cannot: age and sex alone are tried without being named.
+    """
+    from brainlm_model.eval.phenotype.people import folds_of, target_of
+
+    usable, passed_over = [], {}
+    fewest = max(config.folds, 2 * config.inner)  # people of a class
+    for column in columns:
+        try:
+            target = target_of(
+                people, column.name, column.task, column.transform, config.confounds, config.leave_out, fewest
+            )
+            folds_of(target, people, config.folds, config.inner, config.seed)
+        except InputError as error:
+            if config.columns:
+                raise
+            passed_over[column.name] = error.message
+        else:
+            usable.append(target)
+    return usable, passed_over
 
 
 def _digest(inputs: Files) -> str:
