@@ -111,17 +111,25 @@ def evaluate(start: Start, config: Config) -> Results:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    arrays: dict[str, Any] = {
+    arrays = {
         "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
-        "columns": np.array([v.name for v in variables], dtype=str),
+        **_drawn(variables, pictures, matrices),
     }  # fmt: skip
+    return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)
+
+
+def _drawn(
+    variables: Sequence[Variable], pictures: Mapping[str, Array], matrices: Mapping[str, Array]
+) -> dict[str, Any]:
+    """What figures need: points (R, 2), similarities (S, S), and the rows that have a variable with their values."""
+    arrays: dict[str, Any] = {"columns": np.array([v.name for v in variables], dtype=str)}
     for name, xy in pictures.items():
         arrays[f"xy/{name}"] = xy
     for name, matrix in matrices.items():
         arrays[f"similarity/{name}"] = matrix.astype(np.float32)
     for v in variables:
         arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
-    return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)
+    return arrays
 
 
 def _variables(table: Any, columns: Sequence[str]) -> tuple[list[Variable], list[str]]:

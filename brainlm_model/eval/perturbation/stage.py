@@ -121,15 +121,8 @@ def evaluate(start: Start, config: Config) -> Results:
         "levels": np.array(one.levels, dtype=str), "coordinates": coordinates(store).astype(np.float32),
         "map/group": group.astype(np.float32), **_arrays(one, two),
     }  # fmt: skip
-    return Results(
-        facts,
-        rows,
-        arrays,
-        compared,
-        _warnings(facts, rows),
-        PUBLISHED,
-        more={"Results": [row for row in rows if row["part"] != "moved_parcel"]},  # single parcels are in the table
-    )
+    shown = [row for row in rows if row["part"] != "moved_parcel"]  # single parcels are in the table only
+    return Results(facts, rows, arrays, compared, _warnings(facts, rows), PUBLISHED, more={"Results": shown})
 
 
 @dataclass

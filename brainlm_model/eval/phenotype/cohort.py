@@ -80,6 +80,7 @@ class Cohort:
         outputs: dict[str, list[Array]] = {name: [] for name in [*self.methods, BEST, "trivial"]}
         chosen: dict[str, list[Any]] = {name: [] for name in [*self.methods, BEST]}
         learnt, transforms = np.full((len(folds), len(target.rows)), np.nan), []
+        ranked = [name for name in self.methods if learn.METHODS[name].group == "ours" and name != "finetuned"]
         for number, fold in enumerate(folds):
             transform = learn.transform_of(target, fold)
             transforms.append(transform)
@@ -94,9 +95,8 @@ class Cohort:
                 progress.step(number * len(self.methods) + place + 1)
             outputs["trivial"].append(learn.trivial(task))
             # a fine-tuned model is judged on one inner split, the others on all: only these can be ranked
-            ours = [name for name in self.methods if learn.METHODS[name].group == "ours" and name != "finetuned"]
-            if ours:
-                best = max(ours, key=lambda name: outcomes[name].inner)
+            if ranked:
+                best = max(ranked, key=lambda name: outcomes[name].inner)
                 outputs[BEST].append(outcomes[best].outputs)
                 chosen[BEST].append(best)
         held: dict[str, HeldOutPredictions] = {}
@@ -119,9 +119,12 @@ class Cohort:
         rows = []
         for row in scores:
             rows.append({**shared, **row, **self._words(row["method"], target.task), "n_folds": len(folds)})
+        subjects_of = {}
+        for number, label in enumerate(target.classes):
+            subjects_of[label] = int((target.labels == number).sum())
         facts = {
             "Column": target.name, "Task": target.task, "Transform": target.transform, "Subjects": len(target.rows),
-            "Classes": {c: int((target.labels == i).sum()) for i, c in enumerate(target.classes)} or None,
+            "Classes": subjects_of or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
         tested = np.sort(np.concatenate([fold.test for fold in folds]))

@@ -61,29 +61,7 @@ def evaluate(start: Start, config: Config) -> Results:
         rows += [{**row, "split": split} for row in _rows(scores, runs, done, config)]
         compared += [{"split": split, **row} for row in _comparisons(scores, runs, config)]
         skipped += bench.held[split].skipped.values()
-    parameters, people = {}, {}
-    for run in reversed(runs):  # so that the first run of each model and share is the one that stays
-        parameters[run.model] = int(done[run]["parameters"])
-        people[run.share] = int(done[run]["subjects"])
-    facts: Facts = {
-        "Splits": splits,
-        "Subjects": {split: len(set(bench.held[split].subjects)) for split in splits},
-        "Recordings": {split: len(bench.held[split]) for split in splits},
-        "Skipped": skipped,
-        "Models": {name: parameters[name] for name in config.models},
-        "TrainingRatios": config.training_ratios,
-        "TrainingSubjects": {f"{share:g}": people[share] for share in config.shares},
-        "Steps": config.steps,
-        "BatchSize": config.batch_size,
-        "LearningRate": config.lr,
-        "Seeds": config.seeds,
-        "MaskRatios": config.mask_ratios,
-        "Window": start.model.config.window,
-        "Patch": start.model.config.patch,
-        "Bootstrap": config.bootstrap,
-        "Seed": config.seed,
-        "CpuMinutes": {run.name: round(float(done[run]["cpu_minutes"]), 2) for run in runs},
-    }
+    facts = _facts(bench, runs, done, config) | {"Skipped": skipped}
     ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
     arrays = {
         "coordinates": coordinates(store),
@@ -95,6 +73,34 @@ def evaluate(start: Start, config: Config) -> Results:
         sums_RP4 = done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"]
         arrays[f"r2_{name}"] = masked_r2.r2(sums_RP4.sum(0))
     return Results(facts, rows, arrays, compared, _warnings(facts), _published())
+
+
+def _facts(bench: Bench, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> Facts:
+    """What was trained and scored, on whom; "Skipped" is filled in once every split is scored."""
+    parameters, people = {}, {}
+    for run in reversed(runs):  # so that the first run of each model and share is the one that stays
+        parameters[run.model] = int(done[run]["parameters"])
+        people[run.share] = int(done[run]["subjects"])
+    splits = list(bench.held)
+    return {
+        "Splits": splits,
+        "Subjects": {split: len(set(bench.held[split].subjects)) for split in splits},
+        "Recordings": {split: len(bench.held[split]) for split in splits},
+        "Skipped": [],
+        "Models": {name: parameters[name] for name in config.models},
+        "TrainingRatios": config.training_ratios,
+        "TrainingSubjects": {f"{share:g}": people[share] for share in config.shares},
+        "Steps": config.steps,
+        "BatchSize": config.batch_size,
+        "LearningRate": config.lr,
+        "Seeds": config.seeds,
+        "MaskRatios": config.mask_ratios,
+        "Window": bench.model.config.window,
+        "Patch": bench.model.config.patch,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "CpuMinutes": {run.name: round(float(done[run]["cpu_minutes"]), 2) for run in runs},
+    }
 
 
 def _scored(bench: Bench, runs: Sequence[Run], pieces: Pieces) -> dict[Any, dict[str, Any]]:
