@@ -143,7 +143,9 @@ def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> 
     from scipy.ndimage import binary_dilation
 
     mask = load_output(mask_file)
-    near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=round(MARGIN_MM / mask.header.get_zooms()[0]))
+    steps = round(MARGIN_MM / mask.header.get_zooms()[0])
+    near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=steps)
+    # labelled voxels of the atlas -> mm -> voxels of the mask, which may have another grid
     points = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
     place = np.round(nib.affines.apply_affine(np.linalg.inv(mask.affine), points)).astype(int)
     on_grid = ((place >= 0) & (place < near.shape)).all(1)
@@ -170,8 +172,8 @@ def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
         raise InputError(f"{path}: grid {image.shape} is not that of A424+2mm.nii.gz", "use the published file")
 
 
-def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataFrame, str]:
-    """One row a label, centroids measured on the image; and where its networks come from."""
+def _measured(image: nib.Nifti1Image, name: str) -> pd.DataFrame:
+    """One row per label: what the image itself says of it."""
     import pandas as pd
 
     data = np.asarray(image.dataobj)
@@ -179,14 +181,25 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
     label = data[data > 0]
     count = np.bincount(label)
     index = np.flatnonzero(count)
+    # centroid: the mean voxel of a label, then to mm (the affine of a mean is the mean of the affine)
     sums = np.stack([np.bincount(label, voxels[:, axis]) for axis in range(3)], 1)[index]
     centres = sums / count[index, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
+    # hemisphere: x < 0 is left in RAS; a label of which neither side has three quarters is bilateral
     x = voxels @ image.affine[0, :3] + image.affine[0, 3]
     left = np.bincount(label, x < 0)[index] / count[index]
     side = np.where(left > 0.75, "L", np.where(left < 0.25, "R", "B"))
-    table = pd.DataFrame({"index": index, "name": [f"{config.name}_{i:03d}" for i in index], "hemisphere": side,
+    table = pd.DataFrame({"index": index, "name": [f"{name}_{i:03d}" for i in index], "hemisphere": side,
                           "network": "Unassigned", "n_voxels": count[index]})  # fmt: skip
     table[["x", "y", "z"]] = centres
+    return table
+
+
+def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataFrame, str]:
+    """What was measured on the image, with known names and networks; and where the networks come from."""
+    import pandas as pd
+
+    table = _measured(image, config.name)
+    index = table["index"].to_numpy()
     known, source = None, "none"
     if config.labels is not None:
         known, source = _own_table(config.labels, index), config.labels.name
@@ -195,7 +208,7 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
         with resources.as_file(shipped) as path:
             known = pd.read_csv(path, sep="\t", comment="#")
         source = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
-    if known is not None:
+    if known is not None:  # a known value goes before a measured one
         extra = [column for column in ("name", "hemisphere", "network") if column in known]
         merged = table[["index"]].merge(known[["index", *extra]], on="index", how="left")
         for column in extra:

@@ -73,11 +73,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     warnings += source.warnings
     reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
-    estimate = _native if config.engine == "native" else _ants
-    matrices, residuals = estimate(source, reference, config)
+    if config.engine == "native":
+        matrices, residuals = _native(source, reference, config)
+    else:
+        matrices, residuals = _ants(source, reference, config)
     if seen.empty:
         warnings.append(f"volumes without an image, to be interpolated: {', '.join(map(str, seen.empty))}")
 
+    # rotations turn about the head's centre: about the scanner's, a nod would also read as a shift of some millimetres
     centre = _centre_of_gravity(np.where(mask, reference, 0), source)
     parameters = rigid.parameters(matrices, source.affine, source.shape, centre)
     displacement = rigid.displacement(parameters)[1:]
@@ -112,6 +115,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def _centre_of_gravity(weights: NDArray[np.floating[Any]], source: Run) -> NDArray[np.float64]:
     """Mean place (3,) of the voxels, RAS mm, each as much as its weight."""
+    # sum of w_ijk (i, j, k) over the sum of w_ijk, in voxels
     voxel = [(weights * axis).sum() / weights.sum() for axis in np.indices(source.shape, sparse=True)]
     return np.asarray((source.affine @ np.append(voxel, 1.0))[:3], dtype=np.float64)
 
@@ -129,7 +133,7 @@ def _reference(source: Run, sbref: Path | None, config: Config) -> tuple[Volume,
     if how == "sbref" and sbref is not None:
         return on_grid(sbref, source), "the run's single-band reference", look(source, set())
     early = how in ("best", "first")
-    wanted = np.arange(min(total, FIRST + number))
+    wanted = np.arange(min(total, FIRST + number))  # how many of them are non-steady is known only once they are read
     if not early:  # spread over the run
         wanted = np.linspace(0, total - 1, min(number, total)).round().astype(int)
     seen = look(source, set(wanted.tolist()))
@@ -196,6 +200,7 @@ def _ants_matrix(path: Path) -> rigid.Matrix:
     numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     matrix = np.eye(4)
     matrix[:3, :3] = numbers[:9].reshape(3, 3)
+    # ITK turns about a centre c and then shifts by t: y = A (x - c) + c + t = A x + (t + c - A c)
     matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
     return rigid.LPS @ matrix @ rigid.LPS
 

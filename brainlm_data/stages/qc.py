@@ -74,7 +74,7 @@ def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[st
     for name, limit, sign, meaning in limits:
         if limit is None or name not in metrics:
             continue
-        if sign * metrics[name] > sign * limit:
+        if sign * metrics[name] > sign * limit:  # with sign -1: metric < limit
             side = "above" if sign == above else "below"
             warnings.append(f"{name} {metrics[name]:.3g} is {side} {limit:g}: {meaning}")
     if "epi_r2" not in metrics:

@@ -27,7 +27,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     hz = config.hz or 1 / tr
     values = at_rate(series, tr, hz, native["Dropped"])
     write_table(outputs["parcels"], names, values)
-    low, high = native["EffectiveBand"]
+    low, high = native["EffectiveBand"]  # a lower rate lowers the upper edge, see `highest_hz`
     unused, warnings = fieldmaps.stated(inputs.meta)
     return {
         "SamplingFrequency": hz,

@@ -68,6 +68,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
             f" {config.min_overlap:.0%}",
             "look at the registration; lower sample.min_overlap for a partial field of view",
         )
+    # coverage: voxels of a parcel in the field of view, over all of its voxels
     size = np.bincount(parcel, minlength=len(names))
     counted = np.bincount(parcel[covered], minlength=len(names))
     coverage = np.divide(counted, size, out=np.zeros(len(names)), where=size > 0)
@@ -114,6 +115,7 @@ def _means_and_voxels(
     voxels = np.empty((sampler.run.n_volumes, int(in_brain.sum())), np.float32)
     for volume, values in enumerate(sampler):
         of_parcels, of_points = values[: len(parcel_of)], values[len(parcel_of) :]
+        # bincount with weights sums the values of each parcel
         series[volume] = np.bincount(parcel_of, of_parcels, parcels) / np.maximum(counted, 1)
         voxels[volume] = of_points[in_brain]
     return series, voxels
@@ -131,6 +133,7 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     indices = table["index"].to_numpy(np.int64)
     if (np.diff(indices) <= 0).any() or image.min() < 0:
         raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
+    # a look-up table from label to row; -1 for labels of the image that the table does not list
     row_of = np.full(max(int(image.max()), int(indices.max())) + 1, -1)
     row_of[indices] = np.arange(len(indices))
     rows = row_of[image]
@@ -164,6 +167,8 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
     """GM, WM, CSF on the coarse grid (means of 2 x 2 x 2 points a voxel), and where they come from."""
     from brainlm_data.methods.sampling import Grid, pick, read
 
+    # Voxels half as large: the centres of the eight in a coarse voxel lie a quarter of its size from its own centre,
+    # so that the first is at voxel (-1/4, -1/4, -1/4) of the coarse grid.
     affine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     affine[:3, 3] = grid.affine[:3, :3] @ np.full(3, -0.25) + grid.affine[:3, 3]
     nx, ny, nz = grid.shape
@@ -177,7 +182,8 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
         maps = [pick(template[..., i], template_grid, points).reshape(fine.shape) for i in range(3)]
     with Writer(outputs["sample_probseg"], (nx, ny, nz, 3), grid.affine, np.float32) as out:
         for data in maps:
-            out.add(np.clip(data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5)), 0, 1))
+            mean = data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5))  # over the 2 x 2 x 2 of each coarse voxel
+            out.add(np.clip(mean, 0, 1))
     return "T1w of the subject" if own else "template"
 
 
