@@ -59,11 +59,15 @@ def robust_z(values: Array) -> Array:
         if known.sum() < FEWEST:
             continue
         x = values[known, column]
+        # Both factors turn the measure into the SD that a Gaussian with it would have: its MAD is SD / 1.4826, its
+        # mean absolute deviation sqrt(2 / pi) SD = SD / 1.2533.
         middle = np.median(x)
         away = x - middle
-        spread = NORMAL_MAD * np.median(np.abs(away)) or NORMAL_MEAN * np.abs(away).mean()
+        spread = NORMAL_MAD * np.median(np.abs(away))
+        if spread == 0:
+            spread = NORMAL_MEAN * np.abs(away).mean()
         spread = max(spread, FLOOR * abs(middle))
-        z[known, column] = 0.0
+        z[known, column] = 0.0  # where all are 0
         if spread:
             z[known, column] = away / spread
     return z

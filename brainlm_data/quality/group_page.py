@@ -82,7 +82,9 @@ def _number(value: float) -> str:
         return "n/a"
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}"
 
 
 def _warnings(cohort: Cohort) -> list[tuple[str, int, list[str]]]:
@@ -92,5 +94,5 @@ def _warnings(cohort: Cohort) -> list[tuple[str, int, list[str]]]:
         for warning in row["warnings"]:
             words, limit = VALUE.subn(r"\1 is ", str(warning))  # the threshold stays
             where.setdefault(words if limit else NUMBER.sub("…", words), {})[_link(row)] = None
-    ordered = sorted(where.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(where.items(), key=lambda item: (-len(item[1]), item[0]))  # the most frequent first
     return [(words, len(links), list(links)[:NAMED]) for words, links in ordered]

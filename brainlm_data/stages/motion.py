@@ -88,9 +88,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     rigid.write_itk(outputs["motion_xfm"], matrices)
     nib.save(_image(reference.astype(np.float32), source), outputs["boldref"])
     nib.save(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
-    outliers: list[int] = []
-    if len(residuals):
-        outliers = np.flatnonzero(residuals > 2 * np.median(residuals)).tolist()
     return {
         "Engine": config.engine,
         "RepetitionTime": tr,
@@ -99,7 +96,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "SpatialReference": "boldref",
         "MeanFramewiseDisplacement": float(displacement.mean()) if len(displacement) else 0.0,
         "NumberOfNonSteadyStates": seen.n_steady,
-        "PoorlyFittedVolumes": outliers,
+        "PoorlyFittedVolumes": _poorly_fitted(residuals),
         "EmptyVolumes": list(seen.empty),
         "HasNonFinite": seen.not_finite,
         "Warnings": warnings,
@@ -111,6 +108,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "boldref": {"Units": "scanner units"},
         "bold_mask": {"Type": "Brain", "Share": float(mask.mean())},
     }
+
+
+def _poorly_fitted(residuals: NDArray[np.float64]) -> list[int]:
+    """Volumes that the reference fits less than half as well as it fits the median volume; none without residuals."""
+    if not len(residuals):
+        return []
+    return [int(volume) for volume in np.flatnonzero(residuals > 2 * np.median(residuals))]
 
 
 def _centre_of_gravity(weights: NDArray[np.floating[Any]], source: Run) -> NDArray[np.float64]:

@@ -88,7 +88,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         return WindowDataset(store, split, window, config.seed, max_invalid=config.max_invalid, fill=np.nan)
 
     train, held_out = windows("train"), windows(config.split)
-    tuning = None
+    tuning = None  # people on whom a baseline chooses its ridge: neither trained on nor scored
     if (store.recordings["split"] == "validation").any():
         tuning = windows("validation")
     baselines = scoring.fit_baselines(
@@ -120,6 +120,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Prior": model.config.prior,
     }  # fmt: skip
     _write_tables(outputs, scores, facts, methods)
+    # the example is a window of the typical recording, hidden as much as the configuration comes near to 75 %
     shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
     again = scoring.recordings(held_out, config.windows_per_recording)
     recording = next(islice(again, typical(scores, shown), None))
