@@ -54,17 +54,18 @@ def hold(outdir: Path) -> TextIO:
 
 @contextmanager
 def holding(outdir: Path) -> Iterator[None]:
-    """Lock `outdir` for a block; folders that were made for the lock alone are removed at the end."""
-    new = [folder for folder in (outdir / LOCK.parent, outdir) if not folder.exists()]
+    """Lock `outdir` for a block; what was made for the lock alone, now or by one that was killed, is removed."""
+    is_new = not outdir.exists()
+    work = (outdir / LOCK).parent
     with hold(outdir):
         try:
             yield
         finally:
-            if new:
-                (outdir / LOCK).unlink(missing_ok=True)
+            if os.listdir(work) == [LOCK.name]:
+                shutil.rmtree(work, ignore_errors=True)
             with suppress(OSError):  # there is something in it
-                for folder in new:
-                    folder.rmdir()
+                if is_new:
+                    outdir.rmdir()
 
 
 @contextmanager
@@ -214,10 +215,11 @@ def _take(file: Path, wait: bool = False, named: bool = True) -> TextIO | None:
         handle.close()  # who had it has removed it: the lock of a file without a name keeps nobody out
     if not named:
         return handle
-    handle.truncate(0)
-    json.dump({"host": HOST, "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, handle)
-    handle.flush()
-    os.fsync(handle.fileno())  # another host reads it
+    owner = {"host": HOST, "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with suppress(OSError):  # a full disk: the lock holds without a name
+        os.ftruncate(handle.fileno(), 0)
+        os.write(handle.fileno(), json.dumps(owner).encode())
+        os.fsync(handle.fileno())  # another host reads it
     return handle
 
 

@@ -39,8 +39,8 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
         )
     assumed = compare_store(store.attrs, model.card.data, str(store_path))
     learn = learn_future if settings.task == "future" else learn_label
-    results = learn(model, store, settings)
     with beside(out, "writing") as scratch:
+        results = learn(model, store, settings)
         folder = scratch / "model"
         folder.mkdir()
         _write(folder, source, model, settings, results, assumed, out.name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError, prepare
+from brainlm_data import InputError, new_array, prepare
 
 CACHE_VERSION = 1  # goes up when the content of the cache changes for the same store
 
@@ -61,7 +61,7 @@ def cached_series(store: Any) -> Flat:
         pass  # deleted or damaged: written anew
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        values = new_array(temporary, np.float32, shape)
     except OSError as error:
         print(f"no cache beside the store, {shape[0]} steps stay in memory: {error}", file=sys.stderr)
         values = np.empty(shape, np.float32)

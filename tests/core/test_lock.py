@@ -80,7 +80,11 @@ def test_a_lock_for_an_import_leaves_no_trace(tmp_path: Path) -> None:
     with lock.holding(tmp_path / "new"), pytest.raises(InputError, match="another run"):
         lock.hold(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    lock.hold(tmp_path / "run").close()
+    lock.hold(tmp_path / "run").close()  # as an import that was killed leaves it
+    with lock.holding(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run" / "work").exists()
+    (tmp_path / "run/work/motion").mkdir(parents=True)
     with lock.holding(tmp_path / "run"):
         pass
     assert (tmp_path / "run" / lock.LOCK).exists()
