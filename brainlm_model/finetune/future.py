@@ -83,4 +83,7 @@ def _steps(model: TrainedModel, test: Windows, settings: Settings) -> dict[str, 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:
     """Numbers as JSON has them: None where one is not defined."""
-    return [float(value) if np.isfinite(value) else None for value in values]
+    plain: list[float | None] = []
+    for value in values:
+        plain.append(float(value) if np.isfinite(value) else None)
+    return plain

@@ -64,16 +64,12 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
             report |= scores.numbers(in_units, own["test"], *draws)
             report["transformed"] = scores.numbers(transformed, targets["test"], *draws)["methods"]
             report["units"] = "methods: of the label (mse: squared); transformed: after the transform"
-    left_out = ", ".join(labels.left_out)
-    return FinetuneResults(
-        log,
-        report,
-        _predictions(windows, own, predicted, transform, labels.classes),
-        counts(windows),
-        head,
-        {"transform": asdict(transform), "classes": labels.classes},
-        [f"left out, of a class that no training subject has: {left_out}"] if left_out else [],
-    )
+    rows = _predictions(windows, own, predicted, transform, labels.classes)
+    facts = {"transform": asdict(transform), "classes": labels.classes}
+    notes = []
+    if labels.left_out:
+        notes.append(f"left out, of a class that no training subject has: {', '.join(labels.left_out)}")
+    return FinetuneResults(log, report, rows, counts(windows), head, facts, notes)
 
 
 def _linear(

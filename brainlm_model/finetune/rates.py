@@ -27,11 +27,15 @@ def layer_rates(names: Iterable[str], decay: float) -> dict[str, float]:
         if block:
             layers[name] = int(block.group(1)) + 1
             depth = max(depth, int(block.group(1)) + 1)
+        elif name.startswith(TOP):
+            layers[name] = None
         else:
-            layers[name] = None if name.startswith(TOP) else 0
+            layers[name] = 0
     rates = {}
     for name, layer in layers.items():
-        rates[name] = 1.0 if layer is None else decay ** (depth + 1 - layer)
+        if layer is None:
+            layer = depth + 1
+        rates[name] = decay ** (depth + 1 - layer)  # decay^0 is 1
     return rates
 
 
@@ -44,7 +48,9 @@ def parameter_groups(
     """
     parameters: dict[str, nn.Parameter] = {}
     if network is not None:
-        parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                parameters[name] = parameter
     rates = layer_rates(parameters, decay)
     if head is not None:
         for name, parameter in head.named_parameters():

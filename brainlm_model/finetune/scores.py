@@ -23,6 +23,7 @@ def moments(truth: Array, predicted: Array, scored: NDArray[np.bool_] | None = N
     """Six sums (..., 6) over the last axis; values that are not `scored` do not count."""
     if scored is None:
         scored = np.ones(truth.shape, bool)
+    # sums add up: those of a group of recordings, or of a bootstrap draw, are the (weighted) sum of its recordings'
     y = np.where(scored, truth, 0).astype(np.float64)
     p = np.where(scored, predicted, 0).astype(np.float64)
     terms = (scored, y, y**2, (y - p) ** 2, p, p**2)
@@ -117,7 +118,9 @@ def auroc(scores_RC: Array, truth: NDArray[np.int64], weights_R: Array) -> float
         positive = truth[chosen] == number
         if positive.any() and not positive.all():
             areas.append(roc_auc_score(positive, scores_RC[chosen, number], sample_weight=weights_R[chosen]))
-    return float(np.mean(areas)) if areas else float("nan")
+    if not areas:
+        return float("nan")
+    return float(np.mean(areas))
 
 
 def _report(
@@ -132,6 +135,7 @@ def _report(
     first, *others = whole
     against = {}
     for other in others:
+        # paired: both methods saw the same draws of subjects, so that what subjects share cancels
         difference = estimate(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
         low, high = difference["low"], difference["high"]
         verdict = "not distinguishable"

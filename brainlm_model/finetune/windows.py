@@ -72,7 +72,9 @@ class Windows:
         """All windows (B, P, T) of a recording, as `embed` cuts them."""
         series = np.array(self._data.series(int(self._index[recording])))
         windows = self._scaled(cut(series, self.config))
-        return windows if len(windows) else self.spread(recording, 1)  # gaps where the cuts are
+        if len(windows):
+            return windows
+        return self.spread(recording, 1)  # there are gaps where it would be cut
 
     def spread(self, recording: int, count: int) -> Tensor:
         """See `spread`."""

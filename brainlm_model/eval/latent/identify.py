@@ -117,6 +117,7 @@ def _halves(table: Any) -> Pairs:
 def similarity(first_SF: Array, second_SF: Array) -> Array:
     """(S, S) Pearson correlations of the first parts' vectors with the second parts'."""
 
+    # r of two vectors is the inner product of both, centred and divided by their lengths
     def unit(values: Array) -> Array:
         centred = values.astype(np.float64) - values.mean(1, keepdims=True)
         size = np.linalg.norm(centred, axis=1, keepdims=True)

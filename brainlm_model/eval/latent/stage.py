@@ -75,6 +75,7 @@ def evaluate(start: Start, config: Config) -> Results:
     networks = {"": start.model, "_untrained": replace(start.model, network=start.networks()["untrained"])}
     vectors = partial(measure, start.store, networks=networks, pieces=start.pieces)
 
+    # a part is a recording and None, or one of its halves (0, 1), which `_similarities` may ask for
     kept, embedded = vectors([(name, None) for name in table["id"]], name="recordings")
     if len(kept) < 4:
         raise InputError(
@@ -139,7 +140,7 @@ def _variables(table: Any, columns: Sequence[str]) -> tuple[list[Variable], list
         usable = variable(table, column)
         if isinstance(usable, Variable):
             variables.append(usable)
-        else:
+        else:  # the reason
             left_out.append(usable)
     return variables, left_out
 
@@ -182,7 +183,7 @@ def _similarities(
         kept, embedded = vectors([*pairs.first, *pairs.second], name="halves")
         _, trained_on = vectors([(name, 0) for name in training], name="halves of training")
     row_of = {part: row for row, part in enumerate(kept)}
-    subjects, first, second = [], [], []
+    subjects, first, second = [], [], []  # a pair counts only if both of its parts could be embedded
     for subject, a, b in zip(pairs.subjects, pairs.first, pairs.second, strict=True):
         if a in row_of and b in row_of:
             subjects.append(subject)

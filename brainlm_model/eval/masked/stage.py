@@ -187,7 +187,7 @@ def typical(scores: Scores, condition: Any) -> int:
     """The recording whose R2 is the median of the model's: an example that was not picked by hand."""
     from brainlm_model.eval.statistics.masked_r2 import r2
 
-    values = r2(scores.sums["model", condition].sum(axis=1))
+    values = r2(scores.sums["model", condition].sum(axis=1))  # over parcels: one value per recording
     order = np.argsort(values, kind="stable")
     return int(order[(len(order) - 1) // 2])
 

@@ -152,7 +152,7 @@ def _move(
         targets = {}
         for what, level in (("task", pair[1]), ("null", pair[0])):
             targets[what] = training.loc[level_of == level, "id"].tolist()[: config.train_recordings]
-    if len(who) > 1:
+    if len(who) > 1:  # those whose recordings have no window are left out of `who` again
         who, part.arrays, part.skipped = move(
             start.store, start.model, networks, who, targets, config.share, config.steps, start.pieces
         )

@@ -108,7 +108,8 @@ class Bench:
         piece: Piece = {}
         for split, data in self.held.items():
             chosen = self.chosen(split)
-            recordings = compress(scoring.recordings(data, 1), (place in chosen for place in range(len(data))))
+            is_chosen = [place in chosen for place in range(len(data))]
+            recordings = compress(scoring.recordings(data, 1), is_chosen)  # read one by one, as they are scored
             scores = scoring.score(recordings, methods, self.conditions, self.model.config.patch, self.config.seed)
             for (method, condition), sums_RP4 in scores.sums.items():
                 piece[f"{split}/{condition.ratio:g}/{method}"] = sums_RP4
