@@ -79,6 +79,7 @@ class LabelTask:
     def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
         """Squared error, or cross-entropy."""
         if self._encoded is not None:
+            # drawn for all recordings, so that a recording's window does not depend on the batch that it is in
             draws = torch.rand(len(self), generator=generator(self.settings.seed, DRAW, epoch)).tolist()
             features = []
             for i in chosen:  # one of each recording's windows
@@ -98,7 +99,7 @@ class LabelTask:
         predicted, target = self.predict("validation"), self.targets["validation"]
         if self.classes:
             probability = predicted[np.arange(len(predicted)), target.astype(int)]  # of the true class
-            return float(-np.log(np.maximum(probability, 1e-12)).mean())
+            return float(-np.log(np.maximum(probability, 1e-12)).mean())  # cross-entropy
         return float(((predicted[:, 0] - target) ** 2).mean())
 
     def predict(self, split: str) -> np.ndarray:

@@ -141,7 +141,7 @@ class BrainLM(nn.Module):
 
     def fresh(self) -> BrainLM:
         """The same architecture with random weights, and the same buffers: what is not trained."""
-        network = BrainLM(self.config, self.coordinates.cpu() * 100)
+        network = BrainLM(self.config, self.coordinates.cpu() * 100)  # which `__init__` divides by 100
         network.load_state_dict(dict(self.named_buffers()), strict=False)
         return network
 

@@ -43,6 +43,7 @@ def pseudo_inverse(matrix: Tensor) -> Tensor:
     The first guess is scaled by the largest column sum of the *whole batch*, so a window's result depends, as
     little as the iteration has left to converge, on the others.
     """
+    # Z <- Z (13 I - A Z (15 I - A Z (7 I - A Z))) / 4, from Z = A' / (largest column sum): rows sum to 1
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     inverse = matrix.transpose(-1, -2) / matrix.sum(-2).max()
     for _ in range(6):
@@ -82,7 +83,7 @@ class Layer(nn.Module):
         if wanted_BM is not None:
             queries_BMD = take(x_BLD, wanted_BM)
         query, key, value = self._split("query", queries_BMD), self._split("key", x_BLD), self._split("value", x_BLD)
-        scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there
+        scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there: d^(1/4) twice is the usual sqrt(d)
         mixed = self.attend(query / scale, key / scale, value, attentions).transpose(1, 2).flatten(2)
         if self.kernel is not None:
             near = self.convolve(value).transpose(1, 2).flatten(2)

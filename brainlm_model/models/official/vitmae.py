@@ -34,6 +34,7 @@ PADDING = -1.0
 
 def sinusoid_2d(side: int, width: int) -> Tensor:
     """Fixed embedding (1, 1 + side^2, width) of a patch's place: its column, then its row; CLS has zeros."""
+    # sin(x w_i), cos(x w_i) with w_i = 10000^(-i / (width / 4)): a quarter of the width for each of the four
     rate = 1e4 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     waves = []
@@ -66,9 +67,10 @@ class Layer(nn.Module):
 
     def forward(self, x_BLD: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
         """The layer's output (B, L, D); its attention weights are appended to `attentions`."""
+        # pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x))
         normed = self.layernorm_before(x_BLD)
         query, key, value = self._split("query", normed), self._split("key", normed), self._split("value", normed)
-        if attentions is not None:
+        if attentions is not None:  # the fused kernel below does not hand its weights out
             attentions.append((query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1))
         dropout = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
@@ -195,6 +197,7 @@ class OfficialViTMAE(nn.Module):
         lists = (hidden, attentions) if details else (None, None)
         latent, mask, ids_restore = self.forward_encoder(image, noise_BL, keep, *lists)
         logits = self.crop(self.unpatchify(self.decoder(latent, ids_restore)), signal_BPT)
+        # the mask of patches as one of pixels, so that it can be cropped to the window as the prediction is
         pixels = mask[..., None].expand(-1, -1, self.config.patch_size**2 * self.config.num_channels)
         mask_BPT = self.crop(self.unpatchify(pixels), signal_BPT)
         mask_BPT[..., scored] = 1
