@@ -17,6 +17,7 @@ them off, and this takes their place.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -159,6 +160,12 @@ def clear_scratch(outdir: Path) -> None:
 def temporary_name(path: Path) -> Path:
     """A name beside `path`, with the same ending, that no other process uses, on any host."""
     return path.with_name(f".{os.getpid()}@{HOST}@{path.name}")
+
+
+def fresh_temporary(path: Path) -> Path:
+    """`temporary_name`, when what killed processes left of the same file is removed."""
+    clear_temporaries(path.parent.glob(f".*@*@{glob.escape(path.name)}"))
+    return temporary_name(path)
 
 
 def clear_temporaries(files: Iterable[Path]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError, new_array, prepare
+from brainlm_data import InputError, fresh_temporary, new_array, prepare
 
 CACHE_VERSION = 1  # goes up when the content of the cache changes for the same store
 
@@ -59,7 +59,7 @@ def cached_series(store: Any) -> Flat:
             return Flat(values, places, key)
     except (OSError, ValueError):
         pass  # deleted or damaged: written anew
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    temporary = fresh_temporary(file)
     try:
         values = new_array(temporary, np.float32, shape)
     except OSError as error:

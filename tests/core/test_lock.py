@@ -122,7 +122,7 @@ def test_temporary_files_of_processes_that_are_gone_are_cleared(tmp_path: Path) 
     other = tmp_path / ".7@other-host@x.json"
     for file in (mine, left, other):
         file.touch()
-    lock.clear_temporaries(tmp_path.glob(lock.TEMPORARY))
+    assert lock.fresh_temporary(tmp_path / "x.json") == mine
     assert sorted(tmp_path.iterdir()) == sorted([mine, other])
 
 
