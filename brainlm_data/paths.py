@@ -40,10 +40,11 @@ BIDSIGNORE = """\
 *_components.*
 *_metrics.*
 *_recipe.*
+*_report.json
 *_run.json
 *_stat-coverage_bold.*
 tpl-*/
-atlas/
+/atlas
 fmriprep/
 """
 SERIES = "space-{space}_seg-{seg}_stat"
