@@ -22,7 +22,7 @@ def without_times(path: Path) -> None:
     """
     content = bytearray(path.read_bytes())
     start = content.find(SIGNATURE)
-    while start >= 0:
+    while 0 <= start < len(content) - len(SIGNATURE):
         # Object header: signature (4 bytes), version (1), flags (1), four times (16, optional), two phases (4,
         # optional), size of the messages (1 to 8), the messages, checksum (4) of all of this.
         flags = content[start + 5]
