@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import write_table
 from brainlm_data.reading.image import Writer, load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -130,7 +131,8 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
 
     from brainlm_data.methods.sampling import Grid
 
-    table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    with reads(inputs["atlas_table"]):
+        table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
     atlas = load_output(inputs["atlas_dseg"])
     image = np.asarray(atlas.dataobj).astype(np.int64)
     indices = table["index"].to_numpy(np.int64)
@@ -200,8 +202,10 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     transform = [str(inputs["t1w_to_mni"])]
     maps = []
     for name in TISSUES:
-        tissue = ants.image_read(str(inputs[name]))
-        maps.append(ants.apply_transforms(fixed, tissue, transform, interpolator="linear").numpy())
+        with reads(inputs[name]):
+            tissue = ants.image_read(str(inputs[name]))
+        with reads(inputs["t1w_to_mni"]):
+            maps.append(ants.apply_transforms(fixed, tissue, transform, interpolator="linear").numpy())
     return maps
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, read_arrays, with_bars
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def draw(future_csv: Path, future_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table, arrays = pd.read_csv(future_csv), read_arrays(future_arrays)
+    with reads(future_csv):
+        table = pd.read_csv(future_csv)
+    arrays = read_arrays(future_arrays)
     horizons = list(dict.fromkeys(table["horizon"]))
     figure = plt.figure(figsize=(13, 5.1 * len(horizons)), layout="constrained")
     engine = figure.get_layout_engine()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import draw_as_text
+from brainlm_data import draw_as_text, reads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,12 +77,13 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table of results; only empty cells are missing, so that a network may be called "None"."""
     import pandas as pd
 
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    with reads(path):
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The arrays of a result file by name."""
-    with np.load(path, allow_pickle=False) as file:
+    with reads(path), np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError, Progress, atomic
+from brainlm_data import BrainLMError, Progress, atomic, reads
 from brainlm_model.baselines import coskewness, tangent
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def embed(
 
 def _kept(file: Path) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """What `embed` wrote earlier."""
-    with np.load(file, allow_pickle=False) as kept:
+    with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
         arrays = {kind: kept[kind] for kind in EMBEDDINGS}  # an npz reads all of an array every time it is asked for
         by_recording = {}
         for row, name in enumerate(kept["ids"].tolist()):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, Scaler, open_store
+from brainlm_data import InputError, Scaler, open_store, reads, sum_folder
 from brainlm_model.models.card import ModelCard, ModelPart, read_card
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
@@ -80,6 +80,7 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
     if absent:
         notes.insert(0, f"Not in the source, and of no use to the model: {', '.join(absent)}")
     _card(target.resolve().name, facts, notes).save(target / "card.json", target / "card.md")
+    sum_folder(target)
     line = f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}"
     if scaler is None or store is None:
         line += "; embed and evaluate need scaler and coordinates: convert with --store"
@@ -129,6 +130,7 @@ def to_hf(source: Path, target: Path) -> list[str]:
         readme = f"---\nlicense: cc-by-nc-nd-4.0\n---\n\n{readme}"
         lines.append(f"licence: {NOTICE}")
     write(target, content, tensors, readme)
+    sum_folder(target)
     return lines
 
 
@@ -146,9 +148,12 @@ def load_converted(folder: Path) -> OfficialNetwork:
     """
     from brainlm_model.models.official.files import build, load_weights, read_tensors
     from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.weights import check_finite
 
     config = from_hf(_official(folder), f"{folder}/config.json")
     weights = read_tensors(folder / "model.safetensors")
+    with reads(folder / "model.safetensors", "convert it again"):
+        check_finite(weights)
     if "coordinates" not in weights:
         raise InputError(f"{folder}: no coordinates of parcels", "convert again with --store STORE.zarr")
     coordinates = weights.pop("coordinates")
