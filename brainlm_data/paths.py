@@ -234,6 +234,15 @@ def not_plain(*names: str | None) -> str | None:
     return None
 
 
+def ending(name: str) -> str:
+    """What kind of file a name says: `*.dcm`, `*.nii.gz`; `* without an ending` for none, and for the UIDs of DICOM."""
+    found = re.search(r"(?:\.[A-Za-z]\w*)?\.[A-Za-z]\w*$", name, re.ASCII)
+    if found is None:
+        return "* without an ending"
+    both = found.group()
+    return f"*{both if both.endswith(('.gz', '.nii')) else both[both.rindex('.') :]}"
+
+
 def recording_prefix(subject: str, session: str | None, name: str) -> str:
     """`sub-01/ses-02/func/<name>`, below derivatives/."""
     folders = [f"sub-{subject}", *([f"ses-{session}"] if session else []), "func"]
