@@ -28,7 +28,7 @@ class Answer:
     ----------
     asked: the file or folder as it was given. outdir: of the run. outputs: artifact -> path, sha256, size, mtime_ns.
     row: its cells by column, with `line`. fate: of the recording. absent: why it does not count in the file.
-    scored_by, split, over: the stage whose result it is or shows, over which split, and which recordings. trace: what it
+    scored_by, split, over: the stage whose result it is or shows, over which split, which recordings. trace: what it
         was made of.
     """
 
