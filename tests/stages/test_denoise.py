@@ -17,16 +17,9 @@ from brainlm_data.errors import Refused
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import aroma, ica
 from brainlm_data.methods.operators import Recipe, Regression, high_pass
-from brainlm_data.stage import Files
+from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import confounds, denoise, filter
 from tests.stages import fitted
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, dict[str, Any]]:
-    files, truth = fitted.recording(tmp_path_factory.mktemp("denoise"))
-    files = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, files)[1])[1]
-    return files, truth
 
 
 def filtered(course: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,9 +35,10 @@ def matches(mixing: NDArray[np.float64], truth: dict[str, Any]) -> dict[str, tup
     return found
 
 
-def test_sources_are_found_and_get_the_right_verdict(prepared: tuple[Files, dict[str, Any]]) -> None:
-    files, truth = prepared
-    facts, out = fitted.run(denoise.STAGE, files)
+def test_sources_are_found_and_get_the_right_verdict(
+    prepared: tuple[Files, dict[str, Any]], denoised: tuple[Facts, Files]
+) -> None:
+    truth, (facts, out) = prepared[1], denoised
     mixing = read_table(out["ica_mixing"])[1]
     table = pd.read_csv(out["ica_metrics"], sep="\t", keep_default_na=False)
     found = matches(mixing, truth)
@@ -70,12 +64,12 @@ def test_sources_are_found_and_get_the_right_verdict(prepared: tuple[Files, dict
         assert (0.95 < left < 1.05) if kind.startswith("network") else (left < 0.1), (kind, left)
 
 
-def test_same_bytes_twice(prepared: tuple[Files, dict[str, Any]]) -> None:
-    def written() -> dict[str, bytes]:
-        _, out = fitted.run(denoise.STAGE, prepared[0])
-        return {name: out[name].read_bytes() for name in denoise.STAGE.outputs}
-
-    assert written() == written()
+def test_same_bytes_twice(
+    prepared: tuple[Files, dict[str, Any]], denoised: tuple[Facts, Files], tmp_path: Path
+) -> None:
+    _, again = fitted.run(denoise.STAGE, prepared[0], into=tmp_path)
+    for name in denoise.STAGE.outputs:
+        assert again[name].read_bytes() == denoised[1][name].read_bytes(), name
 
 
 def test_golden(prepared: tuple[Files, dict[str, Any]], golden: Callable[..., None]) -> None:
@@ -101,7 +95,7 @@ def test_confounds_by_name(prepared: tuple[Files, dict[str, Any]], tmp_path: Pat
     assert Regression.load(out["denoise_recipe"]).noise.shape == (fitted.T, 13)
     with pytest.raises(Refused, match="no column motion_99"):
         fitted.run(denoise.STAGE, files, confounds=["motion_99"])
-    short = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, fitted.recording(tmp_path)[0])[1], drop=100)[1]
+    short = fitted.run(filter.STAGE, files, into=tmp_path, drop=100)[1]
     with pytest.raises(Refused, match="regressors for 40 volumes"):
         fitted.run(denoise.STAGE, short, strategy=None, confounds=["*"])
 

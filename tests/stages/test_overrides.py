@@ -15,8 +15,8 @@ from brainlm_data.methods.operators import Regression
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.quality import plots
 from brainlm_data.runner.call import call
-from brainlm_data.stage import Files
-from brainlm_data.stages import confounds, denoise, filter, qc
+from brainlm_data.stage import Facts, Files
+from brainlm_data.stages import denoise, qc
 from tests.stages import fitted, measured
 
 IDS = ("sub-01_task-rest", "sub-02_task-rest")
@@ -74,16 +74,16 @@ def test_the_file_is_no_part_of_the_signature(tmp_path: Path) -> None:
     assert denoise.STAGE.signature(config) == denoise.STAGE.signature(denoise.Config())
 
 
-def test_the_verdict_of_a_person_counts(tmp_path: Path) -> None:
-    files, _ = fitted.recording(tmp_path)
-    files = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, files)[1])[1]
-    before, out = fitted.run(denoise.STAGE, files)
+def test_the_verdict_of_a_person_counts(
+    prepared: tuple[Files, dict[str, Any]], denoised: tuple[Facts, Files], tmp_path: Path
+) -> None:
+    files, (before, out) = prepared[0], denoised
     first = pd.read_csv(out["ica_metrics"], sep="\t", keep_default_na=False).set_index("component")
     noise, signal = (list(first.index[first["classification"] == kind]) for kind in ("rejected", "accepted"))
     rows = (noise[0], "accepted", "language network"), (signal[0], "rejected", ""), (signal[1], "accepted", "looked at")
     text = "".join("\t".join((files.meta["id"], *row)) + "\n" for row in rows)
     said = read_overrides(table(tmp_path, HEADER + text), [files.meta["id"]])[files.meta["id"]]
-    facts, out = fitted.run(denoise.STAGE, Files(files, {**files.meta, **said}))
+    facts, out = fitted.run(denoise.STAGE, Files(files, {**files.meta, **said}), into=tmp_path)
     second = pd.read_csv(out["ica_metrics"], sep="\t", keep_default_na=False).set_index("component")
     assert second.loc[noise[0], ["classification", "rationale"]].tolist() == ["accepted", "user: language network"]
     assert second.loc[signal[0], ["classification", "rationale"]].tolist() == ["rejected", "user"]
