@@ -1,12 +1,13 @@
 # From raw BIDS to a trained and evaluated brain foundation model: README.md has the commands, docs/config.md the keys.
 import os
 import sys
+from contextlib import contextmanager
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from brainlm_data.graph.dag import Dag
-from brainlm_data.errors import BrainLMError
+from brainlm_data.errors import in_words
 from brainlm_data.pipeline import STAGES
 from brainlm_model.stages import ALL_STAGES
 
@@ -18,12 +19,19 @@ os.environ.update(PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ
 configfile: "config.yaml"
 
 
-try:
+@contextmanager
+def in_one_line():
+    """Whatever fails is said in one line with its remedy, as the commands say it."""
+    try:
+        yield
+    except Exception as error:
+        raise WorkflowError(str(in_words(error, config.get("outdir")))) from None
+
+
+with in_one_line():
     dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process)
     if workflow.is_main_process:
         dag.prepare()
-except BrainLMError as error:
-    raise WorkflowError(str(error)) from None
 
 
 rule all:

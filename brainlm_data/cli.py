@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import BrainLMError, ConfigError, InputError
+from brainlm_data.errors import ConfigError, InputError, in_words
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 
@@ -42,13 +42,14 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
         arguments.call(arguments)
     except BrokenPipeError:  # who reads has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except BrainLMError as error:
+    except Exception as error:
         if "--debug" in words:
             traceback.print_exc()
+        said = in_words(error, getattr(arguments, "out", None) or getattr(arguments, "outdir", None))
         where = f"{arguments.stage}: " if "stage" in arguments else ""
-        print(f"error: {where}{error.message}", file=sys.stderr)
-        if error.remedy:
-            print(f"  try: {error.remedy}", file=sys.stderr)
+        print(f"error: {where}{said.message}", file=sys.stderr)
+        if said.remedy:
+            print(f"  try: {said.remedy}", file=sys.stderr)
         return 2
     return 0
 
@@ -100,6 +101,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.config import read_config, split_foreign
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
+    from brainlm_data.graph.outcome import taken
     from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
@@ -117,6 +119,8 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         raise ConfigError(f"not on route {dag.route}", "look at preprocess.engine and input.kind in the configuration")
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
     dag.prepare()
+    for line in taken(dag):
+        print(line, file=sys.stderr)
     node = dag[arguments.stage]
     limit_threads(arguments.threads or node.each)
     if unknown := sorted(set(arguments.recording or ()) - possible):

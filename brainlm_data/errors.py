@@ -6,10 +6,32 @@
     `-- Refused             ONE recording (or subject) cannot be processed, and never will be as it is:
                             it is written into the manifest with its reason and the others go on
 
-Everything else (out of memory, disk full, a bug) is a crash: it fails the job, so that it is retried.
+Everything else (out of memory, disk full, a bug) is a crash: it fails the job, so that it is retried. `in_words` makes
+one line of it as well.
 """
 
 from __future__ import annotations
+
+import errno
+import re
+import traceback
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+REMEDIES = {
+    errno.ENOSPC: "the disk is full: free space there, or choose another folder; what is finished is kept",
+    errno.EDQUOT: "the quota is used up: free space there, or choose another folder; what is finished is kept",
+    errno.EFBIG: "larger than this file system, or `ulimit -f`, allows: raise the limit, or choose another folder",
+    errno.EROFS: "the file system is mounted read-only: choose another folder",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+    errno.ENOENT: "give a path that exists; what a run has made and lost, the same command makes again",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "the disk, or the network to it, fails: look at it, then run the same command again",
+    errno.ESTALE: "the network file system lost the file: run the same command again",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+}
+FRAMES = 4  # of a crash: how many of the innermost lines of this project are named
 
 
 class BrainLMError(Exception):
@@ -22,9 +44,9 @@ class BrainLMError(Exception):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        self.message = message
-        self.remedy = remedy
-        super().__init__(f"{message} -> {remedy}" if remedy else message)
+        self.message = one_line(message)
+        self.remedy = one_line(remedy)
+        super().__init__(f"{self.message} -> {self.remedy}" if remedy else self.message)
 
 
 class ConfigError(BrainLMError):
@@ -37,3 +59,56 @@ class InputError(BrainLMError):
 
 class Refused(BrainLMError):
     """This one recording (or subject) cannot be processed; its neighbours go on."""
+
+
+def one_line(text: str) -> str:
+    """Text in which line breaks and other control characters, as a file name may have them, are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def in_words(error: BaseException, place: Path | None = None) -> BrainLMError:
+    """Any exception as an error of one line with its remedy: the one place that puts failures from below into words.
+
+    Parameters
+    ----------
+    place: the folder that was being written, where the exception itself names no file.
+    """
+    if isinstance(error, BrainLMError):
+        return error
+    number = _number(error)
+    if number is not None:
+        where = getattr(error, "filename", None) or place or "a file"
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return BrainLMError(f"{_text(where)}: {why}", REMEDIES.get(number, "look at this path, then run it again"))
+    if isinstance(error, MemoryError):
+        return BrainLMError(f"out of memory {error}".strip(), "a machine with more memory, or fewer workers")
+    if isinstance(error, BrokenProcessPool):
+        return BrainLMError(
+            "a worker process was killed, for its memory as a rule", "a machine with more memory, or fewer workers"
+        )
+    return BrainLMError(
+        f"unexpected {type(error).__name__}: {error} (at {_place_of(error)})",
+        "--debug shows the whole traceback; report it with the input that leads to it",
+    )
+
+
+def _number(error: BaseException) -> int | None:
+    """The errno of a failure of the operating system, also where a library holds it in its text alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if match := re.search(r"os error (\d+)", str(error)):  # of libraries in Rust
+        return int(match.group(1))
+    if isinstance(error, OSError) and re.search(r"\d+ requested and \d+ written", str(error)):  # of NumPy
+        return errno.ENOSPC
+    return None
+
+
+def _text(where: object) -> str:
+    return where.decode(errors="backslashreplace") if isinstance(where, bytes) else str(where)
+
+
+def _place_of(error: BaseException) -> str:
+    """The innermost lines of this project that an exception came through, outermost first."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [f"{path.parent.name}/{path.name}:{line}" for path, line in frames if "brainlm_" in str(path.parent)]
+    return " < ".join(reversed(own[-FRAMES:])) or "an unknown place"

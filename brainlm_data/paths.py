@@ -203,6 +203,16 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
     return outdir / "work" / "logs" / stage / f"{bundle}.log"
 
 
+def planned_path(outdir: Path) -> Path:
+    """Digest of the listings as the last plan wrote them."""
+    return outdir / "work" / "planned"
+
+
+def left_aside_path(outdir: Path) -> Path:
+    """Files of the dataset that are not taken, one line each, with the reason."""
+    return outdir / "left_aside.txt"
+
+
 def requested_path(outdir: Path) -> Path:
     """What the last run was to make: the signature of every stage, and the stages that were finished."""
     return outdir / "work" / "requested.json"

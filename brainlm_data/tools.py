@@ -65,6 +65,9 @@ def _index(arguments: argparse.Namespace) -> None:
         print(f"{r.id}\t{r.metadata.get('RepetitionTime', 'n/a')}\t{t1w}\t{len(r.fieldmaps)}")
     if any(r.fieldmaps for r in index.recordings):
         print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
+    for r in index.recordings:
+        if r.fault:
+            print(f"refused: {r.id}: {r.fault}")
     for note in index.notes:
         print(f"note: {note}")
     for reason in index.ignored:

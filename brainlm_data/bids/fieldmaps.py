@@ -6,7 +6,7 @@ BIDS names the runs of a fieldmap in two ways (Magnetic Resonance Imaging, "Fiel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from brainlm_data.stage import Facts
@@ -33,6 +33,22 @@ def intended(bold: str, images: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sorted(found)
 
 
+def names_nothing(fieldmap: str, metadata: Mapping[str, Any], files: Container[str]) -> list[str]:
+    """Entries of a fieldmap's `IntendedFor` that are no image of its subject, sorted; a value that is no text, too.
+
+    Parameters
+    ----------
+    fieldmap: its path below the root. files: paths of the subject's files.
+    """
+    value, subject = metadata.get("IntendedFor"), fieldmap.split("/", 1)[0]
+    absent = [] if value is None or value == [] or _texts(value) else [repr(value)]
+    for target in _texts(value):
+        path = _below_root(target, subject)
+        if path not in files and f"{path}.gz" not in files:
+            absent.append(target)
+    return sorted(absent)
+
+
 def _texts(value: Any) -> list[str]:
     """A string or a list of strings, as BIDS allows both; anything else is nothing."""
     return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
@@ -40,7 +56,7 @@ def _texts(value: Any) -> list[str]:
 
 def _below_root(target: str, subject: str) -> str:
     """An entry of IntendedFor as a path below the dataset's root, without .gz."""
-    path = target.removeprefix("bids::").removeprefix("./").lstrip("/").removesuffix(".gz")
+    path = target.replace("\\", "/").removeprefix("bids::").removeprefix("./").lstrip("/").removesuffix(".gz")
     return path if path.startswith(f"{subject}/") else f"{subject}/{path}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from brainlm_data.bids.names import parse
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import read_record, write_json
@@ -29,6 +30,16 @@ class Select(StageConfig):
     session: list[str] = Field([], description="session labels, without ses-")
     task: list[str] = Field([], description="task labels")
     run: list[str] = Field([], description="run indices")
+    t1w: dict[str, str] = Field(
+        {},
+        description="of several T1w of a subject, that with these entities: {acq: mprage}; else the first by name",
+    )
+
+    @field_validator("t1w", mode="before")
+    @classmethod
+    def _entities(cls, values: Any) -> Any:
+        """`{acq: null}`: without that entity."""
+        return {k: v or "" for k, v in values.items()} if isinstance(values, Mapping) else values
 
     @field_validator("subject", "session", "task", mode="before")
     @classmethod
@@ -91,6 +102,7 @@ class Recording:
     metadata: dict[str, Any]
     sbref: RawFile | None = None
     fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
+    fault: str = ""  # why it is refused, by its metadata alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +122,9 @@ class Index:
     recordings: tuple[Recording, ...]
     subjects: tuple[Subject, ...]
     phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
-    ignored: tuple[str, ...]  # BOLD files that are not taken, with the reason
+    ignored: tuple[str, ...]  # files that are not taken, with the reason
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
-    notes: tuple[str, ...] = ()  # of the participants' table: what was taken for what, what did not join
+    notes: tuple[str, ...] = ()  # what is odd about what is taken; of the participants' table: what did not join
 
 
 def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
@@ -134,9 +146,11 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
         )
 
-    if read_sidecar(bids_dir / "dataset_description.json").get("DatasetType", "raw") == "derivative":
+    description = read_sidecar(bids_dir / "dataset_description.json")
+    by = [key for key in ("DatasetType", "PipelineDescription") if key in description]  # the latter: before BIDS 1.4
+    if by and str(description.get("DatasetType", "derivative")).lower().startswith("derivative"):
         raise InputError(
-            f"{bids_dir}: derivatives, by DatasetType of its dataset_description.json, not raw images",
+            f"{bids_dir}: derivatives, by {by[0]} of its dataset_description.json, not raw images",
             "give the raw dataset, or for derivatives of fMRIPrep input.kind: fmriprep (docs/stages/input.md)",
         )
 
@@ -145,7 +159,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         if known.get("key") == (key := key_of(walked)):
             return known
         found = {"key": key, **scan(bids_dir, walked)}
-        found |= _phenotypes(bids_dir, found)
+        phenotypes, notes = _phenotypes(bids_dir, found)
+        found |= {"phenotypes": phenotypes, "notes": [*found["notes"], *notes]}
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
@@ -181,7 +196,8 @@ def load_index(
             write_json(cache, new, indent=None)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
-    recordings = tuple(_recording(root, row, cached["metadata"]) for row in rows)
+    faults = cached.get("faults", {})
+    recordings = tuple(_recording(root, row, cached["metadata"], faults.get(row[0], "")) for row in rows)
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -189,14 +205,34 @@ def load_index(
             f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
             f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
         )
-    t1w = {subject: _raw(root, file) for subject, file in cached["t1w"].items()}
+    t1w, left = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
         if r.subject in runs:
             runs[r.subject][r.id] = r.bold
-    subjects = tuple(Subject(f"sub-{s}", subject_prefix(s), t1w.get(s), runs[s]) for s in sorted(runs))
+    subjects = tuple(
+        Subject(f"sub-{s}", subject_prefix(s), _raw(root, t1w[s]) if s in t1w else None, runs[s]) for s in sorted(runs)
+    )
     ids = tuple(r.id for r in recordings)
-    return Index(chosen, subjects, cached["phenotypes"], tuple(cached["ignored"]), ids, tuple(cached["notes"]))
+    return Index(chosen, subjects, cached["phenotypes"], (*cached["ignored"], *left), ids, tuple(cached["notes"]))
+
+
+def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The T1w of every subject, by label (path, size, mtime), and what is said of the others."""
+    chosen, said = dict[str, Any](), list[str]()
+    for subject, files in t1w.items():
+        fits = []
+        for file in files:
+            entities = parse(file[0]).entities
+            if all(entities.get(key, "") == label for key, label in wanted.items()):
+                fits.append(file)
+        chosen[subject] = used = (fits or files)[0]
+        if len(files) > 1 and wanted and not fits:
+            listed = ", ".join(f"{key}-{label}" for key, label in wanted.items())
+            said.append(f"sub-{subject}: none of its T1w has {listed} of select.t1w ({used[0]} is used)")
+        how = "" if wanted else "; select.t1w chooses"
+        said += [f"{file[0]}: another T1w of this subject ({used[0]} is used{how})" for file in files if file != used]
+    return chosen, said
 
 
 def _some(values: Iterable[str | None]) -> str:
@@ -209,17 +245,17 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
-def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Recording:
+def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str) -> Recording:
     """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
     name, subject, session, task, run, number, fieldmaps, bold, sbref = row
     prefix = recording_prefix(subject, session, name)
     reference = _raw(root, sbref) if sbref else None
     return Recording(
-        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps
+        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps, fault
     )
 
 
-def _phenotypes(bids_dir: Path, scanned: Mapping[str, Any]) -> dict[str, Any]:
+def _phenotypes(bids_dir: Path, scanned: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """participants.tsv by the labels of the subjects who have recordings, and what did not join."""
     path = bids_dir / "participants.tsv"
     people = read_people(path if path.exists() else None, ("participant_id",))
@@ -230,4 +266,4 @@ def _phenotypes(bids_dir: Path, scanned: Mapping[str, Any]) -> dict[str, Any]:
         for subject, row in rows.items()
         if row
     }
-    return {"phenotypes": phenotypes, "notes": people.notes()}
+    return phenotypes, people.notes()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 IMAGES = (".nii", ".nii.gz")
 LABEL = re.compile(r"[A-Za-z0-9+]+")
-DERIVED = ("space", "desc", "res", "den", "seg", "label", "from", "atlas", "stat")  # keys of derivatives
+DERIVED = ("space", "desc", "res", "den", "seg", "label", "from", "to", "mode", "hemi", "atlas", "stat", "thresh")
 RULE = "labels are letters and digits: rename it"
 
 
@@ -58,12 +58,25 @@ def misplaced(name: Name, datatype: str) -> str:
     """Why a file with this name must not lie there; "" where name and folders agree."""
     if name.datatype != datatype:
         return f"not in sub-*/[ses-*/]{datatype}/"
+    if next(iter(name.entities), "") != "sub":
+        return "its name does not begin with sub-"
     for key, folder in (("sub", name.folders[0]), ("ses", name.folders[1] if len(name.folders) == 3 else None)):
         label = name.entities.get(key)
         if (None if label is None else f"{key}-{label}") != folder:
             said = "names no " + key if label is None else f"says {key}-{label}"
             return f"its name {said}, it lies in {'/'.join(name.folders)}/"
     return ""
+
+
+def index(value: str | None) -> str | None:
+    """A BIDS index without leading zeros: `01` -> `1`."""
+    return str(int(value)) if value is not None and value.isdecimal() else value
+
+
+def same_run(name: Name) -> tuple[tuple[str, str | None], ...]:
+    """What images of one run share: all entities but those that tell variants of it apart (echo, rec, part)."""
+    kept = {key: label for key, label in name.entities.items() if key not in ("echo", "rec", "part")}
+    return tuple(sorted({**kept, "run": index(kept.get("run"))}.items()))
 
 
 def not_raw(name: Name) -> str:

@@ -18,13 +18,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from brainlm_data.bids.fieldmaps import intended
-from brainlm_data.bids.names import IMAGES, Name, misplaced, not_raw, parse
-from brainlm_data.errors import InputError
+from brainlm_data.bids.fieldmaps import intended, names_nothing
+from brainlm_data.bids.names import IMAGES, Name, index, misplaced, not_raw, parse, same_run
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.present import SMALL, check_present
 from brainlm_data.reading.json import read_object
+from brainlm_data.reading.timing import stated_tr
 
-LAYOUT = 6  # of the cache: goes up when it keeps something else
+LAYOUT = 7  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
+BESIDE = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")  # of BIDS, beside its images
+NAMED = 8  # of files of one kind that are named
 METADATA_KEYS = (
     "RepetitionTime", "VolumeTiming", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime",
     "PhaseEncodingDirection",
@@ -40,22 +44,32 @@ class Listed(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What lies in a dataset: files that an index depends on, sorted; and what cannot be looked at, with the reason."""
+    """What lies in a dataset: files that an index depends on, sorted; and what is not looked at, with the reason.
+
+    Attributes
+    ----------
+    others: files of subjects that are no images and not what BIDS has beside them, counted by their endings.
+    """
 
     files: list[Listed]
     aside: list[str]
+    others: Counter[str]
 
 
 def walk(bids_dir: Path) -> Walk:
     """Files of the root and of the subjects' folders."""
-    walked, root = Walk([], []), str(bids_dir)
+    walked, root, elsewhere = Walk([], [], Counter()), str(bids_dir), list[str]()
     for name, entry in _sorted(root, "", walked):
         if not _is_folder(name, entry, walked):
             _list(name, entry, walked)
         elif re.fullmatch("sub-[a-zA-Z0-9+]+", name):
-            _list_below(root, name, (entry.stat().st_ino,), walked)
+            _list_below(root, name, (_identity(entry.stat()),), walked)
         elif name.lower().startswith("sub"):
             walked.aside.append(f"{name}/: not sub- and a label of letters and digits (rename folder and files)")
+        else:
+            elsewhere.append(f"{name}/")
+    if elsewhere:
+        walked.aside.append(f"{_some(elsewhere)}: no subject's folder, not looked into")
     return walked
 
 
@@ -69,7 +83,7 @@ def _sorted(root: str, folder: str, walked: Walk) -> list[tuple[str, os.DirEntry
         return []
     hidden = [name for name, _ in found if name.startswith(".") and name.endswith(IMAGES)]
     if hidden:
-        walked.aside.append(f"{folder}/{hidden[0]}: hidden, as {len(hidden)} images of this folder are")
+        walked.aside.append(f"{_path(folder, hidden[0])}: hidden, as {len(hidden)} images of this folder are")
     return [(name, entry) for name, entry in found if not name.startswith(".")]
 
 
@@ -81,38 +95,50 @@ def _is_folder(path: str, entry: os.DirEntry[str], walked: Walk) -> bool:
         return False
 
 
-def _list_below(root: str, folder: str, above: tuple[int, ...], walked: Walk) -> None:
-    """`above`: inodes of the folders on the way, so that a link to one of them ends the walk."""
+def _list_below(root: str, folder: str, above: tuple[tuple[int, int], ...], walked: Walk) -> None:
+    """`above`: the folders on the way, so that a link to one of them ends the walk."""
     for name, entry in _sorted(root, folder, walked):
         path = f"{folder}/{name}"
         if not _is_folder(path, entry, walked):
             _list(path, entry, walked)
+        elif name.endswith((*IMAGES, ".json")):
+            walked.aside.append(f"{path}/: a folder, not a file")
         elif len(above) > DEPTH:
             walked.aside.append(f"{path}/: deeper than BIDS has folders")
-        elif (inode := entry.stat().st_ino) in above:
+        elif (this := _identity(entry.stat())) in above:
             walked.aside.append(f"{path}/: a link to a folder that it lies in")
         else:
-            _list_below(root, path, (*above, inode), walked)
+            _list_below(root, path, (*above, this), walked)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _list(path: str, entry: os.DirEntry[str], walked: Walk) -> None:
     if not (path.endswith((*IMAGES, ".json", ".tsv")) or "_bold." in path or "_T1w." in path):
+        if "/" in path and not path.endswith(BESIDE):
+            walked.others["*" + "".join(Path(path).suffixes[-2:])] += 1
         return
+    size = 0  # of a link whose content was not fetched, and of a pipe: whoever reads it refuses it
     try:
         found = entry.stat()
-        if not stat.S_ISREG(found.st_mode):
+        if stat.S_ISREG(found.st_mode):
+            size = found.st_size
+        elif not path.endswith(".json"):
             walked.aside.append(f"{path}: not a regular file (a pipe, a socket or a device)")
             return
-    except FileNotFoundError:  # a link whose content was not fetched, which the stage that reads it refuses
+    except FileNotFoundError:
         found = entry.stat(follow_symlinks=False)
     except OSError:  # said already
         return
-    walked.files.append(Listed(path, found.st_size, found.st_mtime_ns))
+    walked.files.append(Listed(path, size, found.st_mtime_ns))
 
 
 def key_of(walked: Walk) -> str:
-    """Digest of path, size and mtime of every file, and of what cannot be looked at."""
-    hasher = hashlib.sha256("\n".join([str(LAYOUT), *walked.aside, ""]).encode("utf-8", "surrogateescape"))
+    """Digest of path, size and mtime of every file, and of what is not looked at."""
+    unread = [f"{ending} {count}" for ending, count in sorted(walked.others.items())]
+    hasher = hashlib.sha256("\n".join([str(LAYOUT), *walked.aside, *unread, ""]).encode("utf-8", "surrogateescape"))
     for file in walked.files:
         hasher.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
@@ -122,48 +148,77 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     """What the cache of the index keeps, as JSON values.
 
     `recordings`: by id, rows of id, subject, session, task, run, number of its metadata, fieldmaps, bold, sbref (files
-    as `Listed`); `metadata`: the distinct ones; `t1w`: by subject, the first by name; `ignored`: whatever else looks
-    like data, with the reason.
+    as `Listed`); `metadata`: the distinct ones; `faults`: by id, why a recording is refused; `t1w`: by subject, those
+    that can be used, the preferred one first; `ignored`: whatever else looks like data, with the reason; `notes`: what
+    is odd about what is taken.
     """
     distinct: dict[str, int] = {}
     recordings: list[list[Any]] = []
-    t1w: dict[str, Listed] = {}
-    ignored, others = list(walked.aside), Counter[str]()
+    faults: dict[str, str] = {}
+    t1w: dict[str, list[Listed]] = {}
+    without, absent = list[str](), dict[str, list[str]]()
+    ignored, notes, others = list(walked.aside), list[str](), Counter[str]()
     outside = [file for file in walked.files if "/" not in file.path]
     ignored += [f"{file.path}: not in a subject's folder" for file in outside if file.path.endswith(IMAGES)]
     at_root = _sidecars(outside)
     below = (file for file in walked.files if "/" in file.path)
     for folder, own in groupby(below, key=lambda file: file.path.split("/", 1)[0]):
-        person = _Person(str(bids_dir), {file.path: file for file in own}, at_root, ignored)
-        for path, metadata in person.runs().items():
+        person = _Person(str(bids_dir), {file.path: file for file in own}, at_root, ignored, notes)
+        for path, (metadata, fault) in person.runs().items():
             entities = person.names[path].entities
             kept = {k: v for k, v in metadata.items() if k in METADATA_KEYS}
             number = distinct.setdefault(json.dumps(kept, sort_keys=True), len(distinct))
-            stem = path.split("_bold.nii")[0]
-            beside = [file for e in (".nii.gz", ".nii") if (file := person.files.get(f"{stem}_sbref{e}"))]
+            name = _stem(path)
+            sbref = person.sbref(path)
             recordings.append([
-                stem.rsplit("/", 1)[-1], entities["sub"], entities.get("ses"), entities.get("task"),
-                _index(entities.get("run")), number, person.fieldmaps(path, metadata), person.files[path],
-                beside[0] if beside else None,
+                name, entities["sub"], entities.get("ses"), entities.get("task"), index(entities.get("run")), number,
+                person.fieldmaps(path, metadata), person.files[path], person.files[sbref] if sbref else None,
             ])  # fmt: skip
+            if fault:
+                faults[name] = fault
+            if missing := _missing(person.root, person.files[path]):
+                absent.setdefault(missing, []).append(path)
         if anatomy := person.t1w():
-            t1w[folder.removeprefix("sub-")] = person.files[anatomy]
+            t1w[folder.removeprefix("sub-")] = [person.files[path] for path in anatomy]
+        if not person.taken:
+            without.append(folder)
+        person.say_what_is_left()
         others.update(person.others())
     ignored += [f"{count} images {kind}: not used" for kind, count in sorted(others.items())]
+    ignored += [f"{count} files {ending}: no images that are read" for ending, count in sorted(walked.others.items())]
+    if without:
+        ignored.append(f"{_some(without)}: no BOLD run of theirs is taken")
+    notes += [f"{_some(paths)}: {reason}" for reason, paths in absent.items()]
     recordings.sort(key=lambda row: row[0])
     return {
-        "recordings": recordings, "metadata": list(map(json.loads, distinct)), "t1w": t1w,
-        "ignored": list(map(_printable, ignored)),
+        "recordings": recordings, "metadata": list(map(json.loads, distinct)), "faults": faults, "t1w": t1w,
+        "ignored": list(map(_printable, ignored)), "notes": list(map(_printable, dict.fromkeys(notes))),
     }  # fmt: skip
 
 
-class _Person:
-    """One subject's files. What is not taken is added to `ignored`, with the reason."""
+def _missing(root: str, file: Listed) -> str:
+    """Why there is nothing in an image, with what to do; "" where there is. Only the smallest files are looked at."""
+    path = Path(root, file.path)
+    if file.size > SMALL:
+        return ""
+    try:
+        check_present(path)
+    except Refused as refusal:
+        return str(refusal).removeprefix(f"{path}: ")
+    return ""
 
-    def __init__(self, root: str, files: Mapping[str, Listed], at_root: Sequence[Sidecar], ignored: list[str]) -> None:
-        self.root, self.files, self._ignored = root, files, ignored
+
+class _Person:
+    """One subject's files. What is not taken is added to `ignored`, with the reason, what is odd to `notes`."""
+
+    def __init__(
+        self, root: str, files: Mapping[str, Listed], at_root: Sequence[Sidecar], ignored: list[str], notes: list[str]
+    ) -> None:
+        self.root, self.files, self._ignored, self._notes = root, files, ignored, notes
         self.names = {path: parse(path) for path in files}
-        self._sidecars = (*at_root, *_sidecars(files.values()))
+        self.taken = set[str]()  # images
+        self._own_sidecars = _sidecars(files.values())
+        self._sidecars = (*at_root, *self._own_sidecars)
 
     def _candidates(self, suffix: str, datatype: str) -> list[str]:
         """Paths of raw images of a kind where they belong, sorted; the others are said."""
@@ -171,7 +226,7 @@ class _Person:
         for path, name in self.names.items():
             if f"_{suffix}." not in path.rsplit("/", 1)[-1] or name.extension in (".json", ".tsv"):
                 continue
-            problem = "" if name.extension in IMAGES else "not .nii or .nii.gz"
+            problem = "" if name.extension in IMAGES else "not .nii or .nii.gz (convert it, or rename it)"
             problem = problem or name.fault or misplaced(name, datatype) or not_raw(name)
             if problem:
                 self._ignored.append(f"{path}: {problem}")
@@ -179,53 +234,130 @@ class _Person:
                 taken.append(path)
         return taken
 
-    def runs(self) -> dict[str, dict[str, Any]]:
-        """BOLD runs that are taken, with their metadata."""
-        taken: dict[str, dict[str, Any]] = {}
-        seen: dict[str, str] = {}
+    def runs(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """BOLD runs that are taken, by path: their metadata, and why the run is refused ("": it is not)."""
+        found: dict[str, tuple[dict[str, Any], str]] = {}
+        variants: dict[tuple[Any, ...], list[str]] = {}
         for path in self._candidates("bold", "func"):
-            echo = _index(self.names[path].entities.get("echo"))
-            if echo not in (None, "1"):
-                self._ignored.append(f"{path}: echo {echo} (multi-echo is not combined; echo 1 is used)")
-            elif path.removesuffix(".gz") in taken:
-                self._ignored.append(f"{path}: the same run is there with and without .gz; the first is used")
-            elif other := seen.get(once := _without(path, "rec")):
-                self._ignored.append(f"{path}: another reconstruction of the same run ({other} is used)")
-            else:
-                try:
-                    taken[path] = self.metadata(path)
-                    seen[once] = path
-                except InputError as error:  # its sidecar is there and says something, but not to us
-                    self._ignored.append(f"{path}: its sidecar {str(error).replace(f'{self.root}/', '')}")
-        return taken
+            variants.setdefault(same_run(self.names[path]), []).append(path)
+        for paths in variants.values():
+            first, *rest = sorted(paths, key=self._last_choice)
+            self._ignored += [f"{path}: {self._variant(path, first)}" for path in rest]
+            self.taken.add(first)
+            try:
+                metadata = self.metadata(first)
+            except InputError as error:  # its sidecar is there and says something, but not to us
+                found[first] = {}, f"its sidecar {str(error).replace(f'{self.root}/', '')}"
+                continue
+            fault = ""
+            try:
+                stated_tr(metadata)
+            except ValueError as error:
+                fault = f"{first}: {error} -> fix the sidecar, or leave this run out"
+            found[first] = metadata, fault
+        return found
 
-    def t1w(self) -> str | None:
-        """The T1w that is taken: the first by name."""
-        first, *rest = [*self._candidates("T1w", "anat"), None]
-        self._ignored += [f"{path}: another T1w of this subject ({first} is used)" for path in rest if path]
-        return first
+    def _last_choice(self, path: str) -> tuple[Any, ...]:
+        """Sorts variants of one run: content, the plain reconstruction, the first echo, .nii.gz come first."""
+        entities = self.names[path].entities
+        echo = index(entities.get("echo")) or "0"
+        unzipped = not path.endswith(".gz")
+        return (
+            not self.files[path].size,
+            "rec" in entities,
+            echo.zfill(9),
+            "part" in entities,
+            unzipped,
+            len(path),
+            path,
+        )
+
+    def _variant(self, path: str, used: str) -> str:
+        """Why a variant of a run is left aside."""
+        own, other = self.names[path].entities, self.names[used].entities
+        if own.get("rec") != other.get("rec"):
+            return f"another reconstruction of the same run ({used} is used)"
+        if own.get("echo") != other.get("echo") and index(own.get("echo")) != index(other.get("echo")):
+            chosen = f"echo {index(other['echo'])} is used" if "echo" in other else f"{used} is used"
+            return f"echo {index(own.get('echo')) or '(none)'} (multi-echo is not combined; {chosen})"
+        if path.removesuffix(".gz") == used.removesuffix(".gz"):
+            return f"the same run is there with and without .gz ({used} is used)"
+        return f"the same run as {used}, which is used"
+
+    def sbref(self, bold: str) -> str | None:
+        """The single-band reference of a run."""
+        stem = bold.removesuffix(".gz").removesuffix("_bold.nii")
+        beside = [path for ending in (".nii.gz", ".nii") if (path := f"{stem}_sbref{ending}") in self.files]
+        if not beside:
+            return None
+        self.taken.add(beside[0])
+        if missing := _missing(self.root, self.files[beside[0]]):
+            self._notes.append(f"{beside[0]}: not used: {missing}")
+            return None
+        return beside[0]
+
+    def t1w(self) -> list[str]:
+        """T1w images, the preferred one first: without contrast agent, by name. Of several, those that can be read."""
+        found = sorted(self._candidates("T1w", "anat"), key=lambda path: ("ce" in self.names[path].entities, path))
+        self.taken.update(found)
+        if len(found) < 2:
+            return found
+        problems = {path: _unusable(f"{self.root}/{path}") for path in found}
+        good = [path for path in found if not problems[path]]
+        if good:
+            self._ignored += [problem.replace(f"{self.root}/", "") for problem in problems.values() if problem]
+        return good or found[:1]
+
+    def say_what_is_left(self) -> None:
+        """Sidecars of no image, and fieldmaps that name none."""
+        images = [name for name in self.names.values() if name.extension != ".json"]
+        for sidecar in self._own_sidecars:
+            if sidecar.name.suffix == "bold" and not any(_applies(sidecar, name) for name in images):
+                self._ignored.append(f"{sidecar.file.path}: of no image (is its name right?)")
+        for path, metadata in self._maybe_fieldmaps.items():
+            if absent := names_nothing(path, metadata, self.files):
+                self._notes.append(f"{path}: IntendedFor names no image of this subject: {_some(absent)}")
 
     def others(self) -> Iterator[str]:
-        """What is neither a run, a T1w, a single-band reference nor a fieldmap, by kind."""
-        for name in self.names.values():
-            known = name.suffix in ("bold", "T1w", "sbref") or name.datatype == "fmap"
-            if name.extension in IMAGES and not known:
-                yield f"*_{name.suffix} ({name.datatype or 'not where BIDS has images'})"
+        """What is neither a run, a T1w nor a single-band reference of one, by kind."""
+        for path, name in self.names.items():
+            if name.extension in IMAGES and name.suffix not in ("bold", "T1w") and path not in self.taken:
+                where = name.datatype or "not where BIDS has images"
+                yield f"*_{name.suffix} ({where})" + (" of no run that is taken" if name.suffix == "sbref" else "")
 
     def metadata(self, path: str) -> dict[str, Any]:
         """Of an image, by the inheritance principle: what is said nearer to it, and of fewer images, counts.
 
         Raises
         ------
-        InputError: one of its sidecars cannot be read.
+        InputError: one of its sidecars cannot be read, or two that are equally near to it contradict each other.
         """
-        wanted, found = self.names[path], dict[str, Any]()
+        found, source = dict[str, Any](), dict[str, Sidecar]()
         for sidecar in self._sidecars:
-            own = sidecar.name
-            fits = own.suffix == wanted.suffix and own.entities.items() <= wanted.entities.items() and not own.fault
-            if fits and path.startswith(sidecar.folder):
-                found |= _content(f"{self.root}/{sidecar.file.path}", sidecar.file.mtime_ns)
+            if not _applies(sidecar, self.names[path]):
+                continue
+            content = _content(f"{self.root}/{sidecar.file.path}", sidecar.file.mtime_ns)
+            for key in METADATA_KEYS:
+                if key in content and key in found and content[key] != found[key]:
+                    self._check_order(key, source[key], sidecar)
+            found |= content
+            source |= dict.fromkeys(content, sidecar)
         return found
+
+    def _check_order(self, key: str, before: Sidecar, after: Sidecar) -> None:
+        """Two sidecars of one folder with two values for one image: the one with more entities counts, which is said.
+
+        Raises InputError where neither has all entities of the other.
+        """
+        if before.folder != after.folder:
+            return
+        if before.name.entities.items() < after.name.entities.items():
+            self._notes.append(f"{after.file.path}: its {key} counts, not that of {before.file.path}")
+            return
+        raise InputError(
+            f"{after.file.path}: another {key} than {before.file.path}, which is for the same image",
+            "BIDS has one sidecar per image in a folder: merge them",
+        )
 
     def fieldmaps(self, bold: str, metadata: Mapping[str, Any]) -> list[str]:
         """Images that are meant for a run; another run can be one."""
@@ -254,20 +386,46 @@ class Sidecar(NamedTuple):
     folder: str
 
 
+def _applies(sidecar: Sidecar, image: Name) -> bool:
+    """Whether a sidecar is about an image: one suffix, no other entities, in the image's folder or above."""
+    own = sidecar.name
+    fits = own.suffix == image.suffix and own.entities.items() <= image.entities.items() and not own.fault
+    return fits and "/".join((*image.folders, "")).startswith(sidecar.folder)
+
+
 def _sidecars(files: Iterable[Listed]) -> list[Sidecar]:
     """JSON files, the most general first: those of the outer folders, then those with the fewest entities."""
     found = [Sidecar(parse(f.path), f, f.path[: f.path.rfind("/") + 1]) for f in files if f.path.endswith(".json")]
     return sorted(found, key=lambda s: (s.folder.count("/"), len(s.name.entities), s.file.path))
 
 
-def _index(value: str | None) -> str | None:
-    """A BIDS index without leading zeros: `01` -> `1`."""
-    return str(int(value)) if value is not None and value.isdigit() else value
+def _stem(bold: str) -> str:
+    """The id of a recording: its file's name without `_bold.nii.gz`."""
+    return bold.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix("_bold.nii")
 
 
-def _without(path: str, key: str) -> str:
-    """A path whose name does not say this."""
-    return re.sub(f"_{key}-[^_]*(?=_[^/]*$)", "", path)
+def _path(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few of them, and how many there are."""
+    more = f", ... ({len(names)} in all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _unusable(path: str) -> str:
+    """Why an image cannot be read, by its header and its end; "" where it can. A file that seems cut is read whole."""
+    from brainlm_data.reading.image import Header
+
+    try:
+        check_present(Path(path))
+        header = Header(Path(path))
+        if header.is_cut():
+            header.image()
+    except Refused as refusal:
+        return str(refusal)
+    return ""
 
 
 def _printable(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
+from brainlm_data.files.processes import processes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,7 @@ def write_store(
             content.append(made_of(first, pieces, kind))
         taken = before.take(path, content)
         spans = [span for number, span in enumerate(spans) if number not in taken]
-    pool: Any = ProcessPoolExecutor(workers) if workers > 1 and callable(series) else nullcontext()
+    pool: Any = processes(workers) if workers > 1 and callable(series) else nullcontext()
     with pool as executor:
         if isinstance(executor, Executor):  # the job travels once per run of neighbouring shards, not once per shard
             list(executor.map(job.write, spans, chunksize=len(spans) // (8 * workers) + 1))

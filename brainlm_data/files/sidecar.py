@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.lock import temporary_name
 
 DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
 
@@ -67,10 +68,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` with the same ending, moved onto it when the block succeeds."""
+def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path with the same ending, moved onto `path` when the block succeeds.
+
+    `folder`: where it is, on the same file system; None: beside `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = temporary_name(path if folder is None else folder / path.name)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -83,14 +87,14 @@ def as_json(data: Mapping[str, Any], indent: int | None = 2) -> str:
     return json.dumps(data, indent=indent, sort_keys=True, default=_plain) + "\n"
 
 
-def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2) -> None:
-    """Write sorted JSON, atomically."""
-    write_text(path, as_json(data, indent))
+def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2, folder: Path | None = None) -> None:
+    """Write sorted JSON, atomically; `folder` as in `atomic`."""
+    write_text(path, as_json(data, indent), folder)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write text, atomically."""
-    with atomic(path) as temporary:
+def write_text(path: Path, text: str, folder: Path | None = None) -> None:
+    """Write text, atomically; `folder` as in `atomic`."""
+    with atomic(path, folder) as temporary:
         temporary.write_text(text)
 
 

@@ -23,7 +23,7 @@ from brainlm_data.config import General, validate
 from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
-from brainlm_data.files.lock import hold, is_held
+from brainlm_data.files.lock import clear_scratch, hold, planning
 from brainlm_data.graph import edges, listing, needs
 from brainlm_data.graph.bundles import Bundles
 from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
@@ -175,10 +175,11 @@ class Dag:
         self._check_external()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = self.index.notes
+        self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
         self._units: dict[tuple[Level, str], str] = {}
-        self._is_beside_a_run = False
+        self._planned = ""  # digest of the listings that `prepare` wrote
 
     def _check_route(self) -> None:
         """What is asked for must be something that is done on the way to the series."""
@@ -263,11 +264,10 @@ class Dag:
         """
         for name in self.stages:
             _ = self[name].signature  # looks for the files that its section names
-        with _written(self.outdir):
-            self._is_beside_a_run = is_held(self.outdir)
-            if not self._is_beside_a_run:
+        with _written(self.outdir), planning(self.outdir) as is_free:
+            if is_free:
                 self.bundles.write()
-            self._units = listing.write(self, to_disk=not self._is_beside_a_run)
+            self._units, self._planned = listing.write(self, to_disk=is_free)
         del self.__dict__["index"]  # a cohort's is 100 MB, which Snakemake needs next
 
     def listed(self, stage: Stage, bundle: str) -> str:
@@ -296,16 +296,21 @@ class Dag:
         return named
 
     def hold(self) -> TextIO:
-        """Lock the outdir until the returned file is closed or this process ends; after `prepare`.
+        """Lock the outdir until the returned file is closed or this process ends, and clear what killed jobs left.
+
+        After `prepare`.
 
         Raises
         ------
-        InputError: another run holds the lock, or held it in `prepare`, which then wrote nothing for jobs to read.
+        InputError: another run holds the lock, or has planned something else there since `prepare`, or held the lock
+            then: jobs would read its listings.
         """
-        lock = hold(self.outdir)
-        if self._is_beside_a_run:
+        with planning(self.outdir):
+            lock, is_ours = hold(self.outdir), listing.planned(self.outdir) == self._planned
+        if not is_ours:
             lock.close()
-            raise InputError(f"another run was writing to {self.outdir} and has just ended", "run this again")
+            raise InputError(f"another run has planned or written in {self.outdir} meanwhile", "run this again")
+        clear_scratch(self.outdir)
         return lock
 
     def begin(self, jobs: Iterable[tuple[str, str]]) -> TextIO:

@@ -21,8 +21,8 @@ from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
 
-def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
-    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units.
+def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], str], str]:
+    """Write the listing of every bundle, where it changed; (level, bundle) -> digest of its units, and one of all.
 
     `to_disk`: False writes nothing, because a run that goes on reads what is there.
     """
@@ -34,9 +34,11 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
             by_bundle.setdefault(("subject", dag.bundles.of_subject[s.id]), []).append(s)
     with_runs = edges.route_of(dag.config) == "fmriprep"  # it reads all of a subject; anat reads the T1w alone
     digests: dict[tuple[Level, str], str] = {}
+    whole = hashlib.sha256()
     for (level, bundle), members in by_bundle.items():  # one bundle at a time: a cohort's units are hundreds of MB
         more = {"subject_bundles": dag.bundles.subjects.get(bundle, [])}
-        digests[level, bundle] = _write(dag, level, bundle, [_unit(m, with_runs) for m in members], more, to_disk)
+        units = [_unit(m, with_runs) for m in members]
+        digests[level, bundle] = _write(dag, level, bundle, units, more, to_disk, whole)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
          "phenotypes": dag.index.phenotypes.get(r.subject, {})}
@@ -44,34 +46,43 @@ def write(dag: DagView, to_disk: bool = True) -> dict[tuple[Level, str], str]:
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     everything = {"subject_bundles": [], "bundles": dag.bundles.by_level}
-    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk)
+    digests["cohort", COHORT] = _write(dag, "cohort", COHORT, [cohort], everything, to_disk, whole)
     if to_disk:
         _describe(dag)
-    return digests
+        text = "".join(f"{reason}\n" for reason in dag.index.ignored)
+        _write_text_changed(paths.left_aside_path(dag.outdir), text.encode("utf-8", "backslashreplace").decode())
+        _write_text_changed(paths.planned_path(dag.outdir), whole.hexdigest())
+    return digests, whole.hexdigest()
+
+
+def planned(outdir: Path) -> str:
+    """The digest of all listings as the last plan wrote them."""
+    file = paths.planned_path(outdir)
+    return file.read_text() if file.exists() else ""
 
 
 def _describe(dag: DagView) -> None:
     """Write what makes derivatives/ a dataset of BIDS-Derivatives."""
     derivatives = dag.outdir / "derivatives"
     write_changed(derivatives / "dataset_description.json", description(dag.source))
-    ignore = derivatives / ".bidsignore"
-    if not ignore.exists() or ignore.read_text() != paths.BIDSIGNORE:
-        sidecar.write_text(ignore, paths.BIDSIGNORE)
+    _write_text_changed(derivatives / ".bidsignore", paths.BIDSIGNORE)
 
 
 def _write(
-    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool
-) -> str:
-    """Write one listing; the digest of its units."""
+    dag: DagView, level: Level, bundle: str, units: list[dict[str, Any]], more: Mapping[str, Any], to_disk: bool,
+    whole: Any,
+) -> str:  # fmt: skip
+    """Write one listing, and add its content to the digest of all; the digest of its units."""
     digest = hashlib.sha256(json.dumps(units, sort_keys=True).encode()).hexdigest()[:16]
-    if not to_disk:
-        return digest
     details: dict[str, Any] = {}
     for name in dag.detailed:
         if dag.stages[name].level == level and (name, bundle) in dag.details:
             details[name] = dag.details[name, bundle]
     content = {"units": units, "digest": digest, "details": details, **more}
-    write_changed(paths.listing_path(dag.outdir, level, bundle), content, indent=None)
+    text = sidecar.as_json(content, indent=None)
+    whole.update(f"{level} {bundle} {text}".encode())
+    if to_disk:
+        _write_text_changed(paths.listing_path(dag.outdir, level, bundle), text)
     return digest
 
 
@@ -88,6 +99,7 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
     else:
         subject = member.subject
         meta = {k: getattr(member, k) for k in ("subject", "session", "task", "run", "metadata")}
+        meta |= {"fault": member.fault} if member.fault else {}
         raw = {"bold": member.bold, "sbref": member.sbref}
     files = {name: file for name, file in raw.items() if file}
     stat: dict[str, dict[str, Any]] = {}
@@ -128,6 +140,9 @@ def _sources(doi: Any) -> dict[str, Any]:
 
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
-    text = sidecar.as_json(content, indent)
+    _write_text_changed(path, sidecar.as_json(content, indent))
+
+
+def _write_text_changed(path: Path, text: str) -> None:
     if not path.exists() or path.read_text() != text:
         sidecar.write_text(path, text)

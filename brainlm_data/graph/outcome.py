@@ -1,7 +1,8 @@
-"""What became of the recordings of a run, in words."""
+"""What a run takes of its dataset and what it leaves aside, and what became of the recordings, in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brainlm_data import paths
@@ -10,7 +11,24 @@ from brainlm_data.runner.manifest import read_manifest
 if TYPE_CHECKING:
     from brainlm_data.graph.dag import Dag
 
-SHOWN = 20  # refusals, and files left aside, that a run prints at its end
+SHOWN = 20  # refusals, and files left aside, that a run prints
+
+
+def taken(dag: Dag) -> list[str]:
+    """What is odd about the dataset, before anything runs: recordings that will be refused, notes, files left aside."""
+    lines = [f"{len(dag.faults)} recordings will be refused:", *_shown(dag.faults)] if dag.faults else []
+    return [*lines, *dag.notes, *_left_aside(dag)]
+
+
+def _left_aside(dag: Dag) -> list[str]:
+    if not dag.left_aside:
+        return []
+    more = f" (all in {paths.left_aside_path(dag.outdir)})" if dag.left_aside[SHOWN:] else ""
+    return [f"{len(dag.left_aside)} left aside{more}:", *_shown(dag.left_aside)]
+
+
+def _shown(reasons: Sequence[str]) -> list[str]:
+    return [*(f"  {reason}" for reason in reasons[:SHOWN]), *(["  ..."] if reasons[SHOWN:] else [])]
 
 
 def outcome(dag: Dag) -> str:
@@ -25,9 +43,5 @@ def outcome(dag: Dag) -> str:
     if refused:
         shown = refused[:SHOWN] + ([f"  ... (all in {dag.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
         lines += [f"{len(refused)} refused:", *shown]
-    lines += dag.notes
-    if dag.left_aside:
-        lines += [f"{len(dag.left_aside)} files left aside:", *(f"  {reason}" for reason in dag.left_aside[:SHOWN])]
-        if dag.left_aside[SHOWN:]:
-            lines.append("  ...")
+    lines += [*dag.notes, *_left_aside(dag)]
     return "\n".join(lines) if seen else "\n".join(["no series yet", *lines[1:]])

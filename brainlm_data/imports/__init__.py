@@ -166,10 +166,18 @@ def read(kind: str, path: Path, options: Options) -> Source:
 
 
 def _with_plain_names(source: Source, path: Path) -> Source:
-    """The source without recordings whose names cannot be part of commands. Raises InputError where none is left."""
+    """The source without recordings whose names cannot be part of commands, or contradict their folders.
+
+    Raises InputError where none is left.
+    """
+    from brainlm_data.imports.files import strange_folder
+
     good, left_aside = list[Series](), list[str]()
     for series in source.series:
-        if problem := not_plain(series.id, series.subject, series.session):
+        problem = not_plain(series.id, series.subject, series.session)
+        if not problem and series.files:
+            problem = strange_folder(series.files[0], path, series.subject, series.session)
+        if problem:
             left_aside.append(f"{series.file or series.id}: {problem}")
         else:
             good.append(series)

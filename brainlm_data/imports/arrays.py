@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.files import NO_SUBJECT, facts_beside, files_of
+from brainlm_data.imports.files import NO_SUBJECT, facts_beside, found
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 
 ENDINGS = (".npy", ".tsv")
@@ -42,8 +42,9 @@ def read(path: Path, options: Options) -> Source:
     if table is None and path.is_dir() and (path / TABLE).is_file():
         table = path / TABLE
     other = {file.absolute() for file in (table, options.labels) if file is not None}
-    listed = [file for file in files_of(path, *ENDINGS) if file.absolute() not in other]
-    left_aside = [f"{file.name}: {_suffix(file)} is no series" for file in listed if _suffix(file) in NO_SERIES]
+    below, left_aside = found(path, *ENDINGS)
+    listed = [file for file in below if file.absolute() not in other]
+    left_aside += [f"{file.name}: {_suffix(file)} is no series" for file in listed if _suffix(file) in NO_SERIES]
     files = [file for file in listed if _suffix(file) not in NO_SERIES and file.suffix in ENDINGS]
     if not files:
         raise InputError(f"{path}: no .npy or .tsv file in it", "one file per recording, (time, parcel)")
@@ -52,8 +53,9 @@ def read(path: Path, options: Options) -> Source:
     for file in files:
         one = _series(file, people.find, options)
         if one.id in series:
+            first, again = (each.relative_to(path) for each in (series[one.id].files[0], file))
             raise InputError(
-                f"{path}: {series[one.id].file} and {file.name} are both recording {one.id}",
+                f"{path}: {first} and {again} are both recording {one.id}",
                 "import a folder with one file per recording",
             )
         series[one.id] = one

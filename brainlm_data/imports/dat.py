@@ -16,7 +16,7 @@ import pandas as pd
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.files import NO_SUBJECT, files_of
+from brainlm_data.imports.files import NO_SUBJECT, found
 from brainlm_data.imports.labels import parcels_of
 from brainlm_data.imports.participants import described, entities, read_participants
 from brainlm_data.reading.labels import read_labels
@@ -29,7 +29,7 @@ NETWORKS = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none."""
-    listed = files_of(path, ".dat")
+    listed, left_aside = found(path, ".dat")
     files = [file for file in listed if file.name != COORDINATES]
     if not files:
         raise InputError(f"{path}: no .dat file in it", "the toolkit writes one per recording")
@@ -61,7 +61,7 @@ def read(path: Path, options: Options) -> Source:
     table = [options.participants] if options.participants else []
     return Source(
         list(series.values()), [*files, *places[:1], *table], "A424", known, unknown, space=SPACE, parcels=parcels,
-        people=people, networks=options.labels.name if options.labels else NETWORKS,
+        people=people, left_aside=tuple(left_aside), networks=options.labels.name if options.labels else NETWORKS,
     )  # fmt: skip
 
 

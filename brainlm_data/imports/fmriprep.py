@@ -17,7 +17,7 @@ import numpy as np
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
-from brainlm_data.imports.files import facts_beside
+from brainlm_data.imports.files import facts_beside, found
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
 from brainlm_data.reading.json import read_sidecar
@@ -41,8 +41,15 @@ def read(path: Path, options: Options) -> Source:
     """
     if not path.is_dir():
         raise InputError(f"{path}: no folder", "give the folder of fMRIPrep's derivatives")
-    matches = [(m, f) for f in sorted(path.rglob("*_desc-preproc_bold.nii*")) if (m := NAME.fullmatch(f.name))]
-    matches = [(m, f) for m, f in matches if "_echo-" not in m["id"]]
+    files, left_aside = found(path, "_desc-preproc_bold.nii", "_desc-preproc_bold.nii.gz", only=False)
+    matches = list[tuple[re.Match[str], Path]]()
+    for file in files:
+        match = NAME.fullmatch(file.name)
+        if match is None or "_echo-" in file.name:
+            why = "one echo" if "_echo-" in file.name else "no space- in its name"
+            left_aside.append(f"{file.name}: {why}, no image of a template space")
+        else:
+            matches.append((match, file))
     if not matches:
         raise InputError(
             f"{path}: no *_space-*_desc-preproc_bold.nii.gz in it", "give the folder of fMRIPrep's derivatives"
@@ -84,7 +91,10 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *([table] if table else [])], known=known, unknown=unknown, people=people, **facts)
+    return Source(
+        series, [*files, *([table] if table else [])], known=known, unknown=unknown, people=people,
+        left_aside=tuple(left_aside), **facts,
+    )  # fmt: skip
 
 
 def _called(match: re.Match[str]) -> str:

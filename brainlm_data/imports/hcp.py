@@ -18,6 +18,7 @@ import numpy as np
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
+from brainlm_data.imports.files import found
 from brainlm_data.imports.images import Image, Plan, made, planned
 from brainlm_data.imports.participants import described, read_participants
 
@@ -41,7 +42,8 @@ def read(path: Path, options: Options) -> Source:
         raise ConfigError("kind hcp: images are denoised and in MNI space already", "leave out --strategy and --space")
     recordings: dict[tuple[str, str], tuple[re.Match[str], Path]] = {}
     double = 0
-    for file in sorted(path.rglob("rfMRI_REST*_clean*.nii.gz")):
+    files, left_aside = found(path, "_clean.nii.gz", "_rclean_tclean.nii.gz", only=False)
+    for file in files:
         match = NAME.fullmatch(file.name)
         if match and "MNINonLinear" in file.parts:
             who = file.parts[file.parts.index("MNINonLinear") - 1]
@@ -88,7 +90,9 @@ def read(path: Path, options: Options) -> Source:
     ]
     table = [options.participants] if options.participants else []
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
+    return Source(
+        series, [*files, *table], known=known, unknown=unknown, people=people, left_aside=tuple(left_aside), **facts
+    )
 
 
 def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> LoadedSeries:

@@ -15,7 +15,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import Options, Series, Source, Values
-from brainlm_data.imports.files import files_of
+from brainlm_data.imports.files import found
 from brainlm_data.imports.participants import atlas_of, described, read_participants
 
 NAME = re.compile(r"(?P<id>(?P<site>.+?)_(?P<number>\d+))_rois_\w+")
@@ -26,7 +26,7 @@ MISSING = ("n/a", "-9999", "-9999.0", "no_filename")  # of the project's phenoty
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none."""
-    files = files_of(path, ".1D")
+    files, left_aside = found(path, ".1D")
     if not files:
         raise InputError(f"{path}: no .1D file in it", "give the folder of *_rois_*.1D files")
     people = read_participants(options.participants, MISSING)
@@ -50,7 +50,10 @@ def read(path: Path, options: Options) -> Source:
     if not strategy:
         unknown.insert(0, "Which filters and which noise regressors were applied.")
     table = [options.participants] if options.participants else []
-    return Source(series, [*files, *table], atlas_of(files[0].name), known, unknown, band, people=people)
+    return Source(
+        series, [*files, *table], atlas_of(files[0].name), known, unknown, band, people=people,
+        left_aside=tuple(left_aside),
+    )  # fmt: skip
 
 
 def _strategy(files: list[Path]) -> tuple[tuple[float, float] | None, list[str]]:

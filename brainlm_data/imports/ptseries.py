@@ -14,7 +14,7 @@ import numpy as np
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
-from brainlm_data.imports.files import NO_SUBJECT, files_of
+from brainlm_data.imports.files import NO_SUBJECT, found
 from brainlm_data.imports.participants import atlas_of, described, entities, read_participants
 
 ENDING = ".ptseries.nii"
@@ -23,7 +23,7 @@ TABLE = "participants.tsv"
 
 def read(path: Path, options: Options) -> Source:
     """The recordings of a folder, or of one file. Raises InputError where there are none, or two of one name."""
-    files = files_of(path, ENDING)
+    files, left_aside = found(path, ENDING)
     if not files or not all(file.name.endswith(ENDING) for file in files):
         raise InputError(f"{path}: no {ENDING} file", "wb_command -cifti-parcellate makes them of a .dtseries.nii")
     table = options.participants or next((t for t in [path / TABLE] if t.is_file()), None)
@@ -54,7 +54,10 @@ def read(path: Path, options: Options) -> Source:
         "How much of each parcel had data.",
     ]
     used = [*files, *([table] if table else [])]
-    return Source(list(series.values()), used, atlas_of(files[0].name), known, unknown, people=people)
+    return Source(
+        list(series.values()), used, atlas_of(files[0].name), known, unknown, people=people,
+        left_aside=tuple(left_aside),
+    )  # fmt: skip
 
 
 def _load(file: Path, tr_s: float | None) -> LoadedSeries:

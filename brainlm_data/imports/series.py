@@ -13,11 +13,11 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import check_present
 from brainlm_data.imports import LoadedSeries, Series, Source
 from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, highest_hz, invalid_steps
+from brainlm_data.reading.timing import TR_S, impossible
 from brainlm_data.stage import Sentence
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
-TR_S = (0.05, 30.0)  # outside of this it is another unit, or not a TR
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], SeriesFac
         raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array per recording")
     if tr_s is None:
         raise Refused("no TR", "give --tr, a sidecar's RepetitionTime, or a column repetition_time_s of --participants")
-    if not TR_S[0] <= tr_s <= TR_S[1]:
-        raise Refused(f"a TR of {tr_s:g} s", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
+    if problem := impossible(tr_s):
+        raise Refused(f"a TR of {tr_s:g} s: {problem}", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
     total = len(values)
     if series.volumes is not None and series.volumes != total:
         raise Refused(f"{total} volumes, its table says {series.volumes}", "fix the table or the series")
@@ -89,6 +89,8 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], SeriesFac
     whole = np.full((total, int(covered.sum())), np.nan)
     whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
     moved = at_rate(whole, tr_s, hz, dropped)
+    if np.abs(moved[np.isfinite(moved)]).max(initial=0) > np.finfo(np.float32).max:
+        raise Refused("values beyond those of 32-bit floats", "is it damaged? Else scale it")
     out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
     out[:, covered] = moved
     filled = censored if made is None else tuple(sorted({*censored, *made.censored}))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import ConfigError, InputError, Refused
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
+from brainlm_data.imports.files import found
 from brainlm_data.imports.images import Image, Plan, Points, made, planned
 from brainlm_data.imports.participants import described, read_participants
 from brainlm_data.methods.fnirt import Field, places_in, read_matrix
@@ -46,8 +47,11 @@ def read(path: Path, options: Options) -> Source:
     """
     if options.images.strategy is not None or options.images.space is not None:
         raise ConfigError("kind ukb: images are denoised, their warp leads to MNI152", "leave out --strategy, --space")
-    zips = sorted(path.rglob("*_20227_*.zip")) if path.is_dir() else [path]
-    folders = [file.parent for file in sorted(path.rglob(f"{ICA}{BOLD}"))] if path.is_dir() else []
+    files, left_aside = found(path, ".zip", BOLD, only=False)
+    zips = [file for file in files if path.is_file() or re.search(r"_20227_.*\.zip$", file.name)]
+    folders = [file.parent for file in files if file.match(f"{ICA}{BOLD}")]
+    other = [file for file in files if file.suffix == ".zip" and file not in zips]
+    left_aside += [f"{file.name}: its name has no _20227_" for file in other]
     if not zips and not folders:
         raise InputError(f"{path}: no *_20227_*.zip and no fMRI/{ICA}{BOLD} in it", "give the folder of the bulk zips")
     plan, facts = planned(options, SPACE, scaled=True)
@@ -81,7 +85,9 @@ def read(path: Path, options: Options) -> Source:
     ]
     table = [options.participants] if options.participants else []
     files = [file for one in series for file in one.files]
-    return Source(series, [*files, *table], known=known, unknown=unknown, people=people, **facts)
+    return Source(
+        series, [*files, *table], known=known, unknown=unknown, people=people, left_aside=tuple(left_aside), **facts
+    )
 
 
 def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import repeat
@@ -20,7 +20,8 @@ from brainlm_data.dataset.gather import Config, Row, empty_row, gather, with_phe
 from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
-from brainlm_data.files.lock import beside
+from brainlm_data.files.lock import beside, holding
+from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
@@ -68,17 +69,17 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
 
     Raises
     ------
-    InputError: there is a store already (and not `force`), no recording can be used, or what `gather` raises.
+    InputError: there is a store already (and not `force`), a run writes to `outdir`, no recording can be used, or what
+        `gather` raises.
     """
     if (outdir / STORE).exists() and not force:
         raise InputError(f"{outdir}: there is a store in it already", "give another folder, or --force to replace it")
     if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
     external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
-    with beside(outdir, "importing") as temporary:
+    with holding(outdir), beside(outdir, "importing") as temporary:  # no run writes, or reads, there meanwhile
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)
-        outdir.mkdir(parents=True, exist_ok=True)
         if (outdir / STORE).exists():
             os.replace(outdir / STORE, temporary / "old")
         for name in (*FILES, "store"):
@@ -145,7 +146,7 @@ def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list
     by_id: dict[str, SeriesFacts] = {}
     progress = Progress("import", len(source.series))
     files = [spool / f"{number}.npy" for number in range(len(source.series))]
-    pool: Any = ProcessPoolExecutor(workers) if workers > 1 and source.made_here else nullcontext()
+    pool: Any = processes(workers) if workers > 1 and source.made_here else nullcontext()
     with pool as executor:
         each = executor.map if isinstance(executor, Executor) else map
         results = each(_read, source.series, repeat(hz), files)

@@ -95,7 +95,7 @@ def on_grid(path: Path, source: Run) -> Volume:
     from brainlm_data.methods.interp import coefficients, sample
 
     image = Run(path)
-    volume = cleaned(next(iter(image)))
+    volume = cleaned(image.first())
     if image.shape == source.shape and np.allclose(image.affine, source.affine, atol=1e-4):
         return volume
     points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)

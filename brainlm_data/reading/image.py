@@ -20,11 +20,12 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from brainlm_data.errors import BrainLMError, InputError, Refused
+from brainlm_data.files.present import FETCH, POINTER, POINTERS, SMALL
+from brainlm_data.reading.timing import impossible, stated_tr
 
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 MILLIMETRES = {"meter": 1e3, "micron": 1e-3}
 VOXEL_MM = (0.1, 30.0)  # a voxel of a scanner lies between
-EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
 CORNER_MM = 1.0  # qform and sform that differ by less are rounding
 POSSIBLE_MM = (0.01, 100.0)  # beyond, a header is damaged, and grids made from it would fill any memory
 SERIES = {0, 1001, 1011, 2001}  # intent codes: none, estimate, dimensionless, time series
@@ -32,6 +33,7 @@ VECTORS = set(range(1004, 1011))  # matrices, displacements, vectors, point sets
 CHUNK = 1 << 18  # compressed bytes read at a time
 GZIP = 31  # zlib's window bits: a gzip header, 32 kB
 GZIP_RATIO = 1032  # bytes of data per byte of a .gz, at most: 258 for every 2 bits
+LARGEST = float(np.finfo(np.float32).max)
 Volume = NDArray[np.float32]
 
 
@@ -92,8 +94,10 @@ class Header:
         if self.path.exists() and not self.path.is_file():
             raise Refused(f"{self.path}: not a readable NIfTI image (a folder, a pipe or a socket)", "put a file there")
         with self.path.open("rb") as stream:
-            magic = stream.read(2)
-        if not magic:
+            start = stream.read(SMALL)
+        if start.startswith(POINTERS):
+            raise Refused(f"{self.path}: {POINTER}", FETCH)
+        if not (magic := start[:2]):
             raise Refused(f"{self.path}: not a readable NIfTI image (an empty file)", "export or download it again")
         packed, name = magic == b"\x1f\x8b", self.path.name.lower()
         if (self._gzip and not packed) or (packed and name.endswith(".nii")):
@@ -123,6 +127,32 @@ class Header:
         listed = " x ".join(f"{s:g}" for s in size)
         self.warnings.append(f"the NIfTI header gives lengths in {unit}s (voxels of {listed}); {taken}")
 
+    def _check_range(self, stored: NDArray[Any]) -> None:
+        """Raises Refused for values that are finite in the file and infinite in float32, which all is computed in."""
+        info = np.finfo(self.dtype) if self.dtype.kind == "f" else np.iinfo(self.dtype)
+        if self._largest(np.array([info.min, info.max], np.longdouble)) <= LARGEST:
+            return  # of this type and scale no value is
+        finite = stored[np.isfinite(stored)]
+        if finite.size and (largest := self._largest(np.array([finite.min(), finite.max()], np.longdouble))) > LARGEST:
+            raise Refused(
+                f"{self.path}: values up to {largest:.3g}, beyond {LARGEST:.3g} of 32-bit floats",
+                "is it damaged? Else scale it, and export it again",
+            )
+
+    def _largest(self, ends: NDArray[np.longdouble]) -> float:
+        """The largest magnitude between two stored values, as data."""
+        return float(np.abs(ends * self._slope + self._intercept).max())
+
+    def is_cut(self) -> bool:
+        """Whether a .gz seems to be cut, by its last bytes alone: they say how many bytes it holds.
+
+        True also of files in several parts (pigz, bgzip): only reading all of it decides.
+        """
+        wanted = self._offset + math.prod(self.dims) * self.dtype.itemsize
+        with self.path.open("rb") as stream:
+            stream.seek(-4, 2)
+            return self._gzip and int.from_bytes(stream.read(4), "little") != wanted % 2**32
+
     def _pieces(self, stream: BinaryIO) -> _Pieces:
         return _Pieces(stream, self._gzip, self.path)
 
@@ -133,6 +163,7 @@ class Header:
             pieces = self._pieces(stream)
             pieces.fill(memoryview(content), f"its {' x '.join(map(str, self.dims))} voxels")
             pieces.finish()
+        self._check_range(np.frombuffer(content, self.dtype, offset=self._offset))
         image: Any = self._kind.from_bytes(bytes(content))
         return self._kind(image.dataobj, self.affine, image.header)  # the affine in mm
 
@@ -205,12 +236,20 @@ class Run(Header):
             pieces.fill(memoryview(bytearray(self._offset)), "its header")
             for index in range(self.n_volumes):
                 pieces.fill(raw.view(np.uint8).data, f"volume {index + 1} of {self.n_volumes}")
+                self._check_range(raw)
                 volume = raw.astype(np.float32)  # a copy: `raw` is filled again
                 if (self._slope, self._intercept) != (1.0, 0.0):
                     volume *= np.float32(self._slope)
                     volume += np.float32(self._intercept)
                 yield volume.reshape(self.shape, order="F")
             pieces.finish()
+
+    def first(self) -> Volume:
+        """The first volume. The file is read to its end: a checksum stands there."""
+        for index, volume in enumerate(self):
+            if index == 0:
+                first = volume
+        return first
 
 
 def _two_orientations(header: Any, shape: tuple[int, ...]) -> list[str]:
@@ -283,44 +322,38 @@ def cleaned(volume: Volume) -> Volume:
 
 
 def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str]]:
-    """TR in seconds and warnings: the BIDS sidecar's, else the header's with its unit.
+    """TR in seconds and warnings: the BIDS sidecar's (`timing.stated_tr`), else the header's with its unit.
 
     Raises
     ------
-    Refused: neither gives one.
+    Refused: neither gives one, or what the sidecar says cannot be.
     """
-    stated = metadata.get("RepetitionTime")
-    if stated is None and "VolumeTiming" in metadata:
-        stated = _even(run, metadata["VolumeTiming"])
+    try:
+        stated = stated_tr(metadata)
+    except ValueError as error:
+        raise Refused(f"{run.path}: {error}", "fix the sidecar, or leave this run out") from error
+    if "VolumeTiming" in metadata and len(metadata["VolumeTiming"]) != run.n_volumes:
+        raise Refused(
+            f"{run.path}: VolumeTiming in its JSON sidecar has {len(metadata['VolumeTiming'])} times, the image"
+            f" {run.n_volumes} volumes",
+            "fix the sidecar, or export the image again",
+        )
     if stated is not None:
-        if isinstance(stated, bool) or not isinstance(stated, (int, float)) or not 0 < stated < 60:
-            raise Refused(f"{run.path}: RepetitionTime {stated!r} in its JSON sidecar is no time in seconds", "fix it")
         if run.header_tr and abs(run.header_tr - stated) > 0.01 * stated:
             text = f"TR is {stated:g} s in the JSON sidecar (used) and {run.header_tr:g} s in the NIfTI header"
-            return float(stated), [text]
-        return float(stated), []
-    if run.header_tr is None or run.header_tr >= 60:
+            return stated, [text]
+        return stated, []
+    remedy = "add RepetitionTime (seconds) to the _bold.json beside it"
+    if run.header_tr is None:
         raise Refused(
             f"{run.path}: no repetition time, neither RepetitionTime in its JSON sidecar nor one with a unit in its"
             " header",
-            "add RepetitionTime (seconds) to the _bold.json beside it",
+            remedy,
         )
+    if problem := impossible(run.header_tr):
+        said = f"RepetitionTime is not in its JSON sidecar, and {run.header_tr:g} s of its header is {problem}"
+        raise Refused(f"{run.path}: {said}", remedy)
     return run.header_tr, ["TR was taken from the NIfTI header: the JSON sidecar has no RepetitionTime"]
-
-
-def _even(run: Run, times: Any) -> float:
-    """The TR of BIDS VolumeTiming, which stands in place of RepetitionTime. Raises Refused where volumes have gaps."""
-    try:
-        steps = np.diff(np.asarray(times, dtype=np.float64))
-    except (TypeError, ValueError):
-        steps = np.empty(0)
-    if len(steps) + 1 != run.n_volumes or not len(steps) or not np.ptp(steps) < EVEN * steps[0]:
-        raise Refused(
-            f"{run.path}: VolumeTiming in its JSON sidecar is not one time for each volume, all equally far apart"
-            " (sparse sampling?)",
-            "filters and resampling need even steps: leave this run out",
-        )
-    return float(steps.mean())
 
 
 class Writer:

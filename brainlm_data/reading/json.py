@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.files.present import FETCH, POINTER, POINTERS, SMALL
 
 
 def read_object(path: Path, error: type[BrainLMError] = InputError) -> dict[str, Any]:
@@ -24,11 +25,18 @@ def read_object(path: Path, error: type[BrainLMError] = InputError) -> dict[str,
     error: it cannot be read, is no JSON, no object, or gives two values to one key.
     """
     try:
-        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number)
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: not a file that can be read (a folder, a pipe or a socket)", "put a file there")
+        text = path.read_text("utf-8-sig")
+        if text[:SMALL].encode().startswith(POINTERS):
+            raise error(f"{path}: {POINTER}", FETCH)
+        content = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     except UnicodeDecodeError as problem:
         raise error(f"{path}: not in UTF-8 ({problem.reason} at byte {problem.start})", "save it as UTF-8") from problem
     except RecursionError as problem:
         raise error(f"{path}: not readable JSON (nested too deep)", "is it a sidecar at all?") from problem
+    except FileNotFoundError as problem:
+        raise error(f"{path}: a link to a file that is not there", FETCH) from problem
     except OSError as problem:
         raise error(
             f"{path}: cannot be read ({problem.strerror})", "check its permissions, or copy it again"

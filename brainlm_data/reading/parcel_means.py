@@ -103,7 +103,7 @@ def _brain_mask(path: Path, run: Run) -> NDArray[np.bool_] | None:
     mask = Run(beside)
     if mask.shape != run.shape or not np.allclose(mask.affine, run.affine):
         raise InputError(f"{beside}: is not on the grid of {path.name}", "remove it, or give the mask of this image")
-    return next(iter(mask)) > 0.5
+    return mask.first() > 0.5
 
 
 def leading(series: NDArray[np.float64]) -> tuple[int, list[int]]:

@@ -10,9 +10,9 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any
 
 from brainlm_data import paths
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files import sidecar
+from brainlm_data.files import lock, sidecar
 from brainlm_data.files.present import check_present
+from brainlm_data.files.processes import processes
 from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import input_digests
 from brainlm_data.runner.manifest import (
@@ -85,29 +86,39 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
         seen: list[tuple[str, str]] = []
         upstream[name] = merged(_manifests(job, name, bundles, seen), read, said)
         contents[name] = combined(seen)
-    entries: dict[str, Any] = {}
+    with lock.job(job.outdir, f"{job.stage.name}.{job.bundle}") as scratch:
+        entries = _run_units(job, upstream, scratch, workers)
+        manifest = {
+            "stage": job.stage.name,
+            "bundle": job.bundle,
+            "signature": job.signature,
+            "listing": job.listing,
+            "upstream": contents,
+            "content": content_of(entries),
+            "units": entries,
+        }
+        path = paths.manifest_path(job.outdir, job.stage.name, job.bundle)
+        sidecar.write_json(path, manifest, indent=None, folder=scratch)
+    return manifest
+
+
+def _run_units(
+    job: Job, upstream: Mapping[str, Mapping[str, Any]], scratch: Path, workers: int
+) -> dict[str, Mapping[str, Any]]:
+    """The manifest entries of all units; the first crash propagates."""
+    entries: dict[str, Mapping[str, Any]] = {}
     started = time.monotonic()
     if workers > 1 and len(job.units) > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            futures = [(u, pool.submit(_run_unit, job, u, upstream)) for u in job.units]
+        with processes(workers) as pool:
+            futures = [(u, pool.submit(_run_unit, job, u, upstream, scratch)) for u in job.units]
             for unit, future in futures:
                 entries[unit["id"]] = future.result()
                 _progress(job, entries, started)
     else:
         for unit in job.units:
-            entries[unit["id"]] = _run_unit(job, unit, upstream)
+            entries[unit["id"]] = _run_unit(job, unit, upstream, scratch)
             _progress(job, entries, started)
-    manifest = {
-        "stage": job.stage.name,
-        "bundle": job.bundle,
-        "signature": job.signature,
-        "listing": job.listing,
-        "upstream": contents,
-        "content": content_of(entries),
-        "units": entries,
-    }
-    sidecar.write_json(paths.manifest_path(job.outdir, job.stage.name, job.bundle), manifest, indent=None)
-    return manifest
+    return entries
 
 
 def _manifests(job: Job, stage: str, bundles: Sequence[str], seen: list[tuple[str, str]]) -> Iterator[Manifest]:
@@ -128,12 +139,14 @@ def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float
     print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{left})", file=sys.stderr, flush=True)
 
 
-def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Done, skipped or refused: the unit's manifest entry."""
+def _run_unit(
+    job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]], scratch: Path
+) -> Mapping[str, Any]:
+    """Done, skipped or refused: the unit's manifest entry. `scratch`: of the job."""
     try:
         inputs = _inputs(job, unit, upstream)
     except Refused as refusal:
-        return _refused(job, unit, refusal)
+        return _refused(job, unit, refusal, scratch)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = sidecar.read_record(receipt_file)
@@ -143,26 +156,28 @@ def _run_unit(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[
     else:
         if job.stage.level == "cohort":
             _set_aside(job, inputs, receipt)
-            _forget(job, unit)  # a failure must not leave half of the old results beside half of the new
+            _forget(job, unit, scratch)  # a failure must not leave half of the old results beside half of the new
         try:
-            entry = _execute(job, unit, inputs, digests)
+            entry = _execute(job, unit, inputs, digests, scratch / unit["id"])
         except Refused as refusal:
             if job.stage.level == "cohort":
                 raise
-            return _refused(job, unit, refusal)
+            return _refused(job, unit, refusal, scratch)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry})
+        sidecar.write_json(
+            receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry}, folder=scratch
+        )
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
-def _refused(job: Job, unit: Mapping[str, Any], refusal: Refused) -> dict[str, Any]:
+def _refused(job: Job, unit: Mapping[str, Any], refusal: Refused, scratch: Path) -> dict[str, Any]:
     """The entry of a unit that cannot be processed; what an earlier config made of it is removed."""
-    _forget(job, unit)
+    _forget(job, unit, scratch)
     return {"status": "refused", "stage": job.stage.name, "reason": str(refusal)}
 
 
-def _forget(job: Job, unit: Mapping[str, Any]) -> None:
+def _forget(job: Job, unit: Mapping[str, Any], scratch: Path) -> None:
     """Remove what stands where this job writes, and its receipt; a model (or atlas) of another name stays."""
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
@@ -170,7 +185,7 @@ def _forget(job: Job, unit: Mapping[str, Any]) -> None:
     for output in sidecar.read_record(receipt_file).get("entry", {}).get("outputs", {}).values():
         path = job.outdir / output["path"]
         if path.is_dir() and path in ours:
-            shutil.rmtree(path)
+            _remove_folder(path, scratch)
         elif path in ours:
             path.unlink(missing_ok=True)
     receipt_file.unlink(missing_ok=True)
@@ -204,7 +219,9 @@ def _methods(unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]])
 
 
 def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[str, Any]]) -> Files:
-    """Paths of the unit's inputs. Raises Refused where an upstream stage refused it."""
+    """Paths of the unit's inputs. Raises Refused where the index or an upstream stage refused it."""
+    if fault := unit["meta"].get("fault"):
+        raise Refused(fault)
     files: dict[str, Path] = {}
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
@@ -263,15 +280,20 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     return rows
 
 
-def _execute(job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str]) -> dict[str, Any]:
-    """Call the stage into a scratch folder, then move its outputs into place."""
-    scratch = job.outdir / "work" / "scratch" / f"{job.stage.name}-{unit['id']}-{os.getpid()}"
+def _execute(
+    job: Job, unit: Mapping[str, Any], inputs: Files, digests: Mapping[str, str], scratch: Path
+) -> dict[str, Any]:
+    """Call the stage into a scratch folder of the unit, then move its outputs into place, folders (a store) last.
+
+    Who reads a store finds its tables beside it, or no store yet.
+    """
     final = {name: job.path(name, unit["prefix"]) for name in job.stage.outputs}
     written = {name: scratch / name / path.name for name, path in final.items()}
+    lock.clear_temporaries(Path(inputs.meta["workdir"]).rglob(lock.TEMPORARY))  # of a killed job
     try:
         facts = call(job.stage, inputs, written, job.config, job.names, digests)
         outputs: dict[str, Any] = {}
-        for name, target in final.items():
+        for name, target in sorted(final.items(), key=lambda item: written[item[0]].is_dir()):
             if written[name].exists():
                 outputs |= _place(name, written[name], target, job.outdir)
             else:
@@ -308,5 +330,12 @@ def _place(name: str, source: Path, target: Path, outdir: Path) -> dict[str, Any
 def _replace(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
-        shutil.rmtree(target)
+        _remove_folder(target, source.parent)
     os.replace(source, target)
+
+
+def _remove_folder(path: Path, scratch: Path) -> None:
+    """Take a folder away at once, then delete it: nobody may read a store of which some files are gone."""
+    removed = Path(tempfile.mkdtemp(dir=scratch, prefix="removed-"))
+    os.replace(path, removed / path.name)
+    shutil.rmtree(removed)

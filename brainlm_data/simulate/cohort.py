@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import Any
 
 import numpy as np
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
 from brainlm_data.simulate import signals, write
 from brainlm_data.simulate.anatomy import Head, template_tissues
@@ -54,7 +55,7 @@ def simulate(plan: Plan, quiet: bool = False, workers: int = 1) -> None:
             _subject(plan, person, progress)
         return
     template_tissues()  # once, before the processes are forked
-    with ProcessPoolExecutor(min(workers, len(people))) as pool:
+    with processes(min(workers, len(people))) as pool:
         jobs = [pool.submit(_subject, plan, person) for person in people]
         for job in as_completed(jobs):
             for recording in job.result():

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Facts, Files, Need, Stage
@@ -75,8 +76,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     files = find(folder, inputs.meta["id"], record["OutputSpace"])
     motion = _motion(files["confounds"])
     write_table(outputs["motion_params"], MOTION, motion)
-    shutil.copyfile(files["boldref"], outputs["boldref"])
-    shutil.copyfile(files["mask"], outputs["bold_mask"])
+    for name, target in (("boldref", "boldref"), ("mask", "bold_mask")):
+        load_image(files[name])  # a damaged one is this recording's fault, not that of the stages that read the copy
+        shutil.copyfile(files[name], outputs[target])
     scratch = outputs["parcels_raw"].parent
     write_itk(scratch / "identity.txt", np.tile(np.eye(4), (len(motion), 1, 1)))
     write_itk(scratch / "template.txt", np.eye(4)[None])
@@ -87,9 +89,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     metadata = read_sidecar(sidecar, Refused) or inputs.meta["metadata"]
     if "RepetitionTime" not in metadata:
         raise Refused(f"{sidecar}: no RepetitionTime", "fMRIPrep writes it; is the file whole?")
-    tr = float(metadata["RepetitionTime"])
+    tr, warnings = repetition_time(Run(files["preproc"]), metadata)
     facts = sample.sampled(Files(taken, inputs.meta), outputs, config, tr)
-    return {"RepetitionTime": tr, "EmptyVolumes": [], **facts, "Image": record["Image"]}
+    said = {"Warnings": warnings} if warnings else {}
+    return {"RepetitionTime": tr, "EmptyVolumes": [], **facts, **said, "Image": record["Image"]}
 
 
 def _motion(confounds: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ from pydantic import Field
 from brainlm_data.errors import Refused
 from brainlm_data.methods.slicetiming import SliceTimes
 from brainlm_data.reading.image import Run
+from brainlm_data.reading.timing import impossible_slices
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 AXES = {"i": 0, "j": 1, "k": 2}
@@ -79,17 +80,11 @@ def times_of(
     if direction.rstrip("-") not in AXES:
         raise ValueError(f"SliceEncodingDirection {direction!r} is not i, j or k")
     axis = AXES[direction.rstrip("-")]
-    try:
-        times = np.asarray(metadata["SliceTiming"], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError("it is no list of numbers") from error
+    if problem := impossible_slices(metadata["SliceTiming"], tr):
+        raise ValueError(problem)
+    times = np.asarray(metadata["SliceTiming"], dtype=np.float64)
     if times.shape != (shape[axis],):
         raise ValueError(f"{times.size} times for {shape[axis]} slices")
-    if not np.isfinite(times).all() or times.min() < 0 or times.max() >= tr:
-        unit = "; are they milliseconds?" if 1 < times.max() / 1000 <= tr or times.max() > 50 * tr else ""
-        raise ValueError(
-            f"its times of {times.min():g} to {times.max():g} s do not lie within the TR of {tr:g} s{unit}"
-        )
     if direction.endswith("-"):
         times = times[::-1]
     at = float(times.min() + reference * (times.max() - times.min()))

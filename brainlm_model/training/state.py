@@ -31,7 +31,7 @@ def save(
         tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
     # clones: safetensors refuses tensors that share memory, as the best and the last weights may
     plain = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    temporary = folder / f".{os.getpid()}.safetensors"
+    temporary = folder / f".{NAME}"  # one name: the next checkpoint takes the place of one that a kill left half
     save_file(plain, temporary, metadata={"key": key, "log": json.dumps(log)})
     os.replace(temporary, folder / NAME)
 

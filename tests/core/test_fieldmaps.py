@@ -37,13 +37,21 @@ def found(root: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "target",
     [RUN, f"bids::sub-01/{RUN}", [f"bids::sub-01/{RUN}", "ses-b/func/other_bold.nii.gz"], RUN.removesuffix(".gz"),
-     f"./{RUN}"],
+     f"./{RUN}", f"/{RUN}", f"sub-01/{RUN}", RUN.replace("/", "\\")],
     ids=str,
 )  # fmt: skip
 def test_intended_for(tmp_path: Path, target: Any) -> None:
     root = write_bids(tmp_path, sessions=("a",), tasks=("rest", "nback"))
     fieldmap(root, {"IntendedFor": target})
     assert found(root) == {"sub-01_ses-a_task-rest": ["sub-01_ses-a_dir-AP_epi.nii.gz"]}
+
+
+@pytest.mark.parametrize("target", ["func/sub-01_typo_bold.nii.gz", ["a.nii", RUN], {"a": 1}, 3], ids=str)
+def test_a_target_that_is_not_there_is_said(tmp_path: Path, target: Any) -> None:
+    root = write_bids(tmp_path, subjects=("01",), sessions=("a",))
+    fieldmap(root, {"IntendedFor": target})
+    (note,) = read_index(root, Select.model_validate({})).notes
+    assert "sub-01_ses-a_dir-AP_epi.nii.gz: IntendedFor names no image of this subject" in note
 
 
 @pytest.mark.parametrize("identifier", ["pepolar0", ["other", "pepolar0"]], ids=str)
@@ -102,4 +110,4 @@ def test_index_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     fieldmap(root, {"IntendedFor": RUN})
     assert main(["index", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "sub-01_ses-a_task-rest\t2.0\tyes\t1" and "fieldmaps are not used" in lines[-1]
+    assert lines[1] == "sub-01_ses-a_task-rest\t2.0\tyes\t1" and "fieldmaps are not used" in lines[3]

@@ -15,6 +15,7 @@ import pytest
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.reading.image import Header, Run, load_image, repetition_time
+from tests.core.test_volumes import header_of
 
 AFFINE = np.diag([-2.0, 2, 3, 1])
 Read = Callable[[Path], object]
@@ -124,3 +125,73 @@ def test_even_volume_timing_is_a_repetition_time_and_gaps_are_refused(tmp_path: 
     for times in ([0, 2, 4, 10, 12], [0, 2, 4], [], "often", [0, "a", 2, 3, 4], [4, 3, 2, 1, 0], [1, 1, 1, 1, 1]):
         with pytest.raises(Refused, match=r"a\.nii\.gz: VolumeTiming"):
             repetition_time(run, {"VolumeTiming": times})
+
+
+@pytest.mark.parametrize("slope", [None, 1e30])
+@READERS
+def test_values_beyond_float32_are_refused(tmp_path: Path, read: Read, slope: float | None) -> None:
+    """They would become infinite, and infinite voxels count as empty."""
+    data = values().astype(np.float64)
+    data[3, 3, 3] = 1e300 if slope is None else 1e10
+    path = save(tmp_path / "a.nii", data)
+    if slope is not None:
+        header_of(header_of(path, "scl_slope", slope), "scl_inter", 0)
+    with pytest.raises(Refused, match=r"a\.nii: values up to 1e\+(300|40), beyond 3\.4e\+38"):
+        read(path)
+
+
+@READERS
+def test_values_that_float32_holds_are_read(tmp_path: Path, read: Read) -> None:
+    """Infinite ones as they are stored count as empty (docs/input.md); a large type alone is no fault."""
+    data = values().astype(np.float64)
+    data[3, 3, 3], data[4, 4, 4] = np.inf, np.nan
+    read(save(tmp_path / "a.nii.gz", data))
+    nib.save(nib.Nifti1Image(values().astype(np.int64), AFFINE, dtype=np.int64), tmp_path / "b.nii.gz")
+    read(tmp_path / "b.nii.gz")
+
+
+@READERS
+def test_a_pointer_of_git_annex_says_how_to_get_the_image(tmp_path: Path, read: Read) -> None:
+    for ending, content in ((".nii.gz", "/annex/objects/MD5E-s9--0.nii.gz\n"), (".nii", "version https://git-lfs.x\n")):
+        path = tmp_path / f"a{ending}"
+        path.write_text(content)
+        with pytest.raises(Refused, match=r"its content is not here.*datalad get, git annex get, git lfs pull"):
+            read(path)
+
+
+def test_the_first_volume_needs_a_whole_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", values())
+    np.testing.assert_array_equal(Run(path).first(), values())
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="corrupt gzip data"):
+        Run(path).first()
+
+
+@pytest.mark.parametrize(
+    ("step", "unit", "tr", "said"),
+    [
+        (2000.0, "msec", 2.0, ""),
+        (2e6, "usec", 2.0, ""),
+        (2000.0, "sec", None, r"2000 s of its header is no time in seconds \(is it 2 s, in milliseconds\?\)"),
+        (0.002, "sec", None, "divided by 1000"),
+        (2.0, "msec", None, "divided by 1000"),
+        (0.0, "sec", None, "no repetition time"),
+        (np.nan, "sec", None, "no repetition time"),
+        (-2.0, "sec", None, "no repetition time"),
+        (2.0, "unknown", None, "nor one with a unit"),
+    ],
+)
+def test_the_tr_of_a_header(tmp_path: Path, step: float, unit: str, tr: float | None, said: str) -> None:
+    image = nib.Nifti1Image(values((8, 9, 10, 5)), AFFINE)
+    image.header.set_xyzt_units("mm", unit)
+    nib.save(image, tmp_path / "a.nii")
+    run = Run(header_of(tmp_path / "a.nii", "pixdim", [1, 2, 2, 2, step, 1, 1, 1]))
+    if tr is not None:
+        assert repetition_time(run, {})[0] == pytest.approx(tr)
+        return
+    with pytest.raises(Refused, match=rf"a\.nii: .*{said}.*RepetitionTime"):
+        repetition_time(run, {})
+    if step == 2000:
+        assert repetition_time(run, {"RepetitionTime": 2})[0] == 2

@@ -332,10 +332,10 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
         card.write_text("card")
     receipt = {"entry": {"outputs": {"model_card": describe_output(cards["first"], dag.outdir)}}}
     write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
-    _forget(jobs["second"], unit)
+    _forget(jobs["second"], unit, tmp_path)
     assert cards["first"].exists()
     write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
-    _forget(jobs["first"], unit)
+    _forget(jobs["first"], unit, tmp_path)
     assert not cards["first"].exists()
 
 

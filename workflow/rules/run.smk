@@ -2,7 +2,7 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
-from brainlm_data.graph.outcome import outcome
+from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.runner.manifest import COHORT
 
 
@@ -16,10 +16,11 @@ def forced():
 @cache
 def plan():
     """What has to be done again, said once."""
-    dag.forced = forced()
-    for line in dag.plan.lines():
-        print(line, file=sys.stderr)
-    return dag.plan
+    with in_one_line():
+        dag.forced = forced()
+        for line in [*taken(dag), *dag.plan.lines()]:
+            print(line, file=sys.stderr)
+        return dag.plan
 
 
 def scheduled():
@@ -28,7 +29,8 @@ def scheduled():
 
 
 onstart:
-    dag.lock = dag.begin(scheduled())  # kept until this process ends
+    with in_one_line():
+        dag.lock = dag.begin(scheduled())  # kept until this process ends
     slurm.keep_waiting()
 
 

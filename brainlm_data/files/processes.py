@@ -1,0 +1,28 @@
+"""Worker processes that end with the process that made them.
+
+A pool's workers outlive a parent that is killed: they wait for work for ever, and keep its locks, which they inherit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
+
+
+def processes(count: int) -> ProcessPoolExecutor:
+    """A pool of so many worker processes."""
+    return ProcessPoolExecutor(count, initializer=_end_with, initargs=(os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    """In a worker: be killed when the parent ends, however it ends."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before
+        os._exit(1)
