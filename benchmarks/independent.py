@@ -46,6 +46,7 @@ from benchmarks.normalize import call
 from benchmarks.recovery import correlations
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
+from brainlm_data.methods.courses import Courses
 from brainlm_data.methods.nuisance import dvars
 from brainlm_data.methods.operators import Recipe, drop, fill_censored, high_pass
 from brainlm_data.methods.registration import affine_of, template_to_boldref, to_ants
@@ -156,7 +157,10 @@ def places(files: dict[str, Path], points: Array) -> Array:
 
 def quality(voxels: NDArray[np.float32], parcels: Array) -> dict[str, float]:
     """tSNR and DVARS of unfiltered data."""
-    standardized, plain = dvars(voxels.T)
+    with tempfile.TemporaryDirectory() as folder, Courses(Path(folder), *voxels.shape) as courses:
+        for t, volume in enumerate(voxels):
+            courses[t] = volume
+        standardized, plain = dvars(courses)
     return {
         "tsnr_voxels": float(np.median(tsnr_of(voxels, 0))),
         "tsnr_parcels": float(np.median(tsnr_of(parcels.astype(np.float32), 0))),

@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from brainlm_data.files.lock import beside
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
+    from brainlm_data.files.text import draw_as_text, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
+    from brainlm_data.why.command import add_why
 
 __all__ = [
     "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
-    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "atomic", "beside",
-    "call", "compare_store", "config_schema", "config_text", "dispatch", "open_store", "prepare", "read_config",
-    "read_series", "section_from", "stage_summary",
+    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
+    "atomic", "beside", "call", "compare_store", "config_schema", "config_text", "dispatch", "draw_as_text",
+    "markdown_cell", "markdown_line", "open_store", "prepare", "read_config", "read_series", "section_from",
+    "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -41,10 +44,14 @@ _HEAVY = {  # imported only when they are asked for
     "STAGES": ("pipeline", "STAGES"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
+    "add_why": ("why.command", "add_why"),
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
     "call": ("runner.call", "call"),
     "compare_store": ("reading.sources", "compare_store"),
+    "draw_as_text": ("files.text", "draw_as_text"),
+    "markdown_cell": ("files.text", "markdown_cell"),
+    "markdown_line": ("files.text", "markdown_line"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),

@@ -13,6 +13,7 @@ from typing import Any
 from brainlm_data.errors import ConfigError, InputError, in_words
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
+from brainlm_data.why.command import add_why
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, STAGES)
+    add_why(commands, STAGES)
     _add_tools(commands)
     return dispatch(parser, argv)
 
@@ -39,6 +41,9 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:
+        for name, value in vars(arguments).items():
+            if isinstance(value, Path) and str(value).startswith("~"):  # quoted, so no shell has read it
+                setattr(arguments, name, value.expanduser())
         arguments.call(arguments)
     except BrokenPipeError:  # who reads has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -41,6 +41,11 @@ class Jobs(StageConfig):
     )
     max_mb: int = Field(64000, ge=1, description="limit of the doubling, MB: the memory of one node")
     time: float = Field(1.0, gt=0, description="factor on the time limit of every job; each retry doubles it")
+    disk: float = Field(
+        1.0,
+        ge=0,
+        description="factor on the expected disk space of a run, which is refused where it does not fit; 0: no check",
+    )
     max_hours: float = Field(24.0, gt=0, description="longest time limit to request, hours: what the partition allows")
     gpu_partition: str | None = Field(
         None, description="partition for stages that can use a GPU; each process of a stage requests one"
@@ -62,14 +67,14 @@ class General(StageConfig):
     def _named(cls, value: Any) -> Any:
         if not str(value).strip():
             raise ValueError("must not be empty")
-        return Path(value).expanduser() if isinstance(value, (str, Path)) else value
+        return value
 
-    @field_validator("outdir")
+    @field_validator("outdir", "container")
     @classmethod
-    def _no_pattern(cls, value: Path) -> Path:
+    def _no_pattern(cls, value: Any) -> Any:
         """Snakemake reads paths as patterns, with wildcards in braces."""
-        if odd := set("{}\n") & set(str(value)):
-            raise ValueError(f"must not have {' or '.join(sorted(odd))!s} in it: choose another folder")
+        if odd := {c for c in str(value) if c in "{}" or not c.isprintable()}:
+            raise ValueError(f"must not have {' or '.join(map(repr, sorted(odd)))} in it: choose another path")
         return value
 
     container: str = Field(

@@ -36,7 +36,10 @@ class StageConfig(BaseModel):
         """`~` of a path means the home folder."""
         for name, value in self:
             if isinstance(value, Path) and value.parts[:1] and value.parts[0].startswith("~"):
-                self.__dict__[name] = value.expanduser()
+                try:
+                    self.__dict__[name] = value.expanduser()
+                except RuntimeError as error:
+                    raise ValueError(f"{name}: {value.parts[0]} is nobody's home folder") from error
         return self
 
     @model_validator(mode="before")
@@ -163,6 +166,7 @@ class Need:
     seconds, seconds_per_mb: time of one unit, and more for each MB of its raw image; units come one after the other.
         At cohort level a unit is a recording.
     start: seconds that do not depend on the units.
+    disk_mb, disk_mb_per_mb: what one unit leaves on the disk, and more for each MB of its raw image, at most.
     """
 
     mb: float
@@ -170,6 +174,8 @@ class Need:
     seconds: float = 0.0
     seconds_per_mb: float = 0.0
     start: float = 0.0
+    disk_mb: float = 0.0
+    disk_mb_per_mb: float = 0.0
 
 
 UNMEASURED = Need(4000)  # of a stage that says nothing of its own

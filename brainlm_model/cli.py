@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainlm_data import InputError, add_run, config_schema, config_text, dispatch, stage_summary
+from brainlm_data import InputError, add_run, add_why, config_schema, config_text, dispatch, stage_summary
 from brainlm_model.commands import embed
 from brainlm_model.finetune import command as finetune_command
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, ALL_STAGES)
+    add_why(commands, ALL_STAGES)
     alone.add_commands(commands)
     embed.add(commands)
     finetune_command.add(commands)

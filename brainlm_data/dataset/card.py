@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Card(_Data):
             lines.append(f"- {made.stage}: {made.text}{some}")
         if self.cohort is not None:
             lines += _tables(self.cohort)
-        return "\n".join(lines) + "\n"
+        return "\n".join(map(markdown_line, lines)) + "\n"
 
     def _origin(self) -> str:
         if self.imported is None:

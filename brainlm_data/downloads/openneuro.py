@@ -14,6 +14,7 @@ from brainlm_data.downloads.s3 import Bucket, Item, below
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files.lock import beside
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.space import check_space
 from brainlm_data.paths import not_plain
 
 URL = "https://s3.amazonaws.com/openneuro.org"
@@ -87,7 +88,8 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
     """
     items = listed(bucket, wanted)
     prefix = f"{wanted.dataset}/"
-    targets = {item: below(item.key, prefix, outdir) for item in items}
+    targets = {item: below(item.key, prefix, outdir) for item in items if item.key != f"{prefix}{DONE}"}
+    items = list(targets)
     counts = {"files": len(items), "bytes": sum(item.size for item in items), "fetched": 0}
     if dry:
         return counts
@@ -95,6 +97,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
         outdir.mkdir(parents=True, exist_ok=True)
         done = _done(outdir / DONE)
         left = [i for i in items if not _in_place(targets[i], i, done.get(targets[i].relative_to(outdir).as_posix()))]
+        check_space(outdir, sum(item.size for item in left), "this data set", "fetch fewer participants, or elsewhere")
         progress, recording = Progress("fetch", sum(item.size for item in left) / 1e6, " MB"), threading.Lock()
         failed: list[str] = []
         with (outdir / DONE).open("a") as record, ThreadPoolExecutor(connections) as pool:

@@ -24,6 +24,9 @@ from brainlm_data.errors import InputError
 TIMEOUT_S = 60
 TRIES = 6
 CHUNK = 1 << 20
+PAGES = 20_000  # of a listing, at most: 20 million objects
+PAGE_BYTES = 1 << 26  # of a page, which has 1,000 objects
+MOST_BYTES = 1 << 43  # of an object: twice what S3 allows
 MD5 = re.compile(r"[0-9a-f]{32}")  # the ETag of an object that was not written in parts is its MD5
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 T = TypeVar("T")
@@ -49,6 +52,14 @@ class Bucket:
     url: str
     pause_s: float = 1.0
 
+    def __post_init__(self) -> None:
+        try:
+            is_web = urllib.parse.urlsplit(self.url).scheme in ("http", "https")
+        except ValueError:
+            is_web = False
+        if not is_web:
+            raise InputError(f"{self.url}: no address of the web", "give --url https://...")
+
     def folders(self, prefix: str) -> tuple[list[str], list[Item]]:
         """Folders and files right below a prefix (which ends in /)."""
         found: list[str] = []
@@ -63,19 +74,27 @@ class Bucket:
         return [item for page in self._pages({"prefix": prefix}) for item in _items(page)]
 
     def _pages(self, query: dict[str, str]) -> Iterator[ET.Element]:
+        """The pages of a listing. Raises InputError for one that does not end, or ends early."""
         query = {"list-type": "2", "encoding-type": "url", **query}
-        while True:
+        seen: set[str] = set()
+        while len(seen) < PAGES:
             page = self._again(partial(self._page, query))
             yield page
-            token = page.findtext("{*}NextContinuationToken")
-            if page.findtext("{*}IsTruncated") != "true" or not token:
+            if page.findtext("{*}IsTruncated") != "true":
                 return
+            token = page.findtext("{*}NextContinuationToken") or ""
+            if not token or token in seen:
+                raise InputError(f"{self.url}: its listing is cut, and its next page is not named", "look at --url")
+            seen.add(token)
             query = {**query, "continuation-token": token}
+        raise InputError(f"{self.url}: its listing has more than {PAGES} pages", "is --url what it should be?")
 
     def _page(self, query: dict[str, str]) -> ET.Element:
         address = f"{self.url}/?{urllib.parse.urlencode(query)}"
         with self._open(urllib.request.Request(address)) as answer:
-            content = answer.read()
+            content = answer.read(PAGE_BYTES + 1)
+        if len(content) > PAGE_BYTES:
+            raise InputError(f"{self.url}: a page of its listing has more than {PAGE_BYTES >> 20} MiB", "look at --url")
         try:
             page = ET.fromstring(content)
         except ET.ParseError as error:
@@ -111,12 +130,11 @@ class Bucket:
                 request.add_header("Range", f"bytes={there}-")
                 request.add_header("If-Match", f'"{item.etag}"')  # never two versions in one file
             with self._open(request) as answer, part.open("ab" if answer.status == 206 else "wb") as sink:
-                try:
-                    while block := answer.read(CHUNK):
-                        sink.write(block)
-                        seen(len(block))
-                except (OSError, http.client.HTTPException) as error:
-                    raise Passing(str(error)) from error
+                size = there if answer.status == 206 else 0
+                while size <= item.size and (block := _read(answer)):
+                    sink.write(block)  # an error of the disk is none of the network: not tried again
+                    size += len(block)
+                    seen(len(block))
         size = part.stat().st_size
         if size < item.size:
             raise Passing(f"{item.key}: the connection ended after {size} of {item.size} bytes")
@@ -149,12 +167,24 @@ class Bucket:
         raise AssertionError
 
 
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    """The next piece of an answer, empty at its end."""
+    try:
+        return answer.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise Passing(str(error)) from error
+
+
 def _items(page: ET.Element) -> list[Item]:
+    """The objects of a page. Raises InputError for a size that is none."""
     found = []
     for node in page.findall("{*}Contents"):
-        key = _text(node, "Key")
-        if not key.endswith("/"):  # a folder that somebody made by hand
-            found.append(Item(key, int(node.findtext("{*}Size") or 0), (node.findtext("{*}ETag") or "").strip('"')))
+        key, size = _text(node, "Key"), node.findtext("{*}Size") or ""
+        if key.endswith("/"):  # a folder that somebody made by hand
+            continue
+        if not re.fullmatch(r"[0-9]{1,16}", size) or int(size) > MOST_BYTES:
+            raise InputError(f"{key}: the listing gives {size!r} as its size in bytes", "is --url what it should be?")
+        found.append(Item(key, int(size), (node.findtext("{*}ETag") or "").strip('"')))
     return found
 
 
@@ -165,7 +195,8 @@ def _text(node: ET.Element, name: str) -> str:
 def below(key: str, prefix: str, folder: Path) -> Path:
     """Where an object goes. Raises InputError for a key that would lie outside of the folder."""
     inside = PurePosixPath(key.removeprefix(prefix))
-    if inside.is_absolute() or not inside.parts or any(part in ("..", "") or "\\" in part for part in inside.parts):
+    odd = [part for part in inside.parts if part == ".." or "\\" in part or not part.isprintable()]
+    if not key.startswith(prefix) or inside.is_absolute() or not inside.parts or odd:
         raise InputError(f"{key}: no name of a file below {prefix}", "is --url what it should be?")
     return folder.joinpath(*inside.parts)
 

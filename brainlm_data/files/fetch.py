@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ def obtain(remote: Remote, key: str) -> Path:
     try:
         with urllib.request.urlopen(remote.url, timeout=TIMEOUT_S) as answer:  # an https address from this package
             content = answer.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError; a cut answer is the other
         raise InputError(f"{remote.name} is not in the cache and could not be downloaded ({error})", remedy) from error
     found = hashlib.sha256(content).hexdigest()
     if found != remote.sha256:

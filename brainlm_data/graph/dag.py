@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from brainlm_data.dataset.splits import external_subjects
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import clear_scratch, hold, planning
+from brainlm_data.files.space import check_space
 from brainlm_data.graph import edges, listing, needs
 from brainlm_data.graph.bundles import Bundles
 from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
@@ -318,6 +320,9 @@ class Dag:
 
         `jobs`: (stage, bundle) of what is going to run. Nothing else is forgotten, however much is forced.
         """
+        jobs = list(jobs)
+        if jobs:
+            self._check_space(jobs)
         lock = self.hold()
         before = sidecar.read_record(paths.requested_path(self.outdir))
         self._note(before.get("finished", []))
@@ -325,6 +330,25 @@ class Dag:
             if bundle in self.forced.get(name, ()):
                 self._forget(name, bundle)
         return lock
+
+    def _check_space(self, jobs: Sequence[tuple[str, str]]) -> None:
+        """Say what jobs will take. Raises InputError where that does not fit on the disk."""
+        expected = needs.estimate(self, jobs, self.plan.redone)
+        print(f"to do: {expected.words(self)}", file=sys.stderr, flush=True)
+        check_space(
+            self.outdir,
+            1e6 * expected.mb,
+            "this run",
+            "free space, choose another outdir or fewer recordings (select), or scale the estimate with jobs.disk"
+            f" ({self.config.jobs.disk:g} now, 0: no check)",
+        )
+
+    def estimated(self) -> Iterator[str]:
+        """One line for `snakemake -n`: what is not made yet, or has to be made again, will take; none where all is."""
+        jobs = [(s.name, b) for s in self._switched_on() for b in self.bundles.by_level[s.level]]
+        to_do = [(stage, bundle) for stage, bundle in jobs if not self.plan.stands(stage, bundle)]
+        if to_do:
+            yield f"to do, to the last stage: {needs.estimate(self, to_do, self.plan.redone).words(self)}"
 
     def _forget(self, stage: str, bundle: str) -> None:
         """Remove the receipts of a bundle's units, and what killed jobs left to go on from."""

@@ -4,15 +4,19 @@ The needs (`Stage.need`) of the stages from template to qc are measured (`python
 docs/measurements.md) and then rounded up generously: a job that requests too little is killed and costs an attempt.
 Those of fmriprep, ingest, imported, keep and of the stages of a whole cohort are estimates; training does not know its
 time beforehand and goes on from its checkpoint. Every further attempt requests twice as much.
+
+What a stage leaves on the disk is from the manifests of two runs (docs/scale.md, "Disk"), rounded up; that of fmriprep,
+ingest, imported and keep is estimated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from brainlm_data.files.space import free_bytes, size
 from brainlm_data.graph.view import DagView
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Need, Stage
@@ -55,6 +59,46 @@ def gpus(section: Any, partition: str | None) -> dict[str, Any]:
         return {}
     found = {"gpu": getattr(section, "processes", 1), "cpus_per_gpu": section.threads}
     return found | ({"slurm_partition": partition} if partition else {})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What jobs take together, at most: seconds of one core, MB of disk; and stages whose time nobody knows before."""
+
+    seconds: float
+    mb: float
+    unknown: tuple[str, ...]
+
+    def words(self, dag: DagView) -> str:
+        """One line."""
+        hours = self.seconds / 3600
+        parts = [f"up to {hours:.0f} core hours" if hours >= 10 else f"up to {hours:.1f} core hours"]
+        parts.append(f"{size(1e6 * self.mb)} of disk ({size(free_bytes(dag.outdir))} free in {dag.outdir})")
+        if self.unknown:
+            more = f" and {len(self.unknown) - 1} more" if len(self.unknown) > 1 else ""
+            parts.append(f"without {self.unknown[0]}{more}")
+        return ", ".join(parts)
+
+
+def estimate(dag: DagView, jobs: Iterable[tuple[str, str]], redone: Mapping[str, Collection[str]]) -> Estimate:
+    """What jobs (stage, bundle) take, as if every unit had to be done; the factors `jobs.time`, `jobs.disk` count.
+
+    `redone`: stage -> bundles whose results are replaced, which takes no more disk; but a store is written beside the
+    old one.
+    """
+    seconds, mb, unknown = 0.0, 0.0, dict[str, None]()
+    for name, bundle in jobs:
+        stage = dag.stages.get(name)
+        if stage is None:  # a target, which is no stage
+            continue
+        sizes, need = dag.sizes_mb.get((stage.level, bundle), []), stage.need
+        if need.start:
+            unknown[name] = None
+            continue
+        seconds += sum(need.seconds + need.seconds_per_mb * one for one in sizes)
+        if stage.level == "cohort" or bundle not in redone[name]:
+            mb += sum(need.disk_mb + need.disk_mb_per_mb * one for one in sizes)
+    return Estimate(seconds * dag.config.jobs.time, mb * dag.config.jobs.disk, tuple(unknown))
 
 
 def resources(dag: DagView, stage: Stage) -> dict[str, Any]:

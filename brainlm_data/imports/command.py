@@ -60,8 +60,8 @@ def _import(arguments: argparse.Namespace) -> None:
     given |= {"external": _external(arguments.external), "threads": arguments.workers}
     config = section_from(given, collate.STAGE)
     assert isinstance(config, Config)
-    if not 0 < arguments.hz <= 10:
-        raise ConfigError(f"--hz {arguments.hz:g}", "above 0, up to 10 steps per second")
+    if not 0.01 <= arguments.hz <= 10:
+        raise ConfigError(f"--hz {arguments.hz:g}", "0.01 to 10 steps per second")
     for path in (arguments.path, arguments.participants, arguments.atlas_labels):
         if path is not None and not path.exists():
             raise InputError(f"{path}: there is no such file", "give a path that exists")

@@ -1,4 +1,4 @@
-"""Nuisance time courses as fMRIPrep defines them; nipype's maths, on a matrix (voxels, T)."""
+"""Nuisance time courses as fMRIPrep defines them; nipype's maths, on blocks of voxels (`courses`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from brainlm_data.methods.courses import Courses, median
 
 Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
@@ -32,29 +34,41 @@ def region(probability: Voxels, threshold: float) -> NDArray[np.bool_]:
     return chosen
 
 
-def dvars(data: Voxels) -> tuple[Array, Array]:
+def dvars(courses: Courses) -> tuple[Array, Array]:
     """(std_dvars, dvars), NaN for the first volume. Data are scaled to a median of 1000 as nipype does."""
-    scaled = data * np.float32(1000 / max(float(np.median(data)), 1e-6))
-    spread = np.subtract(*np.percentile(scaled, [75, 25], axis=1, method="lower")) / 1.349
-    moving = spread > 0
-    scaled, spread = scaled[moving], spread[moving]
-    centred = scaled - scaled.mean(1, keepdims=True)
-    auto = (centred[:, 1:] * centred[:, :-1]).sum(1) / np.maximum(
-        np.square(centred).sum(1), 1e-12
-    )  # AR(1), Yule-Walker
-    steps = np.sqrt(np.square(np.diff(scaled, axis=1), dtype=np.float64).mean(0))
-    expected = float((np.sqrt(2 * (1 - auto)) * spread).mean()) if len(spread) else np.nan
-    return np.concatenate([[np.nan], steps / expected]), np.concatenate([[np.nan], steps])
+    scale = np.float32(1000 / max(median(courses), 1e-6))
+    squares, moving, expected = np.zeros(max(courses.volumes - 1, 0)), 0, 0.0
+    for _, data in courses.blocks():
+        scaled = data * scale
+        spread = np.subtract(*np.percentile(scaled, [75, 25], axis=1, method="lower")) / 1.349
+        scaled, spread = scaled[spread > 0], spread[spread > 0]
+        centred = scaled - scaled.mean(1, keepdims=True)
+        auto = (centred[:, 1:] * centred[:, :-1]).sum(1) / np.maximum(
+            np.square(centred).sum(1), 1e-12
+        )  # AR(1), Yule-Walker
+        squares += np.square(np.diff(scaled, axis=1), dtype=np.float64).sum(0)
+        expected += float((np.sqrt(2 * (1 - auto)) * spread).sum(dtype=np.float64))
+        moving += len(scaled)
+    if not moving:
+        return np.full(courses.volumes, np.nan), np.full(courses.volumes, np.nan)
+    steps = np.sqrt(squares / moving)
+    return np.concatenate([[np.nan], steps / (expected / moving)]), np.concatenate([[np.nan], steps])
 
 
-def compcor_regions(data: Voxels, regions: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+def compcor_regions(
+    courses: Courses, steady: int, regions: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, NDArray[np.bool_]]:
     """Voxels by the first letter of fMRIPrep's columns: c (CSF), w (WM), a (both), t (the 2% most variable).
 
-    A mask of 10 voxels or fewer has no components.
+    A mask of 10 voxels or fewer has no components. `steady`: the first volume that counts.
     """
     # as nipype: spread after a quadratic trend, or drift would decide
-    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, data.shape[1]), 3))[0].astype(np.float32)
-    variance = (data - (data @ basis) @ basis.T).std(1)
+    steps = courses.volumes - steady
+    basis = np.linalg.qr(np.vander(np.linspace(-1, 1, steps), 3))[0].astype(np.float32)
+    variance = np.empty(courses.voxels, np.float32)
+    for places, values in courses.blocks():
+        data = values[:, steady:]
+        variance[places] = (data - (data @ basis) @ basis.T).std(1)
     masks = {
         "c": regions["csf"], "w": regions["white_matter"], "a": regions["csf"] | regions["white_matter"],
         "t": variance >= np.percentile(variance, 98),
@@ -62,8 +76,10 @@ def compcor_regions(data: Voxels, regions: Mapping[str, NDArray[np.bool_]]) -> d
     return {name: chosen for name, chosen in masks.items() if chosen.sum() > 10}
 
 
-def compcor(data: Voxels, basis: Array, count: int | Literal["half"]) -> tuple[Array, Array, Array]:
-    """Principal time courses of voxels (n, T) after cosines are removed (Behzadi et al., 2007).
+def compcor(
+    courses: Courses, steady: int, chosen: NDArray[np.bool_], basis: Array, count: int | Literal["half"]
+) -> tuple[Array, Array, Array]:
+    """Principal time courses of chosen voxels, from volume `steady` on, after cosines go (Behzadi et al., 2007).
 
     Parameters
     ----------
@@ -73,11 +89,14 @@ def compcor(data: Voxels, basis: Array, count: int | Literal["half"]) -> tuple[A
     -------
     courses (T, count) of unit norm, their singular values, and their shares of the variance.
     """
-    centred = data - data.mean(1, keepdims=True, dtype=np.float64)
-    centred = centred - (centred @ basis) @ basis.T
-    spread = centred.std(1, keepdims=True)
-    centred = centred / np.where(spread > 0, spread, 1)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    moments = np.zeros((len(basis), len(basis)))
+    for _, data in courses.blocks(chosen):
+        centred = data[:, steady:] - data[:, steady:].mean(1, keepdims=True, dtype=np.float64)
+        centred = centred - (centred @ basis) @ basis.T
+        spread = centred.std(1, keepdims=True)
+        centred = centred / np.where(spread > 0, spread, 1)
+        moments += centred.T @ centred
+    values, vectors = np.linalg.eigh(moments)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     share = values / max(values.sum(), 1e-30)
     wanted = int(np.searchsorted(np.cumsum(share), 0.5)) + 1 if count == "half" else count

@@ -188,7 +188,26 @@ def load_output(path: Path) -> Any:
     ------
     InputError: it is damaged.
     """
-    return load_image(path, InputError, "remove it and run the same command again")
+    return load_image(path, InputError, AGAIN)
+
+
+AGAIN = "remove it and run the same command again"
+
+
+def open_output(path: Path) -> Run:
+    """A 4-D image that a stage before this one wrote. Raises InputError where it is damaged."""
+    try:
+        return Run(path)
+    except Refused as refusal:
+        raise InputError(refusal.message, AGAIN) from refusal
+
+
+def output_volumes(run: Run) -> Iterator[Volume]:
+    """The volumes of `open_output`. Raises InputError where they are damaged."""
+    try:
+        yield from run
+    except Refused as refusal:
+        raise InputError(refusal.message, AGAIN) from refusal
 
 
 def _reserved(path: Path, size: int) -> bytearray:

@@ -35,6 +35,7 @@ from brainlm_data.runner.manifest import (
     outputs_hold,
     read_manifest,
 )
+from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
 
@@ -165,9 +166,8 @@ def _run_unit(
             return _refused(job, unit, refusal, scratch)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
-        sidecar.write_json(
-            receipt_file, {"signature": job.signature, "inputs": digests, "entry": entry}, folder=scratch
-        )
+        receipt = {"signature": job.signature, "inputs": digests, "entry": entry, "software": software()}
+        sidecar.write_json(receipt_file, receipt, folder=scratch)
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 

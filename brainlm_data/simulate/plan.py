@@ -57,7 +57,7 @@ class Plan:
         extent = [n * self.voxel_mm for n in self.shape]
         checks = (
             (self.subjects >= 1, f"--subjects {self.subjects}", "give 1 or more"),
-            (self.volumes >= 1, f"--volumes {self.volumes}", "give 1 or more"),
+            (1 <= self.volumes <= 100_000, f"--volumes {self.volumes}", "give 1 to 100000"),
             (0.05 <= self.tr_s <= 20, f"--tr {self.tr_s:g}", "give the repetition time in seconds, 0.05 to 20"),
             (0.5 <= self.voxel_mm <= 12, f"--voxel-mm {self.voxel_mm:g}", "give a voxel size of 0.5 to 12 mm"),
             (min(self.shape) >= 4, f"--shape {_text(self.shape)}", "give X,Y,Z of 4 voxels or more"),

@@ -195,5 +195,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native",),
-    need=Need(1500, 20, 60, 8),
+    need=Need(1500, 20, 60, 8, disk_mb=1, disk_mb_per_mb=3.5),
 )  # fmt: skip

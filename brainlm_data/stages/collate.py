@@ -164,5 +164,5 @@ STAGE = Stage(
     describe=describe,
     optional=("filter_recipe",),
     grows=("store",),
-    need=Need(4000, seconds=0.1),
+    need=Need(4000, seconds=0.1, disk_mb=0.02, disk_mb_per_mb=0.03),
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.methods import nuisance
+from brainlm_data.methods.courses import Courses, courses_of
 from brainlm_data.methods.operators import cosines
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -36,39 +37,45 @@ class Config(StageConfig):
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
-    """Write one row a volume (T), `n/a` where a column is not defined (first volume of FD, DVARS, derivatives)."""
+    """Write one row a volume (T), `n/a` where a column is not defined (first volume of FD, DVARS, derivatives).
+
+    Voxels pass through a scratch file, so memory does not grow with the number of volumes.
+    """
+    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
+    with courses_of(inputs["voxel_sample"], mask, outputs["confounds"].parent) as courses:
+        return _written(inputs, outputs, config, courses, mask)
+
+
+def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, mask: NDArray[np.bool_]) -> Facts:
     from brainlm_data.files.tables import read_table, write_table
     from brainlm_data.methods.rigid import COLUMNS, displacement, rms_displacement
 
     facts = inputs.facts("voxel_sample")
     tr = float(facts["RepetitionTime"])
-    image = load_output(inputs["voxel_sample"])
-    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
     tissue = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[mask]
-    data = np.asarray(image.dataobj, dtype=np.float32)[mask]  # (voxels, T)
     motion = read_table(inputs["motion_params"])[1]
     total = len(motion)
     seen = inputs.facts("motion_params")  # fMRIPrep's derivatives do not say
     steady = int(seen.get("NumberOfNonSteadyStates", -1))
-    if steady < 0:
-        steady = nuisance.non_steady(data.mean(0))
-
     regions = {
         name: nuisance.region(tissue[:, column], config.tissue_threshold)
         for name, column in (("csf", 2), ("white_matter", 1))
     }
-    everywhere = np.ones(len(data), bool)
+    both = regions["csf"] | regions["white_matter"]
+    means = _means(courses, {"global_signal": np.ones(courses.voxels, bool), **regions, "csf_wm": both})
+    if steady < 0:
+        steady = nuisance.non_steady(means["global_signal"])
     table: dict[str, Array] = {}
-    for name, chosen in {"global_signal": everywhere, **regions}.items():
-        table |= nuisance.expanded(name, _mean(data, chosen))
-    table["csf_wm"] = _mean(data, regions["csf"] | regions["white_matter"])
-    table["std_dvars"], table["dvars"] = nuisance.dvars(data)
+    for name in ("global_signal", *regions):
+        table |= nuisance.expanded(name, means[name])
+    table["csf_wm"] = means["csf_wm"]
+    table["std_dvars"], table["dvars"] = nuisance.dvars(courses)
     table["framewise_displacement"] = np.asarray(displacement(motion, config.fd_radius_mm), dtype=np.float64)
     table["rmsd"] = np.asarray(rms_displacement(motion), dtype=np.float64)
     basis = cosines(total - steady, tr, 1 / config.compcor_high_pass_s)[:, :-1]  # nipype counts the constant
-    courses, sources = _compcor(data[:, steady:], regions, basis, config.n_compcor)
+    compcor, sources = _compcor(courses, steady, regions, basis, config.n_compcor)
     cosine = {f"cosine{i:02d}": column for i, column in enumerate(basis.T)}
-    table |= {name: np.concatenate([np.zeros(steady), column]) for name, column in (courses | cosine).items()}
+    table |= {name: np.concatenate([np.zeros(steady), column]) for name, column in (compcor | cosine).items()}
     table |= nuisance.one_hot("non_steady_state_outlier", np.arange(total) < steady)
     for name, values in zip(COLUMNS, motion.T, strict=True):
         table |= nuisance.expanded(name, values)
@@ -87,30 +94,39 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "FdSpikeMm": config.fd_spike_mm,
         "DvarsSpike": config.dvars_spike,
         "CompCorCriterion": config.n_compcor,
-        "NumberOfCompCor": {kind: sum(name.startswith(f"{kind}_") for name in courses) for kind in KINDS},
+        "NumberOfCompCor": {kind: sum(name.startswith(f"{kind}_") for name in compcor) for kind in KINDS},
         "TissueVoxels": {name: int(chosen.sum()) for name, chosen in regions.items()},
         "confounds": {name: _meaning(name) | sources.get(name, {}) for name in table},
     }
 
 
-def _mean(data: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Array:
-    """Mean of some voxels, (T,); NaN where there is none."""
-    return data[chosen].mean(0, dtype=np.float64) if chosen.any() else np.full(data.shape[1], np.nan)
+def _means(courses: Courses, regions: dict[str, NDArray[np.bool_]]) -> dict[str, Array]:
+    """Mean of the voxels of each region, (T,); NaN where there is none."""
+    means = {name: np.full(courses.volumes, np.nan) for name in regions}
+    for t, volume in enumerate(courses):
+        for name, chosen in regions.items():
+            if chosen.any():
+                means[name][t] = volume[chosen].mean(dtype=np.float64)
+    return means
 
 
 def _compcor(
-    data: NDArray[np.float32], regions: dict[str, NDArray[np.bool_]], basis: Array, count: int | Literal["half"]
+    courses: Courses,
+    steady: int,
+    regions: dict[str, NDArray[np.bool_]],
+    basis: Array,
+    count: int | Literal["half"],
 ) -> tuple[dict[str, Array], dict[str, Facts]]:
     """Columns of every mask, and what fMRIPrep's JSON says of each (nilearn reads `Mask` from there)."""
-    courses: dict[str, Array] = {}
+    columns: dict[str, Array] = {}
     sources: dict[str, Facts] = {}
     if count == 0:
-        return courses, sources
-    for kind, chosen in nuisance.compcor_regions(data, regions).items():
-        parts, singular, share = nuisance.compcor(data[chosen], basis, count)
+        return columns, sources
+    for kind, chosen in nuisance.compcor_regions(courses, steady, regions).items():
+        parts, singular, share = nuisance.compcor(courses, steady, chosen, basis, count)
         for i, part in enumerate(parts.T):
             name = f"{kind}_comp_cor_{i:02d}"
-            courses[name] = part
+            columns[name] = part
             sources[name] = {
                 "Method": "tCompCor" if kind == "t" else "aCompCor",
                 "Retained": True,
@@ -119,7 +135,7 @@ def _compcor(
                 "VarianceExplained": float(share[i]),
                 "CumulativeVarianceExplained": float(share[: i + 1].sum()),
             } | ({"Mask": nuisance.MASKS[kind]} if kind in nuisance.MASKS else {})
-    return courses, sources
+    return columns, sources
 
 
 def _meaning(column: str) -> Facts:
@@ -178,5 +194,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
-    need=Need(600, 1, 15, 0.05),
+    need=Need(600, 1, 15, 0.05, disk_mb=0.1, disk_mb_per_mb=0.02),
 )

@@ -251,5 +251,5 @@ STAGE = Stage(
     describe=describe,
     by_unit=by_unit,
     routes=("native", "fmriprep"),
-    need=Need(1000, 1, 30, 0.1),
+    need=Need(1000, 1, 30, 0.1, disk_mb=1, disk_mb_per_mb=0.07),
 )

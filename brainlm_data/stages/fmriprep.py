@@ -172,5 +172,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("fmriprep",),
-    need=Need(2000, seconds=24 * 3600),
+    need=Need(2000, seconds=24 * 3600, disk_mb=8000),
 )

@@ -20,7 +20,7 @@ from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 class Config(StageConfig):
     """The common rate; and, of images, what is still done to them."""
 
-    hz: float = Field(1.0, gt=0, le=10, description="time steps per second of every series")
+    hz: float = Field(1.0, ge=0.01, le=10, description="time steps per second of every series")
     strategy: str | None = Field(
         None, description="fmriprep: confounds to regress out, as in denoise.strategy; null: acompcor"
     )
@@ -107,5 +107,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("import",),
-    need=Need(1500, 4, 30, 0.5),
+    need=Need(1500, 4, 30, 0.5, disk_mb=0.2, disk_mb_per_mb=0.2),
 )

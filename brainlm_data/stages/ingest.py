@@ -131,5 +131,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("fmriprep",),
-    need=Need(1200, 3, 60, 0.5),
+    need=Need(1200, 3, 60, 0.5, disk_mb=2, disk_mb_per_mb=0.4),
 )  # fmt: skip

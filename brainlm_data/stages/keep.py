@@ -6,7 +6,6 @@ operators. No stage reads these files.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from brainlm_data.methods.courses import Courses
 from brainlm_data.reading.image import Writer
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 NOTHING = {"", "null", "none", "~"}
-BLOCK = 4096  # voxels whose whole time courses are in memory at once
 
 
 class Config(StageConfig):
@@ -48,7 +47,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the images asked for: float32, on the atlas grid, within the brain mask and the parcels.
 
     Voxels outside the field of view in any volume are 0; volumes that the filter dropped are NaN in `denoised`.
-    Time courses pass through a scratch file, so memory does not grow with the run's length.
+    Time courses pass through a scratch file, so memory does not grow with the number of volumes.
 
     Raises
     ------
@@ -57,8 +56,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     facts = inputs.facts("parcels_raw")
     tr = float(facts["RepetitionTime"])
     if config.images:
-        with tempfile.TemporaryDirectory(dir=_scratch(outputs)) as folder:
-            _write(inputs, outputs, config, tr, facts, Path(folder) / "voxels.f32")
+        _write(inputs, outputs, config, tr, facts)
     return {
         "Images": sorted(config.images),
         "Interpolation": facts["Interpolation"],
@@ -67,14 +65,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
 
 
-def _scratch(outputs: Files) -> Path:
-    """A folder beside the outputs: scratch files are as large as they are, /tmp may be small."""
-    folder = outputs["keep_preproc"].parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _write(inputs: Files, outputs: Files, config: Config, tr: float, facts: Facts, scratch: Path) -> None:
+def _write(inputs: Files, outputs: Files, config: Config, tr: float, facts: Facts) -> None:
     from brainlm_data.methods.sampling import Sampler, pick, read
 
     labels, grid = read(inputs["atlas_dseg"])
@@ -93,19 +84,17 @@ def _write(inputs: Files, outputs: Files, config: Config, tr: float, facts: Fact
 
     if "denoised" not in config.images:
         return write(outputs["keep_preproc"], sampler)
-    # time courses are columns, volumes are rows: turn them through a file
-    voxels = np.memmap(scratch, np.float32, "w+", shape=(total, len(place)))
-    for t, values in enumerate(sampler):
-        voxels[t] = values
-    if "preproc" in config.images:
-        write(outputs["keep_preproc"], voxels)
     from brainlm_data.methods.operators import Temporal
 
     temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], float(facts["GrandMean"]))
-    for begin in range(0, len(place), BLOCK):
-        block = slice(begin, begin + BLOCK)
-        voxels[:, block] = temporal.apply(np.array(voxels[:, block]))
-    write(outputs["keep_denoised"], voxels)
+    with Courses(outputs["keep_denoised"].parent, total, len(place)) as courses:
+        for t, values in enumerate(sampler):
+            courses[t] = values
+        if "preproc" in config.images:
+            write(outputs["keep_preproc"], courses)
+        for places, block in courses.blocks():
+            courses.replace(places, temporal.apply(block.T).T)
+        write(outputs["keep_denoised"], courses)
 
 
 def describe(facts: Facts) -> str:
@@ -130,5 +119,5 @@ STAGE = Stage(
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
     routes=("native",),
-    need=Need(1200, 4, 60, 1),
+    need=Need(1200, 4, 60, 1, disk_mb_per_mb=8),
 )  # fmt: skip

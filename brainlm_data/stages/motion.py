@@ -239,5 +239,5 @@ STAGE = Stage(
     describe=describe,
     optional=("sbref",),
     routes=("native",),
-    need=Need(700, 1, 30, 0.15),
+    need=Need(700, 1, 30, 0.15, disk_mb=0.3, disk_mb_per_mb=0.03),
 )

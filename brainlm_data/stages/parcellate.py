@@ -53,5 +53,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
-    need=Need(400, 0.5, 10),
+    need=Need(400, 0.5, 10, disk_mb=0.1, disk_mb_per_mb=0.03),
 )

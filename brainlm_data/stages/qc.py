@@ -118,5 +118,5 @@ STAGE = Stage(
     optional=("t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "qc_page"),
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
-    need=Need(800, 0.5, 40, 0.05),
+    need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),
 )  # fmt: skip

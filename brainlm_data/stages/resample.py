@@ -12,7 +12,9 @@ from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 class Config(StageConfig):
     """The common rate."""
 
-    hz: float | None = Field(1.0, gt=0, le=10, description="time steps per second of every series; null: the native TR")
+    hz: float | None = Field(
+        1.0, ge=0.01, le=10, description="time steps per second of every series; null: the native TR"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -68,5 +70,5 @@ STAGE = Stage(
     describe=describe,
     told=("fieldmaps",),
     routes=("native", "fmriprep"),
-    need=Need(400, 0.5, 10),
+    need=Need(400, 0.5, 10, disk_mb=0.2, disk_mb_per_mb=0.06),
 )

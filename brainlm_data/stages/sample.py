@@ -219,5 +219,5 @@ STAGE = Stage(
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
     routes=("native",),
-    need=Need(1200, 1, 40, 0.15),
+    need=Need(1200, 1, 40, 0.15, disk_mb=2, disk_mb_per_mb=0.35),
 )  # fmt: skip

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data import draw_as_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -64,6 +66,7 @@ def save(figure: Figure, svg: Path, png: Path, dpi: int) -> None:
     """Write a figure twice, without dates, and close it."""
     import matplotlib.pyplot as plt
 
+    draw_as_text(figure)
     figure.savefig(svg, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
     figure.savefig(png, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainlm_data import Card, InputError
+from brainlm_data import Card, InputError, markdown_line
 
 FILE, WORDS = "card.json", "card.md"
 
@@ -60,9 +60,9 @@ class ModelCard(BaseModel):
 
     def markdown(self) -> str:
         """The card in words."""
-        lines = self.model.lines()
+        lines = [*map(markdown_line, self.model.lines())]
         if self.data is not None:
-            lines += ["", f"# Data of model {self.model.name}", "", self.data.markdown().rstrip("\n")]
+            lines += ["", markdown_line(f"# Data of model {self.model.name}"), "", self.data.markdown().rstrip("\n")]
         return "\n".join(lines) + "\n"
 
     def save(self, data: Path, words: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from brainlm_data import markdown_cell, markdown_line
 from brainlm_model.paper.sections import Section
 
 HEAD = """\
@@ -28,15 +29,17 @@ LIMITS = (
 def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -> str:
     """The card as Markdown; `model`: content of config.json; `card`: how it and its data were made."""
     training = model["training"]
-    lines = [HEAD, f"# {training['Model']}", "", "## What it is for", "", USE, "", "## What it reaches", ""]
+    title = markdown_line(f"# {training['Model']}")
+    lines = [HEAD, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
     for part in sections:
-        lines += [f"**{part.title}**", "", *(f"- {sentence}" for sentence in part.headline), ""]
+        lines += [f"**{part.title}**", "", *(markdown_line(f"- {sentence}") for sentence in part.headline), ""]
     lines += ["## Limits", "", *(f"- {sentence}" for sentence in LIMITS)]
     for part in sections:
-        lines += [f"- {part.title}: {warning}" for warning in part.warnings]
+        lines += [markdown_line(f"- {part.title}: {warning}") for warning in part.warnings]
     lines += ["", "## Beside published numbers", "", "| published | value | ours | comparable |", "|---|---|---|---|"]
     rows = [row for part in sections for row in part.published if row.ours != "–"]
     for row in rows:
-        lines.append(f"| {row.what} | {row.value} | {row.ours} ({row.ours_is}) | {'yes' if row.comparable else 'no'} |")
+        cells = [row.what, row.value, f"{row.ours} ({row.ours_is})", "yes" if row.comparable else "no"]
+        lines.append(f"| {' | '.join(map(markdown_cell, cells))} |")
     lines += ["", "Why not:", "", *(f"- {why}" for why in dict.fromkeys(r.reason for r in rows if not r.comparable))]
     return "\n".join([*lines, "", card.replace("\n# ", "\n## ").replace("# Model", "## Training of", 1), ""])

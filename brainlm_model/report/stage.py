@@ -199,7 +199,7 @@ def markdown(text: str) -> Any:
     from markupsafe import Markup
 
     blocks: list[str] = []
-    for block in re.split(r"\n\s*\n", html.escape(text.strip(), quote=False)):
+    for block in re.split(r"\n\s*\n", html.escape(html.unescape(text.strip()), quote=False)):
         lines: list[str] = []
         for line in block.splitlines():
             if heading := re.match(r"#+\s+(.*)", line):

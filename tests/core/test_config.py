@@ -93,3 +93,32 @@ def test_groups_to_leave_out_are_looked_up_before_any_job(bids: Path, tmp_path: 
         dag({"age": [99]})
     with pytest.raises(ConfigError, match=r"collate\.external"):
         dag({"age": "21"})
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"outdir": "out{x}"}, "outdir"),
+        ({"outdir": "a\nb"}, "outdir"),
+        ({"container": "{x}.sif"}, "container"),
+        ({"outdir": "~nobody-of-this-name/out"}, "outdir"),
+        ({"atlas": {"path": "~nobody-of-this-name/x.nii.gz"}}, "path"),
+        ({"resample": {"hz": 1e-9}}, "resample.hz"),
+        ({"resample": {"hz": float("inf")}}, "resample.hz"),
+        ({"imported": {"hz": 1e-9}}, "imported.hz"),
+    ],
+)
+def test_values_that_cannot_be_are_one_line_that_names_the_key(given: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=key) as caught:
+        validate(given, PIPELINE)
+    assert "\n" not in str(caught.value)
+
+
+def test_home_folders_and_braces_in_other_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/who")
+    config: Any = validate(
+        {"bids_dir": "~/b{i}ds", "outdir": "~/out", "atlas": {"name": "x", "path": "~/{x}.nii.gz", "labels": "~/l"}},
+        PIPELINE,
+    )
+    assert (str(config.bids_dir), str(config.outdir)) == ("/home/who/b{i}ds", "/home/who/out")
+    assert (str(config.atlas.path), str(config.atlas.labels)) == ("/home/who/{x}.nii.gz", "/home/who/l")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from brainlm_data.bids.index import RawFile
+from brainlm_data.errors import InputError
+from brainlm_data.graph import needs
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.needs import uncompressed_mb
 from brainlm_data.stage import UNMEASURED
@@ -136,3 +138,23 @@ def test_reading_the_snakefile_does_not_load_torch() -> None:
     """Every job of a cluster reads it twice: torch would be 180 MB and a second each time."""
     code = "import sys, brainlm_model.stages; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_number(
+    bids: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dag = planned(bids.parent)
+    dag.prepare()
+    jobs = [("anat", bundle) for bundle in dag.bundles.by_level["subject"]]
+    (line,) = dag.estimated()
+    assert "core hours" in line and f"free in {dag.outdir}" in line and "without train and " in line
+    needed = needs.estimate(dag, jobs, dag.plan.redone)
+    assert needed.mb >= 2 and needed.seconds >= 120  # two people
+    assert needs.estimate(dag, jobs, {"anat": set(dag.bundles.by_level["subject"])}).mb == 0  # what is replaced
+    monkeypatch.setattr("brainlm_data.files.space.free_bytes", lambda _: 1e6)
+    with pytest.raises(InputError, match=r"this run needs 2 MB, 1 MB are free there -> .*jobs\.disk"):
+        dag.begin(jobs)
+    assert "to do: up to 0.0 core hours, 2 MB of disk" in capsys.readouterr().err
+    unchecked = planned(bids.parent, jobs={"disk": 0})
+    unchecked.prepare()
+    unchecked.begin(jobs).close()

@@ -23,6 +23,9 @@ class Fake(ThreadingHTTPServer):
         self.cut: dict[str, int] = {}
         self.busy: dict[str, int] = {}  # key -> how many answers are 503
         self.damaged: dict[str, int] = {}  # key -> how many answers have a wrong byte
+        self.sizes: dict[str, str] = {}  # other sizes than the true ones, in the listing
+        self.is_endless = False  # every page of a listing names the first one as its next
+        self.names_next = True
         self.log: list[tuple[str, str]] = []  # key, Range
 
     @property
@@ -92,17 +95,18 @@ class Handler(BaseHTTPRequestHandler):
             keys = [prefix + r for r in rest if "/" not in r]
         entries = [("f", f) for f in folders] + [("k", k) for k in keys]
         begin = int(query.get("continuation-token", "0"))
-        more = begin + PAGE < len(entries)
+        more = begin + PAGE < len(entries) or fake.is_endless
         body = ['<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">']
         body.append(f"<IsTruncated>{str(more).lower()}</IsTruncated>")
-        if more:
-            body.append(f"<NextContinuationToken>{begin + PAGE}</NextContinuationToken>")
+        if more and fake.names_next:
+            token = 0 if fake.is_endless else begin + PAGE
+            body.append(f"<NextContinuationToken>{token}</NextContinuationToken>")
         for kind, name in entries[begin : begin + PAGE]:
             shown = escape(urllib.parse.quote_plus(name))
             if kind == "f":
                 body.append(f"<CommonPrefixes><Prefix>{shown}</Prefix></CommonPrefixes>")
             else:
-                size, etag = len(fake.files[name]), fake.etag(name)
+                size, etag = fake.sizes.get(name, len(fake.files[name])), fake.etag(name)
                 body.append(
                     f"<Contents><Key>{shown}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag></Contents>"
                 )

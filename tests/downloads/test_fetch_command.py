@@ -157,6 +157,61 @@ def test_what_stops_it(bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixtu
         below(f"{DS}/sub-01/../../evil", f"{DS}/", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [("", "as its size"), ("1e3", "as its size"), ("-5", "as its size"), ("NaN", "as its size"),
+     ("9" * 30, "as its size"), (str(8 * 10**12), "this data set needs 8.0 TB")],
+)  # fmt: skip
+def test_a_listing_whose_sizes_cannot_be(
+    bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str, said: str
+) -> None:
+    bucket.sizes[f"{DS}/README"] = size
+    assert fetch(bucket, tmp_path / "ds") == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 2
+    assert not (tmp_path / "ds" / "README").exists()
+
+
+def test_a_listing_that_does_not_end_or_is_cut(
+    bucket: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.is_endless = True
+    assert fetch(bucket, tmp_path / "ds") == 2 and "next page is not named" in capsys.readouterr().err
+    bucket.is_endless, bucket.names_next = False, False
+    assert fetch(bucket, tmp_path / "ds") == 2 and "next page is not named" in capsys.readouterr().err
+    bucket.names_next = True
+    monkeypatch.setattr(s3, "PAGES", 1)
+    assert fetch(bucket, tmp_path / "ds") == 2 and "more than 1 pages" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../evil", "sub-01/../../../evil", "a\nb", "a\0b"])
+def test_names_that_leave_the_folder_or_break_a_line(
+    bucket: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    bucket.files[f"{DS}/{name}"] = b"x"
+    code, error = fetch(bucket, tmp_path / "ds"), capsys.readouterr().err
+    assert not (tmp_path / "evil").exists() and not (tmp_path.parent / "evil").exists()
+    assert code == 0 or (code == 2 and error.count("\n") == 2)
+
+
+def test_an_answer_that_is_longer_than_the_file_is_cut_off(
+    bucket: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(s3, "TRIES", 1)
+    bucket.files[f"{DS}/README"] = b"x" * (5 * s3.CHUNK)
+    bucket.sizes[f"{DS}/README"] = "10"
+    seen: list[int] = []
+    with pytest.raises(InputError, match="differ from the listing"):
+        Bucket(bucket.url).get(Item(f"{DS}/README", 10, "x"), tmp_path / "README", seen.append)
+    assert sum(seen) <= 2 * s3.CHUNK and not (tmp_path / "README").exists()
+
+
+@pytest.mark.parametrize("url", ["", "notaurl", "file:///etc", "http://[x"])
+def test_addresses_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    assert main(["fetch", "openneuro", DS, str(tmp_path / "ds"), "--url", url]) == 2
+    assert "no address of the web" in capsys.readouterr().err
+
+
 def test_names_with_spaces_and_plus(bucket: Fake, tmp_path: Path) -> None:
     bucket.files[f"{DS}/a b+c%é.txt"] = b"odd"
     assert fetch(bucket, tmp_path / "ds", "--participant-label", "01") == 0

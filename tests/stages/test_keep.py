@@ -41,7 +41,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
     module = types.ModuleType("brainlm_data.methods.operators")
     module.Temporal = Centre  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "brainlm_data.methods.operators", module)
-    monkeypatch.setattr(keep, "BLOCK", 1000)  # several blocks
+    monkeypatch.setattr("brainlm_data.methods.courses.VALUES", 4000)  # several blocks
     params = phantom.walk(4)
     params[3, 2] = -26  # part of the head leaves the field of view
     motion = phantom.motions(params)

@@ -18,7 +18,7 @@ def plan():
     """What has to be done again, said once."""
     with in_one_line():
         dag.forced = forced()
-        for line in [*taken(dag), *dag.plan.lines()]:
+        for line in [*taken(dag), *dag.plan.lines(), *dag.estimated()]:
             print(line, file=sys.stderr)
         return dag.plan
 

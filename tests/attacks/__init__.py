@@ -1,0 +1,1 @@
+"""Attacks: damaged files, hostile names, flipped bits, kills. docs/reliability.md says what each of them shows."""
