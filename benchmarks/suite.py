@@ -68,9 +68,11 @@ def measured(checkout: Path, place: str, *options: str) -> dict[str, Any]:
             with contextlib.suppress(ChildProcessError):  # what the tests left behind is ours now: wait for its end
                 while True:
                     os.wait()
-            if status.returncode:
+            if status.returncode:  # figures of tests that failed are figures all the same: say so, and go on
                 output.seek(0)
                 print(output.read()[-3000:], file=sys.stderr)
+            if not answer.exists():
+                raise SystemExit(f"{place}: pytest ended with {status.returncode} before its last test")
         spent = _children() - before
         found: dict[str, Any] = json.loads(answer.read_text())
     return {**found, "all": spent}

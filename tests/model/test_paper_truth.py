@@ -20,7 +20,7 @@ OURS = ["cls_ridge", "parcels_ridge"]
 
 
 def cohort(folder: Path, *options: str) -> Path:
-    """A store of rest and task runs of 120 people, and a model that was trained on 96 of them for 10 steps."""
+    """A store of rest and task runs of 120 people, and a model that was trained on 96 of them for 20 steps."""
     call = (
         f"simulate --out {folder / 'all'} --subjects {SUBJECTS} --volumes 110 --tr 2 --seed 3 --tasks rest,wm --quiet"
     )
@@ -31,7 +31,7 @@ def cohort(folder: Path, *options: str) -> Path:
     atlas = store.parcels.iloc[kept].reset_index(drop=True)
     write(folder, series, table, atlas)
     train = ["train", str(folder / "store.zarr"), "--out", str(folder / "model")]
-    assert model([*train, "--set", "train.steps=10", "train.threads=1"]) == 0
+    assert model([*train, "--set", "train.steps=20", "train.threads=1"]) == 0
     return folder
 
 

@@ -17,7 +17,7 @@ CONFIG = {
     "filter": {"drop": 2, "censor_fd_mm": 0.5, "high_hz": 0.1},
     "collate": {"validation": 0.25, "test": 0.25},
     "train": {"steps": 2, "batch_size": 2, "eval_every": 1, "window": 80, "width": 16, "hidden": 32, "depth": 1},
-    "evaluate": {"bootstrap": 50},
+    "evaluate": {"bootstrap": 100},
 }
 
 
