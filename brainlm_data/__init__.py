@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused
+from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused, in_words
 from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
-    from brainlm_data.files.lock import beside
+    from brainlm_data.files.lock import beside, fresh_temporary
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.sidecar import atomic
+    from brainlm_data.files.space import new_array
     from brainlm_data.files.text import draw_as_text, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
@@ -32,8 +33,8 @@ __all__ = [
     "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
     "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
     "atomic", "beside", "call", "compare_store", "config_schema", "config_text", "dispatch", "draw_as_text",
-    "markdown_cell", "markdown_line", "open_store", "prepare", "read_config", "read_series", "section_from",
-    "stage_summary",
+    "fresh_temporary", "in_words", "markdown_cell", "markdown_line", "new_array", "open_store", "prepare",
+    "read_config", "read_series", "section_from", "stage_summary",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -55,6 +56,8 @@ _HEAVY = {  # imported only when they are asked for
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
+    "fresh_temporary": ("files.lock", "fresh_temporary"),
+    "new_array": ("files.space", "new_array"),
     "open_store": ("dataset.store", "open_store"),
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),

@@ -51,6 +51,7 @@ SERIES = "space-{space}_seg-{seg}_stat"
 ARTIFACTS: dict[str, Artifact] = {
     # raw inputs: paths come from the index, not from a pattern
     "t1w": Artifact("subject", "", "raw T1-weighted image"),
+    "t1w_next": Artifact("subject", "", "another raw T1-weighted image, in case the first is damaged"),
     "bold": Artifact("recording", "", "raw BOLD run, 4-D"),
     "sbref": Artifact("recording", "", "raw single-band reference of the run"),
     # template

@@ -35,7 +35,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 # Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
 SLOW = {
-    "attacks": "names pages",
+    "attacks": "full_disk names pages",
     "core": "registration shards",
     "dag": "dryrun planning second_clone",
     "imports": "abide fmriprep_kind input write",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from brainlm_data.bids.names import parse
+from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import read_record, write_json
@@ -38,8 +38,10 @@ class Select(StageConfig):
     @field_validator("t1w", mode="before")
     @classmethod
     def _entities(cls, values: Any) -> Any:
-        """`{acq: null}`: without that entity."""
-        return {k: v or "" for k, v in values.items()} if isinstance(values, Mapping) else values
+        """`{acq: null}`: without that entity. Numbers are read as they are compared: 1, "1" and "01" are one label."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: "" if value is None else str(value) for key, value in values.items()}
 
     @field_validator("subject", "session", "task", mode="before")
     @classmethod
@@ -107,12 +109,16 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One person's anatomy; `t1w` is None where there is none. `runs`: every BOLD run, selected or not, by id."""
+    """One person's anatomy; `t1w` is None where there is none, `t1w_next` is the next choice.
+
+    `runs`: every BOLD run, selected or not, by id.
+    """
 
     id: str
     prefix: str
     t1w: RawFile | None
     runs: Mapping[str, RawFile]
+    t1w_next: RawFile | None = None
 
 
 @dataclass(frozen=True)
@@ -210,23 +216,26 @@ def load_index(
     for r in recordings:
         if r.subject in runs:
             runs[r.subject][r.id] = r.bold
-    subjects = tuple(
-        Subject(f"sub-{s}", subject_prefix(s), _raw(root, t1w[s]) if s in t1w else None, runs[s]) for s in sorted(runs)
-    )
+    subjects = []
+    for s in sorted(runs):
+        first, following, *_ = *(_raw(root, file) for file in t1w.get(s, ())), None, None
+        subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
-    return Index(chosen, subjects, cached["phenotypes"], (*cached["ignored"], *left), ids, tuple(cached["notes"]))
+    ignored, notes = (*cached["ignored"], *left), tuple(cached["notes"])
+    return Index(chosen, tuple(subjects), cached["phenotypes"], ignored, ids, notes)
 
 
-def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The T1w of every subject, by label (path, size, mtime), and what is said of the others."""
-    chosen, said = dict[str, Any](), list[str]()
+def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """The T1w of every subject (path, size, mtime) in order of choice, and what is said of all but the first."""
+    chosen, said = dict[str, list[Any]](), list[str]()
     for subject, files in t1w.items():
         fits = []
         for file in files:
             entities = parse(file[0]).entities
-            if all(entities.get(key, "") == label for key, label in wanted.items()):
+            if all(index(entities.get(key, "")) == index(label) for key, label in wanted.items()):
                 fits.append(file)
-        chosen[subject] = used = (fits or files)[0]
+        chosen[subject] = [*fits, *(file for file in files if file not in fits)]
+        used = chosen[subject][0]
         if len(files) > 1 and wanted and not fits:
             listed = ", ".join(f"{key}-{label}" for key, label in wanted.items())
             said.append(f"sub-{subject}: none of its T1w has {listed} of select.t1w ({used[0]} is used)")

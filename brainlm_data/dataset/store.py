@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -215,6 +215,8 @@ def open_store(path: str | Path) -> Store:
 class Store:
     """A cohort's parcel series.
 
+    A store that is replaced while it is read is an InputError, never a mixture of two.
+
     Attributes
     ----------
     path: the store. attrs: its attributes. rate_hz: steps per second. parcels: one row per parcel.
@@ -226,8 +228,10 @@ class Store:
         import zarr
 
         self.path = path
-        self._group: Any = zarr.open_group(path, mode="r")
-        self.attrs: dict[str, Any] = dict(self._group.attrs)
+        self._identity = _identity(path)
+        with self._reading():
+            self._group: Any = zarr.open_group(path, mode="r")
+            self.attrs: dict[str, Any] = dict(self._group.attrs)
         if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
             stored = self.attrs.get("format", "another kind")
             raise InputError(f"{path}: format {stored}, this version reads {FORMAT}", "run `snakemake dataset` again")
@@ -267,7 +271,8 @@ class Store:
 
         beside = self.path.parent / "recordings.parquet"
         if beside.exists():
-            return pd.read_parquet(beside)
+            with self._reading():
+                return pd.read_parquet(beside)
         table = pd.DataFrame(self.attrs["recordings"])
         missing = {"status": "done", "reason": "", "split": None}
         return table.assign(**{key: value for key, value in missing.items() if key not in table})
@@ -276,7 +281,8 @@ class Store:
     def scaler(self) -> Scaler | None:
         """Median and IQR per parcel over training subjects, or None if scaler.npz is not beside the store."""
         beside = self.path.parent / "scaler.npz"
-        return Scaler.load(beside) if beside.exists() else None
+        with self._reading():
+            return Scaler.load(beside) if beside.exists() else None
 
     def place(self, recording: str) -> slice:
         """Steps of a recording in the store. Raises InputError where it has none."""
@@ -287,12 +293,35 @@ class Store:
 
     def series(self, recording: str) -> Series:
         """(time, parcel) float32; NaN where a parcel or a step has no data."""
-        return np.asarray(self._group["bold"][self.place(recording)])
+        with self._reading():
+            return np.asarray(self._group["bold"][self.place(recording)])
 
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
-        return np.asarray(self._group["valid"][:])
+        with self._reading():
+            return np.asarray(self._group["valid"][:])
 
     def valid(self, recording: str) -> NDArray[np.bool_]:
         """(time,) False on steps without data and on steps from dropped or censored volumes."""
         return self._valid[self.place(recording)].copy()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Whatever is read: raises InputError where another store has taken this one's place since, or it is gone.
+
+        Chunks that are gone read as NaN, and those of another store as its values: hence afterwards.
+        """
+        try:
+            yield
+        finally:
+            if self._identity is None or _identity(self.path) != self._identity:
+                raise InputError(f"{self.path}: replaced or removed while it was read", "run the same command again")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """By which a store is known as long as nobody replaces it; None where it is not there."""
+    try:
+        status = (path / "zarr.json").stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns

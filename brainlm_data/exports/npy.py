@@ -9,6 +9,7 @@ import numpy as np
 
 from brainlm_data.dataset.store import Store
 from brainlm_data.exports import Options, recordings, table
+from brainlm_data.files.space import new_array
 
 
 def write(store: Store, folder: Path, options: Options) -> dict[str, Any]:
@@ -19,8 +20,8 @@ def write(store: Store, folder: Path, options: Options) -> dict[str, Any]:
     rows = table(store)
     steps = rows["n_steps"].astype(int)
     shape = (int(steps.sum()), len(store.parcels))
-    bold = np.lib.format.open_memmap(folder / "bold.npy", mode="w+", dtype=np.float32, shape=shape)
-    valid = np.lib.format.open_memmap(folder / "valid.npy", mode="w+", dtype=np.bool_, shape=shape[:1])
+    bold = new_array(folder / "bold.npy", np.float32, shape)
+    valid = new_array(folder / "valid.npy", np.bool_, shape[:1])
     first = 0
     for one in recordings(store):
         stop = first + len(one.series)

@@ -17,6 +17,7 @@ them off, and this takes their place.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -54,17 +55,18 @@ def hold(outdir: Path) -> TextIO:
 
 @contextmanager
 def holding(outdir: Path) -> Iterator[None]:
-    """Lock `outdir` for a block; folders that were made for the lock alone are removed at the end."""
-    new = [folder for folder in (outdir / LOCK.parent, outdir) if not folder.exists()]
+    """Lock `outdir` for a block; what was made for the lock alone, now or by one that was killed, is removed."""
+    is_new = not outdir.exists()
+    work = (outdir / LOCK).parent
     with hold(outdir):
         try:
             yield
         finally:
-            if new:
-                (outdir / LOCK).unlink(missing_ok=True)
+            if os.listdir(work) == [LOCK.name]:
+                shutil.rmtree(work, ignore_errors=True)
             with suppress(OSError):  # there is something in it
-                for folder in new:
-                    folder.rmdir()
+                if is_new:
+                    outdir.rmdir()
 
 
 @contextmanager
@@ -160,6 +162,12 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}@{HOST}@{path.name}")
 
 
+def fresh_temporary(path: Path) -> Path:
+    """`temporary_name`, when what killed processes left of the same file is removed."""
+    clear_temporaries(path.parent.glob(f".*@*@{glob.escape(path.name)}"))
+    return temporary_name(path)
+
+
 def clear_temporaries(files: Iterable[Path]) -> None:
     """Remove those of these files, which `temporary_name` named, whose process is gone."""
     for file in list(files):
@@ -214,10 +222,11 @@ def _take(file: Path, wait: bool = False, named: bool = True) -> TextIO | None:
         handle.close()  # who had it has removed it: the lock of a file without a name keeps nobody out
     if not named:
         return handle
-    handle.truncate(0)
-    json.dump({"host": HOST, "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, handle)
-    handle.flush()
-    os.fsync(handle.fileno())  # another host reads it
+    owner = {"host": HOST, "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    with suppress(OSError):  # a full disk: the lock holds without a name
+        os.ftruncate(handle.fileno(), 0)
+        os.write(handle.fileno(), json.dumps(owner).encode())
+        os.fsync(handle.fileno())  # another host reads it
     return handle
 
 

@@ -92,7 +92,7 @@ def _unit(member: Recording | Subject, with_runs: bool) -> dict[str, Any]:
     if isinstance(member, Subject):
         subject = member.id.removeprefix("sub-")
         meta: dict[str, Any] = {"subject": subject}
-        raw = {"t1w": member.t1w}
+        raw = {"t1w": member.t1w, "t1w_next": member.t1w_next}
         if with_runs:
             raw |= member.runs
             meta["runs"] = {name: file.path for name, file in member.runs.items()}

@@ -7,6 +7,8 @@ oddly coded headers never reach ITK. Import this module inside functions: antspy
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -142,8 +144,23 @@ def linear(fixed: Any, moving: Any, mask: Any, kind: Literal["Rigid", "Affine"],
         # by voxel it sees the detail.
         _, coarse = _linear(fixed, moving, mask, kind, start, folder / "coarse_", (4, 2), (60, 30))
         quality, transform = _linear(fixed, moving, mask, kind, coarse, folder / "x_", (2, 1), (50, 30))
-        ants.write_transform(ants.read_transform(str(transform)), str(target))
+        fit = folder / "fit.mat"
+        ants.write_transform(ants.read_transform(str(transform)), str(fit))
+        _copy(fit, target)
     return quality
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy what ANTs wrote, which says nothing of a full disk.
+
+    Raises
+    ------
+    OSError: it is empty, or the copy does not fit.
+    """
+    content = source.read_bytes()
+    if not content:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
+    target.write_bytes(content)
 
 
 def _linear(
@@ -227,7 +244,7 @@ def nonlinear(
         )  # fmt: skip
         for key, target in (("fwdtransforms", forward), ("invtransforms", inverse)):
             source = fitted[key] if isinstance(fitted[key], str) else fitted[key][0]
-            target.write_bytes(Path(source).read_bytes())
+            _copy(Path(source), target)
             without_times(target)
         return fitted["warpedmovout"]
 

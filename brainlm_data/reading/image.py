@@ -351,10 +351,10 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
         stated = stated_tr(metadata)
     except ValueError as error:
         raise Refused(f"{run.path}: {error}", "fix the sidecar, or leave this run out") from error
-    if "VolumeTiming" in metadata and len(metadata["VolumeTiming"]) != run.n_volumes:
+    times = metadata.get("VolumeTiming")
+    if times is not None and len(times) != run.n_volumes:
         raise Refused(
-            f"{run.path}: VolumeTiming in its JSON sidecar has {len(metadata['VolumeTiming'])} times, the image"
-            f" {run.n_volumes} volumes",
+            f"{run.path}: VolumeTiming in its JSON sidecar has {len(times)} times, the image {run.n_volumes} volumes",
             "fix the sidecar, or export the image again",
         )
     if stated is not None:

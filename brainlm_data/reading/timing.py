@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 TR_S = (0.05, 30.0)  # outside of this it is another unit, or no TR
 EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
@@ -20,7 +21,7 @@ def stated_tr(metadata: Mapping[str, Any]) -> float | None:
     """
     stated, times = metadata.get("RepetitionTime"), metadata.get("VolumeTiming")
     if stated is not None and (problem := impossible(stated)):
-        raise ValueError(f"RepetitionTime {stated!r} in its JSON sidecar is {problem}")
+        raise ValueError(f"RepetitionTime {stated!r:.40} in its JSON sidecar is {problem}")
     if times is None:
         return None if stated is None else float(stated)
     step = _step(times)
@@ -33,10 +34,12 @@ def stated_tr(metadata: Mapping[str, Any]) -> float | None:
 
 def impossible(tr: Any) -> str:
     """Why a value is no repetition time in seconds; "" where it can be one."""
-    if isinstance(tr, bool) or not isinstance(tr, (int, float)) or not np.isfinite(tr):
+    if isinstance(tr, bool) or not isinstance(tr, (int, float)):
         return "no time in seconds (no number)"
     if TR_S[0] <= tr <= TR_S[1]:
         return ""
+    if not -1e12 < tr < 1e12:  # also NaN, and integers that no float holds
+        return "no time in seconds"
     for factor, unit in ((1e-3, "in milliseconds"), (1e-6, "in microseconds"), (1e3, "divided by 1000")):
         if TR_S[0] <= factor * tr <= TR_S[1]:
             return f"no time in seconds (is it {factor * tr:g} s, {unit}?)"
@@ -45,11 +48,8 @@ def impossible(tr: Any) -> str:
 
 def impossible_slices(times: Any, tr: float) -> str:
     """Why these are not times (s) at which slices of a volume were acquired; "" where they can be."""
-    try:
-        values = np.asarray(times, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.ndim != 1 or not values.size:
+    values = _numbers(times)
+    if not values.size:
         return "it is no list of numbers"
     if np.isfinite(values).all() and values.min() >= 0 and values.max() < tr:
         return ""
@@ -57,13 +57,21 @@ def impossible_slices(times: Any, tr: float) -> str:
     return f"its times of {values.min():g} to {values.max():g} s do not lie within the TR of {tr:g} s{unit}"
 
 
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """A list of numbers (n,); empty where it is none."""
+    listed = values if isinstance(values, list) else []
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in listed):
+        return np.empty(0)
+    try:
+        return np.asarray(listed, dtype=np.float64)
+    except OverflowError:  # an integer that no float holds
+        return np.empty(0)
+
+
 def _step(times: Any) -> float:
     """The TR of VolumeTiming. Raises ValueError where volumes have gaps, or the step is no TR."""
-    try:
-        steps = np.diff(np.asarray(times, dtype=np.float64))
-    except (TypeError, ValueError):
-        steps = np.empty(0)
-    if steps.ndim != 1 or not steps.size or not np.ptp(steps) < EVEN * steps[0]:
+    steps = np.diff(_numbers(times))
+    if not steps.size or not np.ptp(steps) < EVEN * steps[0]:
         raise ValueError(
             "VolumeTiming in its JSON sidecar is not one time for each volume, all equally far apart (sparse sampling?)"
         )

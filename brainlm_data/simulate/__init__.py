@@ -61,11 +61,12 @@ def _simulate(arguments: argparse.Namespace) -> None:
         tuple(s.removeprefix("sub-") for s in a.no_t1w), a.t1w_mm, a.motion_mm, a.noise, a.physio, a.non_steady,
         a.distortion_mm, a.control,
     )  # fmt: skip
-    if a.parcels_only:
-        from brainlm_data.simulate.parcels import simulate_parcels
+    from brainlm_data.simulate.cohort import placed, simulate
 
-        simulate_parcels(plan, a.quiet)
-    else:
-        from brainlm_data.simulate.cohort import simulate
+    with placed(plan) as made:
+        if a.parcels_only:
+            from brainlm_data.simulate.parcels import simulate_parcels
 
-        simulate(plan, a.quiet, a.workers)
+            simulate_parcels(made, a.quiet)
+        else:
+            simulate(made, a.quiet, a.workers)

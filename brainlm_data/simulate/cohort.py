@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.lock import beside
 from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
 from brainlm_data.simulate import signals, write
@@ -25,6 +30,25 @@ def check_folder(plan: Plan) -> None:
     """
     if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
         raise InputError(f"simulate: {plan.out} exists and is not empty", "remove it or give another --out")
+
+
+@contextmanager
+def placed(plan: Plan) -> Iterator[Plan]:
+    """The same plan for a folder beside `plan.out`, which gets that name at the end: a dataset is whole or not there.
+
+    Raises
+    ------
+    InputError: as `check_folder`; another process writes there.
+    """
+    check_folder(plan)
+    with beside(plan.out, "simulating") as scratch:
+        made = replace(plan, out=scratch / "made")
+        yield made
+        if plan.out.exists():  # empty, perhaps the working directory
+            for path in made.out.iterdir():
+                os.replace(path, plan.out / path.name)
+        else:
+            os.replace(made.out, plan.out)
 
 
 def atlas() -> tuple[Any, Any]:

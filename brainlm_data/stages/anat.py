@@ -48,8 +48,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     from brainlm_data.methods import registration as reg
 
-    header = Header(inputs["t1w"])
-    data, affine = read(header)
+    path, data, affine, warnings = readable(inputs)
     template, template_mask = (_image(inputs[name]) for name in ("template_t1w", "template_mask"))
     coarse_mm = max(BIAS_MM, config.grid_mm)
     head = reg.working(data, affine, coarse_mm)
@@ -70,7 +69,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     mask = _largest(carried > 0.5)
     volume_ml = float(mask.sum() * config.grid_mm**3 / 1000)
     if not SMALLEST_ML < volume_ml < LARGEST_ML:
-        raise Refused(f"{inputs['t1w']}: {volume_ml:.0f} ml of brain were found in it", "is it a T1w of a whole head?")
+        raise Refused(f"{path}: {volume_ml:.0f} ml of brain were found in it", "is it a T1w of a whole head?")
     tissues = _segment(image, mask, inputs, outputs["mni_to_t1w"])
 
     corrected = data / np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
@@ -85,7 +84,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     save(moved.numpy(), reg.affine_of(fixed), outputs["t1w_mni"])
     quality = reg.correlation(fixed, moved, inside)
     low, high = reg.jacobian_range(inside, outputs["t1w_to_mni"])
-    warnings = list(header.warnings)
     if quality < FAILED:
         warnings.append(f"T1w correlates {quality:.2f} with the template: look at the registration")
     return {
@@ -110,6 +108,22 @@ def iterations(config: Config) -> tuple[int, ...]:
     if config.grid_mm < 3 and config.registration == "syn":
         steps[-1] = 4  # expensive, and close to the end
     return (*steps[:-1], 0) if config.registration == "fast" else tuple(steps)
+
+
+def readable(inputs: Files) -> tuple[Path, Array, Array, list[str]]:
+    """The T1w that is used (path, values, affine) and warnings: the next one where the first cannot be read.
+
+    Raises Refused where none can.
+    """
+    try:
+        header = Header(inputs["t1w"])
+        return header.path, *read(header), header.warnings
+    except Refused as refusal:
+        following = inputs.get("t1w_next")
+        if following is None:
+            raise
+        header = Header(following)
+        return following, *read(header), [f"{refusal.message}; {following.name} was used", *header.warnings]
 
 
 def read(header: Header) -> tuple[Array, Array]:
@@ -188,12 +202,13 @@ STAGE = Stage(
     level="subject",
     summary="Correct, mask, segment and normalize the T1w image to the template.",
     Config=Config,
-    inputs=("t1w", "template_t1w", "template_mask", "template_probseg"),
+    inputs=("t1w", "t1w_next", "template_t1w", "template_mask", "template_probseg"),
     outputs=(
         "t1w_preproc", "t1w_mask", "t1w_dseg", *TISSUES, "t1w_to_mni", "mni_to_t1w", "t1w_mni",
     ),
     run=run,
     describe=describe,
+    optional=("t1w_next",),
     routes=("native",),
     need=Need(1500, 20, 60, 8, disk_mb=1, disk_mb_per_mb=3.5),
 )  # fmt: skip

@@ -194,5 +194,5 @@ STAGE = Stage(
     run=run,
     describe=describe,
     routes=("native", "fmriprep"),
-    need=Need(600, 1, 15, 0.05, disk_mb=0.1, disk_mb_per_mb=0.02),
+    need=Need(500, 0.1, 15, 0.05, disk_mb=0.1, disk_mb_per_mb=0.02),
 )

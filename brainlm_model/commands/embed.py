@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -103,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise InputError(f"no recording could be embedded: {'; '.join(left_out[:3])}", "see above")
         writer.finish()
         if out.is_dir():
-            shutil.rmtree(out)
+            os.replace(out, scratch / "old")  # at once: nobody reads half of it
         os.replace(made, out)
     print(f"{len(writer.rows)} recordings, {kind}, width {model.config.width}: {out}")
     for text, count in stated.most_common(MOST):

@@ -38,8 +38,8 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
             f"{store_path}: {len(store.parcels)} parcels, the model has {model.config.parcels}", "a store of its atlas"
         )
     stated = compare_store(store.attrs, model.card.data, str(store_path))
-    made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
     with beside(out, "writing") as scratch:
+        made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
         folder = scratch / "model"
         folder.mkdir()
         _write(folder, source, model, settings, made, stated, out.name)

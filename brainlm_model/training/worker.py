@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from brainlm_data import BrainLMError
+from brainlm_data import BrainLMError, in_words
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.recipe import Config
@@ -88,8 +88,8 @@ def main(argv: list[str]) -> int:
     try:
         world = World.join(config.device)
         make_trainer(Path(content["store"]), config, content["version"], world).fit(job.parent)
-    except BrainLMError as error:
-        print(f"error: train: {error}", file=sys.stderr)
+    except Exception as error:
+        print(f"error: train: {in_words(error, job.parent)}", file=sys.stderr)
         return STOPPED
     finally:
         if torch.distributed.is_initialized():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import InputError, prepare
+from brainlm_data import InputError, fresh_temporary, new_array, prepare
 
 CACHE_VERSION = 1  # goes up when the content of the cache changes for the same store
 
@@ -59,9 +59,9 @@ def cached_series(store: Any) -> Flat:
             return Flat(values, places, key)
     except (OSError, ValueError):
         pass  # deleted or damaged: written anew
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    temporary = fresh_temporary(file)
     try:
-        values = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        values = new_array(temporary, np.float32, shape)
     except OSError as error:
         print(f"no cache beside the store, {shape[0]} steps stay in memory: {error}", file=sys.stderr)
         values = np.empty(shape, np.float32)

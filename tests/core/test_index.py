@@ -385,7 +385,7 @@ def used(root: Path, **select: object) -> tuple[str, str]:
     [
         ({}, "sub-01_T1w.nii.gz", "acq-a_T1w.nii.gz: another T1w of this subject (sub-01/anat/sub-01_T1w.nii.gz is"),
         ({"acq": "a"}, "sub-01_acq-a_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
-        ({"acq": "a", "run": "2"}, "sub-01_acq-a_run-2_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
+        ({"acq": "a", "run": 2}, "sub-01_acq-a_run-2_T1w.nii.gz", "sub-01_T1w.nii.gz: another T1w"),
         ({"acq": None}, "sub-01_T1w.nii.gz", "acq-a_T1w.nii.gz: another T1w"),
         ({"acq": "zz"}, "sub-01_T1w.nii.gz", "sub-01: none of its T1w has acq-zz of select.t1w"),
     ],
@@ -394,6 +394,8 @@ def used(root: Path, **select: object) -> tuple[str, str]:
 def test_which_of_several_t1w(tmp_path: Path, select: dict[str, str], name: str, says: str) -> None:
     root = write_bids(tmp_path, subjects=("01",))
     t1w(root, "acq-a_", "acq-a_run-2_", "ce-gadolinium_")
+    (subject,) = read_index(root, Select.model_validate({"t1w": select})).subjects
+    assert subject.t1w and subject.t1w_next and subject.t1w != subject.t1w_next
     assert used(root, t1w=select)[0] == name
     assert says in used(root, t1w=select)[1]
 
@@ -457,7 +459,9 @@ def test_an_image_without_content_is_taken_and_said(tmp_path: Path, content: byt
         ('"2.0"', "no number"),
         ("true", "no number"),
         ("[2.0]", "no number"),
-        ("1e999", "no number"),
+        ("1e999", "no time in seconds"),
+        ("1" + "0" * 400, "no time in seconds"),
+        ("1" + "0" * 5000, "not readable JSON"),
         ("40", "no time in seconds from 0.05 to 30"),
     ],
 )
@@ -465,7 +469,7 @@ def test_an_impossible_tr_is_refused_before_anything_runs(tmp_path: Path, value:
     root = write_bids(tmp_path, subjects=("01",))
     bold(root, "sub-02/func/sub-02_task-rest", f'{{"RepetitionTime": {value}}}')
     good, bad = read_index(root, Select.model_validate({})).recordings
-    assert not good.fault and says in bad.fault and "sub-02_task-rest_bold.nii.gz: RepetitionTime" in bad.fault
+    assert not good.fault and says in bad.fault and "sub-02/func/sub-02_task-rest_bold." in bad.fault
 
 
 @pytest.mark.parametrize(
@@ -480,6 +484,8 @@ def test_an_impossible_tr_is_refused_before_anything_runs(tmp_path: Path, value:
         ('{"VolumeTiming": [4, 2, 0]}', "equally far apart"),
         ('{"VolumeTiming": [0]}', "equally far apart"),
         ('{"VolumeTiming": "0, 2"}', "equally far apart"),
+        ('{"VolumeTiming": {"0": 2}}', "equally far apart"),
+        ('{"VolumeTiming": [0, 1' + "0" * 400 + "]}", "equally far apart"),
         ('{"VolumeTiming": [[0, 2], [4, 6]]}', "equally far apart"),
     ],
 )

@@ -80,7 +80,11 @@ def test_a_lock_for_an_import_leaves_no_trace(tmp_path: Path) -> None:
     with lock.holding(tmp_path / "new"), pytest.raises(InputError, match="another run"):
         lock.hold(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    lock.hold(tmp_path / "run").close()
+    lock.hold(tmp_path / "run").close()  # as an import that was killed leaves it
+    with lock.holding(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run" / "work").exists()
+    (tmp_path / "run/work/motion").mkdir(parents=True)
     with lock.holding(tmp_path / "run"):
         pass
     assert (tmp_path / "run" / lock.LOCK).exists()
@@ -118,7 +122,7 @@ def test_temporary_files_of_processes_that_are_gone_are_cleared(tmp_path: Path) 
     other = tmp_path / ".7@other-host@x.json"
     for file in (mine, left, other):
         file.touch()
-    lock.clear_temporaries(tmp_path.glob(lock.TEMPORARY))
+    assert lock.fresh_temporary(tmp_path / "x.json") == mine
     assert sorted(tmp_path.iterdir()) == sorted([mine, other])
 
 

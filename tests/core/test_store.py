@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import shutil
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +182,42 @@ def test_a_store_of_another_kind_is_refused(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "other.zarr", attributes={"format": 99})
     with pytest.raises(InputError, match="format 99"):
         open_store(tmp_path / "other.zarr")
+
+
+def _replace(root: Path, times: int) -> None:
+    """Put a new store in the place of the old one, as an import and stage collate do: one of two kinds in turn."""
+    for number in range(times):
+        shutil.copytree(root / f"kind{number % 2}", root / "new", copy_function=shutil.copyfile)
+        os.replace(root / "store.zarr", root / "old")
+        os.replace(root / "new", root / "store.zarr")
+        shutil.rmtree(root / "old")
+
+
+def test_a_store_that_is_replaced_meanwhile_is_an_error_never_a_mixture(tmp_path: Path) -> None:
+    series, table = write(tmp_path / "kind0")
+    more = [10 + values for values in reversed(series)]
+    rows = table.iloc[::-1].reset_index(drop=True)
+    write_store(tmp_path / "kind1", more, rows, PARCELS, {"rate_hz": 1.0, "units": "a.u."}, chunk_steps=8)
+    kinds = [dict(zip(table["id"], series, strict=True)), dict(zip(rows["id"], more, strict=True))]
+    shutil.copytree(tmp_path / "kind0", tmp_path / "store.zarr")
+    opened = open_store(tmp_path / "store.zarr")
+    _replace(tmp_path, 1)
+    for read in (lambda: opened.series("r1"), lambda: opened.valid("r1"), lambda: opened.scaler):
+        with pytest.raises(InputError, match="replaced or removed"):
+            read()
+    writer = multiprocessing.get_context("fork").Process(target=_replace, args=(tmp_path, 60))
+    writer.start()
+    seen: Counter[str] = Counter()
+    while writer.is_alive():
+        try:
+            store = open_store(tmp_path / "store.zarr")
+            found = {name: store.series(name) for name in ("r1", "r3")}
+        except InputError:
+            seen["error"] += 1
+            continue
+        whole = [all(np.array_equal(found[name], kind[name], equal_nan=True) for name in found) for kind in kinds]
+        assert any(whole)
+        seen["values"] += 1
+    writer.join()
+    assert seen["values"] > 0
+    open_store(tmp_path / "store.zarr")

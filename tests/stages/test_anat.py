@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,23 @@ def test_a_truncated_file_is_refused(space: dict[str, Path], tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(Refused, match=r"t\.nii\.gz: truncated"):
         run(anat.STAGE, {**space, "t1w": path}, tmp_path / "o")
+
+
+def test_the_next_t1w_where_the_first_is_damaged(tmp_path: Path) -> None:
+    """One bit of the checksum, which the index does not look at."""
+    first, following = head.t1w(tmp_path / "first.nii.gz"), tmp_path / "next.nii.gz"
+    shutil.copy(first, following)
+    known = anat.readable(Files({"t1w": first}, {}))
+    assert known[0] == first and known[3] == []
+    content = bytearray(first.read_bytes())
+    content[-6] ^= 1
+    first.write_bytes(content)
+    path, data, _, warnings = anat.readable(Files({"t1w": first, "t1w_next": following}, {}))
+    assert path == following
+    assert "first.nii.gz: corrupt gzip data" in warnings[0] and "next.nii.gz was used" in warnings[0]
+    np.testing.assert_array_equal(data, known[1])
+    with pytest.raises(Refused, match=r"first\.nii\.gz: corrupt"):
+        anat.readable(Files({"t1w": first}, {}))
 
 
 def test_iterations_by_grid() -> None:
