@@ -56,7 +56,7 @@ def sample_inputs(bids_dir: Path, outdir: Path, prefix: str) -> Files:
 def fit(inputs: Files, seed: int) -> dict[str, Any]:
     """Stage denoise: courses, D and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs, facts, seconds = call(denoise.STAGE, inputs, Path(folder), seed=seed)
+        outputs, facts, seconds = call(denoise.STAGE, inputs, Path(folder), seed=seed, fits=1)
         courses = read_table(outputs["ica_mixing"])[1]
         return {
             "courses": courses[np.isfinite(courses).all(1)],

@@ -31,7 +31,7 @@ parameters (moving edges; less what six regressors explain of white noise), here
 sin of an oscillation: multiple correlation, because they may mix); `called_KIND`: how many of these are rejected.
 `motion` there: one of the six motion parameters. `lost_RULE`: what the components rejected by a rule take of the neural
 variance (all parcels together; a component that several rules hit is counted under the first of motion, csf,
-high_frequency); the three sum to what D takes.
+high_frequency). These, `found_*` and `n_ica` are of the first of the decompositions that are averaged.
 """
 
 from __future__ import annotations
@@ -95,6 +95,12 @@ class Fit:
     mixing: Array
     reasons: list[str]
 
+    @property
+    def first(self) -> Regression:
+        """The operator of the first decomposition alone, without confounds: its columns are the rejected courses."""
+        noisy = np.array([bool(reason) for reason in self.reasons], bool)
+        return Regression.fit(self.mixing[:, noisy], self.mixing[:, ~noisy])
+
 
 def regression(files: Files, recipe: Recipe, section: dict[str, Any]) -> Fit:
     """Stage denoise with this recipe and section."""
@@ -132,11 +138,17 @@ def chance(fit: Fit, neural: Array, draws: int = 20) -> float:
     """
     rng = np.random.default_rng(0)
     kept = fit.mixing[:, [not reason for reason in fit.reasons]]
+    rejected = fit.first.noise if fit.facts["Ica"] else fit.d.noise
     steps, lost = len(neural), []
     for _ in range(draws):
-        moved = np.roll(fit.d.noise, int(rng.integers(steps // 5, steps - steps // 5)), axis=0)
+        moved = np.roll(rejected, int(rng.integers(steps // 5, steps - steps // 5)), axis=0)
         lost.append(np.median(removed(neural, Regression.fit(moved, kept).apply(neural))))
     return float(np.mean(lost))
+
+
+def removed_columns(fit: Fit) -> int:
+    """How many regressors are noise: components of the first decomposition, and confounds."""
+    return int(fit.facts["NumberOfNoiseComponents"]) + len(fit.facts["Confounds"])
 
 
 def kinds(names: Sequence[str]) -> dict[str, list[int]]:
@@ -183,9 +195,9 @@ def found(mixing: Array, reasons: Sequence[str], sources: dict[str, list[Array]]
 
 
 def lost_by_rule(fit: Fit, neural: Array) -> dict[str, float]:
-    """D's part of the neural variance, split exactly among the rejected components, by rule."""
+    """The first decomposition's part of the neural variance, split exactly among its rejected components, by rule."""
     reasons = [reason for reason in fit.reasons if reason]
-    each = ((fit.d.noise.T @ neural) * (fit.d.readout @ neural)).sum(1) / (neural**2).sum()
+    each = ((fit.first.noise.T @ neural) * (fit.first.readout @ neural)).sum(1) / (neural**2).sum()
     first = [next((rule for rule in RULES if rule in reason), "other") for reason in reasons]
     return {f"lost_{rule}": float(sum(e for e, f in zip(each, first, strict=False) if f == rule)) for rule in RULES}
 
@@ -234,7 +246,7 @@ def rows(
             result = d.apply(high_pass(x, first))
             if name == "ica_first":
                 result = high_pass(result, recipe)
-            row |= {"n_ica": fit.facts["NumberOfComponents"], "n_removed": d.noise.shape[1]}
+            row |= {"n_ica": fit.facts["NumberOfComponents"], "n_removed": removed_columns(fit)}
             row["neural_lost"] = float(np.median(removed(goal, d.apply(goal))))
             row["lost_by_chance"] = chance(fit, goal)
             row["removed_motion"] = float(np.mean(removed(motion, d.apply(motion))))

@@ -40,10 +40,11 @@ BIDSIGNORE = """\
 *_components.*
 *_metrics.*
 *_recipe.*
+*_report.json
 *_run.json
 *_stat-coverage_bold.*
 tpl-*/
-atlas/
+/atlas
 fmriprep/
 """
 SERIES = "space-{space}_seg-{seg}_stat"
@@ -231,6 +232,15 @@ def not_plain(*names: str | None) -> str | None:
         if name is not None and not PLAIN.fullmatch(name):
             return f"the name {name!r} has characters other than letters, digits, _ + - and . (rename the file)"
     return None
+
+
+def ending(name: str) -> str:
+    """What kind of file a name says: `*.dcm`, `*.nii.gz`; `* without an ending` for none, and for the UIDs of DICOM."""
+    found = re.search(r"(?:\.[A-Za-z]\w*)?\.[A-Za-z]\w*$", name, re.ASCII)
+    if found is None:
+        return "* without an ending"
+    both = found.group()
+    return f"*{both if both.endswith(('.gz', '.nii')) else both[both.rindex('.') :]}"
 
 
 def recording_prefix(subject: str, session: str | None, name: str) -> str:

@@ -15,8 +15,11 @@ SHOWN = 5  # files and bundles that `verify` names
 
 def register(commands: Any) -> None:
     """Add every tool to the parser."""
-    index = commands.add_parser("index", help="list the recordings of a BIDS dataset")
-    index.add_argument("bids_dir", type=Path)
+    from brainlm_data.imports import KINDS
+
+    index = commands.add_parser("index", help="list the recordings of a BIDS dataset, or of a folder to import")
+    index.add_argument("bids_dir", type=Path, metavar="PATH", help="BIDS dataset; with --kind, what to import")
+    index.add_argument("--kind", choices=tuple(KINDS), metavar="KIND", help=f"to import: {', '.join(KINDS)}")
     index.set_defaults(call=_index)
 
     verify = commands.add_parser(
@@ -57,6 +60,8 @@ def register(commands: Any) -> None:
 def _index(arguments: argparse.Namespace) -> None:
     from brainlm_data.bids.index import Select, read_index
 
+    if arguments.kind:
+        return _index_import(arguments.kind, arguments.bids_dir)
     index = read_index(arguments.bids_dir, Select.model_validate({}))
     with_t1w = {s.id for s in index.subjects if s.t1w}
     print("recording\ttr_s\tt1w\tfieldmaps")
@@ -72,6 +77,20 @@ def _index(arguments: argparse.Namespace) -> None:
     for note in index.notes:
         print(f"note: {note}")
     for reason in index.ignored:
+        print(f"ignored: {reason}")
+
+
+def _index_import(kind: str, path: Path) -> None:
+    """The recordings that `brainlm-data import` would read, and what it leaves aside; nothing but names is read."""
+    from brainlm_data.imports import Options, read
+
+    source = read(kind, path, Options())
+    print("recording\ttr_s")
+    for series in source.series:
+        print(f"{series.id}\t{'n/a' if series.tr_s is None else series.tr_s}")
+    for note in source.people.notes():
+        print(f"note: {note}")
+    for reason in source.left_aside:
         print(f"ignored: {reason}")
 
 

@@ -22,6 +22,7 @@ from brainlm_data.bids.fieldmaps import intended, names_nothing
 from brainlm_data.bids.names import IMAGES, Name, index, misplaced, not_raw, parse, same_run
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import SMALL, check_present
+from brainlm_data.paths import ending
 from brainlm_data.reading.json import read_object
 from brainlm_data.reading.timing import stated_tr
 
@@ -118,7 +119,7 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 def _list(path: str, entry: os.DirEntry[str], walked: Walk) -> None:
     if not (path.endswith((*IMAGES, ".json", ".tsv")) or "_bold." in path or "_T1w." in path):
         if "/" in path and not path.endswith(BESIDE):
-            walked.others["*" + "".join(Path(path).suffixes[-2:])] += 1
+            walked.others[ending(path)] += 1
         return
     size = 0  # of a link whose content was not fetched, and of a pipe: whoever reads it refuses it
     try:
@@ -137,7 +138,7 @@ def _list(path: str, entry: os.DirEntry[str], walked: Walk) -> None:
 
 def key_of(walked: Walk) -> str:
     """Digest of path, size and mtime of every file, and of what is not looked at."""
-    unread = [f"{ending} {count}" for ending, count in sorted(walked.others.items())]
+    unread = [f"{kind} {count}" for kind, count in sorted(walked.others.items())]
     hasher = hashlib.sha256("\n".join([str(LAYOUT), *walked.aside, *unread, ""]).encode("utf-8", "surrogateescape"))
     for file in walked.files:
         hasher.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\n".encode("utf-8", "surrogateescape"))
@@ -185,7 +186,7 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
         person.say_what_is_left()
         others.update(person.others())
     ignored += [f"{count} images {kind}: not used" for kind, count in sorted(others.items())]
-    ignored += [f"{count} files {ending}: no images that are read" for ending, count in sorted(walked.others.items())]
+    ignored += [f"{count} files {kind}: no images that are read" for kind, count in sorted(walked.others.items())]
     if without:
         ignored.append(f"{_some(without)}: no BOLD run of theirs is taken")
     notes += [f"{_some(paths)}: {reason}" for reason, paths in absent.items()]
@@ -224,9 +225,10 @@ class _Person:
         """Paths of raw images of a kind where they belong, sorted; the others are said."""
         taken = []
         for path, name in self.names.items():
-            if f"_{suffix}." not in path.rsplit("/", 1)[-1] or name.extension in (".json", ".tsv"):
+            if not _is(path, suffix) or name.extension in (".json", ".tsv"):
                 continue
-            problem = "" if name.extension in IMAGES else "not .nii or .nii.gz (convert it, or rename it)"
+            known = name.extension in IMAGES
+            problem = "" if known else f"{name.extension} is not .nii or .nii.gz (convert it, or rename it)"
             problem = problem or name.fault or misplaced(name, datatype) or not_raw(name)
             if problem:
                 self._ignored.append(f"{path}: {problem}")
@@ -287,7 +289,7 @@ class _Person:
     def sbref(self, bold: str) -> str | None:
         """The single-band reference of a run."""
         stem = bold.removesuffix(".gz").removesuffix("_bold.nii")
-        beside = [path for ending in (".nii.gz", ".nii") if (path := f"{stem}_sbref{ending}") in self.files]
+        beside = [path for end in (".nii.gz", ".nii") if (path := f"{stem}_sbref{end}") in self.files]
         if not beside:
             return None
         self.taken.add(beside[0])
@@ -321,9 +323,12 @@ class _Person:
     def others(self) -> Iterator[str]:
         """What is neither a run, a T1w nor a single-band reference of one, by kind."""
         for path, name in self.names.items():
-            if name.extension in IMAGES and name.suffix not in ("bold", "T1w") and path not in self.taken:
-                where = name.datatype or "not where BIDS has images"
-                yield f"*_{name.suffix} ({where})" + (" of no run that is taken" if name.suffix == "sbref" else "")
+            if not path.endswith(IMAGES) or path in self.taken or _is(path, "bold") or _is(path, "T1w"):
+                continue
+            where = name.datatype or "not where BIDS has images"
+            kind = f"*_{name.suffix}" if "_" in path.rsplit("/", 1)[-1] else f"{name.suffix}*"
+            kind = re.sub(r"\d+", "#", kind) if name.fault else kind  # volumes by number are one kind
+            yield f"{kind} ({where})" + (" of no run that is taken" if name.suffix == "sbref" else "")
 
     def metadata(self, path: str) -> dict[str, Any]:
         """Of an image, by the inheritance principle: what is said nearer to it, and of fewer images, counts.
@@ -397,6 +402,11 @@ def _sidecars(files: Iterable[Listed]) -> list[Sidecar]:
     """JSON files, the most general first: those of the outer folders, then those with the fewest entities."""
     found = [Sidecar(parse(f.path), f, f.path[: f.path.rfind("/") + 1]) for f in files if f.path.endswith(".json")]
     return sorted(found, key=lambda s: (s.folder.count("/"), len(s.name.entities), s.file.path))
+
+
+def _is(path: str, suffix: str) -> bool:
+    """Whether a file's name says that it is of this kind, in whichever format."""
+    return f"_{suffix}." in path.rsplit("/", 1)[-1]
 
 
 def _stem(bold: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.sidecar import sidecar_path
+from brainlm_data.paths import ending
 from brainlm_data.reading.json import read_sidecar
 
 NO_SUBJECT = "A file whose name has no sub- is one subject: nothing says whether two are of one person."
@@ -41,8 +42,8 @@ def found(path: Path, *endings: str, only: bool = True) -> Found:
         if file.name.endswith(endings):
             files.append(file)
         elif only and not file.name.endswith(BESIDE):
-            others["*" + "".join(file.suffixes[-2:])] += 1
-    aside += [f"{count} files {ending}: of another kind" for ending, count in sorted(others.items())]
+            others[ending(file.name)] += 1
+    aside += [f"{count} files {kind}: of another kind" for kind, count in sorted(others.items())]
     return Found(sorted(files), aside)
 
 

@@ -128,6 +128,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
         "Inputs": {_short(path, request.path): sidecar.digest(path) for path in paths if path.is_file()},
         "Known": list(source.known),
         "Unknown": list(source.unknown),
+        "LeftAside": list(source.left_aside),
         "Reasons": {row["id"]: row["reason"] for row in rows if row["status"] == "refused"},
         "Warnings": warnings,
         **facts,

@@ -5,14 +5,14 @@ so the same request means the same series wherever a recording comes from:
 
     recipe, notes = recipe_of(name, requested, tr_s, n_volumes, dropped, empty, fd)   E, C, H and L
     confounds = confounds_of(patterns, table, recipe, where)                          what D removes
-    regression = regression_of(name, confounds.values, kept)                          D
+    regression = regression_of(name, confounds.values, components)                    D
     series = Temporal(recipe, regression, scale).apply(series)                        g, E, C, H, D, L
     series = at_rate(series, tr_s, hz, dropped)                                       R
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from brainlm_data.errors import Refused
 from brainlm_data.methods.operators import Array, HighPass, Recipe, Regression, drop, fill_censored, high_pass
 
 LEFT = 1e-3  # a confound of which the filter leaves a smaller share (of its norm) lies outside the band
+LEFT_OF_COMPONENT = 1e-8  # a component of which the confounds leave a smaller share (of its norm) consists of them
 
 
 @dataclass(frozen=True)
@@ -143,18 +144,34 @@ def confounds_of(patterns: Iterable[str], table: Mapping[str, ArrayLike], recipe
     return Confounds(filtered[:, ~gone], kept, [name for name in columns if name not in kept])
 
 
-def regression_of(name: str, noise: Array, kept: Array | None = None) -> Regression:
-    """D: (steps, k) noise is removed, fitted jointly with (steps, j) columns that are kept.
+def regression_of(name: str, confounds: Array, components: Sequence[tuple[Array, Array]] = ()) -> Regression:
+    """D: confounds go as a whole; then the noise part of a joint fit of noise and kept components (non-aggressive).
+
+    The order matters. Were confounds fitted jointly with the kept components, the global signal, which is nearly a sum
+    of them, would be split into large parts that cancel, and taking one of these away would add variance.
+
+    Parameters
+    ----------
+    confounds: (steps, c), filtered as the data are. components: (steps, k) noise and (steps, j) kept ones of each
+        decomposition; their operators are averaged.
 
     Raises
     ------
     Refused: as many regressors as volumes.
     """
-    kept = noise[:, :0] if kept is None else kept
-    count = noise.shape[1] + kept.shape[1]
-    if count >= len(noise):
+    most = max((noise.shape[1] + kept.shape[1] for noise, kept in components), default=0)
+    if confounds.shape[1] + most >= len(confounds):
         raise Refused(
-            f"{name}: {count} regressors for {len(noise)} volumes",
+            f"{name}: {confounds.shape[1] + most} regressors for {len(confounds)} volumes",
             "a smaller strategy (denoise.strategy, --strategy), fewer denoise.confounds or denoise.n_components",
         )
-    return Regression.fit(noise, kept)
+    first = Regression.fit(confounds, confounds[:, :0])
+    each = [Regression.fit(_left(noise, first), _left(kept, first)) for noise, kept in components]
+    return first.then(Regression.mean(each)) if each else first
+
+
+def _left(columns: Array, first: Regression) -> Array:
+    """What confounds leave of components; 0 where that is round-off, which must not become a regressor."""
+    left = first.apply(columns)
+    left[:, np.linalg.norm(left, axis=0) <= LEFT_OF_COMPONENT * np.linalg.norm(columns, axis=0)] = 0
+    return left

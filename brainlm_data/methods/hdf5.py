@@ -21,7 +21,7 @@ def without_times(path: Path) -> None:
     """
     content = bytearray(path.read_bytes())
     start = content.find(SIGNATURE)
-    while start >= 0:
+    while 0 <= start < len(content) - len(SIGNATURE):
         flags = content[start + 5]
         width = 1 << (flags & SIZE_BITS)
         at = start + 6 + (16 if flags & HAS_TIMES else 0) + (4 if flags & HAS_PHASES else 0)

@@ -27,31 +27,50 @@ class Components:
     converged: bool
 
 
-def decompose(data: Array, n_components: int | None, seed: int = 0) -> Components:
-    """Decompose (T, voxels), each voxel's series without mean.
+@dataclass(frozen=True)
+class Principal:
+    """Principal components of a voxel sample, from which any number of ICAs can start.
 
-    Voxels are normalized to unit variance first, as MELODIC does (Beckmann & Smith, 2004). Components are ordered by
-    the variance that they explain, and their sign makes the map's skewness positive.
+    `data` (T, voxels), each voxel at unit variance; `values` (T,) second moments in falling order, `vectors` (T, T).
+    """
 
-    Parameters
-    ----------
-    n_components: None: by `optimal_rank`.
+    data: Array
+    values: Array
+    vectors: Array
+
+    @property
+    def rank(self) -> int:
+        """How many components there can be."""
+        return min(int((self.values > self.values[0] * 1e-10).sum()), len(self.data) - 1)
+
+
+def principal(data: Array) -> Principal:
+    """PCA of (T, voxels), each voxel's series without mean.
+
+    Voxels are normalized to unit variance first, as MELODIC does (Beckmann & Smith, 2004).
+    """
+    spread = data.std(0)
+    x = data / np.where(spread > 0, spread, 1)
+    # By the T x T second moments X X' / n = V diag(values) V': there are far fewer volumes than voxels.
+    values, vectors = np.linalg.eigh(x @ x.T / x.shape[1])
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    # An eigenvector's sign is arbitrary: its largest entry becomes positive, so that every machine starts alike.
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(x))])
+    return Principal(x, values, vectors)
+
+
+def decompose(found: Principal, n_components: int, seed: int = 0) -> Components:
+    """ICA with a number of components, from a start by `seed`.
+
+    Components are ordered by the variance that they explain, and their sign makes the map's skewness positive.
     """
     import warnings
 
     from picard import picard
 
     # ICA looks for x = A z: maps z (k, voxels) that are as independent as possible, with time courses A (T, k).
-    spread = data.std(0)
-    x = data / np.where(spread > 0, spread, 1)
-    steps, voxels = x.shape
-    # PCA by the T x T second moments X X' / n = V diag(values) V': there are far fewer volumes than voxels.
-    values, vectors = np.linalg.eigh(x @ x.T / voxels)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-    # An eigenvector's sign is arbitrary: its largest entry becomes positive, so that every machine starts alike.
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(steps)])
-    rank = int((values > values[0] * 1e-10).sum())
-    count = min(n_components or optimal_rank(values, steps, voxels), rank, steps - 1)
+    x, values, vectors = found.data, found.values, found.vectors
+    count = min(n_components, found.rank)
     # Whitening: W = diag(values)^-1/2 V' X has uncorrelated rows of unit variance. What is left of ICA is a rotation.
     scale = np.sqrt(values[:count])
     white = vectors[:, :count].T @ x / scale[:, None]

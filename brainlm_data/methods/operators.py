@@ -10,7 +10,7 @@ applying it to every voxel and parcellating afterwards. Arithmetic is float64. D
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
 GRAND_MEAN = 10_000.0  # FSL's and UK Biobank's
 STOP = 0.9  # the anti-aliasing filter's edge, as a share of the new Nyquist frequency
+ROUND_OFF = 1e-9  # relative, of a variance
+BISECTIONS = 12  # of the interval in which the limit of singular values lies
 SAME_RATE = 1e-5  # relative: headers hold a TR in single precision, cards a rate in six digits
 
 
@@ -171,6 +173,64 @@ class Regression:
         scale[scale == 0] = 1
         inverse = np.linalg.pinv(design / scale, rcond=1e-8) / scale[:, None]
         return cls(noise, inverse[: noise.shape[1]])
+
+    @classmethod
+    def mean(cls, each: Sequence[Regression]) -> Regression:
+        """The mean of several operators, as two thin factors again."""
+        # The mean of N1 R1, N2 R2, ... is [N1, N2, ...] [R1; R2; ...] / n.
+        noise = np.hstack([one.noise for one in each])
+        return cls(noise, np.vstack([one.readout for one in each]) / len(each))
+
+    def then(self, second: Regression) -> Regression:
+        """This operator, and after it a second one, as one."""
+        # (1 - N2 R2) (1 - N1 R1)  =  1 - [N1, N2] [R1; R2 (1 - N1 R1)]
+        readout = second.readout - (second.readout @ self.noise) @ self.readout
+        return type(self)(np.hstack([self.noise, second.noise]), np.vstack([self.readout, readout]))
+
+    def never_adding(self, x: Array, after: Callable[[Array], Array]) -> tuple[Regression, float | None]:
+        """The operator with its largest singular values reduced just so far that no series of `x` gains variance.
+
+        Removing one part of a joint fit is an oblique projection: where noise and kept columns are correlated, their
+        parts partly cancel, and without the one, the other is larger than their sum was.
+
+        Parameters
+        ----------
+        x: (steps, n) series as D meets them. after: what follows D (the low-pass); variance is compared behind it.
+
+        Returns
+        -------
+        The operator, and the limit of its singular values; None where nothing had to be reduced.
+        """
+        before = np.square(after(x)).sum(0)
+
+        def adds(operator: Regression) -> bool:
+            return bool((np.square(after(operator.apply(x))).sum(0) > before * (1 + ROUND_OFF)).any())
+
+        if self.noise.shape[1] == 0 or not adds(self):
+            return self, None
+        # D differs from 1 in the span of N and R' only. With an orthonormal basis B of it,  D = 1 - B B' + B M B',
+        # M = B' D B = U diag(s) V'.  Limiting s to c takes away  B U+ diag(s+ - c) V+' B'  of what is above c. With
+        # v' x the parts of a series, ||D x||^2 = sum min(s, c)^2 (v' x)^2 + what is outside of the span: it grows with
+        # c, and at c = 1 it is not above ||x||^2.
+        basis = np.linalg.qr(np.hstack([self.noise, self.readout.T]))[0]
+        inside = np.eye(basis.shape[1]) - (basis.T @ self.noise) @ (self.readout @ basis)
+        left, values, right = np.linalg.svd(inside)
+        if values[0] <= 1 + ROUND_OFF:
+            return self, None  # what is gained comes from `after`
+
+        def limited(limit: float) -> Regression:
+            above = values > limit
+            excess = basis @ left[:, above] * (values[above] - limit)
+            return Regression(np.hstack([self.noise, excess]), np.vstack([self.readout, right[above] @ basis.T]))
+
+        low, high = 1.0, float(values[0])
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            if adds(limited(middle)):
+                high = middle
+            else:
+                low = middle
+        return limited(low), low
 
     def apply(self, x: Array) -> Array:
         """(steps, n) without the noise part."""

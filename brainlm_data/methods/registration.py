@@ -19,7 +19,9 @@ import ants
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.errors import InputError
 from brainlm_data.methods.hdf5 import without_times
+from brainlm_data.methods.rigid import read_itk
 
 Points = NDArray[np.float64]
 SEED = 1
@@ -250,13 +252,32 @@ def nonlinear(
 
 
 def map_points(points: Points, transforms: Sequence[Path]) -> Points:
-    """Points (n, 3), RAS mm, through ITK transforms; the first transform is applied first."""
+    """Points (n, 3), RAS mm, through ITK transforms; the first transform is applied first.
+
+    Raises
+    ------
+    InputError: ITK cannot read a transform.
+    """
     import pandas as pd
 
     table = pd.DataFrame(np.asarray(points, dtype=np.float64) * LPS, columns=["x", "y", "z"])
     for transform in transforms:
+        _check_readable(transform)
         table = ants.apply_transforms_to_points(3, table[["x", "y", "z"]], [str(transform)])
     return table[["x", "y", "z"]].to_numpy(np.float64) * LPS
+
+
+def _check_readable(transform: Path) -> None:
+    """Applying a transform that ITK cannot read is a segmentation fault (antspyx 0.6); reading it alone raises.
+
+    A text file that ends early is the identity to ITK, without a word: `read_itk` counts its numbers.
+    """
+    if transform.suffix == ".txt":
+        read_itk(transform)
+    try:
+        ants.read_transform(str(transform))
+    except Exception as error:  # ITK's exceptions have no type of their own here, and many lines
+        raise InputError(f"{transform}: not a readable transform", "run the stage that writes it again") from error
 
 
 def template_to_boldref(

@@ -22,6 +22,9 @@ from brainlm_data.stage import Files
 
 Points = NDArray[np.floating[Any]]
 MARGIN = 0.5  # voxels: a voxel's own extent beyond its centre
+# A volume in which more than this share of the points leaves the field of view is left out, unless many are like it.
+LOST, MOST_OUT_OF_VIEW = 0.02, 0.2
+EVERY = 16  # of the points, one in so many decides about that
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class Sampler:
 
     Attributes
     ----------
-    inside: (n,) which points lie on data in EVERY volume: the fixed voxel set of this recording.
+    inside: (n,) which points lie on data in every volume but these: the fixed voxel set of this recording.
+    out_of_view: volumes in which the head had left the field of view (`out_of_view`); they hold what their neighbours
+        do, and stage filter interpolates them.
 
     Parameters
     ----------
@@ -99,7 +104,13 @@ class Sampler:
             )
         self.matrices = np.linalg.inv(self.run.affine) @ motion
         self.boldref_points = to_boldref(inputs, points)
-        self.inside = interp.always_inside(self.boldref_points, self.matrices, self._usable(inputs["boldref"]), MARGIN)
+        usable = self._usable(inputs["boldref"])
+        self.out_of_view = out_of_view(self.boldref_points[::EVERY], self.matrices, usable)
+        kept = np.setdiff1d(np.arange(len(motion)), self.out_of_view)
+        for volume in self.out_of_view:
+            self.matrices[volume] = self.matrices[kept[np.abs(kept - volume).argmin()]]
+        self._empty |= set(self.out_of_view)
+        self.inside = interp.always_inside(self.boldref_points, self.matrices, usable, MARGIN)
 
     def _usable(self, boldref: Path) -> NDArray[np.bool_]:
         """Voxels that hold data: finite wherever there is an image, and not the zeros with which tools pad."""
@@ -122,6 +133,20 @@ class Sampler:
         for volume, matrix in zip(volumes, self.matrices, strict=True):
             source = interp.coefficients(volume) if self.cubic else interp.padded(volume)
             yield interp.sample(source, points, matrix, self.cubic, MARGIN)
+
+
+def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> list[int]:
+    """Volumes in which more than `LOST` of the points that are usually in view are not; none where there are many.
+
+    One volume of a head that has moved far must not cost every parcel at the rim for the whole recording.
+    """
+    inside = np.array([interp.always_inside(points, matrix[None], usable, MARGIN) for matrix in matrices])
+    usual = inside.mean(0) > 0.5
+    if not usual.any():
+        return []
+    lost = 1 - inside[:, usual].mean(1)
+    volumes = np.flatnonzero(lost > LOST)
+    return volumes.tolist() if len(volumes) <= MOST_OUT_OF_VIEW * len(matrices) else []
 
 
 def to_boldref(inputs: Files, points: Points) -> Points:

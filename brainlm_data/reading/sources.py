@@ -84,7 +84,10 @@ def _numbers(values: Any, path: Path) -> NDArray[np.float64]:
     array = np.asarray(values)
     if array.dtype.kind not in "iuf" or array.ndim != 2:
         raise InputError(f"{path}: {array.dtype} of shape {array.shape}", "real numbers (time, parcel)")
-    return array.astype(np.float64)
+    values = array.astype(np.float64)
+    if np.abs(values[np.isfinite(values)]).max(initial=0) > np.finfo(np.float32).max:
+        raise InputError(f"{path}: values beyond those of 32-bit floats", "is it damaged? Else scale it")
+    return values
 
 
 def _ptseries(path: Path, card: Card | None) -> ParcelSeries:

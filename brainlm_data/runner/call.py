@@ -19,8 +19,8 @@ from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 # What is true of an input is true of the output, unless the stage says otherwise.
 INHERITED = (
-    "RepetitionTime", "NumberOfVolumes", "EmptyVolumes", "SliceTimingCorrected", "StartTime", "Dropped", "Censored",
-    "Space", "SpaceMismatch", "AtlasName", "MissingParcels", "FieldmapsNotUsed",
+    "RepetitionTime", "NumberOfVolumes", "EmptyVolumes", "VolumesOutOfView", "SliceTimingCorrected", "StartTime",
+    "Dropped", "Censored", "Space", "SpaceMismatch", "AtlasName", "MissingParcels", "FieldmapsNotUsed",
 )  # fmt: skip
 
 

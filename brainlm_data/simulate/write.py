@@ -99,7 +99,7 @@ def dataset(plan: Plan, people: list[dict[str, Any]], table: Any) -> None:
         },
     )
     (plan.out / "README").write_text(README.format(seed=plan.seed))
-    (plan.out / ".bidsignore").write_text("truth/\n")
+    (plan.out / ".bidsignore").write_text("/truth\n")  # with an ending slash the validator does not know the folder
     truth = plan.out / "truth"
     truth.mkdir()
     (truth / "README").write_text(TRUTH.format(step=FIELD_STEP))

@@ -1,12 +1,15 @@
 """denoise: ICA on the filtered voxel sample, AROMA's verdicts, confounds by strategy, and the regression operator D.
 
-Components and confounds are filtered as the data are and fitted jointly; only the noise part is removed
-(non-aggressive). Filter-before-ICA is this pipeline's order: docs/decisions/filter-before-ica.md.
+Components and confounds are filtered as the data are. Confounds go as a whole; of the components, fitted jointly, only
+the noise part goes (non-aggressive). D is the mean over several ICAs, because which components fall on which side of
+AROMA's cut-offs depends on their number and start. Filter-before-ICA is this pipeline's order:
+docs/decisions/filter-before-ica.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +22,8 @@ from brainlm_data import strategies
 from brainlm_data.errors import InputError
 from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
-from brainlm_data.methods.ica import Components, decompose, smooth
-from brainlm_data.methods.operators import Recipe
+from brainlm_data.methods.ica import Components, decompose, optimal_rank, principal, smooth
+from brainlm_data.methods.operators import Recipe, Regression, low_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -28,6 +31,8 @@ from brainlm_data.strategies import Strategy
 
 Array = NDArray[np.float64]
 FWHM = float(2 * np.sqrt(2 * np.log(2)))  # of a Gaussian, in its standard deviations
+MOST_REJECTED = 0.75  # share of the components beyond which a warning is due
+ALIKE = 0.5  # |r| of the maps of two fits' components, from which a verdict set by hand holds for both
 CSF = 0.6  # probability of a voxel in AROMA's CSF mask; on a 4 mm grid hardly any is purer
 
 COLUMNS = {
@@ -59,7 +64,15 @@ class Config(StageConfig):
         description="FWHM of the smoothing before ICA (the series themselves are not smoothed), mm; 0: none",
     )
     confounds: list[str] = Field([], description="columns of the confounds table to remove as well; * ? [0-4] match")
-    seed: int = Field(0, ge=0, description="seed of the ICA's start and of the splits in AROMA's motion correlation")
+    fits: int = Field(
+        5,
+        ge=1,
+        le=25,
+        description="ICAs, of one component more or less and other starts each, whose operators are averaged",
+    )
+    seed: int = Field(
+        0, ge=0, description="seed of the first ICA's start and of the splits in AROMA's motion correlation"
+    )
     # no part of the signature: its rows reach the recordings that they name, and rerun those alone
     overrides: Path | None = Field(
         None,
@@ -103,21 +116,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     confounds = confounds_of(patterns, columns, recipe, inputs["confounds"])
     image = load_output(inputs["voxel_sample"])
     mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
-    steps = recipe.n_volumes - recipe.dropped
-    found = Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)
     if any(strategy.ica for strategy in chosen):
-        voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
-        if config.smooth_mm:
-            size = float(nib.affines.voxel_sizes(image.affine).mean())
-            voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
-        data = before_regression(voxels.astype(np.float64), recipe)
-        count = None if config.n_components == "auto" else config.n_components
-        found = decompose(data, count, config.seed)
-    features = _features(inputs, found, mask, recipe, config.seed)
+        fits = _decompositions(image, mask, recipe, config)
+    else:
+        steps = recipe.n_volumes - recipe.dropped
+        fits = [Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)]
+    each = _features(inputs, fits, mask, recipe, config.seed)
+    found, features = fits[0], each[0]
     labels = [f"ica_{i:02d}" for i in range(found.mixing.shape[1])]
     noisy, reasons, by_hand = overridden(labels, features.reasons(), inputs.meta)
-    noise = np.hstack([found.mixing[:, noisy], confounds.values])
-    regression_of(inputs.meta["id"], noise, found.mixing[:, ~noisy]).save(outputs["denoise_recipe"])
+    verdicts = [noisy]
+    for fit, theirs in zip(fits[1:], each[1:], strict=True):
+        automatic = np.array([bool(reason) for reason in theirs.reasons()])
+        verdicts.append(_with_those_by_hand(automatic, fit, found, noisy, [labels.index(name) for name in by_hand]))
+    regression, limit = _operator(inputs, recipe, confounds.values, fits, verdicts)
+    regression.save(outputs["denoise_recipe"])
 
     whole = np.full((recipe.n_volumes, len(labels)), np.nan)
     whole[recipe.dropped :] = found.mixing
@@ -137,8 +150,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "FurtherConfounds": strategies.select(config.confounds, names, inputs["confounds"]),
         "ConfoundsOutsideBand": confounds.outside,
         **({"UserVerdicts": by_hand} if by_hand else {}),
-        "Converged": found.converged,
-        "Warnings": [] if found.converged else ["ICA did not converge: its components are less certain"],
+        "Converged": all(fit.converged for fit in fits),
+        "Fits": [
+            {"Components": len(bad), "NoiseComponents": int(bad.sum()), "Converged": fit.converged}
+            for fit, bad in zip(fits, verdicts, strict=True)
+        ],
+        "HighFrequencyCut": features.cut,
+        "SingularValueLimit": limit,
+        "Warnings": _warnings(fits, verdicts, features.cut, recipe.tr_s),
         "ica_metrics": COLUMNS,
         "ica_components": {"Units": "standard deviations of each map over the brain"},
         "denoise_recipe": {"Arrays": "noise (steps, k), readout (k, steps): D x = x - noise @ (readout @ x)"},
@@ -156,24 +175,82 @@ def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
             )
 
 
-def _features(inputs: Files, found: Components, mask: NDArray[np.bool_], recipe: Recipe, seed: int) -> aroma.Features:
-    """AROMA's four features of each component."""
+def _decompositions(image: Any, mask: NDArray[np.bool_], recipe: Recipe, config: Config) -> list[Components]:
+    """The ICAs whose operators are averaged; the first has the number of components that was asked for, or `auto`."""
+    voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
+    if config.smooth_mm:
+        size = float(nib.affines.voxel_sizes(image.affine).mean())
+        voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
+    pca = principal(before_regression(voxels.astype(np.float64), recipe))
+    count = optimal_rank(pca.values, *pca.data.shape) if config.n_components == "auto" else config.n_components
+    fits = []
+    for number in range(config.fits):
+        further = (number + 1) // 2 * (-1 if number % 2 else 1)  # 0, -1, 1, -2, 2, ...
+        fits.append(decompose(pca, max(2, count + further), config.seed + number))
+    return fits
+
+
+def _operator(
+    inputs: Files, recipe: Recipe, confounds: Array, fits: list[Components], verdicts: list[NDArray[np.bool_]]
+) -> tuple[Regression, float | None]:
+    """D: confounds and the noise of each fit, averaged, so that no parcel gains variance; and the limit for that."""
+    from brainlm_data.files.tables import read_table
+
+    components = []
+    for fit, noisy in zip(fits, verdicts, strict=True):
+        components.append((fit.mixing[:, noisy], fit.mixing[:, ~noisy]))
+    regression = regression_of(inputs.meta["id"], confounds, components)
+    parcels = before_regression(read_table(inputs["parcels_raw"])[1], recipe)
+    known = ~np.isnan(parcels).any(0)
+    return regression.never_adding(parcels[:, known], partial(low_pass, recipe=recipe))
+
+
+def _features(
+    inputs: Files, fits: list[Components], mask: NDArray[np.bool_], recipe: Recipe, seed: int
+) -> list[aroma.Features]:
+    """AROMA's four features of each component of each fit."""
     from scipy.ndimage import binary_erosion
 
     from brainlm_data.files.tables import read_table
 
-    motion = before_regression(read_table(inputs["motion_params"])[1], recipe)
     csf = np.asarray(load_output(inputs["sample_probseg"]).dataobj)[..., 2][mask] > CSF
     rim = (mask & ~binary_erosion(mask))[mask]
-    edge, in_csf = aroma.spatial(found.z, rim, csf)
-    if not found.mixing.shape[1]:
-        return aroma.Features(edge, in_csf, np.empty(0), np.empty(0))
-    return aroma.Features(
-        edge,
-        in_csf,
-        aroma.high_frequency(found.mixing, recipe.tr_s),
-        aroma.motion_correlation(found.mixing, aroma.motion_terms(motion), seed),
-    )
+    terms = aroma.motion_terms(before_regression(read_table(inputs["motion_params"])[1], recipe))
+    # Of all fits at once: the random splits are the same, and most of the work.
+    motion = aroma.motion_correlation(np.hstack([fit.mixing for fit in fits]), terms, seed)
+    cut, features, start = aroma.frequency_cut(recipe.tr_s), [], 0
+    for fit in fits:
+        end = start + fit.mixing.shape[1]
+        high = aroma.high_frequency(fit.mixing, recipe.tr_s)
+        features.append(aroma.Features(*aroma.spatial(fit.z, rim, csf), high, motion[start:end], cut))
+        start = end
+    return features
+
+
+def _with_those_by_hand(
+    automatic: NDArray[np.bool_], fit: Components, first: Components, verdicts: NDArray[np.bool_], by_hand: list[int]
+) -> NDArray[np.bool_]:
+    """Verdicts on a further fit's components; one that looks most like a component set by hand gets its verdict."""
+    out = automatic.copy()
+    if by_hand:
+        alike = np.abs(fit.z @ first.z.T) / fit.z.shape[1]  # maps have mean near 0 and unit variance
+        nearest = alike.argmax(1)
+        for place in by_hand:
+            out[(nearest == place) & (alike[:, place] > ALIKE)] = verdicts[place]
+    return out
+
+
+def _warnings(fits: list[Components], verdicts: list[NDArray[np.bool_]], cut: float | None, tr_s: float) -> list[str]:
+    """What a reader of the results has to know of the components."""
+    warnings = []
+    if not all(fit.converged for fit in fits):
+        warnings.append("ICA did not converge: its components are less certain")
+    count, bad = len(verdicts[0]), int(verdicts[0].sum())
+    if bad > MOST_REJECTED * count:
+        warnings.append(f"{bad} of {count} components were rejected: little is left of the recording")
+    if count and cut is None:
+        warnings.append(f"no component was judged by its frequency: at TR {tr_s:g} s there is none above 0.09 Hz")
+    return warnings
 
 
 def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) -> None:
@@ -221,6 +298,12 @@ def describe(facts: Facts) -> str:
         smoothed = f" (smoothed to {size:g} mm FWHM for this fit)" if size else ""
         text.append(f"Of {{components}} components of the filtered voxel sample{smoothed}, {{noise}} were noise.")
         values |= {"components": facts["NumberOfComponents"], "noise": facts["NumberOfNoiseComponents"]}
+        if len(facts["Fits"]) > 1:
+            text.append(
+                "The operator is the mean of those of {fits} decompositions, which differ in start and by up to"
+                " {further_components} components."
+            )
+            values |= {"fits": len(facts["Fits"]), "further_components": len(facts["Fits"]) // 2}
     by_hand = facts.get("UserVerdicts", {}).values()
     if changed := [v["classification"] for v in by_hand if v["classification"] != v["automatic"]]:
         text.append(
@@ -232,20 +315,34 @@ def describe(facts: Facts) -> str:
         text.append(f"{count} further confound{'s' * (count > 1)} ({{further}}) were regressed out.")
         values["further"] = further
     if facts["Ica"] or facts["Confounds"]:
+        text.append("Regressors were filtered as the data (Lindquist et al., 2019).")
+    if facts["Ica"] and facts["Confounds"]:
         text.append(
-            "Regressors were filtered as the data and fitted jointly (Lindquist et al., 2019)"
-            + (", with the other components; only the noise part was subtracted." if facts["Ica"] else ".")
+            "Confounds were removed from data and components first; then the components were fitted jointly and only"
+            " the noise part was subtracted."
         )
+    elif facts["Ica"]:
+        text.append("Components were fitted jointly, and only the noise part was subtracted.")
+    if facts["SingularValueLimit"] is not None:
+        text.append("The operator's singular values were limited so that no parcel gained variance.")
     return Sentence(" ".join(text), **values)
 
 
 STAGE = Stage(
     name="denoise",
-    version=4,
+    version=5,
     level="recording",
     summary="Find noise components by ICA and AROMA's rule; write the operator that removes them and confounds.",
     Config=Config,
-    inputs=("voxel_sample", "sample_mask", "sample_probseg", "confounds", "motion_params", "filter_recipe"),
+    inputs=(
+        "voxel_sample",
+        "sample_mask",
+        "sample_probseg",
+        "confounds",
+        "motion_params",
+        "parcels_raw",
+        "filter_recipe",
+    ),
     outputs=("ica_mixing", "ica_components", "ica_metrics", "denoise_recipe"),
     run=run,
     describe=describe,

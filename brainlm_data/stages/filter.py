@@ -49,7 +49,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     dropped = steady if config.drop == "auto" else config.drop
     requested = Requested(config.low_hz, config.high_hz, config.method, config.censor_fd_mm, config.min_volumes)
     fd = table[:, names.index("framewise_displacement")]
-    recipe, warnings = recipe_of(inputs.meta["id"], requested, tr, volumes, dropped, facts["EmptyVolumes"], fd)
+    unusable = {*facts["EmptyVolumes"], *facts.get("VolumesOutOfView", ())}
+    recipe, warnings = recipe_of(inputs.meta["id"], requested, tr, volumes, dropped, unusable, fd)
     recipe.save(outputs["filter_recipe"])
     return {
         "EffectiveBand": list(recipe.band),
@@ -84,7 +85,8 @@ def describe(facts: Facts) -> str:
     limit = facts["CensorThresholdMm"]
     if limit is not None or facts["Censored"]:
         moved = "" if limit is None else " that moved more than {limit_mm:g} mm (FD; Power et al., 2014) or"
-        text += f"; {{censored}}{moved} without an image were interpolated and marked invalid"
+        image = "an image of the whole head" if facts.get("VolumesOutOfView") else "an image"
+        text += f"; {{censored}}{moved} without {image} were interpolated and marked invalid"
     values = {
         "method": facts["Method"], "order": facts["Order"], "low_hz": low, "high_hz": high,
         "requested_high_hz": facts["RequestedBand"][1], "dropped": facts["Dropped"],
@@ -95,7 +97,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="filter",
-    version=4,
+    version=5,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,

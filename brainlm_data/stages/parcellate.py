@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 from pydantic import Field
 
-from brainlm_data.methods.operators import GRAND_MEAN, Temporal
+from brainlm_data.methods.operators import GRAND_MEAN, Array, Regression, Temporal
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
+
+GAIN = 1.02  # variance after denoising over that before it, beyond which a parcel is named
 
 
 class Config(StageConfig):
@@ -25,14 +30,29 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     raw = inputs.facts("parcels_raw")
     names, series = read_table(inputs["parcels_raw"])
     temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], raw["GrandMean"], config.grand_mean)
-    write_table(outputs["parcels_native"], names, temporal.apply(series))
+    denoised = temporal.apply(series)
+    write_table(outputs["parcels_native"], names, denoised)
+    nothing = Regression.of_nothing(len(series) - temporal.recipe.dropped)
+    before = replace(temporal, regression=nothing).apply(series)
     return {
+        "Warnings": _warnings(names, before, denoised),
         "SamplingFrequency": 1 / raw["RepetitionTime"],
         "GrandMeanScaling": config.grand_mean,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
         "Units": "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}",
     }
+
+
+def _warnings(names: list[str], before: Array, after: Array) -> list[str]:
+    """Parcels (columns) in which denoising has added variance; it is there to take some away."""
+    known = np.flatnonzero(~np.isnan(after).all(0))
+    ratio = np.nanvar(after[:, known], axis=0) / np.maximum(np.nanvar(before[:, known], axis=0), np.finfo(float).tiny)
+    gained = [names[place] for place in known[ratio > GAIN]]
+    if not gained:
+        return []
+    some = ", ".join(gained[:3]) + (", ..." if len(gained) > 3 else "")
+    return [f"denoising added variance in {len(gained)} parcels ({some}), up to {ratio.max():.2f}-fold"]
 
 
 def describe(facts: Facts) -> str:

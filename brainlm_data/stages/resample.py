@@ -8,6 +8,8 @@ from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
+STEPS_PER_VOLUME = 3  # more steps than that are made of one volume: a warning
+
 
 class Config(StageConfig):
     """The common rate."""
@@ -29,6 +31,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     write_table(outputs["parcels"], names, values)
     low, high = native["EffectiveBand"]
     unused, warnings = fieldmaps.stated(inputs.meta)
+    if hz * tr > STEPS_PER_VOLUME:
+        warnings.append(
+            f"{len(values)} steps at {hz:g} Hz come from {len(series)} volumes at TR {tr:g} s: no more than"
+            f" {len(series)} of them are independent"
+        )
     return {
         "SamplingFrequency": hz,
         "NumberOfSteps": len(values),

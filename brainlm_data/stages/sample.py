@@ -95,6 +95,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         raise Refused(f"{inputs['bold']}: mean of its brain is {grand_mean:g}", "are the images magnitudes?")
     return {
         "NumberOfVolumes": total,
+        "VolumesOutOfView": sampler.out_of_view,
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
         "GrandMean": grand_mean,
@@ -105,7 +106,9 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "NumberOfParcels": len(names),
         "MissingParcels": [name for name, gone in zip(names, missing, strict=True) if gone],
         "parcels_raw": {"Units": "scanner units"},
-        "coverage": {"Units": "share of the parcel's voxels that are in the field of view in every volume"},
+        "coverage": {
+            "Units": "share of the parcel's voxels that are in the field of view in every volume that is used"
+        },
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
         "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
     }
@@ -189,13 +192,15 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
+    but = " but the {out_of_view} in which the head had left it" if facts["VolumesOutOfView"] else ""
     kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
     return Sentence(
         "Head motion, coregistration and normalization were composed and each volume was interpolated once"
         " ({kind}) at the voxels of {parcels} parcels of the {atlas} atlas in {space} space; parcel means are over a"
-        " fixed set of voxels inside the field of view in all volumes, and parcels with coverage below"
+        f" fixed set of voxels inside the field of view in all volumes{but}, and parcels with coverage below"
         " {min_coverage:g} are missing ({missing_parcels} per recording).",
         kind=kind,
+        out_of_view=len(facts["VolumesOutOfView"]),
         parcels=facts["NumberOfParcels"],
         atlas=facts["AtlasName"],
         space=facts["Space"],
@@ -206,7 +211,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="sample",
-    version=2,
+    version=3,
     level="recording",
     summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
     Config=Config,

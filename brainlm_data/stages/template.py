@@ -82,6 +82,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: unknown name without path; a file that is missing, has another digest, or another grid than the T1w.
     """
     from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+    from scipy.ndimage import binary_fill_holes
 
     files, source = _files(config)
     if files is None:
@@ -89,7 +90,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     else:
         t1w = _load(files.t1w)
         mask = _on_grid(files.brain, t1w, files.t1w)
-    brain = np.asarray(mask.dataobj) > 0
+    # a mask made of a skull-stripped image ("brain > 0") has holes in the ventricles, where no CSF would be found
+    brain = binary_fill_holes(np.asarray(mask.dataobj) > 0)
     own = files is None or bool(files.tissues)
     nib.save(nib.Nifti1Image(np.asarray(t1w.dataobj, dtype=np.float32), t1w.affine), outputs["template_t1w"])
     nib.save(nib.Nifti1Image(brain.astype(np.uint8), t1w.affine), outputs["template_mask"])
@@ -182,7 +184,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="template",
-    version=2,
+    version=3,
     level="cohort",
     summary="Provide the template: T1w, brain mask and tissue probabilities.",
     Config=Config,

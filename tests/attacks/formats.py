@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,21 +323,17 @@ def _npy(folder: Path) -> Path:
 
 
 def _ukb(folder: Path) -> Path:
-    path = folder / "1000001_20227_2_0.zip"
-    _image(folder, "bold.nii.gz")
-    _field(folder)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("fMRI/rfMRI.ica/filtered_func_data_clean.nii.gz", (folder / "bold.nii.gz").read_bytes())
-        archive.writestr("fMRI/rfMRI.ica/reg/highres2standard_warp.nii.gz", (folder / "warp.nii.gz").read_bytes())
-        archive.writestr("fMRI/rfMRI.ica/reg/example_func2highres.mat", MATRIX)
-        archive.writestr("fMRI/rfMRI.ica/mc/prefiltered_func_data_mcf.par", "0 0 0 0 0 0\n" * 6)
-    return path
+    from tests.imports.images import atlas
+    from tests.imports.test_hcp_ukb import ukb
+
+    atlas(folder)
+    return ukb(folder / "in", "1000001")
 
 
 def _read_ukb(path: Path) -> Any:
     from brainlm_data.imports import Treatment
 
-    return _imported("ukb", path, images=Treatment(atlas="demo424", mismatch=True))
+    return _imported("ukb", path, tr_s=None, images=Treatment(atlas=str(path.parents[1] / "blocks.nii.gz")))
 
 
 # Arrays and tables of the product
@@ -361,7 +356,7 @@ def _read_scaler(path: Path) -> Any:
 def _recipes(folder: Path) -> tuple[Path, Path]:
     from brainlm_data.methods.operators import Recipe, Regression
 
-    Recipe(2.0, 40, 2, (7,), 0.01).save(folder / "filter.json")
+    Recipe(2.0, 40, 2, (7,), "butterworth", 0.01).save(folder / "filter.json")
     noise = np.random.default_rng(0).normal(0, 1, (38, 2))
     Regression(noise, np.linalg.pinv(noise)).save(folder / "denoise.npz")
     return folder / "filter.json", folder / "denoise.npz"
@@ -596,7 +591,7 @@ FORMATS: dict[str, Format] = {
     "nii-float": Format(lambda f: _image(f, "x.nii", dtype=np.float32), _read_image),
     "nii.gz": Format(lambda f: _image(f, "x.nii.gz"), _read_pixels, whole=True),
     "nii.gz-inside": Format(lambda f: _image(f, "x.nii.gz"), _read_image, (mutate.within_gzip, mutate.bomb)),
-    "warp": Format(_field, _read_field, (damaged, mutate.within_gzip)),
+    "warp": Format(_field, _read_field, (damaged, mutate.within_gzip), slow=True),
     "ptseries": Format(_ptseries, _read_ptseries),
     "sidecar": Format(_dataset, _read_dataset, (damaged, mutate.damaged_json)),
     "description": Format(_description, _read_description, (damaged, mutate.damaged_json)),
@@ -616,7 +611,7 @@ FORMATS: dict[str, Format] = {
     "abide-npz": Format(_abide, lambda path: _imported("abide", path, tr_s=None), (damaged, mutate.within_zip)),
     "abide-zip": Format(_abide, lambda path: _imported("abide", path, tr_s=None), whole=True),
     "npy": Format(_npy, _read_series),
-    "ukb-zip": Format(_ukb, _read_ukb, (damaged, mutate.within_zip)),
+    "ukb-zip": Format(_ukb, _read_ukb, (damaged, mutate.within_zip), slow=True),
     "scaler": Format(_scaler, _read_scaler, (damaged, mutate.within_zip)),
     "scaler-zip": Format(_scaler, _read_scaler, whole=True),
     "filter-recipe": Format(lambda f: _recipes(f)[0], _read_recipes, (damaged, mutate.damaged_json)),

@@ -27,10 +27,17 @@ VALID = (
 NAMES = {"space": "MNI", "seg": "A424", "model": "tiny"}
 
 
+def rules() -> list[str]:
+    return [line for line in BIDSIGNORE.splitlines() if line and not line.startswith("#")]
+
+
+def matches(rule: str, path: str) -> bool:
+    """Folders are those of the root, all other rules are of file names."""
+    return fnmatch(path.split("/")[0 if "/" in rule else -1], rule.strip("/"))
+
+
 def ignored(path: str) -> bool:
-    rules = [line for line in BIDSIGNORE.splitlines() if line and not line.startswith("#")]
-    folder = path.split("/")[0]
-    return any(fnmatch(folder, r.rstrip("/")) if r.endswith("/") else fnmatch(path.split("/")[-1], r) for r in rules)
+    return any(matches(rule, path) for rule in rules())
 
 
 @pytest.mark.parametrize("name", DERIVATIVES)
@@ -42,10 +49,13 @@ def test_what_is_not_bids_is_ignored_and_nothing_else(name: str) -> None:
 
 
 def test_every_ignore_rule_is_needed() -> None:
-    paths = [a.pattern.format(prefix="sub-01/func/sub-01_task-rest", **NAMES).removeprefix("derivatives/")
-             for a in DERIVATIVES.values()] + ["fmriprep/x.json"]  # fmt: skip
-    for rule in (line for line in BIDSIGNORE.splitlines() if line and not line.startswith("#")):
-        assert any(fnmatch(p.split("/")[0 if rule.endswith("/") else -1], rule.rstrip("/")) for p in paths), rule
+    paths = ["fmriprep/x.json", "sub-01/func/sub-01_task-rest_desc-qc_report.json"]
+    for artifact in DERIVATIVES.values():
+        paths.append(
+            artifact.pattern.format(prefix="sub-01/func/sub-01_task-rest", **NAMES).removeprefix("derivatives/")
+        )
+    for rule in rules():
+        assert any(matches(rule, path) for path in paths), rule
 
 
 @pytest.mark.parametrize("name", [n for n, a in DERIVATIVES.items() if a.pattern.endswith(".nii.gz")])

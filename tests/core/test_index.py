@@ -95,7 +95,7 @@ def test_other_formats_are_not_taken_and_named(tmp_path: Path, ending: str) -> N
     root = write_bids(tmp_path, subjects=("01",))
     file = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
     file.with_name(f"sub-01_task-other_bold.{ending}").write_bytes(b"x")
-    said = f"sub-01/func/sub-01_task-other_bold.{ending}: not .nii or .nii.gz (convert it, or rename it)"
+    said = f"sub-01/func/sub-01_task-other_bold.{ending}: .{ending} is not .nii or .nii.gz (convert it, or rename it)"
     assert read_index(root, Select.model_validate({})).ignored == (said,)
     file.unlink()
     with pytest.raises(InputError, match=rf"no BOLD run found \({re.escape(said)}"):
@@ -320,18 +320,29 @@ def test_of_two_variants_the_one_with_content_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("sub-01_task-b_bold.NII.GZ", "task-b_bold.NII.GZ: not .nii or .nii.gz"),
-        ("sub-01_task-b_bold.nii.GZ", "task-b_bold.nii.GZ: not .nii or .nii.gz"),
+        ("sub-01_task-b_bold.NII.GZ", "task-b_bold.NII.GZ: .NII.GZ is not .nii or .nii.gz"),
+        ("sub-01_task-b_bold.nii.GZ", "task-b_bold.nii.GZ: .nii.GZ is not .nii or .nii.gz"),
         ("sub-01_task-b_BOLD.nii.gz", "1 images *_BOLD (func): not used"),
-        ("sub-01_task-b_bold.nii.gz.part", "task-b_bold.nii.gz.part: not .nii or .nii.gz"),
-        ("sub-01_task-b_bold (1).nii.gz", "1 images *_bold (1) (func): not used"),
+        ("sub-01_task-b_bold.nii.gz.part", "task-b_bold.nii.gz.part: .nii.gz.part is not .nii or .nii.gz"),
+        ("sub-01_task-b_bold (1).nii.gz", "1 images *_bold (#) (func): not used"),
         ("sub-01_task-b_bold_old.nii.gz", "1 images *_old (func): not used"),
         ("sub-01_task-b.nii.gz", "1 images *_task-b (func): not used"),
-        ("rest.nii", "1 images *_rest (func): not used"),
+        ("rest.nii", "1 images rest* (func): not used"),
+        ("bold.nii.gz", "1 images bold* (func): not used"),
+        ("f.rest-0001.nii.gz", "1 images f* (func): not used"),
+        ("sub-01_task-b.old_epi.nii.gz", "1 images *_task-b (func): not used"),
+        (
+            "sub-01_task-b.old_bold.nii.gz",
+            "task-b.old_bold.nii.gz: .old_bold.nii.gz is not .nii or .nii.gz (convert it, or rename it)",
+        ),
         ("task-b_sub-01_bold.nii.gz", "its name does not begin with sub-"),
         ("sub-01_task-b_sbref.nii.gz", "*_sbref (func) of no run that is taken: not used"),
         ("IM-0001.dcm", "1 files *.dcm: no images that are read"),
-        ("sub-01_task-rest_bold.JSON", "task-rest_bold.JSON: not .nii"),
+        ("IM000001", "1 files * without an ending: no images"),
+        ("MR.1.3.12.2.1107.5.2.32.35131", "1 files * without an ending: no images"),
+        ("1.3.12.2.1107.dcm", "1 files *.dcm: no images"),
+        ("a.b.vhdr", "1 files *.vhdr: no images"),
+        ("sub-01_task-rest_bold.JSON", "task-rest_bold.JSON: .JSON is not .nii"),
         ("sub-01_task-resting_bold.json", "task-resting_bold.json: of no image (is its name right?)"),
         ("sub-01_task-rest_run-1_bold.json", "task-rest_run-1_bold.json: of no image"),
         (".sub-01_task-b_bold.nii.gz", "hidden, as 1 images"),
@@ -342,6 +353,14 @@ def test_every_file_is_said(tmp_path: Path, name: str, says: str) -> None:
     shutil.copy(root / "sub-01/func/sub-01_task-rest_bold.nii.gz", root / "sub-01/func" / name)
     ids, ignored = index_of(root)
     assert ids == ["sub-01_task-rest"] and says in ignored
+
+
+def test_volumes_by_number_are_one_kind(tmp_path: Path) -> None:
+    root = write_bids(tmp_path, subjects=("01",))
+    for number in range(4):
+        shutil.copy(root / "sub-01/func/sub-01_task-rest_bold.nii.gz", root / f"sub-01/func/f.rest-{number:04d}.nii.gz")
+        shutil.copy(root / "sub-01/func/sub-01_task-rest_bold.nii.gz", root / f"sub-01/func/rest-{number:04d}.nii.gz")
+    assert index_of(root)[1].splitlines() == ["4 images f* (func): not used", "4 images rest-#* (func): not used"]
 
 
 def test_folders_beside_the_subjects_are_said_and_not_looked_into(tmp_path: Path) -> None:

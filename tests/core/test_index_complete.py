@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from brainlm_data.errors import InputError
 
 LABELS = st.sampled_from(["1", "01", "a", "n_back", "x-y", "", "é"])
 KEYS = st.sampled_from(["ses", "acq", "ce", "dir", "rec", "run", "echo", "part", "desc", "space", "chunk", "foo"])
-SUFFIXES = st.sampled_from(["bold", "T1w", "sbref", "epi", "events", "BOLD"])
+SUFFIXES = st.sampled_from(["bold", "T1w", "sbref", "epi", "events", "BOLD", "old.bold", "x.y", "0012"])
+STEMS = st.sampled_from(["", "", "", "bold", "T1w", "a.b", "frest-0001", "sbref"])  # names that are none of BIDS
 ENDINGS = st.sampled_from([".nii.gz", ".nii", ".NII.GZ", ".mgz", ".img", ".json", ".nii.gz.part"])
 FOLDERS = st.sampled_from(["", "func", "anat", "fmap", "ses-1/func", "ses-a/anat", "func/old", "dwi"])
 SUBJECTS = st.sampled_from(["sub-1", "sub-2", "sub-a_b", "Sub-1", "other"])
@@ -26,6 +28,7 @@ def paths(draw: st.DrawFn) -> str:
     pairs = draw(st.lists(st.tuples(KEYS, LABELS), max_size=3))
     own = draw(st.sampled_from([subject, subject, subject, "sub-2"]))
     name = "_".join([own, "task-t", *(f"{key}-{label}" for key, label in pairs), draw(SUFFIXES)])
+    name = draw(STEMS) or name
     return "/".join(part for part in (subject, draw(FOLDERS), name + draw(ENDINGS)) if part)
 
 
@@ -65,6 +68,12 @@ def test_each_file_is_taken_or_said(names: list[str]) -> None:
         for name in names:
             if is_run(name) or ("_T1w." in name and name.startswith(("sub-1/", "sub-2/")) and ".json" not in name):
                 assert (name in taken | chosen) != (f"{name}: " in said), name
+        images = [
+            name for name in names if name.startswith(("sub-1/", "sub-2/")) and name.endswith((".nii", ".nii.gz"))
+        ]
+        counted = sum(int(found[1]) for line in index.ignored if (found := re.match(r"(\d+) images ", line)))
+        taken |= {str(Path(r.sbref.path).relative_to(root)) for r in index.recordings if r.sbref}
+        assert counted == sum(name not in taken | chosen and f"{name}: " not in said for name in images)
         for recording in index.recordings:
             assert f"sub-{recording.subject}/" in recording.bold.path
         again = read_index(root, Select.model_validate({}), root.parent / "cache.json")

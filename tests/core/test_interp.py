@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from brainlm_data.methods import interp
+from brainlm_data.methods.sampling import out_of_view
 
 
 @settings(max_examples=20, deadline=None)
@@ -46,3 +47,15 @@ def test_always_inside() -> None:
     assert interp.always_inside(points, np.eye(4)[None], usable).tolist() == [True, True, True, True, False]
     both = np.stack([np.eye(4), shift])
     assert interp.always_inside(points, both, usable).tolist() == [True, False, False, False, False]
+
+
+def test_volumes_out_of_view() -> None:
+    """One volume that left the field of view is left out; where many did, all count."""
+    points = np.argwhere(np.ones((10, 10, 10), bool)).astype(float)
+    usable = np.ones((10, 10, 10), bool)
+    motion = np.tile(np.eye(4), (20, 1, 1))
+    motion[3, 2, 3], motion[5, 0, 3] = 1.0, 0.4  # a slice gone, and less than half a voxel
+    assert out_of_view(points, motion, usable) == [3]
+    motion[:5, 2, 3] = 1.0
+    assert out_of_view(points, motion, usable) == []
+    assert out_of_view(np.full((4, 3), np.nan), motion, usable) == []

@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from brainlm_data.errors import InputError
 from brainlm_data.methods import registration as reg
+from brainlm_data.methods.rigid import write_itk
 
 SIZE = 4.0
 AFFINE = np.array([[SIZE, 0, 0, -60], [0, SIZE, 0, -70], [0, 0, SIZE, -50], [0, 0, 0, 1.0]])
@@ -188,3 +190,15 @@ def test_nothing_is_left_behind(tmp_path: Path, pair: tuple[Any, Any, Any], monk
     (tmp_path / "out").mkdir()
     reg.linear(fixed, moving, mask, "Rigid", tmp_path / "out" / "t.mat")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_transform_that_cannot_be_read_is_an_error_and_no_segmentation_fault(tmp_path: Path) -> None:
+    affine = ants.create_ants_transform(transform_type="AffineTransform", precision="double", dimension=3)
+    ants.write_transform(affine, str(tmp_path / "x_xfm.h5"))
+    write_itk(tmp_path / "x_xfm.txt", np.eye(4)[None])
+    for name, problem in (("x_xfm.h5", "not a readable transform"), ("x_xfm.txt", "not an ITK transform file")):
+        file = tmp_path / name
+        np.testing.assert_array_equal(reg.map_points(np.ones((2, 3)), [file]), np.ones((2, 3)))
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(InputError, match=f"{name}: {problem}"):
+            reg.map_points(np.ones((2, 3)), [file])

@@ -287,3 +287,9 @@ def test_prepare_still_refuses_a_file_without_sidecar(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(InputError, match=r"card\.json: Expecting"):
         prepare(tmp_path / "x.tsv", tmp_path)
+
+
+def test_values_beyond_float32_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((9, PARCELS), 1e200))
+    with pytest.raises(InputError, match=r"a\.npy: values beyond those of 32-bit floats"):
+        read_series(tmp_path / "a.npy", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brainlm_data.cli import main
 from brainlm_data.errors import InputError
 from brainlm_data.imports import Options, read
 from brainlm_data.imports.series import resampled
@@ -89,3 +90,14 @@ def test_two_files_of_one_recording_are_both_named(tmp_path: Path) -> None:
     series(tmp_path / "a/sub-01_task-rest.npy", tmp_path / "b/sub-01_task-rest.npy")
     with pytest.raises(InputError, match=r"a/sub-01_task-rest\.npy and b/sub-01_task-rest\.npy are both recording"):
         taken(tmp_path)
+
+
+def test_the_index_of_a_folder_to_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series(tmp_path / "sub-01_task-rest.npy", tmp_path / "sub-03/sub-02_task-rest.npy")
+    (tmp_path / "sub-01_task-rest.json").write_text('{"RepetitionTime": 2.0}')
+    (tmp_path / "a.mat").write_text("")
+    assert main(["index", str(tmp_path), "--kind", "arrays"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "recording\ttr_s", "sub-01_task-rest\t2.0", "ignored: 1 files *.mat: of another kind",
+        "ignored: sub-02_task-rest.npy: its name says sub-02, it lies in sub-03/",
+    ]  # fmt: skip

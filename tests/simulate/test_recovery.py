@@ -11,7 +11,7 @@ from brainlm_data.methods.operators import Regression
 
 def fitted(reasons: list[str], mixing: np.ndarray) -> recovery.Fit:
     noisy = np.array([bool(reason) for reason in reasons])
-    return recovery.Fit(Regression.fit(mixing[:, noisy], mixing[:, ~noisy]), {}, mixing, reasons)
+    return recovery.Fit(Regression.fit(mixing[:, noisy], mixing[:, ~noisy]), {"Ica": True}, mixing, reasons)
 
 
 def centred(rng: np.random.Generator, *shape: int) -> np.ndarray:

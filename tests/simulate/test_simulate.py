@@ -78,7 +78,7 @@ def test_the_index_reads_it(noisy):
 def test_bids_files(noisy):
     description = json.loads((noisy / "dataset_description.json").read_text())
     assert description["DatasetType"] == "raw" and description["GeneratedBy"][0]["Version"]
-    assert "truth/" in (noisy / ".bidsignore").read_text()
+    assert "truth" in (noisy / ".bidsignore").read_text()
     assert set(json.loads((noisy / "participants.json").read_text())) == {"age", "sex"}
     events = pd.read_csv(noisy / "sub-01" / "func" / f"{WM}_events.tsv", sep="\t")
     assert list(events.columns) == ["onset", "duration", "trial_type"]

@@ -103,9 +103,9 @@ def recording(folder: Path, motion_mm: float = 0.5, non_steady: int = 0, noise: 
     return Files(paths, {"id": "sub-01_task-rest", "metadata": {}}), {"courses": source, "masks": place}
 
 
-def run(stage: Stage, inputs: Files, into: Path | None = None, **section: Any) -> tuple[Facts, Files]:
-    """Run a stage into a folder, which is that of the recording where none is given; its outputs join the inputs."""
-    folder = into or inputs["motion_params"].parent
+def run(stage: Stage, inputs: Files, **section: Any) -> tuple[Facts, Files]:
+    """Run a stage; its outputs join the inputs."""
+    folder = inputs["motion_params"].parent
     outputs = {name: folder / ENDS[name] for name in stage.outputs}
     facts = call(stage, inputs, outputs, stage.Config(**section))
     assert Files(outputs).facts(stage.outputs[0])["GeneratedBy"]["Description"].endswith(".")

@@ -18,7 +18,7 @@ from brainlm_data.stages import anat, template
 from tests.stages import head
 from tests.stages.space import run
 
-GRID_MM = 6.0  # coarse: seconds
+GRID_MM = 5.0  # coarse: seconds
 
 
 @pytest.fixture(scope="module")

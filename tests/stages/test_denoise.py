@@ -16,10 +16,18 @@ from pydantic import ValidationError
 from brainlm_data.errors import Refused
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import aroma, ica
-from brainlm_data.methods.operators import Recipe, Regression, high_pass
-from brainlm_data.stage import Facts, Files
+from brainlm_data.methods.chain import before_regression
+from brainlm_data.methods.operators import Recipe, Regression, high_pass, low_pass
+from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
 from tests.stages import fitted
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, dict[str, Any]]:
+    files, truth = fitted.recording(tmp_path_factory.mktemp("denoise"))
+    files = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, files)[1])[1]
+    return files, truth
 
 
 def filtered(course: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -35,10 +43,9 @@ def matches(mixing: NDArray[np.float64], truth: dict[str, Any]) -> dict[str, tup
     return found
 
 
-def test_sources_are_found_and_get_the_right_verdict(
-    prepared: tuple[Files, dict[str, Any]], denoised: tuple[Facts, Files]
-) -> None:
-    truth, (facts, out) = prepared[1], denoised
+def test_sources_are_found_and_get_the_right_verdict(prepared: tuple[Files, dict[str, Any]]) -> None:
+    files, truth = prepared
+    facts, out = fitted.run(denoise.STAGE, files)
     mixing = read_table(out["ica_mixing"])[1]
     table = pd.read_csv(out["ica_metrics"], sep="\t", keep_default_na=False)
     found = matches(mixing, truth)
@@ -64,16 +71,16 @@ def test_sources_are_found_and_get_the_right_verdict(
         assert (0.95 < left < 1.05) if kind.startswith("network") else (left < 0.1), (kind, left)
 
 
-def test_same_bytes_twice(
-    prepared: tuple[Files, dict[str, Any]], denoised: tuple[Facts, Files], tmp_path: Path
-) -> None:
-    _, again = fitted.run(denoise.STAGE, prepared[0], into=tmp_path)
-    for name in denoise.STAGE.outputs:
-        assert again[name].read_bytes() == denoised[1][name].read_bytes(), name
+def test_same_bytes_twice(prepared: tuple[Files, dict[str, Any]]) -> None:
+    def written() -> dict[str, bytes]:
+        _, out = fitted.run(denoise.STAGE, prepared[0], fits=2)
+        return {name: out[name].read_bytes() for name in denoise.STAGE.outputs}
+
+    assert written() == written()
 
 
 def test_golden(prepared: tuple[Files, dict[str, Any]], golden: Callable[..., None]) -> None:
-    facts, out = fitted.run(denoise.STAGE, prepared[0], n_components=8)
+    facts, out = fitted.run(denoise.STAGE, prepared[0], n_components=8, fits=3)
     golden(denoise.STAGE, out, facts, after=[confounds.STAGE, filter.STAGE], rtol=0.01)
 
 
@@ -95,7 +102,7 @@ def test_confounds_by_name(prepared: tuple[Files, dict[str, Any]], tmp_path: Pat
     assert Regression.load(out["denoise_recipe"]).noise.shape == (fitted.T, 13)
     with pytest.raises(Refused, match="no column motion_99"):
         fitted.run(denoise.STAGE, files, confounds=["motion_99"])
-    short = fitted.run(filter.STAGE, files, into=tmp_path, drop=100)[1]
+    short = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, fitted.recording(tmp_path)[0])[1], drop=100)[1]
     with pytest.raises(Refused, match="regressors for 40 volumes"):
         fitted.run(denoise.STAGE, short, strategy=None, confounds=["*"])
 
@@ -148,6 +155,58 @@ def test_published_rule() -> None:
     assert features.reasons() == ["high_frequency", "csf", "motion", "", "high_frequency+csf+motion", ""]
 
 
+def test_frequency_rule_holds_at_every_tr() -> None:
+    """Published at TR 2 s (.35, .094 Hz), never below .09 Hz, off where there is no higher frequency."""
+    assert aroma.frequency_cut(2.0) == aroma.frequency_cut(0.7) == aroma.HIGH_FREQUENCY
+    for tr in (2.5, 3.0, 5.0):
+        cut = aroma.frequency_cut(tr)
+        assert cut is not None and 0.01 + cut * (0.5 / tr - 0.01) == pytest.approx(0.09)
+    assert aroma.frequency_cut(7.0) is None
+    features = aroma.Features(np.zeros(1), np.zeros(1), np.array([0.99]), np.zeros(1), aroma.frequency_cut(7.0))
+    assert features.reasons() == [""]
+
+
+def test_motion_correlation_is_that_of_the_rows_that_are_left_in() -> None:
+    rng = np.random.default_rng(3)
+    mixing, motion = rng.standard_normal((50, 4)), np.cumsum(rng.standard_normal((50, 6)), 0)
+    terms, splits = aroma.motion_terms(motion), np.random.default_rng(7)
+    expected = np.zeros(4)
+    for _ in range(aroma.SPLITS):
+        rows = splits.permutation(50)[:45]
+        both = [np.corrcoef(a[rows].T, b[rows].T)[:4, 4:] for a, b in ((mixing, terms), (mixing**2, terms**2))]
+        expected += np.abs(both).max((0, 2)) / aroma.SPLITS
+    np.testing.assert_allclose(aroma.motion_correlation(mixing, terms, seed=7), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["ica", "ica+36P", "ica+acompcor"])
+@pytest.mark.parametrize("filtering", [{}, {"method": "cosine", "high_hz": 0.1}])
+def test_no_parcel_gains_variance(
+    prepared: tuple[Files, dict[str, Any]], strategy: str, filtering: dict[str, Any]
+) -> None:
+    files = fitted.run(filter.STAGE, prepared[0], **filtering)[1]
+    facts, out = fitted.run(denoise.STAGE, files, strategy=strategy, fits=1)
+    recipe = Recipe.load(files["filter_recipe"])
+    x = before_regression(read_table(files["parcels_raw"])[1], recipe)
+    x = x[:, ~np.isnan(x).any(0)]
+    after = low_pass(Regression.load(out["denoise_recipe"]).apply(x), recipe)
+    assert (after.var(0) <= low_pass(x, recipe).var(0) * (1 + 1e-6)).all()
+    assert facts["SingularValueLimit"] is None or facts["SingularValueLimit"] >= 1
+
+
+def test_many_fits_agree_better_than_one(prepared: tuple[Files, dict[str, Any]]) -> None:
+    x = np.random.default_rng(0).standard_normal((fitted.T, 200))
+
+    def distance(first: dict[str, Any], second: dict[str, Any]) -> float:
+        one, other = (
+            Regression.load(fitted.run(denoise.STAGE, prepared[0], **section)[1]["denoise_recipe"]).apply(x)
+            for section in (first, second)
+        )
+        return float(np.square(one - other).mean())
+
+    single = distance({"fits": 1, "n_components": 12}, {"fits": 1, "n_components": 13, "seed": 50})
+    assert distance({"n_components": 12}, {"n_components": 13, "seed": 50}) < 0.7 * single
+
+
 def test_rank_and_smoothing() -> None:
     rng = np.random.default_rng(1)
     signals = rng.standard_normal((100, 22)) @ rng.standard_normal((22, 5000)) * 2
@@ -170,7 +229,7 @@ def test_rank_and_smoothing() -> None:
 
 def test_not_converged_is_said(prepared: tuple[Files, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ica, "PASSES", 1)
-    facts, _ = fitted.run(denoise.STAGE, prepared[0])
+    facts, _ = fitted.run(denoise.STAGE, prepared[0], fits=1)
     assert not facts["Converged"] and "did not converge" in facts["Warnings"][0]
 
 
@@ -180,7 +239,7 @@ def test_dropped_and_censored(tmp_path: Path) -> None:
     assert facts["NumberOfNonSteadyStates"] == 3
     facts, files = fitted.run(filter.STAGE, files, censor_fd_mm=0.4)
     assert facts["Dropped"] == 3 and len(facts["Censored"]) >= 3
-    _, out = fitted.run(denoise.STAGE, files)
+    _, out = fitted.run(denoise.STAGE, files, fits=1)
     mixing = read_table(out["ica_mixing"])[1]
     assert np.isnan(mixing[:3]).all() and np.isfinite(mixing[3:]).all()
     assert Regression.load(out["denoise_recipe"]).noise.shape[0] == fitted.T - 3

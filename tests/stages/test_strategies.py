@@ -63,7 +63,7 @@ def test_all_are_tested() -> None:
 @pytest.mark.parametrize("method", ["butterworth", "cosine"])
 @pytest.mark.parametrize("name", [*COLUMNS, "ica+24P", "36P+scrubbing", "ica+acompcor+scrubbing"])
 def test_every_strategy_runs_and_brings_no_filtered_frequency_back(files: Files, name: str, method: str) -> None:
-    facts, out = run(files, method, strategy=name)
+    facts, out = run(files, method, strategy=name, fits=1)
     parts = name.split("+")
     expected = set().union(*(COLUMNS[part] for part in parts))
     found = {c for c in facts["Confounds"] + facts["ConfoundsOutsideBand"] if not c.startswith("cosine")}
@@ -71,7 +71,9 @@ def test_every_strategy_runs_and_brings_no_filtered_frequency_back(files: Files,
     assert (facts["NumberOfComponents"] > 0) == ("ica" in parts) == facts["Ica"]
     assert len(facts["Confounds"]) == len(set(facts["Confounds"]))
     d = Regression.load(out["denoise_recipe"])
-    assert d.noise.shape[1] == facts["NumberOfNoiseComponents"] + len(facts["Confounds"])
+    # one column each, and further ones where singular values had to be limited
+    columns = facts["NumberOfNoiseComponents"] + len(facts["Confounds"])
+    assert d.noise.shape[1] == columns or (facts["SingularValueLimit"] and d.noise.shape[1] > columns)
     text = denoise.describe(facts)
     assert all(strategies.shipped(part).text in text for part in parts)
     assert facts["Citations"] == sorted({c for part in parts for c in strategies.shipped(part).citations})
@@ -92,8 +94,7 @@ def test_every_strategy_runs_and_brings_no_filtered_frequency_back(files: Files,
     assert share(before) < limit and share(after) < limit
     assert np.abs(after.mean(0)).max() < 0.02 * before.std(0).max()
     if facts["Confounds"] or facts["Ica"]:
-        # non-aggressive: where components cancelled each other, a little more than before may be left
-        assert after.var(0).sum() < before.var(0).sum() and (after.std(0) < 1.05 * before.std(0)).all()
+        assert after.var(0).sum() < before.var(0).sum() and (after.var(0) < before.var(0) * (1 + 1e-6)).all()
     else:
         np.testing.assert_allclose(after, before, atol=1e-9)
 
