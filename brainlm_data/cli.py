@@ -41,9 +41,7 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args([word for word in words if word != "--debug"])
     try:
-        for name, value in vars(arguments).items():
-            if isinstance(value, Path) and str(value).startswith("~"):  # quoted, so no shell has read it
-                setattr(arguments, name, value.expanduser())
+        _look_at_paths(arguments)
         arguments.call(arguments)
     except BrokenPipeError:  # who reads has seen enough, as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,6 +55,17 @@ def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int
             print(f"  try: {said.remedy}", file=sys.stderr)
         return 2
     return 0
+
+
+def _look_at_paths(arguments: argparse.Namespace) -> None:
+    """`~` that no shell has read, because it was quoted, is the home folder; a path of no file system is refused."""
+    for name, value in vars(arguments).items():
+        if not isinstance(value, Path):
+            continue
+        if "\0" in str(value):
+            raise InputError(f"{value}: not a path", "take the zero byte out")
+        if str(value).startswith("~"):
+            setattr(arguments, name, value.expanduser())
 
 
 def summary(stages: Sequence[Stage]) -> str:

@@ -103,9 +103,13 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
     raw: dict[str, Any] = {}
     if arguments.configfile:
         try:
-            raw = yaml.safe_load(arguments.configfile.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{arguments.configfile}: {error}", "give a readable YAML file") from error
+            raw = _yaml(arguments.configfile.read_text(), str(arguments.configfile)) or {}
+        except OSError as error:
+            raise ConfigError(f"{arguments.configfile}: {error.strerror}", "give a readable YAML file") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{arguments.configfile}: no UTF-8 text", "give a readable YAML file") from error
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{arguments.configfile}: no mapping of keys to values", "see config.yaml")
     for key in ("bids_dir", "outdir"):
         if getattr(arguments, key):
             raw[key] = str(getattr(arguments, key))
@@ -117,8 +121,18 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
         section = raw
         for parent in parents:
             section = section.setdefault(parent, {})
-        section[last] = yaml.safe_load(value)
+            if not isinstance(section, dict):
+                raise ConfigError(f"--set {assignment}: {parent} is no section", "write key.sub=value, of a section")
+        section[last] = _yaml(value, f"--set {path}")
     return raw
+
+
+def _yaml(text: str, where: str) -> Any:
+    """Parsed YAML. Raises ConfigError for what is none."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: {' '.join(str(error).split())}", "write it as YAML has it") from error
 
 
 def split_foreign(raw: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[dict[str, Any], list[str]]:

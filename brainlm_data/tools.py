@@ -59,6 +59,7 @@ def register(commands: Any) -> None:
 
 def _index(arguments: argparse.Namespace) -> None:
     from brainlm_data.bids.index import Select, read_index
+    from brainlm_data.errors import one_line
 
     if arguments.kind:
         return _index_import(arguments.kind, arguments.bids_dir)
@@ -73,11 +74,11 @@ def _index(arguments: argparse.Namespace) -> None:
         print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
     for r in index.recordings:
         if r.fault:
-            print(f"refused: {r.id}: {r.fault}")
+            print(one_line(f"refused: {r.id}: {r.fault}"))
     for note in index.notes:
-        print(f"note: {note}")
+        print(one_line(f"note: {note}"))
     for reason in index.ignored:
-        print(f"ignored: {reason}")
+        print(one_line(f"ignored: {reason}"))
 
 
 def _index_import(kind: str, path: Path) -> None:

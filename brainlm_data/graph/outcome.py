@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from brainlm_data import paths
+from brainlm_data.errors import one_line
 from brainlm_data.runner.manifest import read_manifest
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ SHOWN = 20  # refusals, and files left aside, that a run prints
 def taken(dag: Dag) -> list[str]:
     """What is odd about the dataset, before anything runs: recordings that will be refused, notes, files left aside."""
     lines = [f"{len(dag.faults)} recordings will be refused:", *_shown(dag.faults)] if dag.faults else []
-    return [*lines, *dag.notes, *_left_aside(dag)]
+    return [one_line(line) for line in (*lines, *dag.notes, *_left_aside(dag))]
 
 
 def _left_aside(dag: Dag) -> list[str]:
@@ -44,4 +45,6 @@ def outcome(dag: Dag) -> str:
         shown = refused[:SHOWN] + ([f"  ... (all in {dag.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
         lines += [f"{len(refused)} refused:", *shown]
     lines += [*dag.notes, *_left_aside(dag)]
-    return "\n".join(lines) if seen else "\n".join(["no series yet", *lines[1:]])
+    if not seen:
+        lines[0] = "no series yet"
+    return "\n".join(one_line(line) for line in lines)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.errors import ConfigError, InputError
+from brainlm_data.errors import ConfigError, InputError, one_line
 from brainlm_data.imports import KINDS, Options, Treatment
 
 EPILOG = "kinds:\n" + "\n".join(f"  {kind:<9}{text}" for kind, text in KINDS.items())
@@ -76,12 +76,12 @@ def _import(arguments: argparse.Namespace) -> None:
     options = Options(arguments.tr, arguments.participants, arguments.atlas_labels, images)
     source = read(arguments.kind, arguments.path, options)
     for reason in source.left_aside:
-        print(f"left aside: {reason}", file=sys.stderr)
+        print(one_line(f"left aside: {reason}"), file=sys.stderr)
     facts = write(source, request, arguments.outdir, config, arguments.force)
     counts = ", ".join(f"{count} {split}" for split, count in facts["Subjects"].items())
     print(f"{arguments.outdir}/store.zarr: {facts['Recordings']} recordings; subjects: {counts}")
     for text in facts["Warnings"]:
-        print(f"warning: {text}", file=sys.stderr)
+        print(one_line(f"warning: {text}"), file=sys.stderr)
     if facts["Refused"]:
         print(f"{facts['Refused']} refused (all in recordings.parquet):")
         for refused, reason in list(facts["Reasons"].items())[:SHOWN]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Voxels = NDArray[np.float32]
+Blocks = Iterable[tuple[NDArray[np.intp], Array]]  # which can be gone through again
 FEWEST, MOST = 5, 60
 SIXTH, THIRD = 6, 3  # volumes per component, at most and at least
 TOLERANCE, PASSES = 1e-5, 300
@@ -31,32 +33,49 @@ class Components:
 class Principal:
     """Principal components of a voxel sample, from which any number of ICAs can start.
 
-    `data` (T, voxels), each voxel at unit variance; `values` (T,) second moments in falling order, `vectors` (T, T).
+    `values` (T,) second moments in falling order, `vectors` (T, T); `scores` (most, voxels), the first `vectors`' X.
     """
 
-    data: Array
     values: Array
     vectors: Array
+    scores: Array
 
     @property
     def rank(self) -> int:
         """How many components there can be."""
-        return min(int((self.values > self.values[0] * 1e-10).sum()), len(self.data) - 1)
+        return min(int((self.values > self.values[0] * 1e-10).sum()), len(self.values) - 1, len(self.scores))
 
 
-def principal(data: Array) -> Principal:
-    """PCA of (T, voxels), each voxel's series without mean.
+def principal(blocks: Blocks, most: int) -> Principal:
+    """PCA of a voxel sample, which is gone through twice.
 
     Voxels are normalized to unit variance first, as MELODIC does (Beckmann & Smith, 2004).
+
+    Parameters
+    ----------
+    blocks: (places, series) of some voxels at a time: their numbers, and (T, voxels), each voxel's without mean.
+    most: components that an ICA may have.
     """
-    spread = data.std(0)
-    x = data / np.where(spread > 0, spread, 1)
     # By the T x T second moments X X' / n = V diag(values) V': there are far fewer volumes than voxels.
-    values, vectors = np.linalg.eigh(x @ x.T / x.shape[1])
+    moments: Array = np.zeros(())
+    voxels = 0
+    for places, series in blocks:
+        x = _at_unit_variance(series)
+        moments = moments + x @ x.T
+        voxels += len(places)
+    values, vectors = np.linalg.eigh(moments / voxels)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     # An eigenvector's sign is arbitrary: its largest entry becomes positive, so that every machine starts alike.
-    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(x))])
-    return Principal(x, values, vectors)
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(len(vectors))])
+    scores = np.empty((min(most, len(vectors)), voxels))
+    for places, series in blocks:
+        scores[:, places] = vectors[:, :most].T @ _at_unit_variance(series)
+    return Principal(values, vectors, scores)
+
+
+def _at_unit_variance(series: Array) -> Array:
+    spread = series.std(0)
+    return np.asarray(series / np.where(spread > 0, spread, 1))
 
 
 def decompose(found: Principal, n_components: int, seed: int = 0) -> Components:
@@ -69,11 +88,11 @@ def decompose(found: Principal, n_components: int, seed: int = 0) -> Components:
     from picard import picard
 
     # ICA looks for x = A z: maps z (k, voxels) that are as independent as possible, with time courses A (T, k).
-    x, values, vectors = found.data, found.values, found.vectors
+    values, vectors = found.values, found.vectors
     count = min(n_components, found.rank)
     # Whitening: W = diag(values)^-1/2 V' X has uncorrelated rows of unit variance. What is left of ICA is a rotation.
     scale = np.sqrt(values[:count])
-    white = vectors[:, :count].T @ x / scale[:, None]
+    white = found.scores[:count] / scale[:, None]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         start = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))[0]
@@ -93,17 +112,19 @@ def decompose(found: Principal, n_components: int, seed: int = 0) -> Components:
     return Components(mixing[:, order] * sign, z[order] * sign[:, None], variance[order], converged)
 
 
-def smooth(data: NDArray[Any], mask: NDArray[np.bool_], sigma: float) -> NDArray[Any]:
-    """Gaussian smoothing of (T, voxels) inside a mask (x, y, z), by normalized convolution; `sigma` in voxels."""
+def smoother(mask: NDArray[np.bool_], sigma: float) -> Callable[[Voxels], Voxels]:
+    """Gaussian smoothing of a volume's voxels inside a mask (x, y, z), by normalized convolution; `sigma` in voxels."""
     from scipy.ndimage import gaussian_filter
 
     # G * (x m) / (G * m): what lies outside of the mask is left out, where plain smoothing would count it as zero.
     weight = gaussian_filter(mask.astype(np.float32), sigma)[mask]
-    image, out = np.zeros(mask.shape, np.float32), np.empty_like(data)
-    for row, values in zip(out, data, strict=True):
+    image = np.zeros(mask.shape, np.float32)
+
+    def smooth(values: Voxels) -> Voxels:
         image[mask] = values
-        row[:] = gaussian_filter(image, sigma)[mask] / weight
-    return out
+        return np.asarray(gaussian_filter(image, sigma)[mask] / weight)
+
+    return smooth
 
 
 def optimal_rank(values: Array, steps: int, voxels: int) -> int:

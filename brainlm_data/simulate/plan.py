@@ -56,7 +56,7 @@ class Plan:
     def __post_init__(self) -> None:
         extent = [n * self.voxel_mm for n in self.shape]
         checks = (
-            (self.subjects >= 1, f"--subjects {self.subjects}", "give 1 or more"),
+            (1 <= self.subjects <= 1_000_000, f"--subjects {self.subjects}", "give 1 to 1000000"),
             (1 <= self.volumes <= 100_000, f"--volumes {self.volumes}", "give 1 to 100000"),
             (0.05 <= self.tr_s <= 20, f"--tr {self.tr_s:g}", "give the repetition time in seconds, 0.05 to 20"),
             (0.5 <= self.voxel_mm <= 12, f"--voxel-mm {self.voxel_mm:g}", "give a voxel size of 0.5 to 12 mm"),
@@ -66,7 +66,7 @@ class Plan:
              " too small for a head", "a brain is about 145 x 180 x 155 mm: cover at least 100 mm on each axis"),
             (all(e <= 400 for e in extent), f"--shape {_text(self.shape)} at {self.voxel_mm:g} mm", "at most 400 mm"),
             (self.seed >= 0, f"--seed {self.seed}", "give 0 or more"),
-            (self.runs >= 1, f"--runs {self.runs}", "give 1 or more"),
+            (1 <= self.runs <= 1000, f"--runs {self.runs}", "give 1 to 1000"),
             (0.8 <= self.t1w_mm <= 4, f"--t1w-mm {self.t1w_mm:g}", "give 0.8 to 4 mm"),
             (0 <= self.motion_mm <= 5, f"--motion-mm {self.motion_mm:g}", "give a mean displacement of 0 to 5 mm"),
             (0 <= self.noise <= 50, f"--noise {self.noise:g}", "give 0 to 50 percent"),

@@ -8,7 +8,8 @@ docs/decisions/filter-before-ica.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +23,8 @@ from brainlm_data import strategies
 from brainlm_data.errors import InputError
 from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
-from brainlm_data.methods.ica import Components, decompose, optimal_rank, principal, smooth
+from brainlm_data.methods.courses import Courses, courses_of
+from brainlm_data.methods.ica import MOST, Components, decompose, optimal_rank, principal, smoother
 from brainlm_data.methods.operators import Recipe, Regression, low_pass
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
@@ -114,10 +116,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     patterns = [*(pattern for strategy in chosen for pattern in strategy.columns), *config.confounds]
     columns = dict(zip(names, table.T, strict=True))
     confounds = confounds_of(patterns, columns, recipe, inputs["confounds"])
-    image = load_output(inputs["voxel_sample"])
-    mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
+    image = load_output(inputs["sample_mask"])
+    mask = np.asarray(image.dataobj) > 0
     if any(strategy.ica for strategy in chosen):
-        fits = _decompositions(image, mask, recipe, config)
+        fits = _decompositions(inputs, outputs, mask, image.affine, recipe, config)
     else:
         steps = recipe.n_volumes - recipe.dropped
         fits = [Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)]
@@ -175,14 +177,33 @@ def _check_censoring(chosen: list[Strategy], limit: float | None) -> None:
             )
 
 
-def _decompositions(image: Any, mask: NDArray[np.bool_], recipe: Recipe, config: Config) -> list[Components]:
+@dataclass(frozen=True)
+class _Filtered:
+    """Blocks of voxels as they are before the regression; voxels pass through a file, so memory does not grow."""
+
+    courses: Courses
+    recipe: Recipe
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        for places, values in self.courses.blocks():
+            yield places, before_regression(values.T.astype(np.float64), self.recipe)
+
+
+def _decompositions(
+    inputs: Files, outputs: Files, mask: NDArray[np.bool_], affine: Array, recipe: Recipe, config: Config
+) -> list[Components]:
     """The ICAs whose operators are averaged; the first has the number of components that was asked for, or `auto`."""
-    voxels = np.asarray(image.dataobj, dtype=np.float32)[mask].T
-    if config.smooth_mm:
-        size = float(nib.affines.voxel_sizes(image.affine).mean())
-        voxels = smooth(voxels, mask, config.smooth_mm / FWHM / size)
-    pca = principal(before_regression(voxels.astype(np.float64), recipe))
-    count = optimal_rank(pca.values, *pca.data.shape) if config.n_components == "auto" else config.n_components
+    with courses_of(inputs["voxel_sample"], mask, outputs["denoise_recipe"].parent) as courses:
+        if config.smooth_mm:
+            size = float(nib.affines.voxel_sizes(affine).mean())
+            smooth = smoother(mask, config.smooth_mm / FWHM / size)
+            for number, volume in enumerate(courses):
+                courses[number] = smooth(volume)
+        most = (MOST if config.n_components == "auto" else config.n_components) + config.fits // 2
+        pca = principal(_Filtered(courses, recipe), most)
+    count = config.n_components
+    if count == "auto":
+        count = optimal_rank(pca.values, len(pca.values), pca.scores.shape[1])
     fits = []
     for number in range(config.fits):
         further = (number + 1) // 2 * (-1 if number % 2 else 1)  # 0, -1, 1, -2, 2, ...
@@ -348,5 +369,5 @@ STAGE = Stage(
     describe=describe,
     by_unit=by_unit,
     routes=("native", "fmriprep"),
-    need=Need(1000, 1, 30, 0.1, disk_mb=1, disk_mb_per_mb=0.07),
+    need=Need(900, 0.1, 30, 0.1, disk_mb=1, disk_mb_per_mb=0.07),
 )

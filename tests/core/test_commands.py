@@ -80,3 +80,38 @@ def test_verify_leaves_out_what_is_switched_off(bids: Path, tmp_path: Path) -> N
         patch.setattr(off, "is_on", False, raising=False)
         dag.begin([]).close()
     assert command(toy.STAGES, "verify", str(tmp_path / "out")) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "anat={"], "--set anat: while parsing"),
+        (["--set", "a=1", "a.b=2"], "a is no section"),
+        (["--configfile", "list.yaml"], "no mapping"),
+        (["--configfile", "bytes.yaml"], "no UTF-8 text"),
+        (["--configfile", "."], "Is a directory"),
+        (["--outdir", "a\0b"], r"a\x00b: not a path"),
+        (["--outdir", "list.yaml"], "list.yaml"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    bids: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.yaml").write_text("- 1\n")
+    Path("bytes.yaml").write_bytes(b"a: \xff\n")
+    assert command(toy.STAGES, "run", "anat", "--bids-dir", str(bids), *words) == 2
+    error, remedy = capsys.readouterr().err.splitlines()
+    assert said in error and "unexpected" not in error and remedy.startswith("  try: ")
+
+
+def test_a_home_folder_that_no_shell_has_read(bids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert command(toy.STAGES, "run", "anat", "--bids-dir", str(bids), "--outdir", "~/out") == 0
+    assert (tmp_path / "out/work").is_dir() and not (tmp_path / "~").exists()

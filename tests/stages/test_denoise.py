@@ -219,12 +219,11 @@ def test_rank_and_smoothing() -> None:
     assert ica.optimal_rank(nothing, 60, 5000) == 10  # a sixth of the volumes at least
     assert ica.optimal_rank(nothing[:20], 20, 5000) == ica.FEWEST
     mask = rng.random((8, 8, 8)) > 0.3
-    np.testing.assert_allclose(ica.smooth(np.full((2, mask.sum()), 7.0), mask, 1.0), 7, rtol=1e-5)  # edges do not fade
-    x, y = rng.standard_normal((2, 1, mask.sum()))
-    np.testing.assert_allclose(
-        ica.smooth(x + 3 * y, mask, 1.0), ica.smooth(x, mask, 1.0) + 3 * ica.smooth(y, mask, 1.0), atol=1e-5
-    )
-    assert ica.smooth(x, mask, 1.0).std() < 0.6 * x.std()
+    smooth = ica.smoother(mask, 1.0)
+    np.testing.assert_allclose(smooth(np.full(mask.sum(), 7.0)), 7, rtol=1e-5)  # edges do not fade
+    x, y = rng.standard_normal((2, mask.sum()))
+    np.testing.assert_allclose(smooth(x + 3 * y), smooth(x) + 3 * smooth(y), atol=1e-5)
+    assert smooth(x).std() < 0.6 * x.std()
 
 
 def test_not_converged_is_said(prepared: tuple[Files, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
