@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sums import check_sum
 from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
@@ -299,12 +301,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A card.json. Raises InputError where it is missing or damaged."""
     if not path.is_file() and (path.parent / WORDS).is_file():
         raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
-    try:
+    remedy = "the card lies beside scaler.npz; make it again where it is damaged"
+    check_sum(path, remedy)
+    with reads(path, remedy):
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: {error}", "the card lies beside scaler.npz; make it again where it is damaged"
-        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a card", AGAIN)
     return content
@@ -365,7 +365,7 @@ def check_against(folder: Path, series: Path) -> None:
     ------
     InputError: no card, no sidecar, or another rate, band, atlas, space or unit than the card's.
     """
-    from brainlm_data.files.sidecar import sidecar_path
+    from brainlm_data.files.sidecar import read_document, sidecar_path
 
     wanted = Card.read(folder)
     path = sidecar_path(series)
@@ -373,7 +373,7 @@ def check_against(folder: Path, series: Path) -> None:
         raise InputError(
             f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
         )
-    compare(wanted, of_sidecar(json.loads(path.read_text())), str(series))
+    compare(wanted, of_sidecar(read_document(path)), str(series))
 
 
 def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:

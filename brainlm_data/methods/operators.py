@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, signal
 
+from brainlm_data.files.reads import reads
+
 Array = NDArray[np.float64]
 HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
@@ -70,9 +72,10 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read what `save` wrote."""
-        content = json.loads(path.read_text())
-        known = {k: content[k] for k in cls.__dataclass_fields__}
-        return cls(**{**known, "censored": tuple(known["censored"])})
+        with reads(path):
+            content = json.loads(path.read_text())
+            known = {k: content[k] for k in cls.__dataclass_fields__}
+            return cls(**{**known, "censored": tuple(known["censored"])})
 
 
 def drop(x: Array, recipe: Recipe) -> Array:
@@ -243,7 +246,7 @@ class Regression:
     @classmethod
     def load(cls, path: Path) -> Regression:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with reads(path), np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["noise"], arrays["readout"])
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
 from brainlm_data.methods.hdf5 import without_times
 from brainlm_data.methods.rigid import read_itk
 
@@ -263,7 +264,8 @@ def map_points(points: Points, transforms: Sequence[Path]) -> Points:
     table = pd.DataFrame(np.asarray(points, dtype=np.float64) * LPS, columns=["x", "y", "z"])
     for transform in transforms:
         _check_readable(transform)
-        table = ants.apply_transforms_to_points(3, table[["x", "y", "z"]], [str(transform)])
+        with reads(transform):
+            table = ants.apply_transforms_to_points(3, table[["x", "y", "z"]], [str(transform)])
     return table[["x", "y", "z"]].to_numpy(np.float64) * LPS
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.overrides import USER
 from brainlm_data.quality import plots
@@ -41,7 +42,8 @@ def page(
     import pandas as pd
     from jinja2 import Environment
 
-    table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
+    with reads(inputs["atlas_table"]):
+        table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
     sections = [
         ("registration", "Registration", _registration(inputs, sample)),
         ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.fetch import Remote, obtain
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
@@ -191,7 +192,7 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
         known, source = _given(config.labels, index), config.labels.name
     elif a424:
         shipped = resources.files("brainlm_data") / "data" / "A424_networks.tsv"
-        with resources.as_file(shipped) as path:
+        with resources.as_file(shipped) as path, reads(path, "install the package again"):
             known = pd.read_csv(path, sep="\t", comment="#")
         source = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
     if known is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 
@@ -88,7 +89,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def _names(table: Path) -> list[str]:
     import pandas as pd
 
-    return [str(name) for name in pd.read_csv(table, sep="\t", keep_default_na=False, dtype={"name": str})["name"]]
+    with reads(table):
+        return [str(name) for name in pd.read_csv(table, sep="\t", keep_default_na=False, dtype={"name": str})["name"]]
 
 
 def describe(facts: Facts) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
@@ -42,8 +43,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.quality.measures import Sample, non_steady, of_registration, of_series, tsnr_of
 
     sample = Sample.of(inputs)
-    confounds = pd.read_csv(inputs["confounds"], sep="\t", na_values=["n/a"])
-    verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    with reads(inputs["confounds"]):
+        confounds = pd.read_csv(inputs["confounds"], sep="\t", na_values=["n/a"])
+    with reads(inputs["ica_metrics"]):
+        verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
     tsnr = tsnr_of(sample.series, int(non_steady(confounds).sum()))
     metrics = of_series(inputs, confounds, verdicts, tsnr) | of_registration(inputs, sample)
     unused, said = fieldmaps.stated(inputs.meta)

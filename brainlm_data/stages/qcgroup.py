@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from brainlm_data.files.sidecar import write_json
+from brainlm_data.files.sidecar import read_document, write_json
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
@@ -49,7 +48,7 @@ def _row(recording: dict[str, Any], outdir: Path) -> dict[str, Any]:
     files = recording["files"]
     metrics: dict[str, Any] = {}
     if recording["status"] == "done":
-        metrics = json.loads(Path(files["qc_metrics"]).read_text())
+        metrics = read_document(Path(files["qc_metrics"]))
     page = Path(files["qc_page"]).relative_to(outdir).as_posix() if metrics and "qc_page" in files else ""
     return {**row, "page": page, "warnings": metrics.pop("warnings", []), "metrics": metrics}
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import write_table
 from brainlm_data.reading.image import Writer, load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -120,7 +121,8 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
 
     from brainlm_data.methods.sampling import Grid
 
-    table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    with reads(inputs["atlas_table"]):
+        table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
     atlas = load_output(inputs["atlas_dseg"])
     image = np.asarray(atlas.dataobj).astype(np.int64)
     indices = table["index"].to_numpy(np.int64)
@@ -184,10 +186,13 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]
-    return [
-        ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()
-        for name in TISSUES
-    ]
+    warped = []
+    for name in TISSUES:
+        with reads(inputs[name]):
+            share = ants.image_read(str(inputs[name]))
+        with reads(inputs["t1w_to_mni"]):
+            warped.append(ants.apply_transforms(fixed, share, transform, interpolator="linear").numpy())
+    return warped
 
 
 def describe(facts: Facts) -> str:

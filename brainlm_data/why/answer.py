@@ -10,6 +10,7 @@ from typing import Any
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
+from brainlm_data.files.reads import reads
 from brainlm_data.runner.manifest import damages
 from brainlm_data.why.alone import no_output, trace_alone
 from brainlm_data.why.fate import Fate, absence, fate, over
@@ -171,7 +172,8 @@ def read_row(path: Path, line: int) -> dict[str, Any]:
     if path.suffix == ".parquet":
         import pandas as pd
 
-        rows = pd.read_parquet(path).to_dict("records")
+        with reads(path):
+            rows = pd.read_parquet(path).to_dict("records")
         if 1 <= line <= len(rows):
             return {"line": line, **{str(key): value for key, value in rows[line - 1].items()}}
         raise InputError(f"{path}: no row {line}", f"it has {len(rows)}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import Files, atomic
+from brainlm_data import Files, atomic, reads
 
 
 class Pieces:
@@ -33,7 +33,7 @@ class Pieces:
             arrays = make()
             with atomic(path) as temporary:
                 np.savez(temporary, **arrays)
-        with np.load(path, allow_pickle=False) as kept:
+        with reads(path, "delete it: it is computed again"), np.load(path, allow_pickle=False) as kept:
             return dict(kept)
 
     def clear(self) -> None:

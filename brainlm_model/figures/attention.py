@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.brain import TWO_SIDED, markers
 from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks
 
@@ -21,8 +22,9 @@ def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(attention_csv, keep_default_na=False, na_values=[""])
-    with np.load(attention_arrays, allow_pickle=False) as file:
+    with reads(attention_csv):
+        table = pd.read_csv(attention_csv, keep_default_na=False, na_values=[""])
+    with reads(attention_arrays), np.load(attention_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     compared = (table["part"] == "difference_parcel").any()
     # nilearn places its brains itself, which no automatic layout knows of: places are in inches from the top

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, SPLITS
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def draw(recordings: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_parquet(recordings)
+    with reads(recordings):
+        table = pd.read_parquet(recordings)
     group = table["split"].where(table["status"] == "done", table["status"])
     names = [name for name in SPLITS if (group == name).any()]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(9.0, 3.6), layout="constrained")

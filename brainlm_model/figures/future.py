@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def draw(future_csv: Path, future_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(future_csv)
-    with np.load(future_arrays, allow_pickle=False) as file:
+    with reads(future_csv):
+        table = pd.read_csv(future_csv)
+    with reads(future_arrays), np.load(future_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     horizons = list(dict.fromkeys(table["horizon"]))
     figure = plt.figure(figsize=(13, 5.1 * len(horizons)), layout="constrained")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, METHODS
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def draw(latent_csv: Path, latent_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(latent_csv, keep_default_na=False, na_values=[""])
-    with np.load(latent_arrays, allow_pickle=False) as file:
+    with reads(latent_csv):
+        table = pd.read_csv(latent_csv, keep_default_na=False, na_values=[""])
+    with reads(latent_arrays), np.load(latent_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     names = arrays["columns"].tolist()[:MOST] or [""]
     wide = max(2.35 * len(names), 7.0) + 0.4

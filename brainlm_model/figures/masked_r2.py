@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import GRID, INK, METHODS
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def draw(masked_csv: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(masked_csv)
+    with reads(masked_csv):
+        table = pd.read_csv(masked_csv)
     flat = table[table["metric"] == "r2_flat"]
     kinds = list(flat["masking"].unique())
     figure, panels = plt.subplots(

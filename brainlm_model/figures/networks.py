@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ def draw(networks_csv: Path, networks_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(networks_csv, keep_default_na=False, na_values=[""])
+    with reads(networks_csv):
+        table = pd.read_csv(networks_csv, keep_default_na=False, na_values=[""])
     rows = table[table["metric"] == "accuracy"]
     true = rows[rows["labels"] == "true"]
     methods = [m for m in dict.fromkeys(true["method"]) if m != "majority"]
-    with np.load(networks_arrays, allow_pickle=False) as file:
+    with reads(networks_arrays), np.load(networks_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     figure, panels = plt.subplots(
         1, 3, figsize=(12.4, 1.8 + 0.3 * max(len(methods), 6)), width_ratios=[1, 1, 0.95], layout="constrained"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, METHODS
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def draw(perturbation_csv: Path, perturbation_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(perturbation_csv, keep_default_na=False, na_values=[""])
-    with np.load(perturbation_arrays, allow_pickle=False) as file:
+    with reads(perturbation_csv):
+        table = pd.read_csv(perturbation_csv, keep_default_na=False, na_values=[""])
+    with reads(perturbation_arrays), np.load(perturbation_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     one, two = (table["part"] == "moved_network").any(), (table["part"] == "response").any()
     height = 0.5 + 3.6 * one + (3.5 + 4.7) * two

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, METHODS
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def draw(phenotype_csv: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(phenotype_csv)
+    with reads(phenotype_csv):
+        table = pd.read_csv(phenotype_csv)
     columns = list(table["column"].unique())
     if not columns:
         figure, axes = plt.subplots(figsize=(5.6, 1.2), layout="constrained")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks, network_name
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def draw(masked_example: Path) -> Figure:
     """Four images (parcel by time) with one colour scale, and traces of a few parcels around the median R2."""
     import matplotlib.pyplot as plt
 
-    with np.load(masked_example, allow_pickle=False) as arrays:
+    with reads(masked_example), np.load(masked_example, allow_pickle=False) as arrays:
         data = {name: arrays[name] for name in arrays.files}
     order, groups = by_network(data["network"].tolist())
     truth, mask = data["truth"], data["mask"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.brain import TWO_SIDED, markers
 from brainlm_model.figures.style import INK, METHODS
 
@@ -27,9 +28,10 @@ def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(scaling_csv, keep_default_na=False, na_values=[""])
+    with reads(scaling_csv):
+        table = pd.read_csv(scaling_csv, keep_default_na=False, na_values=[""])
     flat = table[table["metric"] == "r2_flat"]
-    with np.load(scaling_arrays, allow_pickle=False) as file:
+    with reads(scaling_arrays), np.load(scaling_arrays, allow_pickle=False) as file:
         arrays = dict(file)
     splits = list(dict.fromkeys(flat["split"]))
     height = 8.15

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import InputError, beside, compare_store, open_store
+from brainlm_data import InputError, beside, compare_store, open_store, sum_folder
 from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
@@ -20,7 +20,7 @@ from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
 from brainlm_model.trained.checkpoint import TrainedModel, save_weights
 from brainlm_model.trained.finetuned import HEAD_FILE
-from brainlm_model.trained.load import load
+from brainlm_model.trained.load import load, read_config_json
 
 
 def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
@@ -64,7 +64,7 @@ def _write(
     if made.head is not None:
         state = made.head.state_dict()
         save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / HEAD_FILE)
-    content = json.loads((source / "config.json").read_text())
+    content = read_config_json(source)
     content["finetune"] = {"settings": asdict(settings), **made.facts}
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
@@ -77,6 +77,7 @@ def _write(
             writer = csv.DictWriter(stream, list(rows[0]) if rows else ["id"], delimiter=delimiter, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    sum_folder(folder)
 
 
 def _summary(scores: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import Stage
+from brainlm_data import Stage, reads
 from brainlm_model.eval.masked.words import interval, number
 from brainlm_model.report.stage import embedded
 
@@ -45,7 +45,8 @@ class Section:
 
 def section(stage: Stage, table: Path, figure: Path) -> Section:
     """The section of a task, from its `T.json` and `T.svg`; its sentences are those of `brainlm_model.eval.T.words`."""
-    content = json.loads(table.read_text())
+    with reads(table, "run the task again"):
+        content = json.loads(table.read_text())
     words = importlib.import_module(f"brainlm_model.eval.{stage.name}.words")
     header, rows = words.table(content)
     published = [_published(stage.name, words, row, content) for row in content["Published"]]

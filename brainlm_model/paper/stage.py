@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig, reads
 from brainlm_model.eval.tasks import TASKS
 from brainlm_model.paper import card
 from brainlm_model.paper.sections import Section, section
@@ -45,9 +45,12 @@ def write(
     import jinja2
     import pandas as pd
 
-    model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
-    text = inputs["model_card"].read_text()
-    table = pd.read_parquet(inputs["recordings"])
+    with reads(inputs["model_config"]):
+        model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
+    with reads(inputs["model_card"]):
+        text = inputs["model_card"].read_text()
+    with reads(inputs["recordings"]):
+        table = pd.read_parquet(inputs["recordings"])
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent / "report"]), autoescape=True,

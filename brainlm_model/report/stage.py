@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
+from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Sentence, Stage, StageConfig, reads
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.figures import FIGURES, module_of
@@ -57,8 +57,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import jinja2
     import pandas as pd
 
-    content = json.loads(inputs["masked_json"].read_text())
-    table = pd.read_parquet(inputs["recordings"])
+    with reads(inputs["masked_json"]):
+        content = json.loads(inputs["masked_json"].read_text())
+    with reads(inputs["model_config"]):
+        model = json.loads(inputs["model_config"].read_text())
+    with reads(inputs["recordings"]):
+        table = pd.read_parquet(inputs["recordings"])
     cohort: list[dict[str, Any]] = inputs.meta.get("recordings", [])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -84,7 +88,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         },
         card=markdown(inputs["card"].read_text()),
         methods=list(_own_methods(cohort)),
-        model=json.loads(inputs["model_config"].read_text()),
+        model=model,
         versions=versions(),
     )
     outputs["report"].write_text(page)
@@ -143,7 +147,10 @@ def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[s
     by_text: dict[str, list[str]] = {}
     for recording in cohort:
         if "qc_metrics" in recording["files"]:
-            for text in json.loads(Path(recording["files"]["qc_metrics"]).read_text()).get("warnings", []):
+            file = Path(recording["files"]["qc_metrics"])
+            with reads(file):
+                metrics = json.loads(file.read_text())
+            for text in metrics.get("warnings", []):
                 general = re.sub(r"^(\w+) \S+ is (above|below)", r"\1 is \2", text)  # one line for many recordings
                 by_text.setdefault(general, []).append(recording["id"])
     return lines + [f"{text} ({_some(ids)})" for text, ids in by_text.items()]

@@ -40,6 +40,8 @@ def summary(path: Path, ignore: tuple[str, ...] = ()) -> Any:
         return _transform(path)
     if name.endswith((".npz", ".safetensors")):
         return {key: _array(values) for key, values in sorted(_arrays(path).items()) if key not in ignore}
+    if name == "SHA256SUMS":
+        return sorted(line.split("  ", 1)[1] for line in path.read_text().splitlines())
     if name.endswith(".png"):
         return _picture(path)
     return _text(path.read_text())  # pages, cards, SVG; an ITK transform is text with numbers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.cli import main
-from brainlm_data.files.sidecar import digest
+from brainlm_data.files.sidecar import digest, load_record, record_text
 from brainlm_data.runner.software import software
 from tests.imports.made import run as imported
 from tests.imports.made import signal
@@ -184,9 +184,9 @@ def test_records_that_are_damaged_are_said(why: Any, made: Path) -> None:
 
 def test_what_was_written_anew_since_is_noted(why: Any, made: Path) -> None:
     manifest = made / f"dag/work/imported/{DONE}.json"
-    content = json.loads(manifest.read_text())
+    content = load_record(manifest, "")
     content["units"][DONE]["outputs"]["parcels"]["sha256"] = "0" * 64
-    with edited(manifest, json.dumps(content).encode()):
+    with edited(manifest, record_text(content).encode()):
         assert "imported wrote its parcels anew" in why("store.zarr")["trace"]["notes"][0]
 
 

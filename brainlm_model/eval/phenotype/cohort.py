@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import Progress, atomic
+from brainlm_data import Progress, atomic, reads
 from brainlm_model.baselines.traits import CANDIDATES
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
@@ -153,8 +153,9 @@ class Cohort:
                  fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds]  # fmt: skip
         file = self.workdir / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]}.json"
         if file.is_file():
-            kept = json.loads(file.read_text())
-            return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
+            with reads(file, "delete it: it is computed again"):
+                kept = json.loads(file.read_text())
+                return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
         outcome = self._run(name, task)
         with atomic(file) as part:
             kept = {"outputs": outcome.outputs.tolist(), "inner": outcome.inner, "chosen": outcome.chosen}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError, Progress, atomic
+from brainlm_data import BrainLMError, Progress, atomic, reads
 from brainlm_model.baselines import coskewness, tangent
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def embed(
 
     file = workdir / f"embeddings-{key}.npz" if workdir else None
     if file is not None and file.is_file():
-        with np.load(file, allow_pickle=False) as kept:
+        with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
             arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
             by_recording = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
             return by_recording, kept["left_out"].tolist()

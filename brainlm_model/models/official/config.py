@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, InputError
+from brainlm_data import ConfigError, InputError, check_sum, reads
 from brainlm_model.models.config import ModelConfig
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
@@ -149,10 +149,10 @@ def to_hf(config: Config) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it is missing or none."""
-    try:
+    remedy = "give the whole folder of a model, with its config.json"
+    check_sum(path, remedy)
+    with reads(path, remedy):
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give the whole folder of a model, with its config.json") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: no JSON object", "take config.json from the folder of the weights")
     return content

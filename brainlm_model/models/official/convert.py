@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, Scaler, open_store
+from brainlm_data import InputError, Scaler, open_store, reads, sum_folder
 from brainlm_model.models.card import ModelCard, ModelPart, read_card
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
@@ -87,6 +87,7 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
         " 0.735 s (UK Biobank): `resample.hz: null` keeps the recordings' own rate.",
     )
     ModelCard(model=part).save(target / "card.json", target / "card.md")
+    sum_folder(target)
     ready = scaler is not None and store is not None
     todo = "" if ready else "; embed and evaluate need scaler and coordinates: convert with --store"
     return [f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}{todo}", f"licence: {NOTICE}"]
@@ -111,6 +112,7 @@ def to_hf(source: Path, target: Path) -> list[str]:
     readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + card.markdown()
     tensors = {key.removeprefix("network."): value for key, value in weights.items() if key != "coordinates"}
     write(target, content, tensors, readme)
+    sum_folder(target)
     said = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
     return [*said, f"licence: {NOTICE}"] if theirs else said
 
@@ -129,9 +131,12 @@ def load_converted(folder: Path) -> OfficialNetwork:
     """
     from brainlm_model.models.official.files import build, load_weights, read_tensors
     from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.weights import check_finite
 
     config = from_hf(_official(folder), f"{folder}/config.json")
     weights = read_tensors(folder / "model.safetensors")
+    with reads(folder / "model.safetensors", "convert it again"):
+        check_finite(weights)
     if "coordinates" not in weights:
         raise InputError(f"{folder}: no coordinates of parcels", "convert again with --store STORE.zarr")
     coordinates = weights.pop("coordinates")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainlm_data import InputError
+from brainlm_data import InputError, check_sum, reads
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
 from brainlm_model.models.official.vitmae import OfficialViTMAE
@@ -65,20 +65,19 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of one file by name. A .bin file is unpickled with torch's list of harmless types only."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    check_sum(path, "download or convert it again")
+    with reads(path, "download it again"):
         if path.suffix == ".safetensors":
             return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: a damaged file, or a pickle of more than tensors, which could run any code; it was not loaded",
-            "ask for model.safetensors, or convert the file where you trust it",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}", "download it again") from error
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{path}: damaged, or a pickle of more than tensors, which could run any code; it was not loaded",
+                "ask for model.safetensors, or convert the file where you trust it",
+            ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path}: no dictionary of tensors", "give the model's weights, not an optimiser's state")
     return weights
