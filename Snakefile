@@ -1,7 +1,6 @@
 # From raw BIDS to a trained and evaluated brain foundation model: README.md has the commands, docs/config.md the keys.
 import os
 import sys
-from contextlib import contextmanager
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
@@ -19,19 +18,17 @@ os.environ.update(PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ
 configfile: "config.yaml"
 
 
-@contextmanager
-def in_one_line():
+def in_one_line(error):
     """Whatever fails is said in one line with its remedy, as the commands say it."""
-    try:
-        yield
-    except Exception as error:
-        raise WorkflowError(str(in_words(error, config.get("outdir")))) from None
+    return WorkflowError(str(in_words(error, config.get("outdir"))))
 
 
-with in_one_line():
+try:
     dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process)
     if workflow.is_main_process:
         dag.prepare()
+except Exception as error:
+    raise in_one_line(error) from None
 
 
 rule all:

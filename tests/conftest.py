@@ -37,7 +37,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 SLOW = {
     "attacks": "full_disk names pages",
     "core": "registration shards",
-    "dag": "dryrun planning",
+    "dag": "dryrun planning second_clone",
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines evaluate figures finetune finetune_future future latent networks official paper"
     " paper_truth perturbation phenotype phenotype_parts published report scaling train training",

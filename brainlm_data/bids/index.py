@@ -18,7 +18,7 @@ from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
-from brainlm_data.files.sidecar import read_record, write_json
+from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.stage import StageConfig
 
@@ -205,7 +205,7 @@ def load_index(
     if not (as_cached and cached):
         new = dict(listed(cached))
         if cache and new != cached:
-            write_json(cache, new, indent=None)
+            write_record(cache, new)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
     faults = cached.get("faults", {})

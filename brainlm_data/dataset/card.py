@@ -10,13 +10,22 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from brainlm_data.dataset.splits import SPLITS, said_of_unknown
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_object
+from brainlm_data.files.sums import check_sum
 from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
@@ -100,6 +109,15 @@ class Made(_Data):
     recordings: int
     template: str
     fields: dict[str, Range | str]
+
+    @model_validator(mode="after")
+    def _has_its_fields(self) -> Made:
+        """A template that asks for other fields than it has, or for parts of them, was not written by a stage."""
+        asked = {name for _, name, _, _ in Formatter().parse(self.template) if name is not None}
+        if not asked <= self.fields.keys():
+            raise ValueError(f"template of stage {self.stage} asks for {', '.join(sorted(asked - self.fields.keys()))}")
+        _ = self.text
+        return self
 
     @property
     def text(self) -> str:
@@ -190,7 +208,9 @@ class Card(_Data):
         path = path / FILE if path.is_dir() else path
         if not path.is_file() and (path.parent / WORDS).is_file():
             raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
-        content = read_object(path, remedy=f"the card lies beside scaler.npz; {AGAIN}")
+        remedy = f"the card lies beside scaler.npz; {AGAIN}"
+        check_sum(path, remedy)
+        content = read_object(path, remedy=remedy)
         data = content["data"] if "model" in content else content
         if data is None:
             raise InputError(f"{path}: does not say how the model's data were made", "give the scaler.npz itself")

@@ -132,7 +132,7 @@ def gather(
     invalid: steps from dropped or censored volumes, and `methods` (`Card.describe`): one per stored row.
     parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
         `warnings` on what did not join; for the card alone `columns`: what was taken for what in a participants' table.
-    outputs: where `store`, `recordings`, `scaler`, `card_data` and `card` go. before: see `write_store`.
+    outputs: where `store`, `recordings`, `scaler`, `card_data`, `card` and `checksums` go. before: see `write_store`.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def gather(
     """
     from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
-    from brainlm_data.dataset.store import open_store, write_store
+    from brainlm_data.dataset.store import open_store, write_store, write_sums_of
 
     outside = external_subjects([(row["subject"], row["_phenotypes"]) for row in rows], config.external)
     names = names_of_phenotypes(rows)
@@ -181,6 +181,8 @@ def gather(
     table.to_parquet(outputs["recordings"], index=False)
     unknown = unknown_groups([(row["subject"], row["_phenotypes"]) for row in done], config.external)
     card.with_tables(table, config.model_dump(), unknown).save(outputs["card_data"], outputs["card"])
+    tables = [outputs[name] for name in ("recordings", "scaler", "card_data", "card")]
+    write_sums_of(outputs["checksums"], outputs["store"], tables)
     counts = table[table["status"] == "done"].groupby("split")["subject"].nunique()
     return {
         "Recordings": len(done),

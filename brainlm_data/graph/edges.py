@@ -11,7 +11,8 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.bids.index import Index
 from brainlm_data.config import General, section_from
-from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.errors import BrainLMError
+from brainlm_data.files import sidecar
 from brainlm_data.graph.watched import watched
 from brainlm_data.runner.bundle import Job
 from brainlm_data.runner.manifest import COHORT
@@ -65,17 +66,16 @@ def details_of(
     for stage in stages:
         said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
         keys = told(stage, config)
-        told_of: Mapping[str, Any] = {COHORT: index} if stage.level == "cohort" else {r.id: r for r in index.recordings}
-        for unit, what in told_of.items() if keys else ():
-            if facts := {key: value for key in keys if (value := getattr(what, key))}:
-                said[unit] = said.get(unit, {}) | facts
+        for recording in index.recordings if keys else ():
+            if facts := {key: value for key in keys if (value := getattr(recording, key))}:
+                said[recording.id] = said.get(recording.id, {}) | facts
         for unit in said.keys() & {*bundles, COHORT}:
             per_bundle.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
     return per_bundle
 
 
 def told(stage: Stage, config: General) -> list[str]:
-    """What the stage is told (`Stage.told`): fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
+    """What the stage is told of each recording: fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
     return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
 
 
@@ -100,10 +100,7 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
     by_name = {stage.name: stage for stage in stages}
     stage, producers = by_name[name], producers_of(stages)
     path = paths.listing_path(outdir, stage.level, bundle)
-    try:
-        listing = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    listing = sidecar.load_record(path, "Snakemake writes it; run `snakemake -n` once")
     content = json.loads(signature)
     if content["version"] != stage.version:
         raise BrainLMError(

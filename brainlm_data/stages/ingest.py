@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files.json import AGAIN, read_object, read_sidecar
+from brainlm_data.files.json import read_sidecar
+from brainlm_data.files.sidecar import read_document
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Facts, Files, Need, Stage
@@ -65,7 +66,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.files.tables import write_table
     from brainlm_data.methods.rigid import write_itk
 
-    record = read_object(inputs["fmriprep_run"], remedy=AGAIN)
+    record = read_document(inputs["fmriprep_run"])
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask")["Space"]
     if space != wanted:
         raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")

@@ -16,11 +16,13 @@ def forced():
 @cache
 def plan():
     """What has to be done again, said once."""
-    with in_one_line():
+    try:
         dag.forced = forced()
         for line in [*taken(dag), *dag.plan.lines(), *dag.estimated()]:
             print(line, file=sys.stderr)
         return dag.plan
+    except Exception as error:
+        raise in_one_line(error) from None
 
 
 def scheduled():
@@ -29,8 +31,10 @@ def scheduled():
 
 
 onstart:
-    with in_one_line():
+    try:
         dag.lock = dag.begin(scheduled())  # kept until this process ends
+    except Exception as error:
+        raise in_one_line(error) from None
     slurm.keep_waiting()
 
 
