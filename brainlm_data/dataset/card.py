@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
@@ -94,6 +95,15 @@ class Made(_Data):
     recordings: int
     template: str
     fields: dict[str, Range | str]
+
+    @model_validator(mode="after")
+    def _has_its_fields(self) -> Made:
+        """A template that asks for other fields than it has, or for parts of them, was not written by a stage."""
+        asked = {name for _, name, _, _ in Formatter().parse(self.template) if name is not None}
+        if not asked <= self.fields.keys():
+            raise ValueError(f"template of stage {self.stage} asks for {', '.join(sorted(asked - self.fields.keys()))}")
+        _ = self.text
+        return self
 
     @property
     def text(self) -> str:

@@ -28,8 +28,9 @@ class Answer:
     Attributes
     ----------
     asked: the file or folder as it was given. outdir: of the run. outputs: artifact -> path, sha256, size, mtime_ns.
-    row: its cells by column, with `line`. fate: of the recording. absent: why the recording is not in the file.
-    split, over: of a result, and the recordings in it. trace: what it was made of.
+    row: its cells by column, with `line`. fate: of the recording. absent: why it does not count in the file.
+    scored_by, split, over: the stage whose result it is or shows, over which split, which recordings. trace: what it
+        was made of.
     """
 
     asked: str
@@ -38,6 +39,7 @@ class Answer:
     row: dict[str, Any] | None = None
     fate: Fate | None = None
     absent: str = ""
+    scored_by: str = ""
     split: str = ""
     over: list[str] | None = None
     trace: Trace | None = None
@@ -83,7 +85,7 @@ def answer(asked: str, recording: str | None = None) -> Answer:
     if recording is not None:
         known.fate = fate(records, recording)
         known.absent = absence(records, known.fate, units, known.trace.made)
-    known.split, known.over = over(records, known.trace.made)
+    known.scored_by, known.split, known.over = over(records, known.trace.made)
     return known
 
 

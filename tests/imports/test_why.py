@@ -85,7 +85,7 @@ def test_a_cohort_leads_to_all_and_a_recording_in_it_to_its_own(why: Any, made: 
     assert stage(one, "imported")["units"] == [DONE] and one["absent"] == ""
     assert one["fate"]["status"] == "done" and one["fate"]["split"] and one["fate"]["steps"] == 119
     other = next((made / "dag/derivatives").rglob("sub-01*run-1*_timeseries.tsv")).relative_to(made / "dag")
-    assert "it is of sub-01_task-rest_run-1 alone" in why(str(other), DONE)["absent"]
+    assert "the file is of sub-01_task-rest_run-1 alone" in why(str(other), DONE)["absent"]
     assert why("store.zarr/bold/zarr.json")["outputs"].keys() == {"store"}
     assert why("card.md")["outputs"].keys() == {"card"}
 
