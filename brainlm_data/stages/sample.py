@@ -20,6 +20,7 @@ from brainlm_data.reading.image import Writer, load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
+LEAST_ML = 25.0  # one slice of 5 mm through a brain holds more
 
 
 class Config(StageConfig):
@@ -46,12 +47,16 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
 
     Raises
     ------
-    Refused: unreadable or truncated run; brain and template hardly overlap.
+    Refused: unreadable or truncated run; no brain in it; brain and template hardly overlap.
     InputError: atlas image and table do not belong together.
     """
     from brainlm_data.methods.sampling import Grid, Sampler, pick, read
 
     names, labels, atlas = _atlas(inputs)
+    epi, epi_grid = read(inputs["bold_mask"])
+    brain_ml = float((epi > 0.5).sum() * abs(np.linalg.det(epi_grid.affine[:3, :3])) / 1000)
+    if brain_ml < LEAST_ML:  # which a registration would blow up to a brain
+        raise Refused(f"{inputs['bold']}: {brain_ml:.0f} ml of brain were found in it", "is it a run of a whole head?")
     template, template_grid = read(inputs["template_mask"])
     coarse = Grid.around(template > 0.5, template_grid.affine, config.coarse_mm)
     brain = pick(template, template_grid, coarse.points()) > 0.5
@@ -60,7 +65,6 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
     points = np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))])
     sampler = Sampler(inputs, points, config.interpolation == "cubic")
     covered, in_view = sampler.inside[: len(parcel)], sampler.inside[len(parcel) :]
-    epi, epi_grid = read(inputs["bold_mask"])
     in_epi = pick(_dilated(epi), epi_grid, sampler.boldref_points[len(parcel) :]) > 0.5
     overlap = float((in_view & in_epi).mean())
     if overlap < config.min_overlap:
