@@ -108,7 +108,9 @@ def fill_censored(x: Array, recipe: Recipe) -> Array:
     out = x.copy()
     # With good volumes b < c < a around a censored one:  x_c = (1 - w) x_b + w x_a,  w = (c - b) / (a - b). At the
     # ends one of them does not exist: w is clipped to 0 or 1, which repeats the nearest good volume.
-    place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1) if len(good) > 1 else np.zeros(len(bad), int)
+    place = np.zeros(len(bad), int)
+    if len(good) > 1:
+        place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1)
     before, after = good[place - 1], good[place]
     weight = np.clip((bad - before) / np.maximum(after - before, 1), 0, 1)[:, None]
     out[bad] = (1 - weight) * x[before] + weight * x[after]
@@ -129,7 +131,9 @@ def high_pass(x: Array, recipe: Recipe) -> Array:
 
 def low_pass(x: Array, recipe: Recipe) -> Array:
     """L: what is faster than `high_hz` removed (zero-phase Butterworth)."""
-    return x if recipe.high_hz is None else _butterworth(x, recipe, "lowpass", recipe.high_hz)
+    if recipe.high_hz is None:
+        return x
+    return _butterworth(x, recipe, "lowpass", recipe.high_hz)
 
 
 def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
@@ -316,7 +320,9 @@ class Temporal:
 def highest_hz(tr_s: float, hz: float) -> float:
     """The highest frequency that TR and rate leave: Nyquist's, or the edge of the anti-aliasing filter."""
     nyquist = 0.5 / tr_s
-    return min(nyquist, STOP * hz / 2) if _is_lower(tr_s, hz) else nyquist
+    if not _is_lower(tr_s, hz):
+        return nyquist
+    return min(nyquist, STOP * hz / 2)
 
 
 def _is_lower(tr_s: float, hz: float) -> bool:

@@ -47,9 +47,11 @@ def _row(recording: dict[str, Any], outdir: Path) -> dict[str, Any]:
     row = {key: recording[key] for key in ("id", "subject", "session", "task", "run", "status", "reason")}
     files = recording["files"]
     metrics: dict[str, Any] = {}
+    page = ""
     if recording["status"] == "done":
         metrics = read_document(Path(files["qc_metrics"]))
-    page = Path(files["qc_page"]).relative_to(outdir).as_posix() if metrics and "qc_page" in files else ""
+    if metrics and "qc_page" in files:
+        page = Path(files["qc_page"]).relative_to(outdir).as_posix()
     return {**row, "page": page, "warnings": metrics.pop("warnings", []), "metrics": metrics}
 
 

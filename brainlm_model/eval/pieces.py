@@ -31,7 +31,7 @@ class Pieces:
         path = self.folder / f"{name}.npz"
         if not path.exists():
             arrays = make()
-            with atomic(path) as temporary:
+            with atomic(path) as temporary:  # a run that is killed here leaves no half of a file
                 np.savez(temporary, **arrays)
         with reads(path, "delete it: it is computed again"), np.load(path, allow_pickle=False) as kept:
             return dict(kept)

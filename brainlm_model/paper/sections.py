@@ -57,9 +57,12 @@ def section(stage: Stage, table: Path, figure: Path) -> Section:
 
 
 def _published(task: str, words: Any, row: Mapping[str, Any], content: Mapping[str, Any]) -> Published:
-    found = words.ours(row, content)
     value = number(row["value"])
     if row.get("plus_minus") is not None:
         value += f" ± {number(row['plus_minus'])}"
-    text, label = ("–", "no counterpart here") if found is None else (interval(found[1]), found[0])
+    counterpart = words.ours(row, content)
+    text, label = "–", "no counterpart here"
+    if counterpart is not None:
+        label, own = counterpart
+        text = interval(own)
     return Published(task, words.said(row), value, text, label, bool(row["comparable"]), row["reason"])

@@ -95,10 +95,20 @@ def _array(values: Any) -> dict[str, Any]:
     kept = flat[finite]
     if not len(kept):
         return {"shape": shape, "n": 0}
-    weights = np.cos(np.arange(len(flat), dtype=np.float64) ** 2 * 0.7 + 1)[finite]
-    projection = float(weights @ (kept - kept.mean())) / len(kept) ** 0.5
+    projection = float(_weights(len(flat))[finite] @ (kept - kept.mean())) / len(kept) ** 0.5
     found = {"mean": _round(kept.mean()), "sd": _round(kept.std()), "projection": _round(projection)}
     return {"shape": shape, "n": len(kept), **found}
+
+
+def _weights(length: int) -> Any:
+    """The weights of the projection. Those of a shorter array are the first of a longer one's: all are made once."""
+    made = len(_made[0])
+    if length > made:
+        _made[0] = np.append(_made[0], np.cos(np.arange(made, length, dtype=np.float64) ** 2 * 0.7 + 1))
+    return _made[0][:length]
+
+
+_made = [np.empty(0)]  # cosines of large numbers take longer than all the rest of a summary
 
 
 def _table(table: pd.DataFrame, ignore: tuple[str, ...]) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def build(model: str | Config, **sizes: Any) -> Network:
     ConfigError: no such name.
     """
     config = preset(model, **sizes) if isinstance(model, str) else model
-    return OfficialBrainLM(config) if isinstance(config, BrainLMConfig) else OfficialViTMAE(config)
+    if isinstance(config, BrainLMConfig):
+        return OfficialBrainLM(config)
+    return OfficialViTMAE(config)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -93,15 +95,15 @@ def load_weights(network: Network, weights: Mapping[str, Tensor], source: str) -
     expected = network.state_dict()
     optional = set(DEAD) if isinstance(network, OfficialBrainLM) else set()
     absent = [key for key in expected if key not in weights]
-    missing, extra = [k for k in absent if k not in optional], [k for k in weights if k not in expected]
+    missing = [key for key in absent if key not in optional]
+    extra = [key for key in weights if key not in expected]
     remedy = "weights and config.json must be of one model"
     if missing or extra:
         raise InputError(f"{source}: missing keys: {_list(missing)}; extra keys: {_list(extra)}", remedy)
-    shapes = [
-        f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
-        for key, value in weights.items()
-        if value.shape != expected[key].shape
-    ]
+    shapes = []
+    for key, value in weights.items():
+        if value.shape != expected[key].shape:
+            shapes.append(f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}")
     if shapes:
         raise InputError(f"{source}: shapes: {_list(shapes)}", remedy)
     network.load_state_dict(dict(weights), strict=False)
