@@ -211,7 +211,7 @@ class Card(_Data):
         remedy = f"the card lies beside scaler.npz; {AGAIN}"
         check_sum(path, remedy)
         content = read_object(path, remedy=remedy)
-        data = content["data"] if "model" in content else content
+        data = content.get("data") if "model" in content else content
         if data is None:
             raise InputError(f"{path}: does not say how the model's data were made", "give the scaler.npz itself")
         return parsed(data, str(path))
