@@ -90,8 +90,8 @@ class Target:
 def targets(series: Path, more: Path) -> list[Target]:
     """Every kind of command that writes. Each has a folder of its own, always the same path."""
 
-    def imported(root: Path) -> None:
-        data("import", "arrays", series, root / "out", "--tr", 1, "--test", 0.3, "--validation", 0.2)
+    def imported(root: Path) -> None:  # --force, because the kill may come when all is done
+        data("import", "arrays", series, root / "out", "--tr", 1, "--test", 0.3, "--validation", 0.2, "--force")
 
     def replaced(root: Path) -> None:
         data("import", "arrays", more, root / "out", "--tr", 1, "--test", 0.3, "--validation", 0.2, "--force")
@@ -121,7 +121,6 @@ def targets(series: Path, more: Path) -> list[Target]:
         Target("export", lambda root: data("export", root / "out/store.zarr", root / "npy", "--to", "npy", "--force"),
                imported),
         Target("train", trained, imported),
-        Target("evaluate", lambda root: model("evaluate", root / "out/store.zarr", root / "model"), both),
         Target("embed", lambda root: model("embed", root / "model", root / "out/store.zarr", "--out", root / "e.tsv"),
                both),
     ]  # fmt: skip
