@@ -29,15 +29,17 @@ demo: env
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 	@echo "open results/demo/report.html"
 
-# Two at once: the whole pipeline, and everything else.
+# Two at once, of about the same length: the whole pipeline with what starts processes, too, and everything else.
+WHOLE := tests/whole tests/dag tests/simulate tests/imports
+
 test: env
 	$(MAKE) --jobs 2 --output-sync=target test-whole test-parts
 
 test-whole: env
-	$(BIN)/pytest tests/whole
+	$(BIN)/pytest $(WHOLE)
 
 test-parts: env
-	$(BIN)/pytest --ignore tests/whole --ignore tests/slurm
+	$(BIN)/pytest $(WHOLE:%=--ignore %) --ignore tests/slurm
 
 # Not part of `make test`: jobs on the SLURM of this machine; skipped, with the reason, where there is none.
 test-slurm: env

@@ -84,7 +84,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
     marks, said = [str(index) for index in range(len(rows))], {"motion": "Motion was corrected."}
     with tempfile.TemporaryDirectory(prefix="collate-") as folder:
         names = {"store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz",
-                 "card_data": "card.json", "card": "card.md"}  # fmt: skip
+                 "card_data": "card.json", "card": "card.md", "checksums": "SHA256SUMS"}  # fmt: skip
         outputs = {name: Path(folder) / file for name, file in names.items()}
         config, aside = gather.Config(threads=threads), Path(folder) / "before"
 

@@ -8,7 +8,11 @@ read without a copy; and, where the package `datasets` is installed, a HF datase
 batches as a float32 tensor (batch, parcel, window), all in the layout of our trainer (time first in memory); ours also
 made contiguous. Files are in the page cache: what is measured is the processor. Passes alternate; medians.
 
-Keys: `windows_per_cpu_s` (ours, as in training), `contiguous_per_cpu_s`, `zarr_per_cpu_s`, `arrow_per_cpu_s`,
+`write_cpu_s` and `read_cpu_s`: the store, all recordings once; `cache_cpu_s`: the flat cache from it; `start_cpu_s`: a
+dataset on a cache that is there; `first_cpu_s` and `again_cpu_s`: a window of every recording, which compares each with
+its checksum the first time.
+
+Keys: those, `windows_per_cpu_s` (ours, as in training), `contiguous_per_cpu_s`, `zarr_per_cpu_s`, `arrow_per_cpu_s`,
 `hf_per_cpu_s` (null without the package), ratios, and `equal`: whether all sides gave the same values.
 """
 
@@ -38,8 +42,8 @@ from brainlm_model import WindowDataset
 Batch = Callable[[Sequence[int], np.ndarray], torch.Tensor]
 
 
-def prepare(folder: Path, recordings: int, steps: int, parcels: int) -> None:
-    """Write the store, the Zarr array, the Arrow file and the dataset."""
+def prepare(folder: Path, recordings: int, steps: int, parcels: int) -> float:
+    """Write the store, the Zarr array, the Arrow file and the dataset; CPU seconds of the store."""
     import pyarrow as pa
     import zarr
 
@@ -51,7 +55,9 @@ def prepare(folder: Path, recordings: int, steps: int, parcels: int) -> None:
     table = pd.DataFrame({"id": ids, "subject": subjects, "split": "train", "n_steps": steps, "status": "done"})
     atlas = pd.DataFrame({"index": range(1, parcels + 1), "name": [f"p{i}" for i in range(parcels)]})
     atlas[["x", "y", "z"]] = 0.0
+    begin = time.process_time()
     write_store(folder / "store.zarr", values, table[["id", "n_steps"]], atlas, {"rate_hz": 1.0}, [[] for _ in ids])
+    written = time.process_time() - begin
     table.to_parquet(folder / "recordings.parquet")
     Scaler(np.zeros(parcels, np.float32), np.ones(parcels, np.float32)).save(folder / "scaler.npz")
     plain = zarr.create_array(
@@ -69,6 +75,7 @@ def prepare(folder: Path, recordings: int, steps: int, parcels: int) -> None:
         kind = datasets.Features({"recording": datasets.Array2D((steps, parcels), "float32")})
         datasets.Dataset.from_generator(_each, features=kind, gen_kwargs={"values": values}, cache_dir=str(folder / "c")
                                         ).save_to_disk(str(folder / "hf"))  # fmt: skip
+    return written
 
 
 def _each(values: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
@@ -128,7 +135,13 @@ def rate(call: Callable[[], int], least_s: float = 0.5) -> float:
 def measure(folder: Path, window: int, size: int, repeats: int, steps: int, parcels: int) -> dict[str, Any]:
     """Rates of all sides on the same windows."""
     torch.set_num_threads(1)
-    data = WindowDataset(open_store(folder / "store.zarr"), "train", window, fill=np.nan)
+    store = open_store(folder / "store.zarr")
+    costs = {"read_cpu_s": seconds(lambda: [store.series(name) for name in store.recordings["id"]])}
+    costs["cache_cpu_s"] = seconds(lambda: WindowDataset(store, "train", window))
+    costs["start_cpu_s"] = seconds(lambda: WindowDataset(store, "train", window))
+    data = WindowDataset(store, "train", window, fill=np.nan)
+    for key in ("first_cpu_s", "again_cpu_s"):
+        costs[key] = seconds(lambda: [data.windows([i]) for i in range(len(data))])
     others = {"zarr": by_zarr(folder, window), "arrow": by_arrow(folder, window, steps, parcels)}
     if has_datasets():
         others["hf"] = by_datasets(folder, window)
@@ -151,7 +164,14 @@ def measure(folder: Path, window: int, size: int, repeats: int, steps: int, parc
     chosen, starts = draw()
     expected = torch.stack([data.at(i, int(s)) for i, s in zip(chosen, starts, strict=True)])
     equal = all(torch.allclose(make(chosen, starts), expected, atol=1e-5) for make in others.values())
-    return rates | {"equal": equal}
+    return costs | rates | {"equal": equal}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """CPU seconds of a call."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
 
 
 def main() -> None:
@@ -163,9 +183,10 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        apart(prepare, folder, given.recordings, given.steps, given.parcels)
+        written = apart(prepare, folder, given.recordings, given.steps, given.parcels)
         sizes = min(given.batch, given.recordings)
         rates = apart(measure, folder, given.window, sizes, given.repeats, given.steps, given.parcels)
+    rates["write_cpu_s"] = written
     first = rates["windows_per_cpu_s"]
     rates.setdefault("hf_per_cpu_s", None)
     ratios = {f"ratio_vs_{k}": first / r if (r := rates[f"{k}_per_cpu_s"]) else None for k in ("zarr", "arrow", "hf")}

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.lock import beside, fresh_temporary
     from brainlm_data.files.progress import Progress
+    from brainlm_data.files.reads import reads
+    from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.files.space import new_array
+    from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.files.text import draw_as_text, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
@@ -30,14 +33,16 @@ if TYPE_CHECKING:
     from brainlm_data.why.command import add_why
 
 __all__ = [
-    "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need",
-    "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
-    "atomic", "beside", "call", "compare_store", "config_schema", "config_text", "dispatch", "draw_as_text",
-    "fresh_temporary", "in_words", "markdown_cell", "markdown_line", "new_array", "open_store", "prepare",
-    "read_config", "read_series", "section_from", "stage_summary",
+    "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
+    "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
+    "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
+    "draw_as_text", "fresh_temporary", "in_words", "markdown_cell", "markdown_line", "new_array", "open_store",
+    "prepare", "read_config", "read_series", "reads", "seal", "section_from", "stage_summary", "sum_folder",
+    "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
+    "BLANK": ("files.seal", "BLANK"),
     "Card": ("dataset.card", "Card"),
     "ParcelSeries": ("reading.series", "ParcelSeries"),
     "Progress": ("files.progress", "Progress"),
@@ -49,6 +54,8 @@ _HEAVY = {  # imported only when they are asked for
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
     "call": ("runner.call", "call"),
+    "check_seal": ("files.seal", "check_seal"),
+    "check_sum": ("files.sums", "check_sum"),
     "compare_store": ("reading.sources", "compare_store"),
     "draw_as_text": ("files.text", "draw_as_text"),
     "markdown_cell": ("files.text", "markdown_cell"),
@@ -62,8 +69,12 @@ _HEAVY = {  # imported only when they are asked for
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),
     "read_series": ("reading.sources", "read_series"),
+    "reads": ("files.reads", "reads"),
+    "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
     "stage_summary": ("cli", "summary"),
+    "sum_folder": ("files.sums", "sum_folder"),
+    "write_sums": ("files.sums", "write_sums"),
 }
 
 

@@ -151,6 +151,7 @@ ARTIFACTS: dict[str, Artifact] = {
     "scaler": _all("scaler.npz", "median and iqr per parcel, from training subjects only"),
     "card_data": _all("card.json", "how the data were made: atlas, rate, band, filter, stages, splits"),
     "card": _all("card.md", "the same in words"),
+    "checksums": _all("SHA256SUMS", "sha256 of the tables and of the store's metadata"),
 }
 
 

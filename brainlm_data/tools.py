@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-SHOWN = 5  # files and bundles that `verify` names
 
 
 def register(commands: Any) -> None:
@@ -23,9 +17,11 @@ def register(commands: Any) -> None:
     index.set_defaults(call=_index)
 
     verify = commands.add_parser(
-        "verify", help="check every output of a run: its digest, and that it is what was asked"
+        "verify", help="check every file of a run (and that it is what was asked), a store, a model or an export"
     )
-    verify.add_argument("outdir", type=Path)
+    verify.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="outdir, or folder of an import, a model, an export"
+    )
     verify.set_defaults(call=_verify)
 
     fmriprep = commands.add_parser("fmriprep-command", help="show the fMRIPrep call of a subject, without running it")
@@ -109,77 +105,6 @@ def _fmriprep_command(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from brainlm_data.errors import InputError
-    from brainlm_data.files import sidecar
-    from brainlm_data.paths import requested_path
-    from brainlm_data.runner.manifest import read_manifest
+    from brainlm_data.runner.verify import verify
 
-    outdir: Path = arguments.outdir
-    manifests = sorted(p for p in (outdir / "work").glob("*/*.json") if p.parent.name != "listing")
-    if not manifests:
-        raise InputError(f"{outdir}: no manifest below work/", "give the outdir of a run")
-    requested = sidecar.read_record(requested_path(outdir))
-    absent = [f"results of {name}" for name in _absent(outdir, requested.get("finished", []), manifests)]
-    checked, bad, other = 0, list[str](), list[str]()
-    current = _current(outdir, manifests, requested.get("signatures", {}))
-    for path in current:
-        try:
-            manifest = read_manifest(path)
-        except InputError:
-            bad.append(f"{path}")
-            continue
-        made = json.loads(manifest["signature"])
-        if made != requested.get("signatures", {}).get(manifest["stage"], made):
-            other.append(f"{manifest['stage']} ({manifest['bundle']})")
-        for unit, entry in manifest["units"].items():
-            for output in entry.get("outputs", {}).values():
-                checked += 1
-                file = outdir / output["path"]
-                if not file.exists():
-                    absent.append(f"{file} ({unit})")
-                elif sidecar.digest(file) != output["sha256"]:
-                    bad.append(f"{file} ({unit})")
-                    _let_plans_look_at(file)
-    print(f"{checked} outputs checked, {len(absent) + len(bad)} missing or changed")
-    if left := len(manifests) - len(current):
-        print(f"{left} manifests not checked: of stages that are switched off, or of recordings not selected")
-    again = "run the same snakemake command again"
-    if other:
-        raise InputError(
-            f"made with other values than the last run of the DAG asked for: {', '.join(other[:SHOWN])}", again
-        )
-    if absent or bad:
-        raise InputError(f"missing or changed: {'; '.join([*absent, *bad][:SHOWN])}", again)
-
-
-def _current(outdir: Path, manifests: Sequence[Path], signatures: Mapping[str, Any]) -> list[Path]:
-    """The manifests of stages and bundles that the last run of the DAG was about: a rerun makes no others again."""
-    from brainlm_data.files import sidecar
-    from brainlm_data.paths import listing_path
-    from brainlm_data.runner.manifest import COHORT
-
-    levels = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
-    bundles = {bundle for names in levels.values() for bundle in names}
-    stages = signatures or {path.parent.name for path in manifests}  # before any run of the DAG: by hand
-    return [p for p in manifests if p.parent.name in stages and (not bundles or p.stem in bundles)]
-
-
-def _absent(outdir: Path, finished: Sequence[Sequence[str]], manifests: Sequence[Path]) -> list[str]:
-    """Stages, with their bundles, whose manifests were there at the end of a run and are gone."""
-    from brainlm_data.files import sidecar
-    from brainlm_data.paths import listing_path, manifest_path
-    from brainlm_data.runner.manifest import COHORT
-
-    there = set(manifests)
-    bundles = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
-    gone: list[str] = []
-    for name, level in finished:
-        gone += [f"{name} ({b})" for b in bundles.get(level, []) if manifest_path(outdir, name, b) not in there]
-    return gone
-
-
-def _let_plans_look_at(file: Path) -> None:
-    """A damaged file may have the size and mtime that its manifest knows: a new mtime makes the next plan read it."""
-    one = next((p for p in sorted(file.rglob("*")) if p.is_file()), file) if file.is_dir() else file
-    with contextlib.suppress(OSError):  # an outdir that cannot be written to
-        os.utime(one)
+    verify(arguments.folder)

@@ -35,12 +35,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 # Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
 SLOW = {
-    "attacks": "full_disk names pages",
-    "core": "registration shards",
-    "dag": "dryrun planning",
+    "attacks": "flips full_disk names pages",
+    "core": "damage registration shards",
+    "dag": "dryrun planning second_clone",
     "imports": "abide fmriprep_kind input write",
-    "model": "alone attention baselines evaluate figures finetune finetune_future future latent networks official paper"
-    " paper_truth perturbation phenotype phenotype_parts published report scaling train training",
+    "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
+    " official paper paper_truth perturbation phenotype phenotype_parts published report scaling train training",
     "simulate": "parcels simulate",
     "stages": "anat coreg denoise motion overrides parcellate qc qcgroup sample strategies",
     "whole": "reruns simulated studyforrest",

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import read_record, write_json
+from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.people import read_people
@@ -199,7 +199,7 @@ def load_index(
     if not (as_cached and cached):
         new = dict(listed(cached))
         if cache and new != cached:
-            write_json(cache, new, indent=None)
+            write_record(cache, new)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
     faults = cached.get("faults", {})

@@ -10,12 +10,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sums import check_sum
 from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
 
@@ -92,6 +95,15 @@ class Made(_Data):
     recordings: int
     template: str
     fields: dict[str, Range | str]
+
+    @model_validator(mode="after")
+    def _has_its_fields(self) -> Made:
+        """A template that asks for other fields than it has, or for parts of them, was not written by a stage."""
+        asked = {name for _, name, _, _ in Formatter().parse(self.template) if name is not None}
+        if not asked <= self.fields.keys():
+            raise ValueError(f"template of stage {self.stage} asks for {', '.join(sorted(asked - self.fields.keys()))}")
+        _ = self.text
+        return self
 
     @property
     def text(self) -> str:
@@ -299,12 +311,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A card.json. Raises InputError where it is missing or damaged."""
     if not path.is_file() and (path.parent / WORDS).is_file():
         raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
-    try:
+    remedy = "the card lies beside scaler.npz; make it again where it is damaged"
+    check_sum(path, remedy)
+    with reads(path, remedy):
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: {error}", "the card lies beside scaler.npz; make it again where it is damaged"
-        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a card", AGAIN)
     return content
@@ -365,7 +375,7 @@ def check_against(folder: Path, series: Path) -> None:
     ------
     InputError: no card, no sidecar, or another rate, band, atlas, space or unit than the card's.
     """
-    from brainlm_data.files.sidecar import sidecar_path
+    from brainlm_data.files.sidecar import read_document, sidecar_path
 
     wanted = Card.read(folder)
     path = sidecar_path(series)
@@ -373,7 +383,7 @@ def check_against(folder: Path, series: Path) -> None:
         raise InputError(
             f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
         )
-    compare(wanted, of_sidecar(json.loads(path.read_text())), str(series))
+    compare(wanted, of_sidecar(read_document(path)), str(series))
 
 
 def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:

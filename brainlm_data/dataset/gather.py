@@ -123,7 +123,7 @@ def gather(
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
     invalid: steps from dropped or censored volumes, and `methods` (`Card.describe`): one per stored row.
     parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
-    outputs: where `store`, `recordings`, `scaler`, `card_data` and `card` go. before: see `write_store`.
+    outputs: where `store`, `recordings`, `scaler`, `card_data`, `card` and `checksums` go. before: see `write_store`.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def gather(
     """
     from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
-    from brainlm_data.dataset.store import open_store, write_store
+    from brainlm_data.dataset.store import open_store, write_store, write_sums_of
 
     stored = [row for row in rows if row["status"] != "refused"]
     done = [row for row in rows if row["status"] == "done"]
@@ -168,6 +168,8 @@ def gather(
     scaler.save(outputs["scaler"])
     table.to_parquet(outputs["recordings"], index=False)
     card.with_tables(table, config.model_dump()).save(outputs["card_data"], outputs["card"])
+    tables = [outputs[name] for name in ("recordings", "scaler", "card_data", "card")]
+    write_sums_of(outputs["checksums"], outputs["store"], tables)
     counts = table[table["status"] == "done"].groupby("split")["subject"].nunique()
     return {
         "Recordings": len(done),

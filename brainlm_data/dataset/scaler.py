@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sums import check_sum
+
+AGAIN = "it lies beside the store or the model that it was fitted for; make that again (arrays: median, iqr)"
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,16 @@ class Scaler:
 
     @classmethod
     def load(cls, path: Path) -> Scaler:
-        """Read scaler.npz. Raises InputError where it is not one."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                median, iqr = (arrays[name].astype(np.float32) for name in ("median", "iqr"))
-        except (OSError, KeyError, ValueError) as error:
-            raise InputError(f"{path}: not a scaler ({error})", "it needs arrays median and iqr") from error
+        """Read scaler.npz, compared with the SHA256SUMS beside it. Raises InputError where it is damaged, or none."""
+        check_sum(path, AGAIN)
+        with reads(path, AGAIN), np.load(path, allow_pickle=False) as arrays:
+            median, iqr = (arrays[name].astype(np.float32) for name in ("median", "iqr"))
         if median.ndim != 1 or median.shape != iqr.shape:
             raise InputError(f"{path}: median {median.shape} and iqr {iqr.shape}", "both must be (parcel,)")
-        return cls(median, np.where(iqr > 0, iqr, np.float32(np.nan)))
+        scaled = iqr > 0
+        if not scaled.any() or not np.isfinite(median[scaled]).all() or np.isinf(iqr).any():
+            raise InputError(f"{path}: no scale for any parcel, or a median or iqr that is no number", AGAIN)
+        return cls(median, np.where(scaled, iqr, np.float32(np.nan)))
 
 
 def demeaned(series: NDArray[np.floating]) -> NDArray[np.float64]:

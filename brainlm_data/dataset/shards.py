@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.files.sidecar import read_record, stat_of, write_json
+from brainlm_data.errors import InputError
+from brainlm_data.files.sidecar import load_record, read_record, stat_of, write_record
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class PreviousStore:
 
     Attributes
     ----------
-    folder: has `shards.json`: the order of its recordings, what each shard was made of, and the size and mtime by which
-        that store is known. Nothing is there at first.
-    store: where it is, if there is one.
+    folder: has `shards.json`: what each shard was made of, and the size and mtime by which that store is known. Nothing
+        is there at first.
+    store: where it is, if there is one. Its own attributes say in which order its recordings are.
     marks: of each recording of the new store: another one where its series is another.
     """
 
@@ -41,8 +42,16 @@ class PreviousStore:
 
     def order(self, names: Sequence[str]) -> list[int]:
         """Places in `names`: those of before, in their order, then the others as they are."""
-        places = {name: place for place, name in enumerate(self._known.get("recordings", []))}
+        places = {name: place for place, name in enumerate(self._recordings())}
         return sorted(range(len(names)), key=lambda i: (places.get(names[i], len(places)), i))
+
+    def _recordings(self) -> list[str]:
+        """The recordings of the store, in its order; none where there is no store, or one that cannot be read."""
+        try:
+            attributes = load_record(self.store / "zarr.json", "")["attributes"]
+            return list(attributes["recordings"]["id"])
+        except (InputError, KeyError):
+            return []  # everything is written anew
 
     def take(self, path: Path, made_of: Sequence[str]) -> set[int]:
         """Link the shards that are made of the same into the new store; their numbers."""
@@ -61,10 +70,9 @@ class PreviousStore:
         """Whether the store before is there as it was written."""
         return self.store.is_dir() and list(stat_of(self.store)) == self._known.get("stat")
 
-    def keep(self, path: Path, names: Sequence[str], made_of: Sequence[str]) -> None:
+    def keep(self, path: Path, made_of: Sequence[str]) -> None:
         """Note what the new store is made of, now that it is whole."""
-        content = {"recordings": list(names), "made_of": list(made_of), "stat": stat_of(path)}
-        write_json(self.folder / "shards.json", content, indent=None)
+        write_record(self.folder / "shards.json", {"made_of": list(made_of), "stat": stat_of(path)})
 
 
 def made_of(first: int, pieces: Sequence[tuple[str, int, int, Sequence[int]]], layout: str) -> str:

@@ -4,6 +4,8 @@
 to the next one. Chunks are gathered in shards, one file and one writer each, so that many processes can write at once;
 the bytes depend on the order of the recordings alone, and a store that grows keeps its shards (`shards`). What is known
 of each recording is in the store's attributes.
+Damage is an error on reading: every chunk has a CRC-32C, zarr.json is sealed, and a chunk that is not there is never
+"no data" (docs/store.md).
 Splits, exclusions and the scaler are in files beside the store: changing them changes no byte of it.
 """
 
@@ -25,6 +27,9 @@ from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
 from brainlm_data.files.processes import processes
+from brainlm_data.files.reads import reads
+from brainlm_data.files.seal import BLANK, check_seal, seal
+from brainlm_data.files.sums import check_sum, write_sums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +37,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # layout of the store; goes up when readers must change
 SHARD_CHUNKS = 32  # chunks in a file: 76,000 runs of 490 volumes are 4,750 files of 14 MB
+WHOLE = {"array.write_empty_chunks": True}  # of zarr's settings: what is all padding is written, too
+CODECS = ("zstd", "crc32c")  # of every chunk, in this order
+SEAL = "checksum"  # attribute of the store, of zarr.json as a whole
+AGAIN = (
+    "make the store again, `snakemake dataset` or the import; `brainlm-data verify` on its folder says what is damaged"
+)
 Series = NDArray[np.float32]
 
 
@@ -74,6 +85,7 @@ def write_store(
     InputError: a series whose shape is not (n_steps, parcels).
     """
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     order = before.order(recordings["id"].tolist()) if before else list(range(len(recordings)))
     recordings = recordings.iloc[order]
@@ -81,27 +93,33 @@ def write_store(
     starts, total = layout(lengths, chunk_steps)
     parcels, shard = len(atlas_table), chunk_steps * SHARD_CHUNKS
     attributes = {
+        SEAL: BLANK,
         "format": FORMAT,
         "parcels": _columns(atlas_table),
         "recordings": _columns(recordings.assign(start=starts)),
         "chunk_steps": chunk_steps,
         **attrs,
     }
-    with warnings.catch_warnings():
+    codecs: Any = {"compressors": [ZstdCodec(), Crc32cCodec()]}
+    with warnings.catch_warnings(), zarr.config.set(WHOLE):
         warnings.simplefilter("ignore")  # consolidated metadata are not in the Zarr 3 text yet, but xarray reads them
         group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
         group.create_array(
             "bold", shape=(total, parcels), chunks=(chunk_steps, parcels), shards=(shard, parcels), dtype="float32",
             fill_value=np.nan, dimension_names=("time", "parcel"), attributes={"units": attrs.get("units", "")},
+            **codecs,
         )  # fmt: skip
         group.create_array(
-            "valid", shape=(total,), chunks=(shard,), dtype="bool", fill_value=False, dimension_names=("time",)
-        )
+            "valid", shape=(total,), chunks=(shard,), dtype="bool", fill_value=False, dimension_names=("time",),
+            **codecs,
+        )  # fmt: skip
         for name, unit in (("x", "mm"), ("y", "mm"), ("z", "mm")):
             if name in atlas_table:
                 values = atlas_table[name].to_numpy(np.float32)
-                group.create_array(name, data=values, dimension_names=("parcel",), attributes={"units": unit})
+                about: Any = {"dimension_names": ("parcel",), "attributes": {"units": unit}}
+                group.create_array(name, data=values, **about, **codecs)
         zarr.consolidate_metadata(path)
+    seal(path / "zarr.json")
     names = list(recordings["id"])
     marked = [invalid[row] for row in order] if invalid is not None else None
     job = _Writer(path, names, starts, lengths, parcels, marked, _by_row(series), order)
@@ -110,7 +128,7 @@ def write_store(
     if before:
         marks = [before.marks[row] for row in order]
         columns = [str(name) for name in atlas_table["name"]]
-        kind = f"{FORMAT} {zarr.__version__} {chunk_steps} {SHARD_CHUNKS} {columns}"
+        kind = f"{FORMAT} {zarr.__version__} {chunk_steps} {SHARD_CHUNKS} {CODECS} {columns}"
         for first, last in spans:
             rows = job.rows(first, last)
             pieces = [(marks[row], starts[row], lengths[row], marked[row] if marked else []) for row in rows]
@@ -124,8 +142,15 @@ def write_store(
         else:
             list(map(job.write, spans))
     if before:
-        before.keep(path, names, content)
+        before.keep(path, content)
     return [start for _, start in sorted(zip(order, starts, strict=True))]
+
+
+def write_sums_of(sums: Path, store: Path, tables: Iterable[Path]) -> None:
+    """SHA256SUMS of a store's tables and of its metadata; its chunks have their own checksums."""
+    files = {table.name: table for table in tables}
+    metadata = [store / "zarr.json", *store.glob("*/zarr.json")]
+    write_sums(sums, files | {f"{store.name}/{file.relative_to(store).as_posix()}": file for file in metadata})
 
 
 def _columns(table: pd.DataFrame) -> dict[str, list[Any]]:
@@ -187,9 +212,11 @@ class _Writer:
             data, good = self._load(row)
             bold[low - first : high - first] = data[low - start : high - start]
             valid[low - first : high - first] = good[low - start : high - start]
-        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-        group["bold"][first:last] = bold
-        group["valid"][first:last] = valid
+        with reads(self.path / "zarr.json", AGAIN):
+            group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        with zarr.config.set(WHOLE):
+            group["bold"][first:last] = bold
+            group["valid"][first:last] = valid
 
     def _load(self, row: int) -> tuple[Series, NDArray[np.bool_]]:
         if self._last is None or self._last[0] != row:
@@ -205,7 +232,7 @@ class _Writer:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a store. Raises InputError where there is none, or one of a later format."""
+    """Open a store. Raises InputError where there is none, one of a later format, or a damaged one."""
     path = Path(path)
     if not (path / "zarr.json").exists():
         raise InputError(f"{path}: no Zarr v3 store there", "give the path of store.zarr; `snakemake dataset` makes it")
@@ -215,7 +242,8 @@ def open_store(path: str | Path) -> Store:
 class Store:
     """A cohort's parcel series.
 
-    A store that is replaced while it is read is an InputError, never a mixture of two.
+    What is damaged is an InputError that names the file, whatever is read; so is a store that is replaced while it is
+    read, never a mixture of two.
 
     Attributes
     ----------
@@ -227,16 +255,23 @@ class Store:
     def __init__(self, path: Path) -> None:
         import zarr
 
+        from brainlm_data.dataset.chunks import ChunkStore
+
         self.path = path
         self._identity = _identity(path)
-        with self._reading():
-            self._group: Any = zarr.open_group(path, mode="r")
+        with self._reading(), reads(path / "zarr.json", AGAIN):
+            check_seal(path / "zarr.json", AGAIN)
+            self._group: Any = zarr.open_group(ChunkStore(path, read_only=True), mode="r")
             self.attrs: dict[str, Any] = dict(self._group.attrs)
-        if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
-            stored = self.attrs.get("format", "another kind")
-            raise InputError(f"{path}: format {stored}, this version reads {FORMAT}", "run `snakemake dataset` again")
-        table = self.attrs["recordings"]
-        self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
+            if "recordings" not in self.attrs or self.attrs.get("format") != FORMAT:
+                stored = self.attrs.get("format", "another kind")
+                raise InputError(
+                    f"{path}: format {stored}, this version reads {FORMAT}", "run `snakemake dataset` again"
+                )
+            table = self.attrs["recordings"]
+            self._place = dict(zip(table["id"], zip(table["start"], table["n_steps"], strict=True), strict=True))
+            self._bold: Any = self._group["bold"]
+            self._flags: Any = self._group["valid"]
 
     @property
     def rate_hz(self) -> float:
@@ -248,7 +283,8 @@ class Store:
         """The store as xarray sees it, lazily."""
         import xarray as xr
 
-        return xr.open_zarr(self.path)
+        with reads(self.path, AGAIN):
+            return xr.open_zarr(self._group.store)
 
     def __getitem__(self, name: str) -> xr.DataArray:
         return self.dataset[name]
@@ -270,9 +306,13 @@ class Store:
         import pandas as pd
 
         beside = self.path.parent / "recordings.parquet"
+        with self._reading():
+            check_sum(beside, AGAIN)
         if beside.exists():
-            with self._reading():
-                return pd.read_parquet(beside)
+            with self._reading(), reads(beside, AGAIN):
+                table = pd.read_parquet(beside)
+                _ = table[["id", "status"]]  # what everything goes by
+                return table
         table = pd.DataFrame(self.attrs["recordings"])
         missing = {"status": "done", "reason": "", "split": None}
         return table.assign(**{key: value for key, value in missing.items() if key not in table})
@@ -282,6 +322,7 @@ class Store:
         """Median and IQR per parcel over training subjects, or None if scaler.npz is not beside the store."""
         beside = self.path.parent / "scaler.npz"
         with self._reading():
+            check_sum(beside, AGAIN)
             return Scaler.load(beside) if beside.exists() else None
 
     def place(self, recording: str) -> slice:
@@ -293,23 +334,50 @@ class Store:
 
     def series(self, recording: str) -> Series:
         """(time, parcel) float32; NaN where a parcel or a step has no data."""
-        with self._reading():
-            return np.asarray(self._group["bold"][self.place(recording)])
+        place = self.place(recording)
+        with self._reading(), reads(self._shards(place), AGAIN):
+            series = np.asarray(self._bold[place])
+            if len(series) != place.stop - place.start:
+                raise ValueError(f"{recording} ends beyond it")
+            return series
 
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
-        with self._reading():
-            return np.asarray(self._group["valid"][:])
+        with self._reading(), reads(self.path / "valid", AGAIN):
+            return np.asarray(self._flags[:])
 
     def valid(self, recording: str) -> NDArray[np.bool_]:
         """(time,) False on steps without data and on steps from dropped or censored volumes."""
         return self._valid[self.place(recording)].copy()
 
+    def check(self) -> Iterator[str]:
+        """Read everything; what is damaged, one line each."""
+        rows = (self._bold.shards or self._bold.chunks)[0]
+        for first in range(0, self._bold.shape[0], rows):
+            place, number = slice(first, first + rows), first // rows
+            yield from self._problem(self._bold, place, f"bold/c/{number}/0")
+            yield from self._problem(self._flags, place, f"valid/c/{number}")
+        for name in sorted(set(self._group.array_keys()) - {"bold", "valid"}):
+            yield from self._problem(self._group[name], slice(None), name)
+
+    def _problem(self, array: Any, place: slice, file: str) -> Iterator[str]:
+        try:
+            with self._reading(), reads(self.path / file, AGAIN):
+                array[place]
+        except InputError as error:
+            yield error.message
+
+    def _shards(self, place: slice) -> Path:
+        """The file of a span of `bold`, or where its files are."""
+        rows = (self._bold.shards or self._bold.chunks)[0]
+        first, last = place.start // rows, max(place.stop - 1, place.start) // rows
+        return self.path / "bold" / "c" / (f"{first}/0" if first == last else f"{first}...{last}")
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Whatever is read: raises InputError where another store has taken this one's place since, or it is gone.
 
-        Chunks that are gone read as NaN, and those of another store as its values: hence afterwards.
+        Chunks of another store read as values of this one: hence afterwards.
         """
         try:
             yield

@@ -97,7 +97,7 @@ class Bucket:
             raise InputError(f"{self.url}: a page of its listing has more than {PAGE_BYTES >> 20} MiB", "look at --url")
         try:
             page = ET.fromstring(content)
-        except ET.ParseError as error:
+        except (ET.ParseError, LookupError, ValueError) as error:  # no XML, or in an encoding that nobody knows
             raise InputError(f"{self.url}: no listing of an S3 bucket ({error})", "look at --url") from error
         if not page.tag.endswith("ListBucketResult"):
             raise InputError(f"{self.url}: no listing of an S3 bucket ({page.tag})", "look at --url")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError
 from brainlm_data.files.lock import beside
 from brainlm_data.files.sidecar import digest, write_json
+from brainlm_data.files.sums import check_sum, sum_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
     ------
     InputError: no store, OUTDIR exists (and not `force`), or what the format raises.
     """
-    from brainlm_data.dataset.store import open_store
+    from brainlm_data.dataset.store import AGAIN, open_store
 
     store = open_store(path)
     if path.resolve().is_relative_to(outdir.resolve()):
@@ -85,6 +86,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
         folder.mkdir()
         made = import_module(f"brainlm_data.exports.{to}").write(store, folder, options)
         for name in ("card.json", "card.md", "scaler.npz"):
+            check_sum(path.parent / name, AGAIN)
             if (path.parent / name).is_file():
                 shutil.copyfile(path.parent / name, folder / name)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
@@ -94,6 +96,7 @@ def export(path: Path, outdir: Path, to: str, options: Options, force: bool = Fa
             "Files": {file.relative_to(folder).as_posix(): digest(file) for file in files},
         }  # fmt: skip
         write_json(folder / FACTS, facts)
+        sum_folder(folder)
         if outdir.exists():
             os.replace(outdir, temporary / "old")
         os.replace(folder, outdir)

@@ -214,6 +214,8 @@ def _take(file: Path, wait: bool = False, named: bool = True) -> TextIO | None:
             handle = file.open("a")
         except FileNotFoundError:  # its folder was removed by who had it
             continue
+        except IsADirectoryError as error:
+            raise InputError(f"{file}: a folder stands where the lock belongs", "remove it") from error
         if _locked(handle, 0 if wait else fcntl.LOCK_NB) is False:
             handle.close()
             return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.lock import temporary_name
+from brainlm_data.files.reads import reads
+from brainlm_data.files.seal import BLANK, holds, sealed
 
 DATA_SUFFIXES = (".nii.gz", ".nii", ".tsv", ".h5", ".txt", ".npz", ".npy", ".csv", ".parquet", ".safetensors")
 
@@ -50,21 +54,45 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it cannot be read, or is none."""
-    try:
+    with reads(path, "run the stage that writes it again"):
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})", "run the stage that writes it again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object", "run the stage that writes it again")
-    return content
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return content
+
+
+CHECKSUM = "checksum"  # the key of a record that holds its seal
+
+
+def load_record(path: Path, remedy: str) -> dict[str, Any]:
+    """What `write_record` wrote. Raises InputError where it is missing or damaged."""
+    with reads(path, remedy):
+        content = path.read_bytes()
+        if not holds(content):
+            raise ValueError("damaged: it is not what its own checksum says")
+        record = json.loads(content)
+        if not isinstance(record, dict):
+            raise ValueError("no JSON object")
+        record.pop(CHECKSUM, None)
+        return record
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """What this package noted to spare work (a receipt, a cache): empty where it is damaged, as it is made anew."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return load_record(path, "")
+    except InputError:
         return {}
+
+
+def record_text(data: Mapping[str, Any], indent: int | None = None) -> str:
+    """A record as it stands in its file: JSON with a checksum of itself."""
+    return sealed(as_json({**data, CHECKSUM: BLANK}, indent).encode()).decode()
+
+
+def write_record(path: Path, data: Mapping[str, Any], indent: int | None = None, folder: Path | None = None) -> None:
+    """Write JSON that says itself whether it is whole: what programs read, what decides on reruns. See `write_json`."""
+    write_text(path, record_text(data, indent), folder)
 
 
 @contextmanager
@@ -74,12 +102,22 @@ def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
     `folder`: where it is, on the same file system; None: beside `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder stands where a file belongs", "move or remove it")
     temporary = temporary_name(path if folder is None else folder / path.name)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move a file or a folder to where it belongs, whatever stands there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
 
 
 def as_json(data: Mapping[str, Any], indent: int | None = 2) -> str:
@@ -117,6 +155,30 @@ def digest(path: Path) -> str:
         return hasher.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_digest(path: Path, wanted: str) -> None:
+    """Compare a file with the digest that the stage which wrote it noted.
+
+    Raises
+    ------
+    InputError: it is damaged. Its mtime is then a new one, so that the next plan sees it whatever size it has.
+    """
+    with reads(path):
+        found = digest(path)
+    if found != wanted:
+        let_plans_look_at(path)
+        raise InputError(
+            f"{path}: damaged, it is not what its stage wrote",
+            "run the same command again, which first makes this file again (by hand: the stage that writes it)",
+        )
+
+
+def let_plans_look_at(path: Path) -> None:
+    """A damaged file may have the size and mtime that its manifest knows: a new mtime makes the next plan read it."""
+    one = next((p for p in sorted(path.rglob("*")) if p.is_file()), path) if path.is_dir() else path
+    with contextlib.suppress(OSError):  # an outdir that cannot be written to
+        os.utime(one)
 
 
 def stat_of(path: Path) -> tuple[int, int]:

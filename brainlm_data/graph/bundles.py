@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -47,8 +46,7 @@ class Bundles:
         """Subject id -> bundle; new subjects fill new bundles, one after the other."""
         if self._size == 1:
             return {subject: subject for subject in n_recordings}
-        if self._file.exists():
-            self._assigned = json.loads(self._file.read_text())
+        self._assigned = sidecar.read_record(self._file)
         number, load = len(set(self._assigned.values())), self._size
         for subject, count in n_recordings.items():
             if subject in self._assigned:
@@ -63,7 +61,7 @@ class Bundles:
     def write(self) -> None:
         """Keep what was assigned, where something is new."""
         if self._has_new:
-            sidecar.write_json(self._file, self._assigned)
+            sidecar.write_record(self._file, self._assigned, indent=2)
 
     def of_recording(self, recording_id: str, subject: str) -> str:
         """The bundle that a recording is in: itself at size 1, else its subject's."""

@@ -369,7 +369,7 @@ class Dag:
     def _note(self, finished: Sequence[Sequence[str]]) -> None:
         signatures = {stage.name: json.loads(self[stage.name].signature) for stage in self._switched_on()}
         content = {"signatures": signatures, "finished": [each for each in finished if each[0] in signatures]}
-        listing.write_changed(paths.requested_path(self.outdir), content)
+        listing.note_changed(paths.requested_path(self.outdir), content, indent=2)
 
     @property
     def command(self) -> str:

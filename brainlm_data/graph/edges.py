@@ -11,7 +11,8 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.bids.index import Index
 from brainlm_data.config import General, section_from
-from brainlm_data.errors import BrainLMError, InputError
+from brainlm_data.errors import BrainLMError
+from brainlm_data.files import sidecar
 from brainlm_data.graph.watched import watched
 from brainlm_data.runner.bundle import Job
 from brainlm_data.runner.manifest import COHORT
@@ -99,10 +100,7 @@ def load_job(stages: Sequence[Stage], name: str, outdir: Path, bundle: str, sign
     by_name = {stage.name: stage for stage in stages}
     stage, producers = by_name[name], producers_of(stages)
     path = paths.listing_path(outdir, stage.level, bundle)
-    try:
-        listing = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"listing {path}: {error}", "Snakemake writes it; run `snakemake -n` once") from error
+    listing = sidecar.load_record(path, "Snakemake writes it; run `snakemake -n` once")
     content = json.loads(signature)
     if content["version"] != stage.version:
         raise BrainLMError(

@@ -58,7 +58,7 @@ def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], s
 def planned(outdir: Path) -> str:
     """The digest of all listings as the last plan wrote them."""
     file = paths.planned_path(outdir)
-    return file.read_text() if file.exists() else ""
+    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def _describe(dag: DagView) -> None:
@@ -79,7 +79,7 @@ def _write(
         if dag.stages[name].level == level and (name, bundle) in dag.details:
             details[name] = dag.details[name, bundle]
     content = {"units": units, "digest": digest, "details": details, **more}
-    text = sidecar.as_json(content, indent=None)
+    text = sidecar.record_text(content)
     whole.update(f"{level} {bundle} {text}".encode())
     if to_disk:
         _write_text_changed(paths.listing_path(dag.outdir, level, bundle), text)
@@ -138,11 +138,16 @@ def _sources(doi: Any) -> dict[str, Any]:
     return {"SourceDatasets": [{"DOI": match.group(), "URL": f"https://doi.org/{match.group()}"}]}
 
 
+def note_changed(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write a record only where it is not there already."""
+    _write_text_changed(path, sidecar.record_text(content, indent))
+
+
 def write_changed(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON only where the text is not there already, so that mtimes mean something."""
     _write_text_changed(path, sidecar.as_json(content, indent))
 
 
 def _write_text_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text() != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         sidecar.write_text(path, text)

@@ -148,7 +148,7 @@ def _mark(path: Path, times: Mapping[tuple[str, str], tuple[int, int]]) -> None:
     """
     text = hashlib.sha256(json.dumps(sorted(times.items())).encode()).hexdigest() + "\n"
     newest = max(modified for modified, _ in times.values())
-    if path.exists() and path.stat().st_mtime_ns > newest and path.read_text() == text:
+    if path.is_file() and path.stat().st_mtime_ns > newest and path.read_bytes() == text.encode():
         return
     sidecar.write_text(path, text)
     if path.stat().st_mtime_ns <= newest:  # made on a machine whose clock is ahead

@@ -8,7 +8,6 @@ file_id   (people), as participant_id in the TSV
 
 from __future__ import annotations
 
-import zipfile
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.imports import Options, Series, Source, Values
 from brainlm_data.imports.participants import atlas_of, described, read_participants
 
@@ -68,13 +68,10 @@ def _file(path: Path) -> Path:
 
 @lru_cache(maxsize=1)  # a job reads the file once, not once per recording
 def _arrays(file: Path, _mtime_ns: int) -> tuple[NDArray[Any], ...]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if absent := [name for name in ARRAYS if name not in arrays]:
-                raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
-            data, offset, scale, ids = (arrays[name] for name in ARRAYS)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: not an .npz ({error})", "give the .npz of kind abide, or another KIND") from error
+    with reads(file, "give the .npz of kind abide, or another KIND"), np.load(file, allow_pickle=False) as arrays:
+        if absent := [name for name in ARRAYS if name not in arrays]:
+            raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
+        data, offset, scale, ids = (np.asarray(arrays[name]) for name in ARRAYS)
     _check(file, data, offset, scale, ids)
     return data, offset, scale, ids
 
@@ -86,9 +83,17 @@ def _check(
     scale: NDArray[np.floating],
     ids: NDArray[np.str_],
 ) -> None:
-    people = len(ids)
-    shapes = f"data {data.shape}, offset {offset.shape}, scale {scale.shape}, file_id {ids.shape}"
-    fits = data.ndim == 2 and offset.shape == (people + 1,) and scale.shape in {(people,), (people, data.shape[-1])}
+    people = ids.size
+    named = {"data": data, "offset": offset, "scale": scale, "file_id": ids}
+    shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in named.items())
+    numbers = data.dtype.kind in "iuf" and offset.dtype.kind in "iu" and scale.dtype.kind in "iuf"
+    fits = (
+        numbers
+        and ids.ndim == 1
+        and data.ndim == 2
+        and offset.shape == (people + 1,)
+        and scale.shape in {(people,), (people, data.shape[-1])}
+    )
     if not fits or offset[0] != 0 or offset[-1] != len(data) or (np.diff(offset) < 0).any():
         raise InputError(
             f"{file}: arrays that do not fit together: {shapes}",

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.gather import Config, Row, empty_row, gather, with_phenotypes
 from brainlm_data.dataset.splits import external_subjects
+from brainlm_data.dataset.store import write_sums_of
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import beside, holding
 from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sums import SUMS
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
@@ -31,7 +34,7 @@ from brainlm_data.stage import Facts
 
 FILES = {
     "recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json", "card": "card.md",
-    "facts": "import.json",
+    "facts": "import.json", "checksums": SUMS,
 }  # fmt: skip
 STORE = "store.zarr"
 
@@ -56,12 +59,13 @@ class SpooledSeries:
 
     def __call__(self, row: int) -> NDArray[np.float32]:
         """(time, parcel)."""
-        values: NDArray[np.float32] = np.load(self.files[row])
+        with reads(self.files[row], "import again"):
+            values: NDArray[np.float32] = np.load(self.files[row])
         return values
 
 
 def write(source: Source, request: Request, outdir: Path, config: Config, force: bool = False) -> Facts:
-    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json}.
+    """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json, SHA256SUMS}.
 
     Returns the content of import.json.
 
@@ -83,7 +87,7 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         if (outdir / STORE).exists():
             os.replace(outdir / STORE, temporary / "old")
         for name in (*FILES, "store"):
-            os.replace(places[name], outdir / places[name].name)
+            sidecar.replace(places[name], outdir / places[name].name)
     return facts
 
 
@@ -134,6 +138,8 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
         **facts,
     }
     sidecar.write_json(places["facts"], content)
+    tables = [places[name] for name in FILES if name != "checksums"]
+    write_sums_of(places["checksums"], places["store"], tables)
     return content
 
 
@@ -192,7 +198,9 @@ def _fits(about: SeriesFacts, parcels: int, columns: tuple[str, ...], file: Path
     """Raises Refused where a series has other parcels than the cohort; the same ones in another order are sorted."""
     order = order_of(about, parcels, columns)
     if order is not None:
-        np.save(file, np.load(file)[:, order])
+        with reads(file, "import again"):
+            values = np.load(file)
+        np.save(file, values[:, order])
 
 
 def _short(path: Path, root: Path) -> str:

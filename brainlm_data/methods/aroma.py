@@ -51,7 +51,10 @@ class Features:
             "csf": self.csf > CSF_FRACTION,
             "motion": self.score > 0,
         }
-        return ["+".join(name for name, hit in tests.items() if hit[i]) for i in range(len(self.edge))]
+        reasons = []
+        for component in range(len(self.edge)):
+            reasons.append("+".join(name for name, is_noise in tests.items() if is_noise[component]))
+        return reasons
 
 
 def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -39,6 +39,8 @@ def _across(moving: Any, inner: Any, outer: Any, m: Any, slope: float) -> Any:
             value = float(linear_at(moving, x, y, z))
             values = (value, 0.0) if side == 0 else (values[0], value)
         if both:
+            # Greve and Fischl: q = 100 (grey - white) / mean of both, in percent; cost 1 - tanh(slope q): 0 for a clear
+            # rise, 1 without contrast, 2 where the signal falls. In EPI grey matter is brighter than white.
             white, grey = values
             mean = 0.5 * (white + grey)
             contrast = 100 * (grey - white) / mean if mean > 1e-6 else 0.0
@@ -71,15 +73,17 @@ def surface(white: Volume, grey: Volume, number: int) -> tuple[Array, Array]:
     from scipy.ndimage import gaussian_filter
 
     spacing = np.sqrt((white.affine[:3, :3] ** 2).sum(0))
-    smooth = gaussian_filter(white.data, 1.0 / spacing)
+    smooth = gaussian_filter(white.data, 1.0 / spacing)  # SD of 1 mm
     cells = np.argwhere((smooth > 0.3) & (smooth < 0.7))
     rng = np.random.default_rng(0)
     cells = cells[np.sort(rng.permutation(len(cells))[: 4 * number])]
-    slopes = np.stack([_slope(smooth, cells, axis) for axis in range(3)], 1) @ white.inverse[:3, :3]  # per mm
+    # A gradient per voxel, times the inverse affine, is one per mm: dw/dx = dw/dv dv/dx.
+    slopes = np.stack([_slope(smooth, cells, axis) for axis in range(3)], 1) @ white.inverse[:3, :3]
     steep = np.linalg.norm(slopes, axis=1)
     cells, slopes, steep = cells[steep > 0.03], slopes[steep > 0.03], steep[steep > 0.03]
     inward = slopes / steep[:, None]
     points = cells @ white.affine[:3, :3].T + white.affine[:3, 3]
+    # One step of Newton's method towards probability .5 along the gradient, at most 2 mm.
     points = points + inward * np.clip((0.5 - smooth[tuple(cells.T)]) / steep, -2, 2)[:, None]
     inner, outer = points + BESIDE_MM * inward, points - BESIDE_MM * inward
     good = (white.at(inner) > 0.5) & (grey.at(outer) > 0.5)

@@ -134,14 +134,16 @@ def confounds_of(patterns: Iterable[str], table: Mapping[str, ArrayLike], recipe
     values = np.empty((recipe.n_volumes, len(columns)))
     for place, name in enumerate(columns):
         values[:, place] = table[name]
-    if empty := [name for name, column in zip(columns, values.T, strict=True) if np.isnan(column).all()]:
-        raise Refused(f"{where}: {', '.join(empty)} n/a in every volume", "a strategy without it")
+    names = np.array(columns, dtype=object)
+    empty = np.isnan(values).all(0)
+    if empty.any():
+        raise Refused(f"{where}: {', '.join(names[empty])} n/a in every volume", "a strategy without it")
     raw = fill_censored(drop(np.nan_to_num(values), recipe), recipe)
     filtered = high_pass(raw, recipe)
     before, after = np.linalg.norm(raw - raw.mean(0), axis=0), np.linalg.norm(filtered, axis=0)
-    gone = (after <= LEFT * before) | (before <= 1e-9 * np.linalg.norm(raw, axis=0))
-    kept = [name for name, out in zip(columns, gone, strict=True) if not out]
-    return Confounds(filtered[:, ~gone], kept, [name for name in columns if name not in kept])
+    constant = before <= 1e-9 * np.linalg.norm(raw, axis=0)
+    outside = constant | (after <= LEFT * before)
+    return Confounds(filtered[:, ~outside], names[~outside].tolist(), names[outside].tolist())
 
 
 def regression_of(name: str, confounds: Array, components: Sequence[tuple[Array, Array]] = ()) -> Regression:

@@ -87,10 +87,10 @@ class Field:
 
         to_voxels = np.linalg.inv(self.affine)
         own = moved(frame(self.affine, self.displacement.shape[:3]) @ to_voxels, points)
-        steps = [
-            interp.sample(interp.padded(self.displacement[..., axis]), points, to_voxels, cubic=False)
-            for axis in range(3)
-        ]
+        steps = []
+        for axis in range(3):
+            component = interp.padded(self.displacement[..., axis])
+            steps.append(interp.sample(component, points, to_voxels, cubic=False))
         return own + np.stack(steps, 1)
 
 
@@ -105,5 +105,6 @@ def places_in(
     """
     there = field.coordinates(points)
     if before is not None:
-        there = moved(np.linalg.inv(before), there)
+        there = moved(np.linalg.inv(before), there)  # `premat` goes the other way: image -> the field's image
+    # FSL coordinates -> voxel numbers -> RAS mm
     return moved(affine @ np.linalg.inv(frame(affine, shape)), there)

@@ -165,6 +165,7 @@ def _sample(source: Float, points: Double, m: Double, cubic: bool, margin: float
     nx, ny, nz = source.shape[0] - 4, source.shape[1] - 4, source.shape[2] - 4
     out = np.empty(len(points), np.float32)
     for n in range(len(points)):
+        # (x, y, z, 1)' = m (p, q, r, 1)': written out, as numba is much faster on scalars than on small arrays
         p, q, r = points[n, 0], points[n, 1], points[n, 2]
         x = m[0, 0] * p + m[0, 1] * q + m[0, 2] * r + m[0, 3]
         y = m[1, 0] * p + m[1, 1] * q + m[1, 2] * r + m[1, 3]

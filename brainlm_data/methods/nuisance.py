@@ -29,13 +29,19 @@ def non_steady(mean: Array) -> int:
 def region(probability: Voxels, threshold: float) -> NDArray[np.bool_]:
     """Voxels above the threshold; on a coarse grid few may be pure, then the 50 purest above one half."""
     chosen = probability > threshold
-    if chosen.sum() < FEWEST:
-        chosen = probability > max(0.5, np.sort(probability)[-FEWEST] if len(probability) >= FEWEST else 0.5)
-    return chosen
+    if chosen.sum() >= FEWEST:
+        return chosen
+    least = 0.5
+    if len(probability) >= FEWEST:
+        least = max(least, np.sort(probability)[-FEWEST])
+    return probability > least
 
 
 def dvars(courses: Courses) -> tuple[Array, Array]:
     """(std_dvars, dvars), NaN for the first volume. Data are scaled to a median of 1000 as nipype does."""
+    # DVARS(t) = root mean square over voxels of x_t - x_t-1 (Power et al., 2012). Standardized: over what a voxel with
+    # spread s (robust: interquartile range / 1.349) and lag-one autocorrelation a is expected to have, as
+    # var(x_t - x_t-1) = 2 s^2 (1 - a) (Nichols, 2017).
     scale = np.float32(1000 / max(median(courses), 1e-6))
     squares, moving, expected = np.zeros(max(courses.volumes - 1, 0)), 0, 0.0
     for _, data in courses.blocks():
@@ -43,9 +49,8 @@ def dvars(courses: Courses) -> tuple[Array, Array]:
         spread = np.subtract(*np.percentile(scaled, [75, 25], axis=1, method="lower")) / 1.349
         scaled, spread = scaled[spread > 0], spread[spread > 0]
         centred = scaled - scaled.mean(1, keepdims=True)
-        auto = (centred[:, 1:] * centred[:, :-1]).sum(1) / np.maximum(
-            np.square(centred).sum(1), 1e-12
-        )  # AR(1), Yule-Walker
+        products = (centred[:, 1:] * centred[:, :-1]).sum(1)
+        auto = products / np.maximum(np.square(centred).sum(1), 1e-12)  # AR(1) by Yule-Walker
         squares += np.square(np.diff(scaled, axis=1), dtype=np.float64).sum(0)
         expected += float((np.sqrt(2 * (1 - auto)) * spread).sum(dtype=np.float64))
         moving += len(scaled)
@@ -96,11 +101,13 @@ def compcor(
         spread = centred.std(1, keepdims=True)
         centred = centred / np.where(spread > 0, spread, 1)
         moments += centred.T @ centred
+    # Of X = U S V' (voxels, T) the courses V are eigenvectors of the small X' X (T, T), whose eigenvalues are S^2.
     values, vectors = np.linalg.eigh(moments)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     share = values / max(values.sum(), 1e-30)
-    wanted = int(np.searchsorted(np.cumsum(share), 0.5)) + 1 if count == "half" else count
-    kept = slice(0, min(wanted, len(values) - 1))
+    if count == "half":
+        count = int(np.searchsorted(np.cumsum(share), 0.5)) + 1
+    kept = slice(0, min(count, len(values) - 1))
     parts = vectors[:, kept]
     parts = parts * np.sign(parts[np.abs(parts).argmax(0), np.arange(parts.shape[1])])  # a sign that does not flip
     return parts, np.sqrt(values[kept]), share[kept]

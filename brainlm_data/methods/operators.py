@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, signal
 
+from brainlm_data.files.reads import reads
+
 Array = NDArray[np.float64]
 HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
@@ -70,9 +72,10 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read what `save` wrote."""
-        content = json.loads(path.read_text())
-        known = {k: content[k] for k in cls.__dataclass_fields__}
-        return cls(**{**known, "censored": tuple(known["censored"])})
+        with reads(path):
+            content = json.loads(path.read_text())
+            known = {k: content[k] for k in cls.__dataclass_fields__}
+            return cls(**{**known, "censored": tuple(known["censored"])})
 
 
 def drop(x: Array, recipe: Recipe) -> Array:
@@ -89,7 +92,9 @@ def fill_censored(x: Array, recipe: Recipe) -> Array:
     out = x.copy()
     # With good volumes b < c < a around a censored one:  x_c = (1 - w) x_b + w x_a,  w = (c - b) / (a - b). At the
     # ends one of them does not exist: w is clipped to 0 or 1, which repeats the nearest good volume.
-    place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1) if len(good) > 1 else np.zeros(len(bad), int)
+    place = np.zeros(len(bad), int)
+    if len(good) > 1:
+        place = np.clip(np.searchsorted(good, bad), 1, len(good) - 1)
     before, after = good[place - 1], good[place]
     weight = np.clip((bad - before) / np.maximum(after - before, 1), 0, 1)[:, None]
     out[bad] = (1 - weight) * x[before] + weight * x[after]
@@ -110,7 +115,9 @@ def high_pass(x: Array, recipe: Recipe) -> Array:
 
 def low_pass(x: Array, recipe: Recipe) -> Array:
     """L: what is faster than `high_hz` removed (zero-phase Butterworth)."""
-    return x if recipe.high_hz is None else _butterworth(x, recipe, "lowpass", recipe.high_hz)
+    if recipe.high_hz is None:
+        return x
+    return _butterworth(x, recipe, "lowpass", recipe.high_hz)
 
 
 def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
@@ -243,7 +250,7 @@ class Regression:
     @classmethod
     def load(cls, path: Path) -> Regression:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
+        with reads(path), np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["noise"], arrays["readout"])
 
 
@@ -281,7 +288,9 @@ class Temporal:
 def highest_hz(tr_s: float, hz: float) -> float:
     """The highest frequency that TR and rate leave: Nyquist's, or the edge of the anti-aliasing filter."""
     nyquist = 0.5 / tr_s
-    return min(nyquist, STOP * hz / 2) if _is_lower(tr_s, hz) else nyquist
+    if not _is_lower(tr_s, hz):
+        return nyquist
+    return min(nyquist, STOP * hz / 2)
 
 
 def _is_lower(tr_s: float, hz: float) -> bool:

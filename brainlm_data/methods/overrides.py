@@ -60,13 +60,13 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
             "note": row.get("note", ""),
         }
         places[name, component] = number
-    return {
-        name: {
+    by_recording = {}
+    for name, components in rows.items():
+        by_recording[name] = {
             "overrides": [components[component] for component in sorted(components)],
             "_overrides_at": {component: f"{path} line {places[name, component]}" for component in components},
         }
-        for name, components in rows.items()
-    }
+    return by_recording
 
 
 def overridden(

@@ -91,11 +91,14 @@ def _blocks(volume: Float, factor: tuple[int, int, int]) -> Float:
     """Means of blocks of voxels; the last block is filled up with edge values."""
     if factor == (1, 1, 1):
         return volume
-    extra = [(0, -n % f) for n, f in zip(volume.shape, factor, strict=True)]
-    if any(after for _, after in extra):
-        volume = np.pad(volume, extra, mode="edge")
-    for axis, f in enumerate(factor):
-        shape = [*volume.shape[:axis], volume.shape[axis] // f, f, *volume.shape[axis + 1 :]]
+    for axis, size in enumerate(factor):
+        missing = -volume.shape[axis] % size
+        if missing:
+            extra = [(0, 0)] * volume.ndim
+            extra[axis] = (0, missing)
+            volume = np.pad(volume, extra, mode="edge")
+    for axis, size in enumerate(factor):
+        shape = [*volume.shape[:axis], volume.shape[axis] // size, size, *volume.shape[axis + 1 :]]
         volume = volume.reshape(shape).mean(axis + 1)
     return volume
 
@@ -122,13 +125,14 @@ class _Level:
             slopes.append(slope)
         head = small > 0.15 * np.percentile(small, 98)
         head = ndimage.binary_dilation(head)
-        inner = np.zeros_like(head)
-        inner[tuple(slice(1, -1) if n > 4 else slice(None) for n in head.shape)] = True  # slopes at edges are halved
-        index = np.argwhere(head & inner)
+        for axis, size in enumerate(head.shape):
+            if size > 4:  # without the outermost voxels, where mirroring halves the slopes
+                np.moveaxis(head, axis, 0)[[0, -1]] = False
+        index = np.argwhere(head)
         index = index[:: -(-len(index) // MAX_POINTS) or 1]
         chosen = tuple(index.T)
         # Per mm: dI/dx = dI/dv dv/dx, and dv/dx is the inverse affine.
-        gradient = np.stack([s[chosen] for s in slopes], 1) @ self.inverse[:3, :3]
+        gradient = np.stack([slope[chosen] for slope in slopes], 1) @ self.inverse[:3, :3]
         # Derivatives of I(x + t + r x arm): g for the translation t (mm), arm x g for small rotations r about the
         # centre. Rotations are in mm on a sphere of RADIUS, so that all six steps have one scale. The last: of gain *
         # reference.
@@ -162,7 +166,9 @@ class _Level:
                 return Fit(matrix, gain, np.inf)
             # 1.4826 MAD is a standard deviation of Gaussian residuals, and half of the points may be outliers.
             scale = 1.4826 * float(np.median(inside))
-            limit = HUBER * scale if usual is None else TUKEY * usual * self.contrast
+            limit = HUBER * scale
+            if usual is not None:
+                limit = TUKEY * usual * self.contrast
             left, right = _normal(self.design, residual, limit if limit > 0 else np.inf, usual is not None)
             # Nothing determines the padding's step: a small ridge there makes the system regular, and its step zero.
             left[np.diag_indices(8)] += 1e-6 * np.diag(left).max() * np.array([0, 0, 0, 0, 0, 0, 0, 1])

@@ -59,8 +59,9 @@ def look(source: Run, wanted: Collection[int]) -> Look:
 
 def typical(volumes: Sequence[Volume]) -> int:
     """Which volume lies nearest to the voxelwise median of all: spikes and moved volumes are far from it."""
-    median = np.median(np.stack([v[::2, ::2, ::2] for v in volumes]), axis=0)
-    return int(np.argmin([float(np.square(v[::2, ::2, ::2] - median).sum()) for v in volumes]))
+    small = [volume[::2, ::2, ::2] for volume in volumes]  # every second voxel is enough
+    median = np.median(np.stack(small), axis=0)
+    return int(np.argmin([float(np.square(values - median).sum()) for values in small]))
 
 
 def averaged(
@@ -71,9 +72,11 @@ def averaged(
 
     points = np.indices(source.shape).reshape(3, -1).T.astype(np.float64)
     inverse = np.linalg.inv(source.affine)
-    fits = [realigner.fit(v) for v in volumes]
+    fits = [realigner.fit(volume) for volume in volumes]
     others = [fit.residual for index, fit in enumerate(fits) if index != seed]
-    limit = 2 * np.median(others) if others else np.inf
+    limit = np.inf
+    if others:
+        limit = 2 * np.median(others)
     total, count = np.zeros(len(points)), np.zeros(len(points), np.int32)
     kept: list[Volume] = []  # only the median needs them all at once
     for index, (volume, fit) in enumerate(zip(volumes, fits, strict=True)):
@@ -86,8 +89,8 @@ def averaged(
             total += np.nan_to_num(value)
             count += np.isfinite(value)
     # the seed volume is everywhere in its own field of view: no voxel is without a value
-    out = np.nanmedian(kept, 0) if how == "median" else total / count
-    return np.asarray(out, np.float32).reshape(source.shape)
+    average = np.nanmedian(kept, 0) if how == "median" else total / count
+    return np.asarray(average, np.float32).reshape(source.shape)
 
 
 def on_grid(path: Path, source: Run) -> Volume:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
 from brainlm_data.methods.hdf5 import without_times
 from brainlm_data.methods.rigid import read_itk
 
@@ -263,7 +264,8 @@ def map_points(points: Points, transforms: Sequence[Path]) -> Points:
     table = pd.DataFrame(np.asarray(points, dtype=np.float64) * LPS, columns=["x", "y", "z"])
     for transform in transforms:
         _check_readable(transform)
-        table = ants.apply_transforms_to_points(3, table[["x", "y", "z"]], [str(transform)])
+        with reads(transform):
+            table = ants.apply_transforms_to_points(3, table[["x", "y", "z"]], [str(transform)])
     return table[["x", "y", "z"]].to_numpy(np.float64) * LPS
 
 
@@ -336,11 +338,11 @@ def similarity_gain(fixed: Any, moving: Any, mask: Any, shift_mm: float = 8.0) -
     # Six shifted copies. Where the fit is right every shift costs information; a ratio near 1 means that it does not
     # matter where the image lies.
     steps = max(1, round(shift_mm / float(fixed.spacing[0])))
-    shifted = [
-        similarity(fixed, moving.new_image_like(np.roll(moving.numpy(), sign * steps, axis)), mask)
-        for axis in range(3)
-        for sign in (-1, 1)
-    ]
+    shifted = []
+    for axis in range(3):
+        for sign in (-1, 1):
+            copy = moving.new_image_like(np.roll(moving.numpy(), sign * steps, axis))
+            shifted.append(similarity(fixed, copy, mask))
     return similarity(fixed, moving, mask) / max(float(np.mean(shifted)), 1e-6)
 
 
@@ -348,10 +350,14 @@ def correlation(fixed: Any, moving: Any, mask: Any) -> float:
     """Pearson correlation of two images on one grid within a mask; 0 where one of them is flat."""
     inside = mask.numpy() > 0
     first, second = fixed.numpy()[inside], moving.numpy()[inside]
-    return float(np.corrcoef(first, second)[0, 1]) if first.std() > 0 and second.std() > 0 else 0.0
+    if not (first.std() > 0 and second.std() > 0):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Dice overlap of two masks."""
     total = int(first.sum() + second.sum())
-    return 2.0 * int((first & second).sum()) / total if total else 0.0
+    if not total:
+        return 0.0
+    return 2.0 * int((first & second).sum()) / total

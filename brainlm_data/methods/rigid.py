@@ -31,6 +31,7 @@ def rotation(vector: Matrix) -> Matrix:
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
         return np.eye(3)
+    # R = 1 + sin(a) K + (1 - cos(a)) K^2, where K v = axis x v
     x, y, z = vector / angle
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
@@ -65,8 +66,10 @@ def parameters(matrices: Matrix, affine: Matrix, shape: tuple[int, int, int], ce
     middle = frame @ np.append(centre, 1.0)
     out = np.empty((len(matrices), 6))
     for row, matrix in zip(out, matrices, strict=True):
-        fsl = frame @ np.linalg.inv(matrix) @ back
+        fsl = frame @ np.linalg.inv(matrix) @ back  # moved -> reference, in FSL's coordinates
         row[:3] = (fsl @ middle - middle)[:3]
+        # Angles of R = Rx Ry Rz with Rx = [1 0 0; 0 c s; 0 -s c] and so on, see `matrices_of`:
+        # R_02 = -sin(ry), R_12 = sin(rx) cos(ry), R_01 = cos(ry) sin(rz)
         row[3] = np.arctan2(fsl[1, 2], fsl[2, 2])
         row[4] = np.arctan2(-fsl[0, 2], np.hypot(fsl[0, 0], fsl[0, 1]))
         row[5] = np.arctan2(fsl[0, 1], fsl[0, 0])
@@ -93,6 +96,7 @@ def matrices_of(params: Matrix, affine: Matrix, shape: tuple[int, int, int], cen
 
 def displacement(params: Matrix, radius: float = 50.0) -> Matrix:
     """Framewise displacement (T,) in mm, NaN for the first volume (Power et al., 2012)."""
+    # FD = sum of |differences| of the six parameters, angles as arcs on a sphere of the radius of a head
     steps = np.abs(np.diff(params, axis=0)) * np.array([1, 1, 1, radius, radius, radius])
     return np.concatenate([[np.nan], steps.sum(1)])
 
@@ -104,6 +108,8 @@ def rms_displacement(params: Matrix, radius: float = 80.0) -> Matrix:
     """
     moves = matrices_of(params, np.diag([-1.0, 1.0, 1.0, 1.0]), (1, 1, 1), np.zeros(3))
     steps = np.linalg.inv(moves[1:]) @ moves[:-1] - np.eye(4)  # of the inverse matrices, as FSL has them
+    # With [A b] the change of position x -> x + A x + b, its mean square over a ball of radius R is R^2 / 5 trace(A'A)
+    # + b'b.
     square = radius**2 / 5 * (steps[:, :3, :3] ** 2).sum((1, 2)) + (steps[:, :3, 3] ** 2).sum(1)
     return np.concatenate([[np.nan], np.sqrt(square)])
 

@@ -42,10 +42,12 @@ class Volume:
         """As voxels of `size_mm` would hold it, on the same grid."""
         from scipy.ndimage import gaussian_filter
 
+        # full width at half maximum = 2.355 SD; widths add in squares (as in `registration.working`)
         spacing = np.sqrt((self.affine[:3, :3] ** 2).sum(0))
         sigma = np.sqrt(np.maximum(size_mm**2 - spacing**2, 0)) / 2.355 / spacing
-        data = gaussian_filter(self.data, sigma, truncate=2.5) if sigma.any() else self.data
-        return Volume(data, self.affine)
+        if not sigma.any():
+            return self
+        return Volume(gaussian_filter(self.data, sigma, truncate=2.5), self.affine)
 
     def points(self) -> Array:
         """Centres (n, 3) of a mask's voxels, mm."""
@@ -73,6 +75,8 @@ def _information(moving: Any, points: Any, bins: Any, m: Any, number: int) -> fl
         y = m[1, 0] * p + m[1, 1] * q + m[1, 2] * r + m[1, 3]
         z = m[2, 0] * p + m[2, 1] * q + m[2, 2] * r + m[2, 3]
         if 0 <= x <= nx - 1 and 0 <= y <= ny - 1 and 0 <= z <= nz - 1:
+            # The value counts for its two nearest bins by its distance from each: a linear Parzen window, so that the
+            # histogram changes continuously with the matrix.
             value = linear_at(moving, x, y, z)
             low = int(value)
             share = value - low
@@ -81,6 +85,7 @@ def _information(moving: Any, points: Any, bins: Any, m: Any, number: int) -> fl
             inside += 1
     if inside < 50:
         return 0.0
+    # With counts n_ab of N points: N I = sum n_ab log(n_ab N / (n_a n_b)).
     rows, columns = joint.sum(1), joint.sum(0)
     total = 0.0
     for a in range(number):
@@ -109,7 +114,8 @@ class Information:
         rng = np.random.default_rng(0)
         places = where.points()
         cell_mm = float(np.cbrt(abs(np.linalg.det(where.affine[:3, :3]))))
-        keep = rng.random(len(places)) < (cell_mm / spacing_mm) ** 3
+        keep = rng.random(len(places)) < (cell_mm / spacing_mm) ** 3  # one per cube of `spacing_mm`, on average
+        # On a regular grid, interpolation would smooth more between voxels than at them, and the cost have ripples.
         points = places[keep] + rng.uniform(-0.5, 0.5, (int(keep.sum()), 3)) * cell_mm
         values = t1w.smoothed(spacing_mm).at(points)
         known = np.isfinite(values)
@@ -156,12 +162,13 @@ def search(cost: Cost, shifts: Sequence[Array], centre: Array, tried: int = 6) -
     shifts: (3,) mm each, BOLD point - T1w point. centre: T1w point about which is turned.
     tried: how many of the best starts are fitted; the shifts without a turn always are.
     """
-    plain = [about(np.zeros(3), shift, centre) for shift in shifts]
-    turned = [
-        about(np.deg2rad(np.array(turn)), shift, centre) for shift in shifts for turn in product(TURNS_DEG, repeat=3)
-    ]
-    order = np.argsort([cost(start) for start in turned], kind="stable")[:tried]
-    poses = [fit(cost, start, centre, SEARCH_MM, 0.5) for start in [*plain, *(turned[i] for i in order)]]
+    starts = [about(np.zeros(3), shift, centre) for shift in shifts]
+    turned = []
+    for shift, turn in product(shifts, product(TURNS_DEG, repeat=3)):
+        turned.append(about(np.deg2rad(np.array(turn)), shift, centre))
+    best = np.argsort([cost(start) for start in turned], kind="stable")[:tried]
+    starts += [turned[place] for place in best]
+    poses = [fit(cost, start, centre, SEARCH_MM, 0.5) for start in starts]
     return min(poses, key=cost)
 
 

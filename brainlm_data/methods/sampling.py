@@ -92,7 +92,9 @@ class Sampler:
 
     def __init__(self, inputs: Files, points: Points, cubic: bool = True) -> None:
         self.run, self.cubic = Run(inputs["bold"]), cubic
-        self.slice_times = SliceTimes.load(inputs["slice_times"]) if inputs.get("slice_times") else None
+        self.slice_times = None
+        if inputs.get("slice_times"):
+            self.slice_times = SliceTimes.load(inputs["slice_times"])
         facts = inputs.facts("motion_params")
         self._empty = frozenset[int](facts.get("EmptyVolumes", ()))
         self._may_be_holed = self.run.dtype.kind == "f" and facts.get("HasNonFinite", True)
@@ -130,9 +132,9 @@ class Sampler:
         volumes = held(self.run, self._empty)
         if self.slice_times is not None:
             volumes = corrected(volumes, self.slice_times)
+        prepared = interp.coefficients if self.cubic else interp.padded
         for volume, matrix in zip(volumes, self.matrices, strict=True):
-            source = interp.coefficients(volume) if self.cubic else interp.padded(volume)
-            yield interp.sample(source, points, matrix, self.cubic, MARGIN)
+            yield interp.sample(prepared(volume), points, matrix, self.cubic, MARGIN)
 
 
 def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> list[int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.reads import reads
 from brainlm_data.reading.image import Volume, cleaned
 
 RADIUS = 4  # volumes on either side; Lanczos window
@@ -42,11 +43,12 @@ class SliceTimes:
     @classmethod
     def load(cls, path: Path) -> SliceTimes | None:
         """Read what stage slicetiming wrote; None where the run is not to be corrected."""
-        content = json.loads(path.read_text())
-        if not content["corrected"]:
-            return None
-        known = {name: content[name] for name in cls.__dataclass_fields__}
-        return cls(**{**known, "times_s": tuple(known["times_s"])})
+        with reads(path):
+            content = json.loads(path.read_text())
+            if not content["corrected"]:
+                return None
+            known = {name: content[name] for name in cls.__dataclass_fields__}
+            return cls(**{**known, "times_s": tuple(known["times_s"])})
 
     def weights(self) -> NDArray[np.float32]:
         """(2 RADIUS + 1, slices): what each neighbouring volume counts for in a slice; each column's sum is 1."""

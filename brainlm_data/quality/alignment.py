@@ -31,12 +31,13 @@ def resampled(source: Path, affine: Array, shape: tuple[int, ...], order: int = 
     image = load_output(source)
     data = np.asarray(image.dataobj, dtype=np.float32)
     to_voxel = np.linalg.inv(image.affine) @ affine
-    volumes = data[..., None] if data.ndim == 3 else data
-    moved = [
-        affine_transform(volumes[..., i], to_voxel[:3, :3], to_voxel[:3, 3], shape[:3], order=order)
-        for i in range(volumes.shape[3])
-    ]
-    return moved[0] if data.ndim == 3 else np.stack(moved, -1)
+
+    def moved(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(affine_transform(volume, to_voxel[:3, :3], to_voxel[:3, 3], shape[:3], order=order))
+
+    if data.ndim == 3:
+        return moved(data)
+    return np.stack([moved(volume) for volume in np.moveaxis(data, 3, 0)], -1)
 
 
 class Alignment:
@@ -78,6 +79,7 @@ class Alignment:
 
     def _fit(self, shift: tuple[int, ...]) -> float:
         """R2 with the maps moved by whole voxels."""
+        # R2 = |X b|^2 / |y|^2 = y'X (X'X)^-1 X'y / y'y, both without mean. The 1e-9 keeps a map of zeros solvable.
         design = self._maps[tuple((self._where - np.array(shift)).T)]
         design = design - design.mean(0)
         gram = design.T @ design + 1e-9 * np.eye(design.shape[1])
@@ -88,13 +90,16 @@ class Alignment:
         """Best shift in voxels: all of them, then a parabola on each axis."""
         steps = range(-REACH, REACH + 1)
         fits: dict[tuple[int, ...], float] = {shift: self._fit(shift) for shift in product(steps, repeat=3)}
-        best = max(fits, key=lambda s: fits[s])
+        best = max(fits, key=lambda shift: fits[shift])
         fine = np.array(best, dtype=np.float64)
         for axis in range(3):
-            low, high = (tuple(b + d * (a == axis) for a, b in enumerate(best)) for d in (-1, 1))
+            step = np.eye(3, dtype=int)[axis]
+            low, high = tuple((np.array(best) - step).tolist()), tuple((np.array(best) + step).tolist())
             if low in fits and high in fits:
+                # a parabola through three points has its top at (f_-1 - f_1) / (2 (f_-1 - 2 f_0 + f_1))
                 curve = fits[low] - 2 * fits[best] + fits[high]
-                fine[axis] += 0.5 * (fits[low] - fits[high]) / curve if curve < 0 else 0.0
+                if curve < 0:
+                    fine[axis] += 0.5 * (fits[low] - fits[high]) / curve
         return fine
 
 

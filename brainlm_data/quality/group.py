@@ -59,11 +59,17 @@ def robust_z(values: Array) -> Array:
         if known.sum() < FEWEST:
             continue
         x = values[known, column]
+        # Both factors turn the measure into the SD that a Gaussian with it would have: its MAD is SD / 1.4826, its
+        # mean absolute deviation sqrt(2 / pi) SD = SD / 1.2533.
         middle = np.median(x)
         away = x - middle
-        spread = NORMAL_MAD * np.median(np.abs(away)) or NORMAL_MEAN * np.abs(away).mean()
+        spread = NORMAL_MAD * np.median(np.abs(away))
+        if spread == 0:
+            spread = NORMAL_MEAN * np.abs(away).mean()
         spread = max(spread, FLOOR * abs(middle))
-        z[known, column] = away / spread if spread else 0.0
+        z[known, column] = 0.0  # where all are 0
+        if spread:
+            z[known, column] = away / spread
     return z
 
 
@@ -94,13 +100,16 @@ class Cohort:
         """Compare recordings, in groups of one task each where `within_task`."""
         done = [row for row in rows if row["status"] == "done"]
         names = [name for name in MEANINGS if any(name in row["metrics"] for row in done)]
-        values = np.array([[row["metrics"].get(n, np.nan) for n in names] for row in done], dtype=np.float64)
-        values = values.reshape(len(done), len(names))
-        tasks = np.array([str(row["task"]) if within_task else "" for row in done])
+        values = np.full((len(done), len(names)), np.nan)
+        for place, row in enumerate(done):
+            values[place] = [row["metrics"].get(name, np.nan) for name in names]
+        groups = np.zeros(len(done), dtype=int)
+        if within_task and done:
+            groups = np.unique([str(row["task"]) for row in done], return_inverse=True)[1]
         z = np.full(values.shape, np.nan)
-        for task in np.unique(tasks):
-            z[tasks == task] = robust_z(values[tasks == task])
-        z[:, [name in ACQUISITION for name in names]] = np.nan
+        for group in np.unique(groups):
+            z[groups == group] = robust_z(values[groups == group])
+        z[:, np.isin(names, list(ACQUISITION))] = np.nan
         return cls(rows, done, names, values, z, limit, within_task)
 
     @property
@@ -120,31 +129,41 @@ class Cohort:
 
     def warned(self) -> NDArray[np.bool_]:
         """(recordings, metrics) true where a warning begins with the metric's name: a threshold of stage qc."""
-        first = [{str(warning).partition(" ")[0] for warning in row["warnings"]} for row in self.done]
-        marks = [[name in words for name in self.names] for words in first]
-        return np.array(marks, dtype=bool).reshape(self.values.shape)
+        marks = np.zeros(self.values.shape, dtype=bool)
+        for place, row in enumerate(self.done):
+            first_words = [str(warning).partition(" ")[0] for warning in row["warnings"]]
+            marks[place] = np.isin(self.names, first_words)
+        return marks
 
     def table(self) -> pd.DataFrame:
         """qc.tsv: one row per recording, in the order of the index; metrics last."""
         import pandas as pd
 
         findings: dict[str, dict[str, Any]] = {}
-        for row, values, z, out in zip(self.done, self.values, self.z, self.outliers, strict=True):
-            names = [f"{'+' if z[i] > 0 else '-'}{self.names[i]}" for i in np.flatnonzero(out).tolist()]
+        for row, values, z, is_outlier in zip(self.done, self.values, self.z, self.outliers, strict=True):
+            outliers = []
+            for place in np.flatnonzero(is_outlier).tolist():
+                side = "+" if z[place] > 0 else "-"
+                outliers.append(f"{side}{self.names[place]}")
             findings[row["id"]] = {
                 "n_warnings": len(row["warnings"]),
-                "n_outliers": len(names),
-                "outliers": " ".join(names),
-                "warnings": " | ".join(" ".join(str(w).split()) for w in row["warnings"]),
+                "n_outliers": len(outliers),
+                "outliers": " ".join(outliers),
+                "warnings": " | ".join(" ".join(str(warning).split()) for warning in row["warnings"]),
                 **dict(zip(self.names, values.tolist(), strict=True)),
             }
-        columns = [*ENTITIES, *self.names]
-        records = [{**row, **dict.fromkeys(("warnings",)), **findings.get(row["id"], {})} for row in self.rows]
-        table = pd.DataFrame(records).reindex(columns=columns)
+        records = []
+        for row in self.rows:
+            records.append({**row, "warnings": None, **findings.get(row["id"], {})})
+        table = pd.DataFrame(records).reindex(columns=[*ENTITIES, *self.names])
+        # an empty cell is missing, and a cell has no tabs and line breaks of its own
         return table.replace(r"^\s*$", None, regex=True).replace(r"[\t\r\n]+", " ", regex=True)
 
     def columns(self) -> dict[str, dict[str, str]]:
         """qc.json: what each column of qc.tsv is, with units, as BIDS asks for."""
-        plain = {name: {"Description": text} for name, text in ENTITIES.items()}
-        metrics = {name: {"Description": MEANINGS[name], "Units": UNITS.get(name, "")} for name in self.names}
-        return plain | {name: {k: v for k, v in entry.items() if v} for name, entry in metrics.items()}
+        columns = {name: {"Description": text} for name, text in ENTITIES.items()}
+        for name in self.names:
+            columns[name] = {"Description": MEANINGS[name]}
+            if name in UNITS:
+                columns[name]["Units"] = UNITS[name]
+        return columns

@@ -27,18 +27,21 @@ def page(cohort: Cohort, max_rows: int) -> str:
     from jinja2 import Environment
 
     outliers, warned = cohort.outliers, cohort.warned()
-    marks = np.array([len(row["warnings"]) for row in cohort.done], dtype=int) + outliers.sum(1)
-    order = np.argsort(-marks, kind="stable")[:max_rows]
+    n_warnings = np.array([len(row["warnings"]) for row in cohort.done], dtype=int)
+    order = np.argsort(-(n_warnings + outliers.sum(1)), kind="stable")[:max_rows]
     png = strips(cohort)
+    medians = []
+    if cohort.done:
+        medians = [_number(value) for value in np.nanmedian(cohort.values, 0)]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(Path(__file__).with_name("group.html").read_text()).render(
         done=len(cohort.done), refused=cohort.refused, listed=cohort.refused[:REFUSED], shown=len(order),
         subjects=len({row["subject"] for row in cohort.rows}), limit=cohort.limit, fewest=FEWEST,
         among="recordings of the same task" if cohort.within_task else "all recordings",
         not_compared=cohort.not_compared, n_outliers=int(outliers.any(1).sum()),
-        n_warned=sum(bool(row["warnings"]) for row in cohort.done), warnings=_warnings(cohort),
+        n_warned=int((n_warnings > 0).sum()), warnings=_warnings(cohort),
         png=base64.b64encode(png).decode(), heads=[(name, MEANINGS[name]) for name in cohort.names],
-        medians=[_number(v) for v in (np.nanmedian(cohort.values, 0) if cohort.done else [])],
+        medians=medians,
         # made here, not by the template's loops: a cohort has a hundred thousand cells
         body="\n".join(_tr(cohort, int(i), outliers[i], warned[i]) for i in order),
     )  # fmt: skip
@@ -48,14 +51,23 @@ def _tr(cohort: Cohort, row: int, outliers: Any, warned: Any) -> str:
     """A row of the table; end tags that HTML does not ask for are left out."""
     recording = cohort.done[row]
     warnings, count = recording["warnings"], int(outliers.sum())
-    said = html.escape("\n".join(str(w) for w in warnings))
-    cells = [f"<tr{' class=m' if warnings or count else ''}><td>{_link(recording)}"]
-    cells += [f'<td class=w title="{said}">{len(warnings)}' if warnings else "<td>0", f"<td>{count}"]
+    marked = " class=m" if warnings or count else ""
+    cells = [f"<tr{marked}><td>{_link(recording)}"]
+    if warnings:
+        text = html.escape("\n".join(str(warning) for warning in warnings))
+        cells.append(f'<td class=w title="{text}">{len(warnings)}')
+    else:
+        cells.append("<td>0")
+    cells.append(f"<td>{count}")
+    classes = {
+        (False, False): "",
+        (True, False): ' class="o"',
+        (False, True): ' class="w"',
+        (True, True): ' class="o w"',
+    }
     for value, z, out, warn in zip(cohort.values[row], cohort.z[row], outliers, warned, strict=True):
-        kind = " ".join(name for name, holds in (("o", out), ("w", warn)) if holds)
-        marked = f' class="{kind}"' if kind else ""
-        told = f' title="z {z:+.1f}"' if out else ""
-        cells.append(f"<td{marked}{told}>{_number(value)}")
+        title = f' title="z {z:+.1f}"' if out else ""
+        cells.append(f"<td{classes[bool(out), bool(warn)]}{title}>{_number(value)}")
     return "".join(cells)
 
 
@@ -68,9 +80,11 @@ def _number(value: float) -> str:
     """Three or four digits, without exponents that a reader would have to decode."""
     if not np.isfinite(value):
         return "n/a"
-    if float(value).is_integer():
+    if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:.0f}"
-    return f"{value:.{0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 3}f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}"
 
 
 def _warnings(cohort: Cohort) -> list[tuple[str, int, list[str]]]:
@@ -80,5 +94,5 @@ def _warnings(cohort: Cohort) -> list[tuple[str, int, list[str]]]:
         for warning in row["warnings"]:
             words, limit = VALUE.subn(r"\1 is ", str(warning))  # the threshold stays
             where.setdefault(words if limit else NUMBER.sub("…", words), {})[_link(row)] = None
-    ordered = sorted(where.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(where.items(), key=lambda item: (-len(item[1]), item[0]))  # the most frequent first
     return [(words, len(links), list(links)[:NAMED]) for words, links in ordered]

@@ -68,25 +68,29 @@ class Sample:
 
 def non_steady(confounds: Any) -> NDArray[np.bool_]:
     """(T,) true on the volumes before the steady state."""
-    columns = [c for c in confounds if c.startswith("non_steady_state_outlier")]
-    return confounds[columns].to_numpy(float).any(1) if columns else np.zeros(len(confounds), bool)
+    columns = [column for column in confounds if column.startswith("non_steady_state_outlier")]
+    if not columns:
+        return np.zeros(len(confounds), bool)
+    return confounds[columns].to_numpy(float).any(1)
 
 
 def tsnr_of(series: NDArray[np.float32], skip: int) -> Array:
     """(voxels,) mean / SD of the residual of a linear trend, without the first `skip` volumes; 0 where SD is 0."""
+    # Orthonormal constant and line Q: x - Q Q' x is the residual, with T - 2 degrees of freedom.
     used = series[skip:].astype(np.float64)
     trend = np.linalg.qr(np.stack([np.ones(len(used)), np.arange(len(used), dtype=float)], 1))[0]
-    spread = np.sqrt(np.square(used - trend @ (trend.T @ used)).sum(0) / max(len(used) - 2, 1))
+    residual = used - trend @ (trend.T @ used)
+    spread = np.sqrt(np.square(residual).sum(0) / max(len(used) - 2, 1))
     mean = used.mean(0)
     return np.divide(mean, spread, out=np.zeros(used.shape[1]), where=spread > 1e-9 * np.abs(mean))  # else constant
 
 
 def of_series(inputs: Files, confounds: Any, verdicts: Any, tsnr: Array) -> dict[str, Any]:
     """Motion, signal, coverage and components."""
-    fd = confounds["framewise_displacement"].to_numpy(float)[1:]
+    fd = confounds["framewise_displacement"].to_numpy(float)[1:]  # of the first volume there is none
     coverage = read_table(inputs["coverage"])[1][0]
     raw, native = inputs.facts("parcels_raw"), read_table(inputs["parcels_native"])[1]
-    skip = int(non_steady(confounds).sum())
+    skip = int(non_steady(confounds).sum())  # DVARS of the next volume is the step out of them, so one more is left out
     return {
         "n_volumes": len(confounds),
         "tr_s": float(raw["RepetitionTime"]),
@@ -109,8 +113,11 @@ def of_series(inputs: Files, confounds: Any, verdicts: Any, tsnr: Array) -> dict
 
 
 def _mean(values: Array) -> float:
+    """Mean of what is known; 0 where nothing is."""
     known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else 0.0
+    if not len(known):
+        return 0.0
+    return float(known.mean())
 
 
 def censored(inputs: Files) -> list[int]:
@@ -129,13 +136,17 @@ def of_registration(inputs: Files, sample: Sample) -> dict[str, float]:
     epi = Alignment(sample.volume(sample.series.mean(0)), sample.tissues, sample.mask, sample.affine)
     measures = {"epi_r2": epi.r2, "epi_offset_mm": epi.offset_mm}  # NaN where there is too little of the brain
     for route in ("bold_to_t1w", "bold_to_mni"):
-        if route in inputs and (facts := inputs.facts(route)).get("MutualInformation") is not None:
-            measures["coreg_mi"] = float(facts["MutualInformation"])
+        if route not in inputs:
+            continue
+        information = inputs.facts(route).get("MutualInformation")
+        if information is not None:
+            measures["coreg_mi"] = float(information)
     if "t1w_mni" in inputs:
         template = resampled(inputs["template_probseg"], sample.affine, sample.mask.shape)
         brain = resampled(inputs["template_mask"], sample.affine, sample.mask.shape) > 0.5
         t1w = Alignment(resampled(inputs["t1w_mni"], sample.affine, sample.mask.shape), template, brain, sample.affine)
         measures |= {"t1w_r2": t1w.r2, "t1w_offset_mm": t1w.offset_mm}
-        if (r := inputs.facts("t1w_mni").get("TemplateCorrelation")) is not None:
-            measures["t1w_template_r"] = float(r)
+        correlation = inputs.facts("t1w_mni").get("TemplateCorrelation")
+        if correlation is not None:
+            measures["t1w_template_r"] = float(correlation)
     return {name: value for name, value in measures.items() if np.isfinite(value)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.overrides import USER
 from brainlm_data.quality import plots
@@ -41,15 +42,24 @@ def page(
     import pandas as pd
     from jinja2 import Environment
 
-    table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
-    sections = [
+    with reads(inputs["atlas_table"]):
+        table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
+    sections = []
+    for name, title, figures in (
         ("registration", "Registration", _registration(inputs, sample)),
         ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),
         ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
         ("components", "Independent components", _components(inputs, verdicts, metrics, components)),
         ("signal", "Temporal signal-to-noise ratio", _tsnr(sample, tsnr, metrics)),
         ("parcels", "Parcels", _parcels(inputs, table, metrics)),
-    ]
+    ):
+        if figures:
+            embedded = [{"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures]
+            sections.append({"name": name, "title": title, "figures": embedded})
+    rows = []
+    for name, meaning in MEANINGS.items():
+        if name in metrics:
+            rows.append((name, _number(metrics[name]), meaning))
     raw, meta = inputs.facts("parcels_raw"), inputs.meta
     template = Path(__file__).with_suffix(".html")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -57,14 +67,7 @@ def page(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
         run=meta.get("run"), phase_encoding=meta.get("metadata", {}).get("PhaseEncodingDirection"),
         not_done=_not_done(raw),
-        space=raw["Space"], atlas=raw["AtlasName"], metrics=metrics,
-        sections=[
-            {"name": name, "title": title, "figures": [
-                {"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures
-            ]}
-            for name, title, figures in sections if figures
-        ],
-        rows=[(n, _number(metrics[n]), meaning) for n, meaning in MEANINGS.items() if n in metrics],
+        space=raw["Space"], atlas=raw["AtlasName"], metrics=metrics, sections=sections, rows=rows,
         methods=methods(inputs),
     )  # fmt: skip
 
@@ -85,9 +88,9 @@ def methods(inputs: Files) -> list[str]:
     """The sentences of the stages that wrote the inputs, from their sidecars, in order."""
     sentences: dict[str, str] = {}
     for name in inputs:
-        made = inputs.facts(name).get("GeneratedBy", {})
-        if made.get("Description"):
-            sentences.setdefault(made["Name"], made["Description"])
+        generated_by = inputs.facts(name).get("GeneratedBy", {})
+        if generated_by.get("Description"):
+            sentences.setdefault(generated_by["Name"], generated_by["Description"])
     return list(sentences.values())
 
 
@@ -101,7 +104,8 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
     mean = plots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
     brain, tissues = _read(inputs["template_mask"]), load_output(inputs["template_probseg"])
     affine = np.asarray(tissues.affine)
-    grey, white = (plots.Volume(np.asarray(tissues.dataobj[..., i], np.float32), affine) for i in (0, 1))
+    grey = plots.Volume(np.asarray(tissues.dataobj[..., 0], np.float32), affine)
+    white = plots.Volume(np.asarray(tissues.dataobj[..., 1], np.float32), affine)
     figures = [
         (
             plots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
@@ -141,9 +145,13 @@ def _motion(inputs: Files, confounds: pd.DataFrame, metrics: Mapping[str, Any]) 
         ("mm", [(name, parts[name]) for name in names if name.startswith("trans")]),
         ("deg", [(name, np.degrees(parts[name])) for name in names if name.startswith("rot")]),
     ]
-    signals = [(c, confounds[c].to_numpy(float)) for c in ("global_signal", "white_matter", "csf") if c in confounds]
+    signals = []
+    for column in ("global_signal", "white_matter", "csf"):
+        if column in confounds:
+            signal = confounds[column].to_numpy(float)
+            signals.append((column, 100 * (signal / np.nanmean(signal) - 1)))
     if signals:
-        panels.append(("% of mean", [(c, 100 * (x / np.nanmean(x) - 1)) for c, x in signals]))
+        panels.append(("% of mean", signals))
     png = plots.traces(panels, np.arange(len(values)) * metrics["tr_s"], censored(inputs))
     caption = (
         "Rigid motion against the reference (FSL's convention), and the mean signals of brain, white matter and CSF"
@@ -183,22 +191,25 @@ def _components(inputs: Files, verdicts: pd.DataFrame, metrics: Mapping[str, Any
     mixing = read_table(inputs["ica_mixing"])[1]
     if not count or not len(verdicts):
         return []
-    chosen = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
-    by_hand = [i for i, reason in enumerate(verdicts["rationale"]) if str(reason).startswith(USER)]
-    largest, chosen = len(chosen), chosen + [i for i in by_hand if i not in chosen]
-    maps = [plots.Volume(np.asarray(image.dataobj[..., i], dtype=np.float32), image.affine) for i in chosen]
-    noise = is_noise(verdicts).tolist()
-    titles = [
-        f"{name}: {verdict}" + (f" ({shorten(reason, TITLE)})" if isinstance(reason, str) and reason else "")
-        for name, verdict, reason in verdicts[["component", "classification", "rationale"]].itertuples(index=False)
-    ]
-    png = plots.components(
-        maps, np.nan_to_num(mixing[:, chosen]), [titles[i] for i in chosen], [noise[i] for i in chosen], metrics["tr_s"]
-    )
-    also = f", and all {len(by_hand)} whose verdict the user set" if by_hand else ""
+    largest = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
+    by_hand = np.flatnonzero(verdicts["rationale"].astype(str).str.startswith(USER)).tolist()
+    chosen = list(dict.fromkeys([*largest, *by_hand]))  # each once
+    shown = verdicts.iloc[chosen]
+    maps, titles = [], []
+    for place in chosen:
+        maps.append(plots.Volume(np.asarray(image.dataobj[..., place], dtype=np.float32), image.affine))
+        row = verdicts.iloc[place]
+        title = f"{row['component']}: {row['classification']}"
+        if isinstance(row["rationale"], str) and row["rationale"]:
+            title += f" ({shorten(row['rationale'], TITLE)})"
+        titles.append(title)
+    png = plots.components(maps, np.nan_to_num(mixing[:, chosen]), titles, is_noise(shown).tolist(), metrics["tr_s"])
+    also = ""
+    if by_hand:
+        also = f", and all {len(by_hand)} whose verdict the user set"
     caption = (
-        f"The {largest} largest of {len(verdicts)} components{also}: z-map at its peak, time course, power spectrum."
-        f" Orange: noise, removed ({metrics['n_ica_noise']} of all); green: kept."
+        f"The {len(largest)} largest of {len(verdicts)} components{also}: z-map at its peak, time course, power"
+        f" spectrum. Orange: noise, removed ({metrics['n_ica_noise']} of all); green: kept."
     )
     return [(png, caption)]
 
@@ -213,8 +224,12 @@ def _tsnr(sample: Sample, tsnr: NDArray[np.float64], metrics: Mapping[str, Any])
 def _parcels(inputs: Files, table: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:
     coverage = read_table(inputs["coverage"])[1][0]
     raw, native = read_table(inputs["parcels_raw"])[1], read_table(inputs["parcels_native"])[1]
-    low = [str(n) for n in table["name"].to_numpy()[coverage < 0.5]]
-    listed = f" Below 0.5: {', '.join(low[:12])}{', ...' if len(low) > 12 else ''}." if low else ""
+    low = [str(name) for name in table["name"].to_numpy()[coverage < 0.5]]
+    if len(low) > 12:
+        low = [*low[:12], "..."]
+    listed = ""
+    if low:
+        listed = f" Below 0.5: {', '.join(low)}."
     return [
         (
             plots.connectivity(raw, native, table),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 INK, BLUE, ORANGE, GREEN = "#222222", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito (2008)
 MARGIN = 6.0  # mm around what is drawn
-PLANES = ((2, 0, 1), (1, 0, 2), (0, 1, 2))  # axial, coronal, sagittal: (axis of the cut, horizontal, vertical)
+PLANES = {2: (0, 1), 1: (0, 2), 0: (1, 2)}  # axial, coronal, sagittal: axis of the cut -> (horizontal, vertical)
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained", **more: Any) -> Figure:
@@ -56,24 +56,26 @@ class Volume:
 
     def range(self, axis: int, margin: float = 0.0) -> tuple[float, float]:
         """Positions (mm, along the voxel axis) of the first and last voxel with data, `margin` mm wider."""
-        others = tuple(a for a in range(3) if a != axis)
+        others = tuple({0, 1, 2} - {axis})
         used = np.flatnonzero((self.data != 0).any(others))
-        first, last = (used[0], used[-1]) if len(used) else (0, self.data.shape[axis] - 1)
-        low, high = (float(self.affine[axis, 3] + self.zooms[axis] * i) for i in (first, last))
+        if not len(used):
+            used = np.arange(self.data.shape[axis])
+        low = float(self.affine[axis, 3] + self.zooms[axis] * used[0])
+        high = float(self.affine[axis, 3] + self.zooms[axis] * used[-1])
         return low - margin, high + margin
 
     def cut(self, axis: int, position: float) -> tuple[Array, tuple[float, float, float, float]]:
         """The slice nearest to a position (vertical, horizontal), and its extent in mm."""
-        _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
         index = round((position - self.affine[axis, 3]) / self.zooms[axis])
-        inside = 0 <= index < self.data.shape[axis]
-        index = min(max(index, 0), self.data.shape[axis] - 1)
-        image = self.data[(slice(None),) * axis + (index,)].T
+        last = self.data.shape[axis] - 1
+        image = self.data[(slice(None),) * axis + (min(max(index, 0), last),)].T
+        if not 0 <= index <= last:  # beyond the image
+            image = np.zeros_like(image)
         sides = []
-        for side in (horizontal, vertical):
+        for side in PLANES[axis]:
             start = self.affine[side, 3] - self.zooms[side] / 2
             sides += [start, start + self.zooms[side] * self.data.shape[side]]
-        return (image if inside else np.zeros_like(image)), tuple(sides)
+        return image, tuple(sides)
 
 
 def slices(
@@ -90,7 +92,11 @@ def slices(
     edges = {"left": 0.0, "right": 0.93 if label else 1.0, "bottom": 0.0, "top": 1.0, "wspace": 0.02, "hspace": 0.02}
     grid = figure.subplots(len(axes), count, squeeze=False, gridspec_kw=edges)
     known = image.data[np.isfinite(image.data) & (image.data != 0)]
-    low, high = limits or (tuple(np.percentile(known, [2, 98])) if known.size else (0.0, 1.0))
+    low, high = 0.0, 1.0
+    if limits is not None:
+        low, high = limits
+    elif known.size:
+        low, high = np.percentile(known, [2, 98])
     shown: Any = None
     for row, axis in zip(grid, axes, strict=True):
         first, last = image.range(axis)
@@ -102,10 +108,7 @@ def slices(
                 line, box = volume.cut(axis, position)
                 if line.min() < level < line.max():
                     panel.contour(line, [level], origin="lower", extent=box, colors=colour, linewidths=0.7)
-            _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
-            panel.set_xlim(image.range(horizontal, MARGIN))
-            panel.set_ylim(image.range(vertical, MARGIN))
-            panel.set_axis_off()
+            _frame(panel, image, axis)
             panel.text(
                 0.02, 0.02, f"{'xyz'[axis]} {position:.0f}", color="white", fontsize=6, transform=panel.transAxes
             )
@@ -114,6 +117,14 @@ def slices(
         bar.set_label(label, color="white", fontsize=8)
         bar.ax.tick_params(colors="white", labelsize=7)
     return as_png(figure)
+
+
+def _frame(panel: Axes, image: Volume, axis: int) -> None:
+    """Show what has data, and no axes."""
+    horizontal, vertical = PLANES[axis]
+    panel.set_xlim(image.range(horizontal, MARGIN))
+    panel.set_ylim(image.range(vertical, MARGIN))
+    panel.set_axis_off()
 
 
 def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Array, invalid: Sequence[int]) -> bytes:
@@ -181,13 +192,10 @@ def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noi
     for row, volume, course, title, is_noise in zip(grid, maps, mixing.T, titles, noise, strict=True):
         peak = np.unravel_index(np.argmax(np.abs(volume.data)), volume.data.shape)
         limit = max(float(np.abs(volume.data).max()), 1e-6)
-        for panel, (axis, _, _) in zip(row[:3], PLANES, strict=True):
+        for panel, axis in zip(row[:3], PLANES, strict=True):
             image, extent = volume.cut(axis, float(volume.affine[axis, 3] + volume.zooms[axis] * peak[axis]))
             panel.imshow(image, origin="lower", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            _, horizontal, vertical = next(p for p in PLANES if p[0] == axis)
-            panel.set_xlim(volume.range(horizontal, MARGIN))
-            panel.set_ylim(volume.range(vertical, MARGIN))
-            panel.set_axis_off()
+            _frame(panel, volume, axis)
         colour = ORANGE if is_noise else GREEN
         row[3].plot(times, course, color=colour, linewidth=0.7)
         row[4].plot(frequencies, np.abs(np.fft.rfft(course - course.mean())) ** 2, color=colour, linewidth=0.8)
@@ -205,8 +213,14 @@ def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
     """Order of parcels by network, and (name, first, last + 1) of each."""
     names = table["network"].astype(str).to_numpy()
     order = np.lexsort((np.arange(len(names)), names))
-    groups, first = np.unique(names[order], return_index=True)
-    return order, [(str(n), int(a), int(b)) for n, a, b in zip(groups, first, [*first[1:], len(names)], strict=True)]
+    groups, starts = np.unique(names[order], return_index=True)
+    ends = [*starts[1:], len(names)]
+    return order, [(str(name), int(a), int(b)) for name, a, b in zip(groups, starts, ends, strict=True)]
+
+
+def _centres(groups: Sequence[tuple[str, int, int]]) -> tuple[list[float], list[str]]:
+    """Where the name of each network stands on an axis of parcels, and the name."""
+    return [(first + last - 1) / 2 for _, first, last in groups], [name for name, _, _ in groups]
 
 
 def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
@@ -217,14 +231,16 @@ def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
     for panel, series, title in zip(panels, (before, after), ("before", "after"), strict=True):
         values = series[np.isfinite(series).any(1)][:, order]
-        with np.errstate(all="ignore"):
-            matrix = np.corrcoef(values.T) if len(values) > 2 else np.full((len(order),) * 2, np.nan)
+        matrix = np.full((len(order), len(order)), np.nan)
+        if len(values) > 2:
+            with np.errstate(all="ignore"):
+                matrix = np.corrcoef(values.T)
         panel.set_facecolor("#BBBBBB")
         shown = panel.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
         for _, first, _ in groups[1:]:
             panel.axhline(first - 0.5, color=INK, linewidth=0.5)
             panel.axvline(first - 0.5, color=INK, linewidth=0.5)
-        panel.set_yticks([(a + b - 1) / 2 for _, a, b in groups], [n for n, _, _ in groups], fontsize=7)
+        panel.set_yticks(*_centres(groups), fontsize=7)
         panel.set_xticks([])
         panel.set_title(title, fontsize=9, loc="left")
     figure.colorbar(shown, ax=panels, label="Pearson correlation", shrink=0.7, pad=0.01)
@@ -236,12 +252,11 @@ def coverage(values: Array, table: pd.DataFrame) -> bytes:
     order, groups = _networks(table)
     figure = new_figure(9.5, 1.9)
     panel = figure.subplots()
-    panel.bar(
-        np.arange(len(order)), values[order], width=1.0, color=[BLUE if v >= 1 else ORANGE for v in values[order]]
-    )
+    colours = np.where(values[order] >= 1, BLUE, ORANGE).tolist()
+    panel.bar(np.arange(len(order)), values[order], width=1.0, color=colours)
     for _, first, _ in groups[1:]:
         panel.axvline(first - 0.5, color=INK, linewidth=0.5)
-    panel.set_xticks([(a + b - 1) / 2 for _, a, b in groups], [n for n, _, _ in groups], rotation=30, fontsize=7)
+    panel.set_xticks(*_centres(groups), rotation=30, fontsize=7)
     panel.set_ylim(0, 1.02)
     panel.set_xlim(-0.5, len(order) - 0.5)
     panel.set_ylabel("coverage", fontsize=8)

@@ -50,20 +50,14 @@ def _strip(panel: Axes, cohort: Cohort, column: int, title: str) -> None:
     panel.scatter(x[warned], values[warned], s=size + 18, facecolors="none", edgecolors=INK, linewidths=0.8)
     panel.axhline(np.nanmedian(values), color=INK, linewidth=0.7)
     z = np.where(out, cohort.z[:, column], 0)
-    for i in {int(z.argmax()), int(z.argmin())} if out.any() else ():  # the farthest on each side is named
-        if not out[i]:
+    for place in {int(z.argmax()), int(z.argmin())} if out.any() else ():  # the farthest on each side is named
+        if not out[place]:
             continue
-        right = i > len(x) / 2
+        side, away = ("right", -5) if place > len(x) / 2 else ("left", 5)  # towards the middle
         panel.annotate(
-            cohort.done[i]["id"],
-            (float(i), float(values[i])),
-            xytext=(-5 if right else 5, 0),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            va="center",
-            fontsize=6,
-            color=INK,
-        )
+            cohort.done[place]["id"], (float(place), float(values[place])), xytext=(away, 0),
+            textcoords="offset points", ha=side, va="center", fontsize=6, color=INK,
+        )  # fmt: skip
     panel.set_title(title, fontsize=8.5, loc="left")
     panel.set_xlim(-0.02 * len(x) - 0.6, 1.02 * len(x) - 0.4)
     panel.set_xticks([])

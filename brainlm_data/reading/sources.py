@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import Card, compare, of_sidecar, of_store
 from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.nifti import parcel_series
@@ -64,10 +65,8 @@ def compare_store(attributes: Mapping[str, Any], card: Card | None, source: str)
 
 def _is_npy(path: Path) -> bool:
     """True for what numpy can read without unpickling. Raises InputError for anything else."""
-    try:
+    with reads(path, "a .npy array of numbers (time, parcel)"):
         np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: {error}", "a .npy array of numbers (time, parcel)") from error
     return True
 
 

@@ -24,7 +24,7 @@ from brainlm_data.files import lock, sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.files.processes import processes
 from brainlm_data.runner.call import call, common
-from brainlm_data.runner.digests import input_digests
+from brainlm_data.runner.digests import check_inputs, input_digests
 from brainlm_data.runner.manifest import (
     COHORT,
     Manifest,
@@ -99,7 +99,7 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
             "units": entries,
         }
         path = paths.manifest_path(job.outdir, job.stage.name, job.bundle)
-        sidecar.write_json(path, manifest, indent=None, folder=scratch)
+        sidecar.write_record(path, manifest, folder=scratch)
     return manifest
 
 
@@ -155,6 +155,7 @@ def _run_unit(
     if known and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
     else:
+        check_inputs(inputs, upstream, job.outdir, rows=not job.stage.grows)
         if job.stage.level == "cohort":
             _set_aside(job, inputs, receipt)
             _forget(job, unit, scratch)  # a failure must not leave half of the old results beside half of the new
@@ -167,7 +168,7 @@ def _run_unit(
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
         receipt = {"signature": job.signature, "inputs": digests, "entry": entry, "software": software()}
-        sidecar.write_json(receipt_file, receipt, folder=scratch)
+        sidecar.write_record(receipt_file, receipt, folder=scratch)
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
 
 
@@ -188,7 +189,7 @@ def _forget(job: Job, unit: Mapping[str, Any], scratch: Path) -> None:
             _remove_folder(path, scratch)
         elif path in ours:
             path.unlink(missing_ok=True)
-    receipt_file.unlink(missing_ok=True)
+    shutil.rmtree(receipt_file) if receipt_file.is_dir() else receipt_file.unlink(missing_ok=True)
 
 
 def _set_aside(job: Job, inputs: Files, receipt: Mapping[str, Any]) -> None:
@@ -266,7 +267,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     wanted = [n for n in job.stage.inputs if job.artifacts[n].level == "recording"]
     rows = []
     for recording in unit["recordings"]:
-        row = {**recording, "status": "done", "reason": "", "files": {}, "methods": {}}
+        row = {**recording, "status": "done", "reason": "", "files": {}, "sha256": {}, "methods": {}}
         for entries in upstream.values():
             entry = entries.get(recording["id"]) or entries.get(f"sub-{recording['subject']}") or entries.get(COHORT)
             if entry is None:
@@ -276,6 +277,7 @@ def _cohort(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
                 continue
             row["methods"] |= entry["methods"]
             row["files"] |= {n: str(job.outdir / entry["outputs"][n]["path"]) for n in wanted if n in entry["outputs"]}
+            row["sha256"] |= {n: output["sha256"] for n, output in entry["outputs"].items()}
         rows.append(row)
     return rows
 

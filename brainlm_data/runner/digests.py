@@ -15,13 +15,7 @@ from brainlm_data.stage import Files
 
 def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
     """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
-    root = "" if outdir == Path() else f"{outdir}/"  # as in str(outdir / path), without a Path for each of millions
-    known = {
-        root + output["path"]: output
-        for entries in upstream.values()
-        for entry in entries.values()
-        for output in entry.get("outputs", {}).values()
-    }
+    known = _written(upstream, outdir)
 
     def look_up(path: str) -> str:
         entry = known.get(path)
@@ -31,9 +25,7 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
             raise InputError(f"no file {path}", "it was deleted after it was made: run the same command again")
         return sidecar.digest(Path(path))
 
-    files = {name: str(path) for name, path in inputs.items()}
-    for row in inputs.meta.get("recordings", []):
-        files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
+    files = _files(inputs)
     # what fMRIPrep reads of a subject, without what is not on this machine
     files |= {name: path for name, path in inputs.meta.get("runs", {}).items() if Path(path).exists()}
     digests = {name: look_up(path) for name, path in files.items()}
@@ -46,9 +38,45 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
     if rows := plain.pop("recordings", None):  # one after the other: a cohort's are hundreds of MB
         seen = hashlib.sha256()
         for row in rows:
-            seen.update(_json({key: value for key, value in row.items() if key != "files"}).encode())
+            seen.update(_json({key: value for key, value in row.items() if key not in ("files", "sha256")}).encode())
         digests["recordings"] = seen.hexdigest()
     return {**digests, "meta": _json(plain)}
+
+
+def check_inputs(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path, rows: bool = True) -> None:
+    """Read what a unit is about to be made from, and compare it with what its stages wrote.
+
+    `input_digests` takes a file whose size and mtime are the same for the same. A folder (the store) checks itself when
+    it is read. `rows`: the files of each recording, too; a stage that grows checks those that it reads.
+
+    Raises
+    ------
+    InputError: a file is damaged.
+    """
+    known = _written(upstream, outdir)
+    for path in _files(inputs, rows).values():
+        for file in (Path(path), sidecar.sidecar_path(Path(path))):
+            if (entry := known.get(str(file))) and not file.is_dir():
+                sidecar.check_digest(file, entry["sha256"])
+
+
+def _written(upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, Mapping[str, Any]]:
+    """Path -> its entry in the manifests of the stages before."""
+    root = "" if outdir == Path() else f"{outdir}/"  # as in str(outdir / path), without a Path for each of millions
+    return {
+        root + output["path"]: output
+        for entries in upstream.values()
+        for entry in entries.values()
+        for output in entry.get("outputs", {}).values()
+    }
+
+
+def _files(inputs: Files, rows: bool = True) -> dict[str, str]:
+    """Every input file by name, those of a cohort's recordings (`rows`) by recording and name."""
+    files = {name: str(path) for name, path in inputs.items()}
+    for row in inputs.meta.get("recordings", []) if rows else []:
+        files |= {f"{row['id']}/{name}": path for name, path in row["files"].items()}
+    return files
 
 
 def _json(content: Mapping[str, Any]) -> str:

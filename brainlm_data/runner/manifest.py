@@ -25,13 +25,10 @@ Manifest = dict[str, Any]
 
 def read_manifest(path: Path) -> Manifest:
     """A manifest. Raises InputError where it is missing, damaged or of an older release."""
-    try:
-        manifest: Manifest = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"manifest {path}: {error}", f"run stage {path.parent.name} again") from error
-    if not isinstance(manifest, dict) or not {"signature", "content", "units"} <= manifest.keys():
+    if not path.exists():
+        raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first")
+    manifest: Manifest = sidecar.load_record(path, f"run stage {path.parent.name} again")
+    if not {"signature", "content", "units"} <= manifest.keys():
         raise InputError(f"manifest {path}: not of this release", f"run stage {path.parent.name} again")
     return manifest
 

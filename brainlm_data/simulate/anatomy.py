@@ -64,8 +64,9 @@ def template_tissues() -> NDArray[np.uint8]:
     csf = mask - (gm + wm) / total
     del gm, wm, total, mask
 
-    x, y, z = (FINE_ORIGIN[a] + np.arange(FINE_SHAPE[a], dtype=np.float32) for a in range(3))
-    x, y, z = (v.astype(np.float32) for v in (x[:, None, None], y[None, :, None], z[None, None, :]))
+    # mm along each axis, as (n, 1, 1), (1, n, 1) and (1, 1, n): together they span the grid without filling it
+    x, y, z = np.indices(FINE_SHAPE, dtype=np.float32, sparse=True)
+    x, y, z = x + np.float32(FINE_ORIGIN[0]), y + np.float32(FINE_ORIGIN[1]), z + np.float32(FINE_ORIGIN[2])
     sinus = (np.abs(x) < 4) & (outside > 0) & (outside < 6) & (z > 0)  # superior sagittal sinus
     arteries = (np.abs(x) < 14) & (np.abs(y - 2) < 14) & (np.abs(z + 26) < 5) & (csf > 0.3)  # circle of Willis
     vessel = np.where(arteries, csf * np.float32(0.7), sinus * np.float32(0.9))
@@ -120,14 +121,12 @@ class Warp:
         size = rng.uniform(0.95, 1.05) * (1 + rng.uniform(-0.02, 0.02, 3))
         affine[:3, :3] = turn @ shear @ np.diag(size)
         affine[:3, 3] = 5.0 * rng.standard_normal(3)
-        field = np.stack(
-            [
-                1.7 * smooth_field(rng, FIELD_SHAPE, FIELD_STEP, 20.0)
-                + 0.5 * smooth_field(rng, FIELD_SHAPE, FIELD_STEP, 8.0)
-                for _ in range(3)
-            ],
-            axis=-1,
-        )
+        components = []
+        for _ in range(3):  # mm along x, y and z
+            smooth = smooth_field(rng, FIELD_SHAPE, FIELD_STEP, 20.0)
+            fine = smooth_field(rng, FIELD_SHAPE, FIELD_STEP, 8.0)
+            components.append(1.7 * smooth + 0.5 * fine)
+        field = np.stack(components, axis=-1)
         return cls(affine, np.ascontiguousarray(field, dtype=np.float32))
 
     def _v(self, points: Array) -> Array:
@@ -135,6 +134,7 @@ class Warp:
 
     def to_subject(self, points: Array, tolerance_mm: float = 1e-4) -> Array:
         """Template points (n, 3) -> subject points, RAS mm, to `tolerance_mm`."""
+        # x = z + v(z) is solved for z by iterating z <- x - v(z), which converges where v changes by less than 1 per mm
         z = points.copy()
         for _ in range(200):
             step = points - self._v(z) - z

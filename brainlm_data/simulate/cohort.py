@@ -99,7 +99,10 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
     if label not in plan.no_t1w:
         write.t1w(plan, label, *t1w_image(plan, label, head, shape, affine), affine)
     points = 1 if plan.t1w_mm < 1.5 else 2
-    shares = [on_t1w(head, head.tissues[..., c].astype(np.float32), shape, affine, points) / 255 for c in range(3)]
+    shares = []
+    for tissue in range(3):  # grey matter, white matter, CSF
+        fine = head.tissues[..., tissue].astype(np.float32)
+        shares.append(on_t1w(head, fine, shape, affine, points) / 255)
     write.anatomy_truth(plan, label, head, np.stack(shares, axis=-1), affine)
     who = signals.brain(plan, parcels, label, person["age"])
     write.brain_truth(plan, label, parcels, who)
@@ -108,12 +111,12 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
     recordings = plan.recordings(label)
     for recording, task, _ in recordings:
         series = signals.neural(plan, parcels, who, recording, task, times)
-        made = EpiRun.draw(plan, label, recording, epi, series)
+        run = EpiRun.draw(plan, label, recording, epi, series)
 
         def each(_: int) -> None:
             if progress:
                 progress.add(1 / plan.volumes)
 
-        write.bold(plan, label, made, made.images(each), task)
-        write.run_truth(plan, label, made, parcels, who, task)
+        write.bold(plan, label, run, run.images(each), task)
+        write.run_truth(plan, label, run, parcels, who, task)
     return [recording for recording, _, _ in recordings]

@@ -27,6 +27,7 @@ def _gather(data: Array, px: float, py: float, pz: float, out: Array) -> None:
     px, py, pz = min(max(px, 0.0), nx - 1.001), min(max(py, 0.0), ny - 1.001), min(max(pz, 0.0), nz - 1.001)
     x, y, z = int(px), int(py), int(pz)
     fx, fy, fz = px - x, py - y, pz - z
+    # trilinear: along z, then y, then x, each time near (1 - f) + far f
     for c in range(data.shape[3]):
         low = (data[x, y, z, c] * (1 - fz) + data[x, y, z + 1, c] * fz) * (1 - fy) + (
             data[x, y + 1, z, c] * (1 - fz) + data[x, y + 1, z + 1, c] * fz

@@ -55,8 +55,10 @@ def fixed_maps(plan: Plan, recording: str) -> NDArray[np.float32]:
     slow = 0.6 * smooth_field(rng, plan.shape, plan.voxel_mm, 30.0)
     parity = np.where(np.arange(plan.shape[2]) % 2, -1.0, 1.0)
     history = np.broadcast_to(parity, plan.shape)
+    # One point of k-space that is far too bright is a plane wave over the image: cos(k . voxel + phase).
     wave = rng.uniform(0.5, 1.2, 3) * rng.choice([-1, 1], 3)
-    stripes = np.cos(sum(w * g for w, g in zip(wave, np.indices(plan.shape), strict=True)) + rng.uniform(0, 6.28))
+    x, y, z = np.indices(plan.shape)
+    stripes = np.cos(wave[0] * x + wave[1] * y + wave[2] * z + rng.uniform(0, 6.28))
     return np.stack([trend, slow, history, stripes]).astype(np.float32)
 
 
@@ -74,6 +76,7 @@ def courses(plan: Plan, recording: str, moves: Array) -> Array:
     out[:, 5] = np.cos(2 * np.pi * (rng.uniform(1, 2) * span + rng.uniform()))
     height = moves[:, 2] + 30.0 * moves[:, 3]  # nodding lifts slices 30 mm in front of the centre
     along_z = np.abs(np.diff(height, prepend=height[0]))
+    # A slice that moved out of turn has rested too long or too briefly; the error decays by exp(-TR / T1) per volume.
     recovery = np.exp(-plan.tr_s / 1.3)  # T1 of grey matter at 3 T, s
     for t in range(1, count):
         out[t, 6] = recovery * out[t - 1, 6] + 2.0 * along_z[t]

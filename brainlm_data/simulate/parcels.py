@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from brainlm_data.files.progress import Progress
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sums import SUMS
 from brainlm_data.simulate import movement, signals
 from brainlm_data.simulate.cohort import atlas, check_folder
 from brainlm_data.simulate.plan import Plan
@@ -34,7 +36,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     from brainlm_data.dataset.card import Card
     from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.splits import split_subjects
-    from brainlm_data.dataset.store import open_store, write_store
+    from brainlm_data.dataset.store import open_store, write_store, write_sums_of
 
     check_folder(plan)
     _, table = atlas()
@@ -78,14 +80,20 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
                     people=plan.subjects, seed=plan.seed)  # fmt: skip
     card = Card.describe(recordings, attributes, [{"simulate": made}] * len(recordings))
     attributes |= {"card": card.markdown(), "card_data": card.content()}
-    starts = write_store(
-        plan.out / "store.zarr", lambda row: np.load(folder / f"{rows[row]['id']}.npy"), recordings, table, attributes
-    )
+
+    def spooled(row: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        file = folder / f"{rows[row]['id']}.npy"
+        with reads(file, "simulate again"):
+            return np.load(file)
+
+    starts = write_store(plan.out / "store.zarr", spooled, recordings, table, attributes)
     recordings.assign(start=starts).to_parquet(plan.out / "recordings.parquet", index=False)
     training = recordings.loc[recordings["split"] == "train", "id"].tolist()
     fit_scaler(open_store(plan.out / "store.zarr"), training).save(plan.out / "scaler.npz")
     config = {"seed": 0, "external": {}}
     card.with_tables(recordings, config).save(plan.out / "card.json", plan.out / "card.md")
+    tables = [plan.out / name for name in ("recordings.parquet", "scaler.npz", "card.json", "card.md")]
+    write_sums_of(plan.out / SUMS, plan.out / "store.zarr", tables)
 
 
 def series(

@@ -48,14 +48,14 @@ class EpiHead:
         """Intensities, drop-outs near the sinuses, and where signal changes."""
         rng = plan.rng(label, "epi contrast")
         intensity = {t: EPI[t] * float(np.exp(0.05 * rng.standard_normal())) for t in TISSUES}
-        left = np.ones(FINE_SHAPE, np.float32)
+        left = np.ones(FINE_SHAPE, np.float32)  # share of the signal that is left
         for x, y, z, sigma, depth in DROPOUTS:
             middle = head.warp.to_subject(np.array([[x, y, z]], float))[0] - head.origin
-            bell = [
-                np.exp(-((np.arange(n) - c) ** 2) / (2 * sigma**2)).astype(np.float32)
-                for n, c in zip(FINE_SHAPE, middle, strict=True)
-            ]
-            left *= 1 - depth * bell[0][:, None, None] * bell[1][None, :, None] * bell[2][None, None, :]
+            # a Gaussian in space is the product of three along the axes
+            bells = []
+            for size, centre in zip(FINE_SHAPE, middle, strict=True):
+                bells.append(np.exp(-((np.arange(size) - centre) ** 2) / (2 * sigma**2)).astype(np.float32))
+            left *= 1 - depth * bells[0][:, None, None] * bells[1][None, :, None] * bells[2][None, None, :]
         still = head.paint(intensity) * left
         shares = head.tissues
         grey_or_fluid = (head.parcels > 0) | (shares[..., 2] > 5) | (shares[..., 3] > 5)
@@ -129,7 +129,9 @@ class EpiRun:
         reach = np.linalg.norm(((self.matrices - np.eye(4)) @ corners)[:, :3], axis=1).max()  # farthest move, mm
         still = acquire(self.epi.still, self.to_fine(0), np.zeros(self.plan.shape, bool), self.points, self.shift)
         steps = int(np.ceil(reach / self.plan.voxel_mm))
-        return np.asarray(~binary_dilation(still > 0, np.ones((3, 3, 3)), iterations=steps) if steps else still <= 0)
+        if not steps:
+            return np.asarray(still <= 0)
+        return np.asarray(~binary_dilation(still > 0, np.ones((3, 3, 3)), iterations=steps))
 
     @cached_property
     def coil(self) -> NDArray[np.float32]:
@@ -159,8 +161,9 @@ class EpiRun:
             volume = acquire(fine, self.to_fine(t), self.empty, self.points, self.shift)
             change = np.tensordot(self.courses[t, attached:].astype(np.float32) / 100, fixed, 1)
             volume *= self.coil * (1 + change)
-            if t < plan.non_steady:
+            if t < plan.non_steady:  # before T1 saturation the signal is higher
                 volume *= np.float32(1 + 0.5 * np.exp(-t * plan.tr_s / 1.3))
+            # The magnitude of a complex image with Gaussian noise in both parts: its noise is Rician.
             real = volume + sigma * rng.standard_normal(plan.shape, dtype=np.float32)
             imaginary = sigma * rng.standard_normal(plan.shape, dtype=np.float32)
             magnitude = np.sqrt(real * real + imaginary * imaginary)

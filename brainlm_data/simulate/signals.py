@@ -75,6 +75,7 @@ def brain(plan: Plan, parcels: Parcels, label: str, age: float) -> Brain:
     if plan.control:
         return Brain(age, np.zeros(n), np.ones(n), np.eye(k)[parcels.network], np.eye(k))
     share = W0 - W_AGE * (age - 50) + 0.08 * rng.standard_normal(n)
+    # The subject's matrix C: the population's, plus a symmetric random part of the subject's own.
     between = np.full((k, k), R_OTHER)
     between[:2, :2] = R01 + R_AGE * (age - 50)
     jitter = 0.12 * rng.standard_normal((k, k))
@@ -84,6 +85,7 @@ def brain(plan: Plan, parcels: Parcels, label: str, age: float) -> Brain:
     between = (vectors * np.maximum(values, 0.05)) @ vectors.T  # a correlation matrix must be positive
     scale = np.sqrt(np.diag(between))
     between /= np.outer(scale, scale)
+    # var(m . network) = m C m' of each parcel's row m: divided by its root, the sum has unit variance.
     mixing = np.eye(k)[parcels.network] + OTHERS * rng.standard_normal((n, k))
     mixing /= np.sqrt(((mixing @ between) * mixing).sum(1, keepdims=True))
     gain = np.exp(0.1 * rng.standard_normal(n))
@@ -123,8 +125,11 @@ def neural(plan: Plan, parcels: Parcels, who: Brain, recording: str, task: str, 
     rng = plan.rng(recording, "neural")
     n, k = len(parcels.labels), len(parcels.networks)
     courses = sampled(slow_courses(rng, k + n, float(times[-1])), times)
+    # Independent courses of unit variance times a Cholesky factor L have the covariance L L'.
     latent = np.linalg.cholesky(who.between) @ courses[:k]
-    local = courses[k:] if plan.control else parcels.local_root @ courses[k:]
+    local = courses[k:]
+    if not plan.control:
+        local = parcels.local_root @ courses[k:]
     share = who.share[:, None]
     signal = SCALE * (np.sqrt(share) * (who.mixing @ latent) + np.sqrt(1 - share) * local)
     driven = plan.driven(task, k)

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.files.reads import reads
 from brainlm_data.simulate.kernels import trilinear
 
 Array = NDArray[np.floating[Any]]
@@ -25,8 +26,9 @@ class Displacement:
     @classmethod
     def load(cls, path: Path) -> Displacement:
         """From `*_displacement.nii.gz` of `truth/`."""
-        image: Any = nib.load(path)
-        return cls(np.ascontiguousarray(np.asarray(image.dataobj)[:, :, :, 0]), image.affine)
+        with reads(path, "simulate again"):
+            image: Any = nib.load(path)
+            return cls(np.ascontiguousarray(np.asarray(image.dataobj)[:, :, :, 0]), image.affine)
 
     def __call__(self, points: Array) -> Array:
         """Template points (n, 3), RAS mm -> the same points of the subject, T1w scanner space."""

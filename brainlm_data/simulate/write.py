@@ -71,7 +71,9 @@ def save(
 
 def _rows(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["\t".join(columns), *("\t".join(str(row[c]) for c in columns) for row in rows)]
+    lines = ["\t".join(columns)]
+    for row in rows:
+        lines.append("\t".join(str(row[column]) for column in columns))
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -140,11 +142,11 @@ def brain_truth(plan: Plan, label: str, parcels: signals.Parcels, who: signals.B
     write_table(stem.with_name(stem.name + "_desc-parcels_brain.tsv"), names, np.c_[who.share, who.gain, who.mixing])
 
 
-def bold(plan: Plan, label: str, made: EpiRun, images: NDArray[np.int16], task: str) -> None:
+def bold(plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: str) -> None:
     """The run with its sidecar; events of a task."""
-    stem = plan.out / f"sub-{label}" / "func" / made.recording
+    stem = plan.out / f"sub-{label}" / "func" / run.recording
     path = stem.with_name(stem.name + "_bold.nii.gz")
-    save(path, images, made.affine, plan.tr_s)
+    save(path, images, run.affine, plan.tr_s)
     write_json(
         sidecar_path(path),
         {
@@ -158,68 +160,66 @@ def bold(plan: Plan, label: str, made: EpiRun, images: NDArray[np.int16], task: 
         },
     )
     if task != "rest":
-        rows = [
-            {"onset": onset, "duration": duration, "trial_type": "block"}
-            for onset, duration in signals.blocks(plan.volumes * plan.tr_s)
-        ]
+        rows = []
+        for onset, duration in signals.blocks(plan.volumes * plan.tr_s):
+            rows.append({"onset": onset, "duration": duration, "trial_type": "block"})
         _rows(stem.with_name(stem.name + "_events.tsv"), ["onset", "duration", "trial_type"], rows)
 
 
-def run_truth(plan: Plan, label: str, made: EpiRun, parcels: signals.Parcels, who: signals.Brain, task: str) -> None:
+def run_truth(plan: Plan, label: str, run: EpiRun, parcels: signals.Parcels, who: signals.Brain, task: str) -> None:
     """Motion, head position, neural series and noise of one run."""
     folder = plan.out / "truth" / f"sub-{label}" / "func"
     folder.mkdir(parents=True, exist_ok=True)
 
     def path(suffix: str) -> Path:
-        return folder / f"{made.recording}_{suffix}"
+        return folder / f"{run.recording}_{suffix}"
 
-    still = made.sampled(made.epi.still)
+    still = run.sampled(run.epi.still)
     weight = still / still.sum()
-    voxel = [float((weight * axis).sum()) for axis in np.indices(plan.shape, sparse=True)]
-    centre = (made.affine @ np.append(voxel, 1.0))[:3]
-    motion = rigid.parameters(made.matrices, made.affine, plan.shape, centre)
+    voxel = [float((weight * axis).sum()) for axis in np.indices(plan.shape, sparse=True)]  # centre of gravity
+    centre = (run.affine @ np.append(voxel, 1.0))[:3]
+    motion = rigid.parameters(run.matrices, run.affine, plan.shape, centre)
     write_table(path("desc-motion_timeseries.tsv"), rigid.COLUMNS, motion)
     write_json(
         path("desc-motion_timeseries.json"),
         {"Centre": centre, "MeanFramewiseDisplacement": float(np.nan_to_num(rigid.displacement(motion)[1:].mean()))},
     )
-    np.save(path("desc-motion_xfm.npy"), made.matrices)
-    np.save(path("from-T1w_to-boldref_xfm.npy"), made.pose)
-    write_table(path("desc-neural_timeseries.tsv"), parcels.names, made.parcels)
+    np.save(path("desc-motion_xfm.npy"), run.matrices)
+    np.save(path("from-T1w_to-boldref_xfm.npy"), run.pose)
+    write_table(path("desc-neural_timeseries.tsv"), parcels.names, run.parcels)
     driven = plan.driven(task, len(parcels.networks))
     write_json(
         path("desc-neural_timeseries.json"),
         {"Units": "percent", "Age": who.age, "DrivenNetworks": [parcels.networks[n] for n in driven]},
     )
     names = (*noise.ATTACHED, *noise.FIXED)
-    write_table(path("desc-noise_timeseries.tsv"), names, made.courses)
-    save(path("desc-noise_maps.nii.gz"), noise_maps(made, still), made.affine)
-    save(path("desc-parcels_dseg.nii.gz"), parcels_dseg(made, parcels), made.affine)
+    write_table(path("desc-noise_timeseries.tsv"), names, run.courses)
+    save(path("desc-noise_maps.nii.gz"), noise_maps(run, still), run.affine)
+    save(path("desc-parcels_dseg.nii.gz"), parcels_dseg(run, parcels), run.affine)
     if plan.distortion_mm:
-        save(path("desc-shift_fieldmap.nii.gz"), made.shift * np.float32(plan.voxel_mm), made.affine)
+        save(path("desc-shift_fieldmap.nii.gz"), run.shift * np.float32(plan.voxel_mm), run.affine)
 
 
-def noise_maps(made: EpiRun, still: NDArray[np.float32]) -> NDArray[np.float32]:
+def noise_maps(run: EpiRun, still: NDArray[np.float32]) -> NDArray[np.float32]:
     """Maps (x, y, z, 8), percent of the local signal per unit of course, at the first volume."""
-    maps = np.zeros((*made.plan.shape, len(noise.ATTACHED) + len(noise.FIXED)), np.float32)
+    maps = np.zeros((*run.plan.shape, len(noise.ATTACHED) + len(noise.FIXED)), np.float32)
     inside = still > 0.02 * still.max()
     for k in range(len(noise.ATTACHED)):
         fine = np.zeros(FINE_SHAPE, np.float32)
-        fine.reshape(-1)[made.epi.active] = made.epi.maps[:, k]
-        maps[..., k] = np.where(inside, 100 * made.sampled(fine) / np.maximum(still, 1), 0)
-    maps[..., len(noise.ATTACHED) :] = (
-        np.moveaxis(noise.fixed_maps(made.plan, made.recording), 0, -1) * inside[..., None]
-    )
+        fine.reshape(-1)[run.epi.active] = run.epi.maps[:, k]
+        maps[..., k] = np.where(inside, 100 * run.sampled(fine) / np.maximum(still, 1), 0)
+    fixed = np.moveaxis(noise.fixed_maps(run.plan, run.recording), 0, -1)
+    maps[..., len(noise.ATTACHED) :] = fixed * inside[..., None]
     return maps
 
 
-def parcels_dseg(made: EpiRun, parcels: signals.Parcels) -> NDArray[np.int32]:
+def parcels_dseg(run: EpiRun, parcels: signals.Parcels) -> NDArray[np.int32]:
     """Parcel index of each EPI voxel's centre, where a third or more of the voxel is grey matter of parcels."""
-    head = made.epi.head
-    place = np.round(voxel_points(made.plan.shape, made.to_fine(0)).reshape(-1, 3)).astype(int)
+    head = run.epi.head
+    place = np.round(voxel_points(run.plan.shape, run.to_fine(0)).reshape(-1, 3)).astype(int)
     inside = ((place >= 0) & (place < FINE_SHAPE)).all(axis=1)
     out = np.zeros(len(place), np.int32)
     rows = head.parcels[tuple(place[inside].T)]
     out[inside] = np.append([0], parcels.labels)[rows]
     grey = np.where(head.parcels > 0, head.tissues[..., 0], 0).astype(np.float32) / np.float32(255)
-    return np.where(made.sampled(grey) > 1 / 3, out.reshape(made.plan.shape), 0).astype(np.int32)
+    return np.where(run.sampled(grey) > 1 / 3, out.reshape(run.plan.shape), 0).astype(np.int32)

@@ -85,6 +85,7 @@ def _compact(points: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64]
     """Nearest centre of each point, and the centres, rounded to 1/8 mm so that squared distances are exact."""
     centres = points[_farthest(points, count)]
     nearest = np.zeros(len(points), np.int64)
+    # Lloyd's algorithm: each point to its nearest centre, each centre to the mean of its points, again and again.
     for _ in range(PASSES):
         nearest = ((centres**2).sum(1) - 2 * points @ centres.T).argmin(1)  # squared distance, less the point's own
         sums = np.stack([np.bincount(nearest, points[:, axis], count) for axis in range(3)], 1)
@@ -105,5 +106,7 @@ def _farthest(points: NDArray[np.float64], count: int) -> list[int]:
 def _network(centre: NDArray[np.float64]) -> str:
     """The network whose prototype is nearest, the two hemispheres folded together."""
     folded = np.abs(centre) * [1, 0, 0] + centre * [0, 1, 1]
-    distance = {name: min(((folded - p) ** 2).sum() for p in places) for name, places in PROTOTYPES.items()}
+    distance = {}
+    for name, places in PROTOTYPES.items():
+        distance[name] = ((folded - np.array(places)) ** 2).sum(1).min()
     return min(distance, key=distance.__getitem__)

@@ -23,9 +23,12 @@ def home(folder: Path | None = None) -> Path:
     """The folder given, else TEMPLATEFLOW_HOME, else TemplateFlow's own default below the user's cache folder."""
     if folder is not None:
         return folder
-    named = os.environ.get("TEMPLATEFLOW_HOME")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(named) if named else (Path(base) if base else Path.home() / ".cache") / "templateflow"
+    named, cache = os.environ.get("TEMPLATEFLOW_HOME"), os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named)
+    if cache:
+        return Path(cache) / "templateflow"
+    return Path.home() / ".cache" / "templateflow"
 
 
 def find(name: str, folder: Path | None = None) -> Template | None:
@@ -42,8 +45,9 @@ def find(name: str, folder: Path | None = None) -> Template | None:
 
         t1w, brain = there("T1w"), there("desc-brain_mask") or there("desc-brain_T1w")
         if t1w and brain:
-            tissues = [path for tissue in TISSUES if (path := there(f"label-{tissue}_probseg"))]
-            return Template(t1w, brain, tuple(tissues) if len(tissues) == len(TISSUES) else ())
+            maps = [there(f"label-{tissue}_probseg") for tissue in TISSUES]
+            tissues = tuple(path for path in maps if path is not None)
+            return Template(t1w, brain, tissues if len(tissues) == len(TISSUES) else ())
     return None
 
 

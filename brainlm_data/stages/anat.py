@@ -49,10 +49,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.methods import registration as reg
 
     path, data, affine, warnings = readable(inputs)
-    template, template_mask = (_image(inputs[name]) for name in ("template_t1w", "template_mask"))
+    template, template_mask = _image(inputs["template_t1w"]), _image(inputs["template_mask"])
     coarse_mm = max(BIAS_MM, config.grid_mm)
     head = reg.working(data, affine, coarse_mm)
     fixed, inside = reg.working(*template, coarse_mm), reg.working_mask(*template_mask, coarse_mm)
+    # N4 twice: over the whole head, which is enough to find the brain, and then over the brain alone.
     with reg.scratch() as folder:
         rough = reg.bias_field(head, ants.get_mask(head, cleanup=0), config.bias_iterations)
         affine_file = folder / "affine.mat"
@@ -72,16 +73,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{path}: {volume_ml:.0f} ml of brain were found in it", "is it a T1w of a whole head?")
     tissues = _segment(image, mask, inputs, outputs["mni_to_t1w"])
 
+    # From the working grid back to the T1w's own.
     corrected = data / np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
     own_mask = reg.back_onto(image.new_image_like(np.where(mask, carried, 0)), affine, data.shape) > 0.5
     own = np.stack([reg.back_onto(image.new_image_like(tissue), affine, data.shape) for tissue in tissues])
     own *= own_mask / np.maximum(own.sum(0), 1e-3)  # shares of 1 at the mask's rim, too
     save(corrected.astype(np.float32), affine, outputs["t1w_preproc"])
-    save(own_mask.astype(np.uint8), affine, outputs["t1w_mask"])
-    save(np.where(own_mask, np.argmax(own, 0) + 1, 0).astype(np.uint8), affine, outputs["t1w_dseg"])
-    for name, tissue in zip(TISSUES, own, strict=True):
-        save(tissue, affine, outputs[name], as_share=True)
     save(moved.numpy(), reg.affine_of(fixed), outputs["t1w_mni"])
+    _save_tissues(own, own_mask, affine, outputs)
     quality = reg.correlation(fixed, moved, inside)
     low, high = reg.jacobian_range(inside, outputs["t1w_to_mni"])
     if quality < FAILED:
@@ -99,15 +98,34 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     }
 
 
+def _save_tissues(shares: Array, mask: NDArray[np.bool_], affine: Array, outputs: Files) -> None:
+    """Brain mask, the likeliest tissue of each voxel, and the shares (3, x, y, z)."""
+    save(mask.astype(np.uint8), affine, outputs["t1w_mask"])
+    save(np.where(mask, np.argmax(shares, 0) + 1, 0).astype(np.uint8), affine, outputs["t1w_dseg"])
+    for name, tissue in zip(TISSUES, shares, strict=True):
+        save(tissue, affine, outputs[name], as_share=True)
+
+
 def iterations(config: Config) -> tuple[int, ...]:
     """SyN iterations, coarse to fine, by the voxel size of each level; the last level is the grid itself."""
     sizes = [config.grid_mm]
     while sizes[0] <= 8:
         sizes.insert(0, 2 * sizes[0])
-    steps = [0 if config.registration == "affine" else 40 if mm > 8 else 25 if mm > 4 else 8 for mm in sizes]
-    if config.grid_mm < 3 and config.registration == "syn":
+    if config.registration == "affine":
+        return (0,) * len(sizes)
+    steps = []
+    for size_mm in sizes:
+        if size_mm > 8:
+            steps.append(40)
+        elif size_mm > 4:
+            steps.append(25)
+        else:
+            steps.append(8)
+    if config.registration == "fast":
+        steps[-1] = 0
+    elif config.grid_mm < 3:
         steps[-1] = 4  # expensive, and close to the end
-    return (*steps[:-1], 0) if config.registration == "fast" else tuple(steps)
+    return tuple(steps)
 
 
 def readable(inputs: Files) -> tuple[Path, Array, Array, list[str]]:
@@ -169,17 +187,19 @@ def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -
     total = np.sum(priors, 0)
     low, high = np.percentile(image.numpy()[mask], [0.5, 99.5])
     with reg.scratch():
-        found = ants.atropos(
+        segmented = ants.atropos(
             a=image.new_image_like(np.clip(image.numpy(), low, high)), x=image.new_image_like(mask.astype(np.float32)),
             i=[image.new_image_like(prior / total) for prior in priors], m="[0.1,1x1x1]", c="[6,0]", priorweight=0.25,
             r=0,  # no random seed: same bytes
         )  # fmt: skip
-        return [np.clip(tissue.numpy(), 0, 1) for tissue in found["probabilityimages"]]
+        return [np.clip(tissue.numpy(), 0, 1) for tissue in segmented["probabilityimages"]]
 
 
 def save(data: Array, affine: Array, path: Path, as_share: bool = False) -> None:
     """Write an image with data's own type; shares of 0 to 1 as 8 bits (steps of 1/255)."""
-    image = nib.Nifti1Image(np.rint(255 * data).astype(np.uint8) if as_share else data, affine)
+    if as_share:
+        data = np.rint(255 * data).astype(np.uint8)
+    image = nib.Nifti1Image(data, affine)
     if as_share:
         image.header.set_slope_inter(1 / 255, 0)
     image.header.set_xyzt_units("mm")

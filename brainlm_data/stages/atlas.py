@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.fetch import Remote, obtain
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
@@ -63,8 +64,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     InputError: the file cannot be had; its labels, grid or space are not what they must be.
     """
     template = inputs.facts("template_t1w")["Space"]
-    found = parcellation(config, template)
-    image, table, space = found.image, found.table, found.space
+    atlas = parcellation(config, template)
+    image, table, space = atlas.image, atlas.table, atlas.space
     if space != template and not config.allow_space_mismatch:
         raise InputError(
             f"atlas {config.name} is in {space}, the template is {template}",
@@ -73,19 +74,20 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     _check_place(config.path, image, inputs["template_mask"])
     nib.save(image, outputs["atlas_dseg"])
     table[COLUMNS].to_csv(outputs["atlas_table"], sep="\t", index=False, float_format="%.4f")
-    mismatch = f"atlas in {space}, template {template}" if space != template else ""
-    warnings = [f"{mismatch}: differences of some millimetres are not corrected"] if mismatch else []
+    facts: Facts = {
+        "AtlasName": config.name,
+        "Source": atlas.source,
+        "Sha256": atlas.sha256,
+        "NumberOfParcels": len(table),
+        "NetworkSource": atlas.networks,
+    }
+    warnings = []
+    if space != template:
+        facts["SpaceMismatch"] = f"atlas in {space}, template {template}"
+        warnings.append(f"{facts['SpaceMismatch']}: differences of some millimetres are not corrected")
     if config.path is not None and config.name != "A424" and config.space is None:
         warnings.append(f"atlas.space is not set: atlas {config.name} was taken to be in {template}")
-    return {
-        "AtlasName": config.name,
-        "Source": found.source,
-        "Sha256": found.sha256,
-        "NumberOfParcels": len(table),
-        "NetworkSource": found.networks,
-        **({"SpaceMismatch": mismatch} if mismatch else {}),
-        "Warnings": warnings,
-    }
+    return {**facts, "Warnings": warnings}
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> 
     from scipy.ndimage import binary_dilation
 
     mask = load_output(mask_file)
-    near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=round(MARGIN_MM / mask.header.get_zooms()[0]))
+    steps = round(MARGIN_MM / mask.header.get_zooms()[0])
+    near = binary_dilation(np.asarray(mask.dataobj) > 0.5, iterations=steps)
+    # labelled voxels of the atlas -> mm -> voxels of the mask, which may have another grid
     points = nib.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) > 0))
     place = np.round(nib.affines.apply_affine(np.linalg.inv(mask.affine), points)).astype(int)
     on_grid = ((place >= 0) & (place < near.shape)).all(1)
@@ -156,10 +160,10 @@ def _check_place(path: Path | None, image: nib.Nifti1Image, mask_file: Path) -> 
 
 def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
     """A424 must have exactly the labels 1 to 424, on the 2 mm grid of MNI152NLin6Asym."""
-    found = set(np.unique(np.asarray(image.dataobj)).tolist()) - {0}
-    wrong = sorted(found ^ set(range(1, 425)))
+    labels = set(np.unique(np.asarray(image.dataobj)).tolist()) - {0}
+    wrong = sorted(labels ^ set(range(1, 425)))
     if wrong:
-        problem = "are missing" if wrong[0] not in found else "are none of A424's"
+        problem = "are missing" if wrong[0] not in labels else "are none of A424's"
         raise InputError(
             f"{path}: labels {', '.join(map(str, wrong[:5]))} {problem}",
             "use A424+2mm.nii.gz (A424.nii.gz lacks 120)",
@@ -169,8 +173,8 @@ def _check_a424(path: Path, image: nib.Nifti1Image) -> None:
         raise InputError(f"{path}: grid {image.shape} is not that of A424+2mm.nii.gz", "use the published file")
 
 
-def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataFrame, str]:
-    """One row a label, centroids measured on the image; and where its networks come from."""
+def _measured(image: nib.Nifti1Image, name: str) -> pd.DataFrame:
+    """One row per label: what the image itself says of it."""
     import pandas as pd
 
     data = np.asarray(image.dataobj)
@@ -178,24 +182,35 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
     label = data[data > 0]
     count = np.bincount(label)
     index = np.flatnonzero(count)
+    # centroid: the mean voxel of a label, then to mm (the affine of a mean is the mean of the affine)
     sums = np.stack([np.bincount(label, voxels[:, axis]) for axis in range(3)], 1)[index]
     centres = sums / count[index, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
+    # hemisphere: x < 0 is left in RAS; a label of which neither side has three quarters is bilateral
     x = voxels @ image.affine[0, :3] + image.affine[0, 3]
     left = np.bincount(label, x < 0)[index] / count[index]
     side = np.where(left > 0.75, "L", np.where(left < 0.25, "R", "B"))
-    table = pd.DataFrame({"index": index, "name": [f"{config.name}_{i:03d}" for i in index], "hemisphere": side,
+    table = pd.DataFrame({"index": index, "name": [f"{name}_{i:03d}" for i in index], "hemisphere": side,
                           "network": "Unassigned", "n_voxels": count[index]})  # fmt: skip
     table[["x", "y", "z"]] = centres
+    return table
+
+
+def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataFrame, str]:
+    """What was measured on the image, with known names and networks; and where the networks come from."""
+    import pandas as pd
+
+    table = _measured(image, config.name)
+    index = table["index"].to_numpy()
     known, source = None, "none"
     if config.labels is not None:
-        known, source = _given(config.labels, index), config.labels.name
+        known, source = _own_table(config.labels, index), config.labels.name
     elif a424:
         shipped = resources.files("brainlm_data") / "data" / "A424_networks.tsv"
-        with resources.as_file(shipped) as path:
+        with resources.as_file(shipped) as path, reads(path, "install the package again"):
             known = pd.read_csv(path, sep="\t", comment="#")
         source = "majority of Yeo-7 (Yeo et al., 2011) over each parcel's voxels"
-    if known is not None:
-        extra = [c for c in ("name", "hemisphere", "network") if c in known]
+    if known is not None:  # a known value goes before a measured one
+        extra = [column for column in ("name", "hemisphere", "network") if column in known]
         merged = table[["index"]].merge(known[["index", *extra]], on="index", how="left")
         for column in extra:
             table[column] = merged[column].fillna(table[column]).to_numpy()
@@ -207,7 +222,7 @@ def _table(image: nib.Nifti1Image, config: Config, a424: bool) -> tuple[pd.DataF
     return table, source
 
 
-def _given(path: Path, index: np.ndarray) -> pd.DataFrame:
+def _own_table(path: Path, index: np.ndarray) -> pd.DataFrame:
     """The user's table, with a row for each label of the image."""
     known = read_labels(path)
     if "index" not in known:

@@ -6,7 +6,6 @@ recordings.parquet, so that changing either changes no byte of the store.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather,
 from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
-from brainlm_data.files.sidecar import sidecar_path, stat_of
+from brainlm_data.files.reads import reads
+from brainlm_data.files.sidecar import check_digest, read_document, read_facts, sidecar_path, stat_of
 from brainlm_data.stage import Facts, Files, Need, Stage
 
 
@@ -29,11 +29,13 @@ class ResampledSeries:
 
     files: list[Path]
     names: list[str]
+    sha256: list[str | None]  # of the files, as their stage noted it
 
     def __call__(self, row: int) -> NDArray[np.float32]:
-        """(time, parcel). Raises InputError where the columns are not the atlas's parcels."""
+        """(time, parcel). Raises InputError where the file is damaged, or its columns are not the atlas's parcels."""
         from brainlm_data.files.tables import read_table
 
+        _check(self.files[row], self.sha256[row])
         columns, values = read_table(self.files[row])
         if columns != self.names:
             raise InputError(f"{self.files[row]}: its columns are not the parcels of the atlas", "run resample again")
@@ -55,13 +57,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     stored = [row for row in rows if row["status"] != "refused"]
     files = [row["_file"] for row in stored]
     unknown = dict.fromkeys(("x", "y", "z", "n_voxels"), "n/a")  # of imported parcels
-    parcels = pd.read_csv(
-        inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
-    )
-    facts = [_facts(file) for file in files]
+    with reads(inputs["atlas_table"]):
+        parcels = pd.read_csv(
+            inputs["atlas_table"], sep="\t", keep_default_na=False, na_values=unknown, dtype={"name": str}
+        )
+    facts = [read_facts(file) for file in files]
     return gather(
         rows,
-        ResampledSeries(files, [str(name) for name in parcels["name"]]),
+        ResampledSeries(
+            files,
+            [str(name) for name in parcels["name"]],
+            [recordings[row["id"]].get("sha256", {}).get("parcels") for row in stored],
+        ),
         [one.get("InvalidSteps", []) for one in facts],
         parcels,
         _attributes(inputs.facts("atlas_table")) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
@@ -91,8 +98,13 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
     """One row of recordings.parquet."""
     row = empty_row(recording) | {"status": recording["status"], "reason": recording["reason"], "_file": None}
     if recording["status"] == "done":
-        file = Path(recording["files"]["parcels"])
-        facts, metrics = _facts(file), json.loads(Path(recording["files"]["qc_metrics"]).read_text())
+        files, sha256 = recording["files"], recording.get("sha256", {})
+        file = Path(files["parcels"])
+        for name, path in (("parcels.json", sidecar_path(file)), ("qc_metrics", Path(files["qc_metrics"]))):
+            _check(path, sha256.get(name))
+        if "filter_recipe" in files:
+            _check(Path(files["filter_recipe"]), sha256.get("filter_recipe"))
+        facts, metrics = read_facts(file), read_document(Path(files["qc_metrics"]))
         low, high = facts["EffectiveBand"]
         row |= {key: value for key, value in metrics.items() if isinstance(value, (int, float))}
         row |= {"n_warnings": len(metrics.get("warnings", [])), "_file": file}
@@ -111,8 +123,10 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
     return with_phenotypes(row, recording.get("phenotypes") or {})
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    return json.loads(sidecar_path(path).read_text())
+def _check(path: Path, sha256: str | None) -> None:
+    """Compare a recording's file with what its stage noted, where that is known."""
+    if sha256 is not None:
+        check_digest(path, sha256)
 
 
 def _steps(path: Path, facts: dict[str, Any]) -> int:
@@ -154,12 +168,12 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=5,
+    version=6,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
     inputs=("parcels", "qc_metrics", "filter_recipe", "atlas_table"),
-    outputs=("store", "recordings", "scaler", "card_data", "card"),
+    outputs=("store", "recordings", "scaler", "card_data", "card", "checksums"),
     run=run,
     describe=describe,
     optional=("filter_recipe",),

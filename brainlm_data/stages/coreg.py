@@ -72,13 +72,16 @@ class Head:
 
         mask = load_output(inputs["t1w_mask"])
         inside = np.argwhere(np.asarray(mask.dataobj) > 0)
-        reach = np.ceil(BOX_MM / np.sqrt((mask.affine[:3, :3] ** 2).sum(0))).astype(int)
-        low = np.maximum(inside.min(0) - reach, 0)
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, inside.max(0) + reach + 1, strict=True))
+        voxel_mm = np.sqrt((mask.affine[:3, :3] ** 2).sum(0))  # length of the affine's columns
+        reach = np.ceil(BOX_MM / voxel_mm).astype(int)
+        low, high = np.maximum(inside.min(0) - reach, 0), inside.max(0) + reach + 1
+        box = tuple(slice(int(start), int(end)) for start, end in zip(low, high, strict=True))
 
         def part(name: str) -> Image | None:
             path = inputs.get(name)
-            return None if path is None else image(path, box)
+            if path is None:
+                return None
+            return image(path, box)
 
         grid = reg.working(*image(inputs["t1w_preproc"], box), T1W_MM)
         t1w = (grid.numpy(), reg.affine_of(grid))
@@ -92,6 +95,7 @@ def even(inputs: Files, config: Config) -> Image:
     data, affine = image(inputs["boldref"])
     mask = reg.working_mask(*image(inputs["bold_mask"]), BIAS_MM)
     bias = reg.bias_field(reg.working(data, affine, BIAS_MM), mask, config.bias_iterations)
+    # image = truth x field; far from the mask the field is extrapolated, and a division by almost 0 would blow noise up
     field = np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
     return np.asarray(data / field, dtype=np.float32), affine
 
@@ -103,11 +107,14 @@ def to_t1w(head: Head, config: Config, bold: Image, mask: Image) -> NDArray[Any]
     fixed, moving = Volume(*head.t1w), Volume(*bold)
     around = Volume(*_around(head.mask, config.grid_mm, config.margin_mm))
     points, bold_points = Volume(*head.mask).points(), Volume(*mask).points()
+    # Three guesses of the shift: the scanner's coordinates are right; the centres of the brains coincide; or, where
+    # the field of view cuts off the lower end of the BOLD brain, their tops do.
     centre, bold_centre = points.mean(0), bold_points.mean(0)
-    tops = np.quantile(bold_points[:, 2], 0.99) - np.quantile(points[:, 2], 0.99)  # the lower end may be cut off
+    tops = np.quantile(bold_points[:, 2], 0.99) - np.quantile(points[:, 2], 0.99)
     shifts = [np.zeros(3), bold_centre - centre, np.array([*(bold_centre - centre)[:2], tops])]
     cost = Information(fixed, around, moving, SEARCH_MM).negative
     matrix = search(cost, shifts, centre)
+    # each finer level looks only as far around as the one before can have missed
     for size_mm, reach_mm, precision_mm in ((max(MIDDLE_MM, config.grid_mm), 3.0, 0.1), (config.grid_mm, 1.5, 0.03)):
         cost = Information(fixed, around, moving, size_mm).negative
         matrix = fit(cost, matrix, centre, reach_mm, precision_mm)
@@ -124,6 +131,7 @@ def checks(head: Head, bold: Image, mask: Image, matrix: NDArray[Any]) -> Facts:
     in_bold = bold_mask.at(points @ matrix[:3, :3].T + matrix[:3, 3])  # NaN outside of the field of view
     back = np.linalg.inv(matrix)
     in_t1w = brain.at(bold_points @ back[:3, :3].T + back[:3, 3])
+    # overlap is asked in both directions: a small brain within a large one overlaps fully in one of them
     information = Information(Volume(*head.t1w), brain, moving, CHECK_MM)
     facts: Facts = {
         "MutualInformation": information(matrix),
@@ -139,20 +147,21 @@ def checks(head: Head, bold: Image, mask: Image, matrix: NDArray[Any]) -> Facts:
 
 def doubts(facts: Facts) -> list[str]:
     """What speaks against a registration to the T1w, as warnings."""
-    found = []
-    if (value := facts["MirrorGain"]) < LEAST_MIRROR_GAIN:
-        found.append(
-            f"BOLD fits the T1w's mirror image about as well (MirrorGain {value:.2f}): registration failed, another"
+    warnings = []
+    mirror, gain, boundary = facts["MirrorGain"], facts["SimilarityGain"], facts.get("BoundaryCost", 0.0)
+    if mirror < LEAST_MIRROR_GAIN:
+        warnings.append(
+            f"BOLD fits the T1w's mirror image about as well (MirrorGain {mirror:.2f}): registration failed, another"
             " person's T1w, or left and right exchanged?"
         )
-    if (value := facts["SimilarityGain"]) < LEAST_GAIN:
-        found.append(f"BOLD hardly matches the T1w (SimilarityGain {value:.2f}): look at the registration")
-    if (value := facts.get("BoundaryCost", 0.0)) > MOST_BOUNDARY_COST:
-        found.append(
-            f"BOLD signal does not rise across the T1w's white-matter surface (BoundaryCost {value:.2f}): registration"
-            " failed, or another person's T1w?"
+    if gain < LEAST_GAIN:
+        warnings.append(f"BOLD hardly matches the T1w (SimilarityGain {gain:.2f}): look at the registration")
+    if boundary > MOST_BOUNDARY_COST:
+        warnings.append(
+            f"BOLD signal does not rise across the T1w's white-matter surface (BoundaryCost {boundary:.2f}):"
+            " registration failed, or another person's T1w?"
         )
-    return found
+    return warnings
 
 
 def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mask: Image) -> Facts:
@@ -161,6 +170,7 @@ def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mas
 
     from brainlm_data.methods import registration as reg
 
+    # the template is the fixed image, so that warps lead from its grid, on which parcels lie, to the BOLD reference
     grid_mm = max(config.grid_mm, DIRECT_MM)
     fixed = reg.working(*image(inputs["template_t1w"]), grid_mm)
     brain = reg.working_mask(*image(inputs["template_mask"]), grid_mm)
@@ -173,22 +183,24 @@ def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mas
         )
     carried = ants.apply_transforms(fixed, bold_mask, [str(outputs["bold_to_mni"])], "linear").numpy() > 0.5
     gain = reg.similarity_gain(fixed, moved, brain)
+    warnings = []
+    if gain < LEAST_GAIN:
+        warnings.append("BOLD reference hardly matches the template: look at the registration")
     return {
         "Route": "epi",
         "GridMm": grid_mm,
         "MutualInformation": reg.similarity(fixed, moved, brain),
         "SimilarityGain": gain,
         "BrainOverlap": reg.dice(carried, brain.numpy() > 0),
-        "Warnings": ["BOLD reference hardly matches the template: look at the registration"]
-        if gain < LEAST_GAIN
-        else [],
+        "Warnings": warnings,
     }
 
 
 def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
     """Values (float32, what is not a number is 0) and voxel -> RAS mm affine; of a part of it where there is a box."""
     loaded = load_output(path)
-    loaded = loaded if box is None else loaded.slicer[box]
+    if box is not None:
+        loaded = loaded.slicer[box]
     data = np.nan_to_num(np.asarray(loaded.dataobj, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     return data, np.asarray(loaded.affine, dtype=np.float64)
 

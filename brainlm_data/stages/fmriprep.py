@@ -52,16 +52,19 @@ def command(bids_dir: Path, output_dir: Path, work_dir: Path, subject: str, conf
     ------
     InputError: Apptainer cannot be told to show a folder with this name.
     """
-    bids, out, work = (str(path.absolute()) for path in (bids_dir, output_dir, work_dir))
-    licence = str(config.fs_license.absolute()) if config.fs_license else ""
-    options = ["--work-dir", work, *(["--fs-license-file", licence] if licence else [])]
+    bids, out, work = str(bids_dir.absolute()), str(output_dir.absolute()), str(work_dir.absolute())
+    options, read = ["--work-dir", work], [bids]
+    if config.fs_license:
+        licence = str(config.fs_license.absolute())
+        options += ["--fs-license-file", licence]
+        read.append(licence)
     options += ["--output-spaces", config.output_space]
     positional = [bids, out, "participant", "--participant-label", subject]
     if config.runner == "docker":
         # the wrapper's own options come first: it turns them into mounts
         call = ["fmriprep-docker", "--no-tty", "--image", config.image, *options, *positional]
     else:
-        call = [apptainer(), "run", "--cleanenv", *binds([bids, licence], [out, work]), address(config.image)]
+        call = [apptainer(), "run", "--cleanenv", *binds(read, [out, work]), address(config.image)]
         call += [*positional, *options]
     call += ["--nprocs", str(config.n_procs), "--mem-mb", str(config.mem_mb), "--notrack"]
     if not config.fs_reconall:
@@ -71,20 +74,27 @@ def command(bids_dir: Path, output_dir: Path, work_dir: Path, subject: str, conf
 
 def apptainer() -> str:
     """The program: singularity has the same options, and on older clusters it is the only one."""
-    return "singularity" if shutil.which("apptainer") is None and shutil.which("singularity") else "apptainer"
+    if shutil.which("apptainer") is None and shutil.which("singularity"):
+        return "singularity"
+    return "apptainer"
 
 
 def binds(read: Sequence[str], written: Sequence[str]) -> list[str]:
     """`--bind` of each path, at the same place in the container, so that what fMRIPrep writes down is true outside."""
-    if odd := [path for path in (*read, *written) if ":" in path or "," in path]:
-        raise InputError(f"{odd[0]}: apptainer cannot bind a path with : or ,", "rename it, or make a link to it")
-    pairs = [*((path, ":ro") for path in read), *((path, "") for path in written)]
-    return [word for path, mode in pairs if path for word in ("--bind", f"{path}:{path}{mode}")]
+    words = []
+    for paths, mode in ((read, ":ro"), (written, "")):
+        for path in paths:
+            if ":" in path or "," in path:
+                raise InputError(f"{path}: apptainer cannot bind a path with : or ,", "rename it, or make a link to it")
+            words += ["--bind", f"{path}:{path}{mode}"]
+    return words
 
 
 def address(image: str) -> str:
     """What Apptainer takes: a .sif file or an address as they are, a name of Docker's with docker://."""
-    return image if image.endswith(".sif") or "://" in image else f"docker://{image}"
+    if image.endswith(".sif") or "://" in image:
+        return image
+    return f"docker://{image}"
 
 
 def check(call: list[str], config: Config) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 
@@ -45,50 +46,58 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.imports import Options, Treatment, read
     from brainlm_data.imports.series import band_of, order_of, resampled, sentence
 
-    about = inputs.facts("atlas_table")
-    how, kind, metadata = about["Reading"], about["Imported"]["kind"], inputs.meta["metadata"]
+    atlas = inputs.facts("atlas_table")
+    reading, kind, metadata = atlas["Reading"], atlas["Imported"]["kind"], inputs.meta["metadata"]
     images = Treatment(
-        how["Space"], how["Atlas"], config.strategy, config.low_hz, config.high_hz, config.censor_fd_mm,
-        how["AllowSpaceMismatch"],
+        reading["Space"], reading["Atlas"], config.strategy, config.low_hz, config.high_hz, config.censor_fd_mm,
+        reading["AllowSpaceMismatch"],
     )  # fmt: skip
-    people, labels = (None if how[key] is None else Path(how[key]) for key in ("Participants", "Labels"))
-    source = read(kind, Path(metadata["Place"]), Options(how["TrS"], people, labels, images))
-    if source.made_here and source.sha256 != about["Sha256"]:
+    options = Options(reading["TrS"], _path(reading["Participants"]), _path(reading["Labels"]), images)
+    source = read(kind, Path(metadata["Place"]), options)
+    if source.made_here and source.sha256 != atlas["Sha256"]:
         raise InputError("the atlas is not the one that stage input saw", "run the same command again")
     series = next((one for one in source.series if one.id == inputs.meta["id"]), None)
     if series is None:
         raise Refused(f"{metadata['Place']}: no {inputs.meta['id']} in it", "has it been moved? Run the DAG again")
     names = _names(inputs["atlas_table"])
-    values, found = resampled(series, config.hz)
-    order = order_of(found, len(names), tuple(about["Columns"]))
-    write_table(outputs["parcels"], names, values if order is None else values[:, order])
-    low, high = band_of(found, source)
-    measured: dict[str, Any] = {
-        "mean_fd_mm": series.mean_fd_mm, "n_missing_parcels": found.missing, "start_time_s": series.start_s,
-        **({"coverage_min": 0.0} if found.missing else {}), **found.measured,
+    values, measurements = resampled(series, config.hz)
+    order = order_of(measurements, len(names), tuple(atlas["Columns"]))
+    if order is not None:
+        values = values[:, order]
+    write_table(outputs["parcels"], names, values)
+    low, high = band_of(measurements, source)
+    metrics: dict[str, Any] = {
+        "mean_fd_mm": series.mean_fd_mm, "n_missing_parcels": measurements.missing, "start_time_s": series.start_s,
     }  # fmt: skip
-    outputs["qc_metrics"].write_text(json.dumps({k: v for k, v in measured.items() if v == v}, indent=2))
+    if measurements.missing:
+        metrics["coverage_min"] = 0.0
+    metrics |= measurements.measured
+    known = {name: value for name, value in metrics.items() if value == value}  # NaN is no equal of itself
+    outputs["qc_metrics"].write_text(json.dumps(known, indent=2))
+    sentences = [sentence(kind, source.made_here, measurements.tr_s, config.hz), *measurements.methods.values()]
     return {
         "SamplingFrequency": config.hz,
-        "RepetitionTime": found.tr_s,
-        "NumberOfVolumes": found.shape[0],
-        "NumberOfSteps": found.steps,
+        "RepetitionTime": measurements.tr_s,
+        "NumberOfVolumes": measurements.shape[0],
+        "NumberOfSteps": measurements.steps,
         "StartTime": None if np.isnan(series.start_s) else series.start_s,
-        "InvalidSteps": found.invalid,
+        "InvalidSteps": measurements.invalid,
         "EffectiveBand": [None if np.isnan(low) else low, high],
-        "FilterMethod": "butterworth" if "filter" in found.methods else None,
-        "Units": about["Units"],
-        "Done": [
-            Sentence.of(text).content()
-            for text in (sentence(kind, source.made_here, found.tr_s, config.hz), *found.methods.values())
-        ],
+        "FilterMethod": "butterworth" if "filter" in measurements.methods else None,
+        "Units": atlas["Units"],
+        "Done": [Sentence.of(text).content() for text in sentences],
     }
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _names(table: Path) -> list[str]:
     import pandas as pd
 
-    return [str(name) for name in pd.read_csv(table, sep="\t", keep_default_na=False, dtype={"name": str})["name"]]
+    with reads(table):
+        return [str(name) for name in pd.read_csv(table, sep="\t", keep_default_na=False, dtype={"name": str})["name"]]
 
 
 def describe(facts: Facts) -> str:

@@ -6,13 +6,13 @@ identity and the stage is `sample` on that image. Motion parameters are read fro
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.sidecar import read_document
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.table import read_table
@@ -66,7 +66,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.files.tables import write_table
     from brainlm_data.methods.rigid import write_itk
 
-    record = json.loads(inputs["fmriprep_run"].read_text())
+    record = read_document(inputs["fmriprep_run"])
     space, wanted = record["OutputSpace"].split(":")[0], inputs.facts("template_mask")["Space"]
     if space != wanted:
         raise InputError(f"fmriprep.output_space is {space}, template.name is {wanted}", f"set template.name: {space}")

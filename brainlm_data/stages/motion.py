@@ -7,7 +7,7 @@ composes these transforms with coregistration and normalization.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -73,19 +73,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     warnings += source.warnings
     reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
-    matrices, residuals = (_native if config.engine == "native" else _ants)(source, reference, config)
+    if config.engine == "native":
+        matrices, residuals = _native(source, reference, config)
+    else:
+        matrices, residuals = _ants(source, reference, config)
     if seen.empty:
         warnings.append(f"volumes without an image, to be interpolated: {', '.join(map(str, seen.empty))}")
 
-    weights = np.where(mask, reference, 0)
-    centre = np.append([(weights * axis).sum() / weights.sum() for axis in np.indices(source.shape, sparse=True)], 1.0)
-    parameters = rigid.parameters(matrices, source.affine, source.shape, (source.affine @ centre)[:3])
+    # rotations turn about the head's centre: about the scanner's, a nod would also read as a shift of some millimetres
+    centre = _centre_of_gravity(np.where(mask, reference, 0), source)
+    parameters = rigid.parameters(matrices, source.affine, source.shape, centre)
     displacement = rigid.displacement(parameters)[1:]
     write_table(outputs["motion_params"], rigid.COLUMNS, parameters)
     rigid.write_itk(outputs["motion_xfm"], matrices)
     nib.save(_image(reference.astype(np.float32), source), outputs["boldref"])
     nib.save(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
-    outliers = [int(i) for i in np.flatnonzero(residuals > 2 * np.median(residuals))] if len(residuals) else []
     return {
         "Engine": config.engine,
         "RepetitionTime": tr,
@@ -94,18 +96,32 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "SpatialReference": "boldref",
         "MeanFramewiseDisplacement": float(displacement.mean()) if len(displacement) else 0.0,
         "NumberOfNonSteadyStates": seen.n_steady,
-        "PoorlyFittedVolumes": outliers,
+        "PoorlyFittedVolumes": _poorly_fitted(residuals),
         "EmptyVolumes": list(seen.empty),
         "HasNonFinite": seen.not_finite,
         "Warnings": warnings,
         "motion_params": {
-            "Columns": {c: "mm" if c.startswith("trans") else "rad" for c in rigid.COLUMNS},
+            "Columns": dict.fromkeys(rigid.COLUMNS[:3], "mm") | dict.fromkeys(rigid.COLUMNS[3:], "rad"),
             "Convention": "FSL MCFLIRT, as in fMRIPrep confounds",
         },
         "motion_xfm": {"Convention": "ITK, LPS: points of boldref to points of the original volume"},
         "boldref": {"Units": "scanner units"},
         "bold_mask": {"Type": "Brain", "Share": float(mask.mean())},
     }
+
+
+def _poorly_fitted(residuals: NDArray[np.float64]) -> list[int]:
+    """Volumes that the reference fits less than half as well as it fits the median volume; none without residuals."""
+    if not len(residuals):
+        return []
+    return [int(volume) for volume in np.flatnonzero(residuals > 2 * np.median(residuals))]
+
+
+def _centre_of_gravity(weights: NDArray[np.floating[Any]], source: Run) -> NDArray[np.float64]:
+    """Mean place (3,) of the voxels, RAS mm, each as much as its weight."""
+    # sum of w_ijk (i, j, k) over the sum of w_ijk, in voxels
+    voxel = [(weights * axis).sum() / weights.sum() for axis in np.indices(source.shape, sparse=True)]
+    return np.asarray((source.affine @ np.append(voxel, 1.0))[:3], dtype=np.float64)
 
 
 def _reference(source: Run, sbref: Path | None, config: Config) -> tuple[Volume, str, Look]:
@@ -121,13 +137,22 @@ def _reference(source: Run, sbref: Path | None, config: Config) -> tuple[Volume,
     if how == "sbref" and sbref is not None:
         return on_grid(sbref, source), "the run's single-band reference", look(source, set())
     early = how in ("best", "first")
-    wanted = range(min(total, FIRST + number)) if early else np.linspace(0, total - 1, min(number, total)).round()
-    seen = look(source, {int(i) for i in wanted})
-    chosen = [i for i in sorted(seen.held) if i >= seen.n_steady and i not in seen.empty] or sorted(seen.held)
-    volumes = [seen.held[i] for i in chosen[: {"best": number, "first": 1}.get(how)]]
+    wanted = np.arange(min(total, FIRST + number))  # how many of them are non-steady is known only once they are read
+    if not early:  # spread over the run
+        wanted = np.linspace(0, total - 1, min(number, total)).round().astype(int)
+    seen = look(source, set(wanted.tolist()))
+    good = [place for place in sorted(seen.held) if place >= seen.n_steady and place not in seen.empty]
+    chosen = good or sorted(seen.held)
+    if how == "best":
+        chosen = chosen[:number]
+    elif how == "first":
+        chosen = chosen[:1]
+    volumes = [seen.held[place] for place in chosen]
     best = typical(volumes)
     if early or len(volumes) == 1:
-        choice = f", the most typical of {len(volumes)}" if len(volumes) > 1 else ""
+        choice = ""
+        if len(volumes) > 1:
+            choice = f", the most typical of {len(volumes)}"
         return volumes[best], Sentence("volume {reference}" + choice, reference=chosen[best]), seen
     kind: Literal["mean", "median"] = "median" if how == "median" else "mean"
     realigner = _realigner(volumes[best], source, config)
@@ -158,8 +183,9 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
     import ants
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in (("moving", np.stack([cleaned(v) for v in source], -1)), ("fixed", reference)):
-            nib.save(_image(data, source), f"{folder}/{name}.nii")
+        whole_run = np.stack([cleaned(volume) for volume in source], -1)
+        nib.save(_image(whole_run, source), f"{folder}/moving.nii")
+        nib.save(_image(reference, source), f"{folder}/fixed.nii")
         moving, fixed = ants.image_read(f"{folder}/moving.nii"), ants.image_read(f"{folder}/fixed.nii")
         result = ants.motion_correction(
             moving, fixed=fixed, type_of_transform="BOLDRigid", outprefix=f"{folder}/m", random_seed=1
@@ -178,6 +204,7 @@ def _ants_matrix(path: Path) -> rigid.Matrix:
     numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     matrix = np.eye(4)
     matrix[:3, :3] = numbers[:9].reshape(3, 3)
+    # ITK turns about a centre c and then shifts by t: y = A (x - c) + c + t = A x + (t + c - A c)
     matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
     return rigid.LPS @ matrix @ rigid.LPS
 

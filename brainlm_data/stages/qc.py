@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from brainlm_data.bids import fieldmaps
+from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
@@ -42,12 +43,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_data.quality.measures import Sample, non_steady, of_registration, of_series, tsnr_of
 
     sample = Sample.of(inputs)
-    confounds = pd.read_csv(inputs["confounds"], sep="\t", na_values=["n/a"])
-    verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    with reads(inputs["confounds"]):
+        confounds = pd.read_csv(inputs["confounds"], sep="\t", na_values=["n/a"])
+    with reads(inputs["ica_metrics"]):
+        verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
     tsnr = tsnr_of(sample.series, int(non_steady(confounds).sum()))
     metrics = of_series(inputs, confounds, verdicts, tsnr) | of_registration(inputs, sample)
-    unused, said = fieldmaps.stated(inputs.meta)
-    metrics["warnings"] = [*_warnings(inputs, metrics, config), *said]
+    unused, of_fieldmaps = fieldmaps.stated(inputs.meta)
+    metrics["warnings"] = [*_warnings(inputs, metrics, config), *of_fieldmaps]
     write_json(outputs["qc_metrics"], metrics)
     if config.pages:
         from brainlm_data.quality.page import page
@@ -70,33 +73,35 @@ def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[st
         ("epi_r2", config.min_fit, below, "the functional images may be registered wrongly"),
         ("t1w_r2", config.min_fit, below, "the T1w may be normalized wrongly"),
     ]
-    found = [
-        f"{name} {metrics[name]:.3g} is {'above' if sign > 0 else 'below'} {limit:g}: {meaning}"
-        for name, limit, sign, meaning in limits
-        if limit is not None and name in metrics and sign * metrics[name] > sign * limit
-    ]
+    warnings = []
+    for name, limit, sign, meaning in limits:
+        if limit is None or name not in metrics:
+            continue
+        if sign * metrics[name] > sign * limit:  # with sign -1: metric < limit
+            side = "above" if sign == above else "below"
+            warnings.append(f"{name} {metrics[name]:.3g} is {side} {limit:g}: {meaning}")
     if "epi_r2" not in metrics:
-        found.append("too little of the brain was scanned to check its registration: look at the overlay")
-    for name in inputs:
-        found += [str(w) for w in inputs.facts(name).get("Warnings", []) if str(w) not in found]
-    return found
+        warnings.append("too little of the brain was scanned to check its registration: look at the overlay")
+    for name in inputs:  # facts are inherited, so that the same warning comes from several files
+        own = [str(warning) for warning in inputs.facts(name).get("Warnings", [])]
+        warnings += [warning for warning in own if warning not in warnings]
+    return warnings
 
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     limits = facts["Thresholds"]
-    listed = [
-        f"{words} {limits[key]:g}{unit}"
-        for key, words, unit in (
-            ("max_mean_fd_mm", "mean framewise displacement above", " mm"),
-            ("min_tsnr", "median tSNR below", ""),
-            ("min_coverage", "parcel coverage below", ""),
-            ("min_overlap", "overlap with the template's brain below", ""),
-            ("max_offset_mm", "registration offset above", " mm"),
-            ("min_fit", "fit of tissue maps below", ""),
-        )
-        if limits[key] is not None
-    ]
+    listed = []
+    for key, words, unit in (
+        ("max_mean_fd_mm", "mean framewise displacement above", " mm"),
+        ("min_tsnr", "median tSNR below", ""),
+        ("min_coverage", "parcel coverage below", ""),
+        ("min_overlap", "overlap with the template's brain below", ""),
+        ("max_offset_mm", "registration offset above", " mm"),
+        ("min_fit", "fit of tissue maps below", ""),
+    ):
+        if limits[key] is not None:
+            listed.append(f"{words} {limits[key]:g}{unit}")
     return f"Recordings were flagged for: {'; '.join(listed) or 'nothing (no threshold was set)'}."
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from brainlm_data.files.sidecar import write_json
+from brainlm_data.files.sidecar import read_document, write_json
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
@@ -48,9 +47,11 @@ def _row(recording: dict[str, Any], outdir: Path) -> dict[str, Any]:
     row = {key: recording[key] for key in ("id", "subject", "session", "task", "run", "status", "reason")}
     files = recording["files"]
     metrics: dict[str, Any] = {}
+    page = ""
     if recording["status"] == "done":
-        metrics = json.loads(Path(files["qc_metrics"]).read_text())
-    page = Path(files["qc_page"]).relative_to(outdir).as_posix() if metrics and "qc_page" in files else ""
+        metrics = read_document(Path(files["qc_metrics"]))
+    if metrics and "qc_page" in files:
+        page = Path(files["qc_page"]).relative_to(outdir).as_posix()
     return {**row, "page": page, "warnings": metrics.pop("warnings", []), "metrics": metrics}
 
 

@@ -29,7 +29,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     hz = config.hz or 1 / tr
     values = at_rate(series, tr, hz, native["Dropped"])
     write_table(outputs["parcels"], names, values)
-    low, high = native["EffectiveBand"]
+    low, high = native["EffectiveBand"]  # a lower rate lowers the upper edge, see `highest_hz`
     unused, warnings = fieldmaps.stated(inputs.meta)
     if hz * tr > STEPS_PER_VOLUME:
         warnings.append(
@@ -50,8 +50,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    unused = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
-    more = unused if facts.get("FieldmapsNotUsed") else ""
+    more = ""
+    if facts.get("FieldmapsNotUsed"):
+        more = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
     if not facts["Resampled"]:
         return Sentence("Series stayed at the native TR of {tr_s:g} s." + more, tr_s=facts["RepetitionTime"])
     low, high = facts["EffectiveBand"]

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import write_table
 from brainlm_data.reading.image import Writer, load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
+LEAST_ML = 25.0  # one slice of 5 mm through a brain holds more
 
 
 class Config(StageConfig):
@@ -45,23 +47,24 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
 
     Raises
     ------
-    Refused: unreadable or truncated run; brain and template hardly overlap.
+    Refused: unreadable or truncated run; no brain in it; brain and template hardly overlap.
     InputError: atlas image and table do not belong together.
     """
     from brainlm_data.methods.sampling import Grid, Sampler, pick, read
 
     names, labels, atlas = _atlas(inputs)
+    epi, epi_grid = read(inputs["bold_mask"])
+    brain_ml = float((epi > 0.5).sum() * abs(np.linalg.det(epi_grid.affine[:3, :3])) / 1000)
+    if brain_ml < LEAST_ML:  # which a registration would blow up to a brain
+        raise Refused(f"{inputs['bold']}: {brain_ml:.0f} ml of brain were found in it", "is it a run of a whole head?")
     template, template_grid = read(inputs["template_mask"])
     coarse = Grid.around(template > 0.5, template_grid.affine, config.coarse_mm)
     brain = pick(template, template_grid, coarse.points()) > 0.5
+    # Two kinds of points go through one interpolation: the parcels' atlas voxels, then the brain's coarse voxels.
     parcel = labels[labels >= 0]
-    sampler = Sampler(
-        inputs,
-        np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))]),
-        config.interpolation == "cubic",
-    )
+    points = np.concatenate([atlas.points(labels >= 0), coarse.points(brain.reshape(coarse.shape))])
+    sampler = Sampler(inputs, points, config.interpolation == "cubic")
     covered, in_view = sampler.inside[: len(parcel)], sampler.inside[len(parcel) :]
-    epi, epi_grid = read(inputs["bold_mask"])
     in_epi = pick(_dilated(epi), epi_grid, sampler.boldref_points[len(parcel) :]) > 0.5
     overlap = float((in_view & in_epi).mean())
     if overlap < config.min_overlap:
@@ -70,18 +73,12 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
             f" {config.min_overlap:.0%}",
             "look at the registration; lower sample.min_overlap for a partial field of view",
         )
-    kept = in_epi[in_view]  # of the coarse points in view, those in the brain
-
+    # coverage: voxels of a parcel in the field of view, over all of its voxels
     size = np.bincount(parcel, minlength=len(names))
     counted = np.bincount(parcel[covered], minlength=len(names))
     coverage = np.divide(counted, size, out=np.zeros(len(names)), where=size > 0)
     missing = (coverage < config.min_coverage) | (counted == 0)
-    index, total = parcel[covered], sampler.run.n_volumes
-    series = np.empty((total, len(names)))
-    voxels = np.empty((total, int(kept.sum())), np.float32)
-    for t, values in enumerate(sampler):
-        series[t] = np.bincount(index, values[: len(index)], len(names)) / np.maximum(counted, 1)
-        voxels[t] = values[len(index) :][kept]
+    series, voxels = _means_and_voxels(sampler, parcel[covered], len(names), in_epi[in_view])
     series[:, missing] = np.nan
 
     mask = np.zeros(coarse.shape, bool)
@@ -94,7 +91,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
     if not grand_mean > 0:
         raise Refused(f"{inputs['bold']}: mean of its brain is {grand_mean:g}", "are the images magnitudes?")
     return {
-        "NumberOfVolumes": total,
+        "NumberOfVolumes": len(series),
         "VolumesOutOfView": sampler.out_of_view,
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
@@ -114,18 +111,38 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
     }
 
 
+def _means_and_voxels(
+    sampler: Any, parcel_of: NDArray[np.int64], parcels: int, in_brain: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Parcel means (T, parcels) and brain voxels (T, voxels) of every volume, read once.
+
+    `parcel_of`: the parcel of each atlas voxel in view; `in_brain`: which of the coarse points in view are kept.
+    """
+    counted = np.bincount(parcel_of, minlength=parcels)
+    series = np.empty((sampler.run.n_volumes, parcels))
+    voxels = np.empty((sampler.run.n_volumes, int(in_brain.sum())), np.float32)
+    for volume, values in enumerate(sampler):
+        of_parcels, of_points = values[: len(parcel_of)], values[len(parcel_of) :]
+        # bincount with weights sums the values of each parcel
+        series[volume] = np.bincount(parcel_of, of_parcels, parcels) / np.maximum(counted, 1)
+        voxels[volume] = of_points[in_brain]
+    return series, voxels
+
+
 def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     """Parcel names in the table's order, the row of each voxel (x, y, z; -1: none), and the atlas grid."""
     import pandas as pd
 
     from brainlm_data.methods.sampling import Grid
 
-    table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
+    with reads(inputs["atlas_table"]):
+        table = pd.read_csv(inputs["atlas_table"], sep="\t", na_values=["n/a"], keep_default_na=False)
     atlas = load_output(inputs["atlas_dseg"])
     image = np.asarray(atlas.dataobj).astype(np.int64)
     indices = table["index"].to_numpy(np.int64)
     if (np.diff(indices) <= 0).any() or image.min() < 0:
         raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
+    # a look-up table from label to row; -1 for labels of the image that the table does not list
     row_of = np.full(max(int(image.max()), int(indices.max())) + 1, -1)
     row_of[indices] = np.arange(len(indices))
     rows = row_of[image]
@@ -159,6 +176,8 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
     """GM, WM, CSF on the coarse grid (means of 2 x 2 x 2 points a voxel), and where they come from."""
     from brainlm_data.methods.sampling import Grid, pick, read
 
+    # Voxels half as large: the centres of the eight in a coarse voxel lie a quarter of its size from its own centre,
+    # so that the first is at voxel (-1/4, -1/4, -1/4) of the coarse grid.
     affine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     affine[:3, 3] = grid.affine[:3, :3] @ np.full(3, -0.25) + grid.affine[:3, 3]
     nx, ny, nz = grid.shape
@@ -172,7 +191,8 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
         maps = [pick(template[..., i], template_grid, points).reshape(fine.shape) for i in range(3)]
     with Writer(outputs["sample_probseg"], (nx, ny, nz, 3), grid.affine, np.float32) as out:
         for data in maps:
-            out.add(np.clip(data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5)), 0, 1))
+            mean = data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5))  # over the 2 x 2 x 2 of each coarse voxel
+            out.add(np.clip(mean, 0, 1))
     return "T1w of the subject" if own else "template"
 
 
@@ -184,10 +204,13 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     transform = [str(inputs["t1w_to_mni"])]
-    return [
-        ants.apply_transforms(fixed, ants.image_read(str(inputs[name])), transform, interpolator="linear").numpy()
-        for name in TISSUES
-    ]
+    maps = []
+    for name in TISSUES:
+        with reads(inputs[name]):
+            tissue = ants.image_read(str(inputs[name]))
+        with reads(inputs["t1w_to_mni"]):
+            maps.append(ants.apply_transforms(fixed, tissue, transform, interpolator="linear").numpy())
+    return maps
 
 
 def describe(facts: Facts) -> str:

@@ -47,7 +47,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     motion = inputs.facts("motion_params")
     tr, metadata = float(motion["RepetitionTime"]), inputs.meta.get("metadata", {})
     reason, warnings = "", list[str]()
-    found: SliceTimes | None = None
+    times: SliceTimes | None = None
     if config.correct == "never":
         reason = "slicetiming.correct is never"
     elif config.correct == "auto" and tr < config.min_tr_s:
@@ -56,20 +56,19 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         reason = "its JSON sidecar has no SliceTiming"
     else:
         try:
-            found = times_of(Run(inputs["bold"]).shape, tr, metadata, config.reference, motion)
+            times = times_of(Run(inputs["bold"]).shape, tr, metadata, config.reference, motion)
         except ValueError as error:
             reason = f"its SliceTiming is not usable: {error}"
             warnings.append(f"no slice timing correction: {reason}")
-    if found is None and config.correct == "always":
+    if times is None and config.correct == "always":
         raise Refused(f"{inputs['bold']}: {reason}", "fix its JSON sidecar, or set slicetiming.correct: auto")
-    content = {"corrected": found is not None, **(asdict(found) if found else {})}
+    content: dict[str, Any] = {"corrected": times is not None}
+    reference_s = None
+    if times is not None:
+        content |= asdict(times)
+        reference_s = times.reference_s
     outputs["slice_times"].write_text(json.dumps(content, indent=2) + "\n")
-    return {
-        "Corrected": found is not None,
-        "Reason": reason,
-        "ReferenceTime": found.reference_s if found else None,
-        "Warnings": warnings,
-    }
+    return {"Corrected": times is not None, "Reason": reason, "ReferenceTime": reference_s, "Warnings": warnings}
 
 
 def times_of(
@@ -85,7 +84,7 @@ def times_of(
     times = np.asarray(metadata["SliceTiming"], dtype=np.float64)
     if times.shape != (shape[axis],):
         raise ValueError(f"{times.size} times for {shape[axis]} slices")
-    if direction.endswith("-"):
+    if direction.endswith("-"):  # BIDS: the first time is that of the slice with the highest index
         times = times[::-1]
     at = float(times.min() + reference * (times.max() - times.min()))
     return SliceTimes(axis, tr, tuple(float(t) for t in times), at, int(motion.get("NumberOfNonSteadyStates", 0)))

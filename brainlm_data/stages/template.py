@@ -85,29 +85,27 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from scipy.ndimage import binary_fill_holes
 
     files, source = _files(config)
+    digests, tissues_of = {}, "the template's own"
     if files is None:
         t1w, mask = load_mni152_template(resolution=1), load_mni152_brain_mask(resolution=1)
     else:
         t1w = _load(files.t1w)
         mask = _on_grid(files.brain, t1w, files.t1w)
+        digests = {path.name: digest(path) for path in (files.t1w, files.brain, *files.tissues)}
+        if not files.tissues:
+            tissues_of = f"those of {BUNDLED}, resampled; the two spaces differ by millimetres"
     # a mask made of a skull-stripped image ("brain > 0") has holes in the ventricles, where no CSF would be found
     brain = binary_fill_holes(np.asarray(mask.dataobj) > 0)
-    own = files is None or bool(files.tissues)
     nib.save(nib.Nifti1Image(np.asarray(t1w.dataobj, dtype=np.float32), t1w.affine), outputs["template_t1w"])
     nib.save(nib.Nifti1Image(brain.astype(np.uint8), t1w.affine), outputs["template_mask"])
     nib.save(_tissues(t1w, brain, files), outputs["template_probseg"])
     return {
         "Space": config.name,
         "Source": source,
-        "SourceFiles": {path.name: digest(path) for path in (files.t1w, files.brain, *files.tissues)} if files else {},
+        "SourceFiles": digests,
         # without skull nearly nothing is outside the brain: the mask may lie a little within the image's rim
         "template_t1w": {"SkullStripped": bool((np.asarray(t1w.dataobj)[~brain] != 0).mean() < 0.01)},
-        "template_probseg": {
-            "Volumes": ["GM", "WM", "CSF"],
-            "Source": "the template's own"
-            if own
-            else f"those of {BUNDLED}, resampled; the two spaces differ by millimetres",
-        },
+        "template_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues_of},
     }
 
 
@@ -162,8 +160,8 @@ def _tissues(t1w: Any, brain: np.ndarray, files: Template | None) -> nib.Nifti1I
     maps = []
     for load in (load_mni152_gm_template, load_mni152_wm_template):
         image = load(resolution=1)
-        same = image.shape == t1w.shape and np.allclose(image.affine, t1w.affine)
-        image = image if same else resample_to_img(image, t1w, force_resample=True, copy_header=True)
+        if image.shape != t1w.shape or not np.allclose(image.affine, t1w.affine):
+            image = resample_to_img(image, t1w, force_resample=True, copy_header=True)
         maps.append(np.clip(np.asarray(image.dataobj, dtype=np.float32), 0, 1) * brain)
     csf = np.clip(brain - maps[0] - maps[1], 0, 1)
     return nib.Nifti1Image(np.stack([*maps, csf], -1).astype(np.float32), t1w.affine)
@@ -174,7 +172,9 @@ def watches(config: Config) -> dict[str, Path]:
     if config.path is not None or (config.templateflow is None and config.name in {BUNDLED, *PUBLISHED}):
         return {}
     flow = templateflow.find(config.name, config.templateflow)
-    return {f"templateflow ({file.name})": file for file in (flow.t1w, flow.brain, *flow.tissues)} if flow else {}
+    if flow is None:
+        return {}
+    return {f"templateflow ({file.name})": file for file in (flow.t1w, flow.brain, *flow.tissues)}
 
 
 def describe(facts: Facts) -> str:

@@ -76,33 +76,40 @@ def parse(value: Any) -> str | list[str | Strategy] | None:
     ------
     ValueError: an unknown name, a bad file; in one line that lists what is allowed.
     """
+    requested: list[Any] = [value]
     if value is None or isinstance(value, str):
-        asked: list[Any] = [part.strip() for part in (value or "none").split("+")]
-    else:
-        asked = list(value) if isinstance(value, Sequence) else [value]
-    found: list[str | Strategy] = []
-    for item in asked:
+        requested = [part.strip() for part in (value or "none").split("+")]
+    elif isinstance(value, Sequence):
+        requested = list(value)
+    strategies: list[str | Strategy] = []
+    for item in requested:
         if isinstance(item, str) and item.endswith(ENDINGS):
-            found.append(read(Path(item)))
+            strategies.append(read(Path(item)))
         elif isinstance(item, (Strategy, dict)):
-            found.append(_checked(item, "strategy"))
+            strategies.append(_checked(item, "strategy"))
         elif isinstance(item, str) and item in names():
-            found.append(item)
+            strategies.append(item)
         else:
             raise ValueError(f"unknown strategy {item!r}: {', '.join(names())}, joined by +, or a .yaml file")
-    if "none" in found:
-        if len(found) > 1:
+    if "none" in strategies:
+        if len(strategies) > 1:
             raise ValueError("none goes with no other strategy")
         return None
-    plain = [item for item in found if isinstance(item, str)]
-    return "+".join(plain) if len(plain) == len(found) else found
+    shipped_names = [item for item in strategies if isinstance(item, str)]
+    if len(shipped_names) < len(strategies):
+        return strategies
+    return "+".join(shipped_names)
 
 
 def resolve(value: str | Iterable[str | Strategy] | None) -> list[Strategy]:
     """The strategies that `parse` let through, each once; `none` where there is nothing."""
-    items = (value or "none").split("+") if value is None or isinstance(value, str) else list(value)
-    found = [shipped(item) if isinstance(item, str) else item for item in items]
-    return list({strategy.name: strategy for strategy in found}.values())
+    if value is None or isinstance(value, str):
+        value = (value or "none").split("+")
+    by_name: dict[str, Strategy] = {}
+    for item in value:
+        strategy = shipped(item) if isinstance(item, str) else item
+        by_name[strategy.name] = strategy
+    return list(by_name.values())
 
 
 def select(patterns: Iterable[str], columns: Sequence[str], where: Path) -> list[str]:

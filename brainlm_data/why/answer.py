@@ -10,6 +10,7 @@ from typing import Any
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
+from brainlm_data.files.reads import reads
 from brainlm_data.runner.manifest import damages
 from brainlm_data.why.alone import no_output, trace_alone
 from brainlm_data.why.fate import Fate, absence, fate, over
@@ -27,8 +28,9 @@ class Answer:
     Attributes
     ----------
     asked: the file or folder as it was given. outdir: of the run. outputs: artifact -> path, sha256, size, mtime_ns.
-    row: its cells by column, with `line`. fate: of the recording. absent: why the recording is not in the file.
-    split, over: of a result, and the recordings in it. trace: what it was made of.
+    row: its cells by column, with `line`. fate: of the recording. absent: why it does not count in the file.
+    scored_by, split, over: the stage whose result it is or shows, over which split, which recordings. trace: what it
+        was made of.
     """
 
     asked: str
@@ -37,6 +39,7 @@ class Answer:
     row: dict[str, Any] | None = None
     fate: Fate | None = None
     absent: str = ""
+    scored_by: str = ""
     split: str = ""
     over: list[str] | None = None
     trace: Trace | None = None
@@ -82,7 +85,7 @@ def answer(asked: str, recording: str | None = None) -> Answer:
     if recording is not None:
         known.fate = fate(records, recording)
         known.absent = absence(records, known.fate, units, known.trace.made)
-    known.split, known.over = over(records, known.trace.made)
+    known.scored_by, known.split, known.over = over(records, known.trace.made)
     return known
 
 
@@ -171,7 +174,8 @@ def read_row(path: Path, line: int) -> dict[str, Any]:
     if path.suffix == ".parquet":
         import pandas as pd
 
-        rows = pd.read_parquet(path).to_dict("records")
+        with reads(path):
+            rows = pd.read_parquet(path).to_dict("records")
         if 1 <= line <= len(rows):
             return {"line": line, **{str(key): value for key, value in rows[line - 1].items()}}
         raise InputError(f"{path}: no row {line}", f"it has {len(rows)}")

@@ -99,33 +99,36 @@ def _unfinished(records: Records, recording: str, found: Fate) -> Fate:
 
 
 def absence(records: Records, found: Fate, start: list[Unit], made: list[Made]) -> str:
-    """Why a recording is not in a file; empty where it is, as far as the records say."""
+    """Why a recording does not count in a file, in a sentence; empty where it does, as far as the records say."""
     whose = {unit.name for unit in start}
     if not whose & {COHORT, found.recording, found.recording.split("_")[0]}:
-        return f"it is of {', '.join(sorted(whose))} alone"
+        return f"the file is of {', '.join(sorted(whose))} alone"
     if found.status != "done":
-        return f"{found.status} ({found.stage}): {found.reason}"
+        return f"it does not count in this file: {found.status} ({found.stage}), {found.reason}"
     if start[0].stage == "collate" or not any(node.stage == "collate" for node in made):
         return ""
-    for node in made:
-        wanted = node.configuration.get("split")
-        if isinstance(wanted, str) and found.split and wanted != found.split:
-            return f"it is of split {found.split}; {node.stage}.split is {wanted}"
+    stage, wanted, _ = over(records, made)
+    if wanted and found.split and wanted != found.split:
+        return f"{stage} did not score it: it is of split {found.split}, {stage}.split is {wanted}"
     for unit in start:
         for output in unit.outputs.values():
             if output["path"].endswith(".json"):
                 said: Any = sidecar.read_record(records.outdir / output["path"])
                 for line in said.get("Skipped", []) if isinstance(said, dict) else []:
                     if found.recording in str(line):
-                        return str(line)
+                        return f"{unit.stage} left it out: {line}"
     return ""
 
 
-def over(records: Records, made: list[Made]) -> tuple[str, list[str]]:
-    """The split that a result is over, and its recordings; empty where its stage has no key `split`."""
+def over(records: Records, made: list[Made]) -> tuple[str, str, list[str]]:
+    """The last stage with a key `split`, that split, and its recordings; empty where there is no such stage."""
     for node in made:
         wanted = node.configuration.get("split")
         if isinstance(wanted, str) and node.units == [COHORT]:
             rows = records.table.items()
-            return wanted, [name for name, row in rows if row.get("split") == wanted and row.get("status") == "done"]
-    return "", []
+            return (
+                node.stage,
+                wanted,
+                [name for name, row in rows if row.get("split") == wanted and row.get("status") == "done"],
+            )
+    return "", "", []

@@ -15,6 +15,7 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
+from brainlm_data.files.reads import reads
 from brainlm_data.runner.manifest import COHORT, read_manifest
 
 NO_STAGES = ("listing", "receipts", "logs", "scratch")  # other folders below work/
@@ -151,11 +152,9 @@ class Records:
             return {}
         import pandas as pd
 
-        try:
+        with reads(path, "collate again"):
             rows = pd.read_parquet(path).to_dict("records")
             return {str(row["id"]): {str(key): value for key, value in row.items()} for row in rows}
-        except Exception as error:  # pyarrow raises many kinds on a damaged file
-            raise InputError(f"{path}: not readable ({' '.join(str(error).split())[:200]})", "collate again") from error
 
 
 def outdir_of(path: Path) -> Path | None:

@@ -22,11 +22,12 @@ def tree(answer: Answer, stages: Sequence[Stage]) -> str:
     if answer.fate is not None:
         branches.append(_of_fate(answer.fate))
     if answer.absent:
-        branches.append((f"not in this file: {answer.absent}", []))
+        branches.append((answer.absent, []))
     if answer.row is not None:
         branches.append((f"line {answer.row['line']}", _cells({k: v for k, v in answer.row.items() if k != "line"})))
     if answer.over:
-        branches.append((f"over {len(answer.over)} recordings of split {answer.split}: {_some(answer.over)}", []))
+        count = f"{len(answer.over)} recordings of split {answer.split}"
+        branches.append((f"{answer.scored_by}: over {count}: {_some(answer.over)}", []))
     if answer.trace is not None:
         defaults = {stage.name: stage.Config().model_dump(mode="json") for stage in stages}
         branches += [_of_stage(node, defaults.get(node.stage)) for node in answer.trace.made]

@@ -17,12 +17,10 @@ Read = Callable[[], Iterable[Array]]  # windows (B, P, T) of the training record
 
 def window_moments(read: Read) -> Array:
     """Second moments (P, T, T) of the steps of windows, a parcel at a time."""
-    total: Array | None = None
+    total = np.zeros(())
     for x_BPT in read():
         x_PBT = np.nan_to_num(x_BPT).transpose(1, 0, 2)
-        moments = x_PBT.transpose(0, 2, 1) @ x_PBT
-        total = moments.astype(np.float64) if total is None else total + moments
-    assert total is not None
+        total = total + x_PBT.transpose(0, 2, 1) @ x_PBT
     return total
 
 
@@ -53,8 +51,9 @@ def fit_var(read: Read, steps: int, order: int, count: int, penalty: float) -> F
     for x_BPT in read():
         runs = np.concatenate(list(lags(scores(x_BPT, basis_PK), order + steps)))
         flat = runs.reshape(len(runs), -1)
-        xx += flat[:, :size].T @ flat[:, :size]
-        xy += flat[:, :size].T @ flat[:, size:]
+        inputs, outputs = flat[:, :size], flat[:, size:]
+        xx += inputs.T @ inputs
+        xy += inputs.T @ outputs
     weights = ridge(xx, xy, penalty)
 
     def forecast(past_BPH: Array, steps: int) -> Array:

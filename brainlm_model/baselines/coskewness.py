@@ -45,4 +45,8 @@ def features(correlations_NPP: Array, moments_NPP: Array, train: NDArray[np.intp
     rows, columns = np.triu_indices(basis.shape[1])
     # |A|^2 counts an entry off the diagonal twice; the upper triangle has it once, times sqrt(2).
     twice = np.where(rows == columns, 1, np.sqrt(2))  # distances are those of the whole matrices
-    return np.stack([((basis.T @ r @ basis)[rows, columns] * twice).astype(np.float32) for r in correlations_NPP])
+    vectors = []
+    for r_PP in correlations_NPP:
+        projected = basis.T @ r_PP @ basis
+        vectors.append((projected[rows, columns] * twice).astype(np.float32))
+    return np.stack(vectors)

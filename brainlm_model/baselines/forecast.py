@@ -31,7 +31,7 @@ def components(windows: Iterable[Array], count: int) -> Array:
     """The `count` first principal components (P, K) of windows (B, P, T), by their second moments."""
     total: Array | None = None
     for x_BPT in windows:
-        x = np.nan_to_num(x_BPT).transpose(1, 0, 2).reshape(x_BPT.shape[1], -1)
+        x = np.nan_to_num(x_BPT).transpose(1, 0, 2).reshape(x_BPT.shape[1], -1)  # (P, B T): one long series
         total = x @ x.T if total is None else total + x @ x.T
     assert total is not None
     # `eigh` sorts upwards: the last eigenvectors have the largest variance.

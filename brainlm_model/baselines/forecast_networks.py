@@ -22,10 +22,10 @@ class Forecaster(nn.Module):
         return squared(self(past_BPH, truth_BPF.shape[2]), truth_BPF)
 
 
-def squared(found_BPF: Tensor, truth_BPF: Tensor) -> Tensor:
+def squared(predicted_BPF: Tensor, truth_BPF: Tensor) -> Tensor:
     """Mean squared error of what is known."""
     known = ~truth_BPF.isnan()
-    return F.mse_loss(found_BPF[known], truth_BPF[known])
+    return F.mse_loss(predicted_BPF[known], truth_BPF[known])
 
 
 class Lstm(Forecaster):
@@ -107,9 +107,11 @@ class LatentOde(Forecaster):
         mean_BH, log_variance_BH = self._encode(past_BPH)
         if not self.training:
             return squared(self._run(mean_BH, truth_BPF.shape[2]), truth_BPF)
+        # -log p(x | z) = |x - x_hat|^2 / 2 + const with noise of variance 1, and KL(N(m, s^2) | N(0, 1)) =
+        # (m^2 + s^2 - 1 - log s^2) / 2 per state. Both are doubled here and divided by the number of values.
         z_BH = mean_BH + torch.randn_like(mean_BH) * (log_variance_BH / 2).exp()
-        divergence = (mean_BH**2 + log_variance_BH.exp() - 1 - log_variance_BH).sum(1).mean()  # twice the divergence
-        return squared(self._run(z_BH, truth_BPF.shape[2]), truth_BPF) + divergence / truth_BPF[0].numel()
+        twice_divergence = (mean_BH**2 + log_variance_BH.exp() - 1 - log_variance_BH).sum(1).mean()
+        return squared(self._run(z_BH, truth_BPF.shape[2]), truth_BPF) + twice_divergence / truth_BPF[0].numel()
 
     def _encode(self, past_BPH: Tensor) -> tuple[Tensor, Tensor]:
         states_BTH, _ = self.read(past_BPH.nan_to_num().transpose(1, 2))

@@ -101,8 +101,10 @@ P = TypeVar("P", bound=Predictor)
 
 def best_of(candidates: Sequence[P], validation: Sequence[tuple[Windows, Mask]]) -> P:
     """The candidate with the highest flat R2 over masked windows, the mean over the windows."""
-    scores = [np.nanmean([_score(candidate, x, mask) for x, mask in validation]) for candidate in candidates]
-    return candidates[int(np.argmax(scores))]
+    means = []
+    for candidate in candidates:
+        means.append(np.nanmean([_score(candidate, x_BPT, mask_BPT) for x_BPT, mask_BPT in validation]))
+    return candidates[int(np.argmax(means))]
 
 
 def _score(candidate: Predictor, x_BPT: Windows, mask_BPT: Mask) -> float:

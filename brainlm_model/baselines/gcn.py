@@ -75,17 +75,17 @@ def fit(x_RPT: Array, known_RP: NDArray[np.bool_], seed: int) -> Gcn:
     """Train on these windows, one graph a step; the same seed gives the same weights."""
     import torch
 
+    from brainlm_model.baselines.descent import gradient_step
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     gcn = Gcn(x_RPT.shape[2])
     optimizer = torch.optim.Adam([*gcn.first.parameters(), *gcn.second.parameters()], RATE)
-    windows = [_standard(x[known]) for x, known in zip(x_RPT, known_RP, strict=True)]
-    graphs = [graph(x) for x in windows]
+    windows = [_standard(x_PT[known]) for x_PT, known in zip(x_RPT, known_RP, strict=True)]
+    graphs = [graph(x_PT) for x_PT in windows]
     for _ in range(EPOCHS):
         for row in rng.permutation(len(windows)):
-            optimizer.zero_grad()
-            gcn.loss(windows[row], graphs[row]).backward()
-            optimizer.step()
+            gradient_step(gcn.loss(windows[row], graphs[row]), optimizer)
     return gcn
 
 

@@ -22,8 +22,8 @@ class LaggedGaussian:
         """Three solves a patch: near its borders other parcels are visible before or after."""
         parcels = x_BPT.shape[1]
         hidden = np.where(mask_BPT, np.nan, x_BPT)
-        three = np.stack([shifted(x) for x in hidden])
-        expected = self.gaussian.predict(three, np.isnan(three))[:, parcels : 2 * parcels]
+        three = np.stack([shifted(x_PT) for x_PT in hidden])  # (B, 3 P, T): as if there were three times the parcels
+        expected = self.gaussian.predict(three, np.isnan(three))[:, parcels : 2 * parcels]  # the middle: now
         return np.where(mask_BPT | np.isnan(x_BPT), expected, x_BPT)
 
 

@@ -6,8 +6,6 @@ is chosen on these people, too. Shapes: B people (or windows), T steps, P parcel
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainlm_model.baselines.descent import BestWeights, gradient_step
 from brainlm_model.baselines.traits import balanced
 
 Array = NDArray[np.float64]
@@ -70,15 +69,19 @@ class Gcn(nn.Module):
     def __init__(self, steps: int, parcels: int, outputs: int, hidden: int, nodes: str) -> None:
         super().__init__()
         self.nodes = nodes
-        self.first = nn.Linear(steps if nodes == "series" else parcels, hidden)
+        features = steps if nodes == "series" else parcels
+        self.first = nn.Linear(features, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, outputs)
 
     def forward(self, x_BTP: Tensor, correlations_BPP: Tensor, graph_BPP: Tensor) -> Tensor:
         """Outputs (B, outputs); `graph_BPP`: see `graph`."""
-        nodes = x_BTP.transpose(1, 2) if self.nodes == "series" else correlations_BPP
-        hidden = F.relu(graph_BPP @ self.first(nodes))
-        return self.last(F.relu(graph_BPP @ self.second(hidden)).mean(1))
+        nodes_BPF = correlations_BPP
+        if self.nodes == "series":
+            nodes_BPF = x_BTP.transpose(1, 2)
+        hidden_BPH = F.relu(graph_BPP @ self.first(nodes_BPF))
+        hidden_BPH = F.relu(graph_BPP @ self.second(hidden_BPH))
+        return self.last(hidden_BPH.mean(1))
 
 
 def graph(correlations_BPP: Tensor) -> Tensor:
@@ -119,7 +122,7 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
     network = make()
     optimizer = torch.optim.AdamW(network.parameters(), lr=setting["lr"], weight_decay=setting["weight_decay"])
     weights = balanced(task.target[task.train], task.classes)
-    best, waited, kept = math.inf, 0, copy.deepcopy(network.state_dict())
+    best = BestWeights(network)
     for _ in range(task.epochs):
         network.train()
         order = random.permutation(len(task.train))
@@ -127,18 +130,12 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
             chosen = order[first : first + BATCH]
             people = task.train[chosen]
             loss = _loss(network(*source.draw(people, random)), task.target[people], weights[chosen], task.classes)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-            optimizer.step()
+            gradient_step(loss, optimizer, CLIP)
         outputs, known = torch.from_numpy(predict(network, source, task.stop)), task.target[task.stop]
-        value = float(_loss(outputs, known, balanced(known, task.classes), task.classes))
-        best, waited, better = (value, 0, True) if value < best else (best, waited + 1, False)
-        if better:
-            kept = copy.deepcopy(network.state_dict())
-        elif waited >= task.patience:
+        best.update(float(_loss(outputs, known, balanced(known, task.classes), task.classes)))
+        if best.waited >= task.patience:
             break
-    network.load_state_dict(kept)
+    best.restore()
     return network
 
 
@@ -162,9 +159,17 @@ def _loss(outputs: Tensor, target: Array, weights: Array, classes: int) -> Tenso
     return (weight * each).mean()
 
 
-_RATES = ({"lr": 1e-3, "weight_decay": 1e-2}, {"lr": 3e-3, "weight_decay": 1e-2}, {"lr": 3e-3, "weight_decay": 0.3})
+def _settings(*shapes: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Each shape of a network with each of three rates."""
+    settings = []
+    for shape in shapes:
+        for lr, weight_decay in ((1e-3, 1e-2), (3e-3, 1e-2), (3e-3, 0.3)):
+            settings.append({**shape, "lr": lr, "weight_decay": weight_decay})
+    return tuple(settings)
+
+
 SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
-    "mlp": tuple({"hidden": h, **r} for h in (16, 64) for r in _RATES),
-    "lstm": tuple({"hidden": h, **r} for h in (16, 48) for r in _RATES),
-    "gcn": tuple({"hidden": 32, "nodes": n, **r} for n in ("series", "correlations") for r in _RATES),
+    "mlp": _settings({"hidden": 16}, {"hidden": 64}),
+    "lstm": _settings({"hidden": 16}, {"hidden": 48}),
+    "gcn": _settings({"hidden": 32, "nodes": "series"}, {"hidden": 32, "nodes": "correlations"}),
 }

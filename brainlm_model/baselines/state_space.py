@@ -35,10 +35,10 @@ class StateSpace:
         """See `forecast`."""
         z_BTK = scores(past_BPH, self.basis_PK)
         state = np.zeros((len(z_BTK), len(self.transition)))
-        for z_BK in z_BTK.transpose(1, 0, 2):
+        for z_BK in z_BTK.transpose(1, 0, 2):  # x[t+1 | t] = A x[t | t-1] + K (z[t] - C x[t | t-1])
             state = state @ self.transition.T + (z_BK - state @ self.output.T) @ self.gain.T
         forecasts = []
-        for _ in range(steps):
+        for _ in range(steps):  # without data: x[t+1] = A x[t], and the parcels are V C x
             forecasts.append(state @ self.output.T @ self.basis_PK.T)
             state = state @ self.transition.T
         return np.stack(forecasts, axis=2)

@@ -31,10 +31,12 @@ def features(matrices_NPP: Array, train: NDArray[np.intp]) -> NDArray[np.float32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a geometric mean that is not exact to seven digits
         measure.fit([_root(matrices_NPP[i]) for i in chosen])
-    parts = [
-        measure.transform([_root(matrix) for matrix in matrices_NPP[first : first + BATCH]]).astype(np.float32)
-        for first in range(0, len(matrices_NPP), BATCH)
-    ]
+    # A person's vector is the upper triangle of log(G^-1/2 M G^-1/2), G being the geometric mean: near G, differences
+    # of positive definite matrices as plain Euclidean ones.
+    parts = []
+    for first in range(0, len(matrices_NPP), BATCH):
+        roots = [_root(matrix) for matrix in matrices_NPP[first : first + BATCH]]
+        parts.append(measure.transform(roots).astype(np.float32))
     return np.concatenate(parts)
 
 

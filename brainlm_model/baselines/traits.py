@@ -44,7 +44,9 @@ class Data:
     @property
     def indicators(self) -> Array:
         """(n, outputs): the numbers, or 1 where a person is of a class and 0 elsewhere."""
-        return np.eye(self.classes)[self.target.astype(int)] if self.classes else self.target[:, None]
+        if not self.classes:
+            return self.target[:, None]
+        return np.eye(self.classes)[self.target.astype(int)]
 
 
 def balanced(target: Array, classes: int) -> Array:
@@ -67,10 +69,11 @@ def ridge(data: Data, settings: Sequence[Setting]) -> list[Array]:
     projected = left.T @ (root * (data.indicators - level))
     across = (data.test - mean) @ right.T
     scale = float((singular**2).mean())
-    return [
-        across @ ((singular / (singular**2 + setting["strength"] * scale))[:, None] * projected) + level
-        for setting in settings
-    ]
+    outputs = []
+    for setting in settings:
+        shrunk = singular / (singular**2 + setting["strength"] * scale)
+        outputs.append(across @ (shrunk[:, None] * projected) + level)
+    return outputs
 
 
 def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
@@ -92,8 +95,10 @@ def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
             continue
         machine = SVC(**shared, class_weight="balanced").fit(train, data.target.astype(int))
         decision = machine.decision_function(test)
+        if decision.ndim == 1:  # of two classes libsvm gives one score, that of the second
+            decision = np.stack([-decision, decision], 1)
         scores = np.full((len(test), data.classes), -1e6)  # of a class without training people
-        scores[:, machine.classes_] = np.stack([-decision, decision], 1) if decision.ndim == 1 else decision
+        scores[:, machine.classes_] = decision
         outputs.append(scores)
     return outputs
 
@@ -101,7 +106,9 @@ def svm(data: Data, settings: Sequence[Setting]) -> list[Array]:
 def knn(data: Data, settings: Sequence[Setting]) -> list[Array]:
     """Mean label, or share of each class relative to its share of the training people, of the nearest `neighbours`."""
     order = nearest(data.train, data.test, max(setting["neighbours"] for setting in settings))
-    values = data.weights[:, None] * data.indicators if data.classes else data.indicators
+    values = data.indicators
+    if data.classes:  # a vote counts more, the fewer training people its class has
+        values = data.weights[:, None] * values
     return [values[order[:, : setting["neighbours"]]].mean(1) for setting in settings]
 
 
@@ -114,7 +121,11 @@ class Learner:
 
 
 LEARNERS: dict[str, Learner] = {
-    "ridge": Learner(ridge, tuple({"strength": s} for s in (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0))),
-    "svm": Learner(svm, tuple({"kernel": k, "penalty": c} for k in ("linear", "rbf") for c in (0.1, 1.0, 10.0))),
-    "knn": Learner(knn, tuple({"neighbours": k} for k in (3, 5, 10, 20, 40, 80))),
-}
+    "ridge": Learner(ridge, tuple({"strength": strength} for strength in (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0))),
+    "svm": Learner(svm, (
+        {"kernel": "linear", "penalty": 0.1}, {"kernel": "linear", "penalty": 1.0},
+        {"kernel": "linear", "penalty": 10.0},
+        {"kernel": "rbf", "penalty": 0.1}, {"kernel": "rbf", "penalty": 1.0}, {"kernel": "rbf", "penalty": 10.0},
+    )),
+    "knn": Learner(knn, tuple({"neighbours": count} for count in (3, 5, 10, 20, 40, 80))),
+}  # fmt: skip

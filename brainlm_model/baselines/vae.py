@@ -49,17 +49,15 @@ def fit(x_RPT: Array, known_RP: NDArray[np.bool_], seed: int) -> Vae:
     """Train on the known series of these windows; the same seed gives the same weights."""
     import torch
 
+    from brainlm_model.baselines.descent import gradient_step
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     every = x_RPT[known_RP]
     series = torch.from_numpy(every[rng.permutation(len(every))[:MOST_SERIES]])
     vae = Vae(series.shape[1])
-    weights = [*vae.encoder.parameters(), *vae.decoder.parameters()]
-    optimizer = torch.optim.Adam(weights, RATE)
+    optimizer = torch.optim.Adam([*vae.encoder.parameters(), *vae.decoder.parameters()], RATE)
     for _ in range(EPOCHS):
         for rows in torch.from_numpy(rng.permutation(len(series))).split(BATCH):
-            optimizer.zero_grad()
-            vae.loss(series[rows]).backward()
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-            optimizer.step()
+            gradient_step(vae.loss(series[rows]), optimizer, clip=1.0)
     return vae

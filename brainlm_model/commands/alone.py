@@ -18,7 +18,7 @@ from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, re
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz"}
 MODEL = {
     "model_config": "config.json", "model_scaler": "scaler.npz", "model_card_data": "card.json",
-    "model_card": "card.md", "train_log": "log.csv", "model": "model.safetensors",
+    "model_card": "card.md", "train_log": "log.csv", "model_checksums": "SHA256SUMS", "model": "model.safetensors",
 }  # fmt: skip
 ENDINGS = {"arrays": "npz"}  # of a task's outputs, where it is not the output's own name
 METRICS = {"masked_csv": "masked.csv", "masked_example": "masked_example.npz", "masked_json": "masked.json"}
@@ -67,7 +67,7 @@ def _train(arguments: argparse.Namespace) -> None:
         if (state / "tensorboard").is_dir():
             shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
         shutil.rmtree(state, ignore_errors=True)
-    print(f"{out}: model.safetensors, config.json, scaler.npz, card.json, card.md, log.csv")
+    print(f"{out}: model.safetensors, config.json, scaler.npz, card.json, card.md, log.csv, SHA256SUMS")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -147,4 +147,6 @@ def _written(folder: Path, files: dict[str, str]) -> Iterator[dict[str, Path]]:
         yield {name: scratch / file for name, file in files.items()}
         folder.mkdir(parents=True, exist_ok=True)
         for file in files.values():
+            if (folder / file).is_dir():
+                shutil.rmtree(folder / file)
             os.replace(scratch / file, folder / file)

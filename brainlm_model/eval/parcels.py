@@ -24,18 +24,20 @@ def coordinates(store: Any) -> Array:
     if not {"x", "y", "z"} <= set(table.columns):
         return np.full((len(table), 3), np.nan)
     place_P3: Array = table[["x", "y", "z"]].to_numpy(dtype=float)
-    return place_P3 if np.ptp(np.nan_to_num(place_P3)) > 0 else np.full_like(place_P3, np.nan)
+    if not np.ptp(np.nan_to_num(place_P3)) > 0:  # zeros stand for what nobody knows
+        return np.full_like(place_P3, np.nan)
+    return place_P3
 
 
 def networks_of(parcels: pd.DataFrame) -> tuple[list[str], Members]:
     """The network of each parcel, "unassigned" where the atlas names none; and the parcels of each network, sorted."""
     from brainlm_model.figures.style import network_name
 
+    networks = ["unassigned"] * len(parcels)
     if "network" in parcels:
         networks = [network_name(name) for name in parcels["network"]]
-    else:
-        networks = ["unassigned"] * len(parcels)
-    return networks, {name: np.array([n == name for n in networks]) for name in sorted(set(networks))}
+    own = np.array(networks)
+    return networks, {name: own == name for name in sorted(set(networks))}
 
 
 def network_means(values_RP: Array, members: Mapping[str, Any]) -> Array:
@@ -56,7 +58,9 @@ def connectivity(series_TP: Any) -> Array:
     values = np.asarray(series_TP, dtype=np.float64)
     values = values[~np.isnan(values).all(axis=1)]
     r_PP = np.full((values.shape[1],) * 2, np.nan)
-    known = np.isfinite(values).all(0) & (np.ptp(np.nan_to_num(values), axis=0) > 0) if len(values) > 2 else []
-    if np.any(known):
+    if len(values) < 3:
+        return r_PP
+    known = np.isfinite(values).all(0) & (np.ptp(np.nan_to_num(values), axis=0) > 0)
+    if known.any():
         r_PP[np.ix_(known, known)] = np.atleast_2d(np.corrcoef(values[:, known], rowvar=False))
     return r_PP

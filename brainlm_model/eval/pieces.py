@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import Files, atomic
+from brainlm_data import Files, atomic, reads
 
 
 class Pieces:
@@ -31,9 +31,9 @@ class Pieces:
         path = self.folder / f"{name}.npz"
         if not path.exists():
             arrays = make()
-            with atomic(path) as temporary:
+            with atomic(path) as temporary:  # a run that is killed here leaves no half of a file
                 np.savez(temporary, **arrays)
-        with np.load(path, allow_pickle=False) as kept:
+        with reads(path, "delete it: it is computed again"), np.load(path, allow_pickle=False) as kept:
             return dict(kept)
 
     def clear(self) -> None:

@@ -157,5 +157,6 @@ def chosen(store: Any, splits: Sequence[str], most: int, seed: int) -> pd.DataFr
             f"store: no recording in split {' or '.join(splits)} (of {len(table)}: {counts or 'none in any split'})",
             "more subjects, or other splits: collate.test, collate.external",
         )
+    # the first ones of one permutation: a larger `most` keeps those that a smaller one has drawn
     drawn = np.random.default_rng(seed).permutation(len(of_splits))[:most]
     return of_splits.iloc[np.sort(drawn)].reset_index(drop=True)

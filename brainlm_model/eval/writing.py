@@ -23,7 +23,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
         writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: "" if value is None or value != value else value for key, value in row.items()})
+            known = {key: value for key, value in row.items() if value is not None and value == value}  # NaN != NaN
+            writer.writerow(known)  # a column that a row lacks stays empty
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -56,4 +57,6 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_model.figures.brain import TWO_SIDED, markers
-from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks
+from brainlm_model.figures.style import (
+    INK,
+    METHODS,
+    Sheet,
+    by_network,
+    mark_networks,
+    read_arrays,
+    read_table,
+    with_bars,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,44 +27,32 @@ if TYPE_CHECKING:
 
 def draw(attention_csv: Path, attention_arrays: Path) -> Figure:
     """Two rows of panels, and a third where two groups were compared."""
-    import matplotlib.pyplot as plt
-    import pandas as pd
-
-    table = pd.read_csv(attention_csv, keep_default_na=False, na_values=[""])
-    with np.load(attention_arrays, allow_pickle=False) as file:
-        arrays = dict(file)
+    table, arrays = read_table(attention_csv), read_arrays(attention_arrays)
     compared = (table["part"] == "difference_parcel").any()
-    # nilearn places its brains itself, which no automatic layout knows of: places are in inches from the top
-    height = 9.6 if compared else 6.5
-    figure = plt.figure(figsize=(10.2, height))
-    figure.set_layout_engine("none")
-
-    def panel(left: float, top: float, wide: float, high: float) -> Axes:
-        return figure.add_axes((left / 10.2, 1 - (top + high) / height, wide / 10.2, high / height))
-
-    def title(top: float, text: str) -> None:
-        figure.text(0.1 / 10.2, 1 - top / height, text, fontsize=10, weight="bold", va="top")
+    sheet = Sheet(10.2, 9.6 if compared else 6.5)
 
     cls = _rows(table, "cls_parcel", "model")
-    title(0.1, f"What CLS attends to: {cls['n_recordings'].iloc[0]} recordings (1: uniform attention)")
-    markers(panel(0, 0.4, 6.6, 2.4), arrays["coordinates"], cls["value"].to_numpy(dtype=float), "viridis")
-    _dots(panel(8.0, 0.3, 2.1, 2.0), table, "cls_network", "CLS attention, times uniform", 1.0)
+    sheet.title(0.1, f"What CLS attends to: {cls['n_recordings'].iloc[0]} recordings (1: uniform attention)")
+    markers(sheet.panel(0, 0.4, 6.6, 2.4), arrays["coordinates"], cls["value"].to_numpy(dtype=float), "viridis")
+    _dots(sheet.panel(8.0, 0.3, 2.1, 2.0), table, "cls_network", "CLS attention, times uniform", 1.0)
 
     order, groups = by_network(arrays["network"].tolist())
+    ordered = np.ix_(order, order)
     attention = arrays["attention_model"][1:, 1:] * len(arrays["attention_model"])
-    _matrix(panel(1.1, 3.5, 2.6, 2.6), attention[np.ix_(order, order)], groups, "Attention, times uniform", "viridis")
-    _matrix(panel(4.6, 3.5, 2.6, 2.6), arrays["connectivity"][np.ix_(order, order)], groups, "Connectivity (r)",
+    _matrix(sheet.panel(1.1, 3.5, 2.6, 2.6), attention[ordered], groups, "Attention, times uniform", "viridis")
+    _matrix(sheet.panel(4.6, 3.5, 2.6, 2.6), arrays["connectivity"][ordered], groups, "Connectivity (r)",
             TWO_SIDED, names=False)  # fmt: skip
-    _coupling(panel(8.5, 3.6, 1.5, 2.2), table[table["part"] == "coupling"])
+    _coupling(sheet.panel(8.5, 3.6, 1.5, 2.2), table[table["part"] == "coupling"])
     if compared:
         rows = _rows(table, "difference_parcel", "model")
         significant = rows["significant"].astype(str).eq("True").to_numpy()
         first, second = arrays["levels"]
-        title(6.7, f"CLS attention, {second} minus {first}: t; {significant.sum()} of {len(rows)} parcels with p < .05")
+        count = f"{significant.sum()} of {len(rows)} parcels with p < .05"
+        sheet.title(6.7, f"CLS attention, {second} minus {first}: t; {count}")
         t = rows["t"].to_numpy(dtype=float)
-        markers(panel(0, 7.0, 6.6, 2.4), arrays["coordinates"], t, TWO_SIDED, ringed=significant)
-        _dots(panel(8.0, 6.9, 2.1, 1.9), table, "difference_network", "difference, times uniform", 0.0)
-    return figure
+        markers(sheet.panel(0, 7.0, 6.6, 2.4), arrays["coordinates"], t, TWO_SIDED, ringed=significant)
+        _dots(sheet.panel(8.0, 6.9, 2.1, 1.9), table, "difference_network", "difference, times uniform", 0.0)
+    return sheet.figure
 
 
 def _rows(table: pd.DataFrame, part: str, method: str) -> pd.DataFrame:
@@ -65,13 +62,13 @@ def _rows(table: pd.DataFrame, part: str, method: str) -> pd.DataFrame:
 def _dots(axes: Axes, table: pd.DataFrame, part: str, label: str, line: float) -> None:
     """One row per network, trained and untrained beside one another, with 95 % intervals."""
     names = list(_rows(table, part, "model")["name"])
-    for number, method in enumerate(m for m in ("model", "untrained") if m in set(table["method"])):
+    methods = [method for method in ("model", "untrained") if method in set(table["method"])]
+    for number, method in enumerate(methods):
         rows = _rows(table, part, method).set_index("name").loc[names]
-        value = rows["value"].to_numpy(dtype=float)
-        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        value, bars = with_bars(rows)
         colour, marker = METHODS[method]
         axes.errorbar(
-            value, np.arange(len(names)) + 0.22 * number, xerr=ends, fmt=marker, color=colour, markersize=4.5,
+            value, np.arange(len(names)) + 0.22 * number, xerr=bars, fmt=marker, color=colour, markersize=4.5,
             elinewidth=1.2, capsize=2, label=rows["label"].iloc[0],
         )  # fmt: skip
     axes.axvline(line, color=INK, linewidth=0.8)
@@ -83,11 +80,12 @@ def _dots(axes: Axes, table: pd.DataFrame, part: str, label: str, line: float) -
 
 def _matrix(axes: Axes, matrix: Any, groups: Any, title: str, colours: str, names: bool = True) -> None:
     axes.set_facecolor("#D9D9D9")
-    off = matrix[~np.eye(len(matrix), dtype=bool)]
-    known = off[np.isfinite(off)]
+    off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
+    known = off_diagonal[np.isfinite(off_diagonal)]
     low, high = np.percentile(known, [1, 99]) if known.size else (0, 1)
     if colours == TWO_SIDED:
-        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+        high = max(abs(low), abs(high))
+        low = -high
     image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
     mark_networks(axes, groups, names=names)
     axes.set_xticks([])
@@ -98,11 +96,10 @@ def _matrix(axes: Axes, matrix: Any, groups: Any, title: str, colours: str, name
 def _coupling(axes: Axes, table: pd.DataFrame) -> None:
     for number, method in enumerate(("model", "untrained")):
         rows = table[table["method"] == method]
-        value = rows["value"].to_numpy(dtype=float)
-        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        value, bars = with_bars(rows)
         colour, marker = METHODS[method]
         axes.errorbar(
-            np.arange(len(rows)) + 0.2 * number, value, ends, fmt=marker, color=colour, markersize=5, capsize=2.5,
+            np.arange(len(rows)) + 0.2 * number, value, bars, fmt=marker, color=colour, markersize=5, capsize=2.5,
             label=rows["label"].iloc[0],
         )  # fmt: skip
     axes.axhline(0, color=INK, linewidth=0.8)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, SPLITS
 
 if TYPE_CHECKING:
@@ -26,15 +27,20 @@ def draw(recordings: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_parquet(recordings)
+    with reads(recordings):
+        table = pd.read_parquet(recordings)
     group = table["split"].where(table["status"] == "done", table["status"])
     names = [name for name in SPLITS if (group == name).any()]
     figure, panels = plt.subplots(1, len(PANELS), figsize=(9.0, 3.6), layout="constrained")
     for axes, (column, (title, label)) in zip(panels, PANELS.items(), strict=True):
-        values = pd.to_numeric(table[column], errors="coerce") if column in table else pd.Series(np.nan, table.index)
+        values = pd.Series(np.nan, table.index)
+        if column in table:
+            values = pd.to_numeric(table[column], errors="coerce")
         for place, name in enumerate(names):
             y = values[group == name].dropna().to_numpy(dtype=float)
-            spread = 0.3 * np.linspace(-1, 1, len(y)) if len(y) > 1 else np.zeros(len(y))  # no chance involved
+            spread = np.zeros(len(y))
+            if len(y) > 1:  # side by side, without chance
+                spread = 0.3 * np.linspace(-1, 1, len(y))
             axes.plot(place + spread, y, "o", color=SPLITS[name], markersize=4, alpha=0.75, markeredgewidth=0)
             if len(y):
                 axes.plot([place - 0.38, place + 0.38], [np.median(y)] * 2, color=INK, linewidth=1.4)

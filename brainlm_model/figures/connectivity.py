@@ -26,8 +26,9 @@ def draw(store: Path) -> Figure:
 
     opened = open_store(store)
     table = opened.recordings
-    ids = list(table.loc[table["status"] == "done", "id"])
-    chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, min(len(ids), MOST)).round().astype(int))]
+    ids = table.loc[table["status"] == "done", "id"].to_numpy()
+    spread = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), MOST)).round().astype(int))
+    chosen = ids[spread].tolist()
     mean = mean_connectivity(opened, chosen)
     order, groups = by_network(opened.parcels["network"].tolist())
 
@@ -35,7 +36,9 @@ def draw(store: Path) -> Figure:
     axes.set_facecolor("#D9D9D9")
     off_diagonal = mean[~np.eye(len(mean), dtype=bool)]
     known = off_diagonal[np.isfinite(off_diagonal)]
-    limit = max(0.1, float(np.percentile(np.abs(known), 99))) if known.size else 1.0
+    limit = 1.0
+    if known.size:
+        limit = max(0.1, float(np.percentile(np.abs(known), 99)))
     image = axes.imshow(mean[np.ix_(order, order)], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     mark_networks(axes, groups, both=True)
     figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.7, extend="max")

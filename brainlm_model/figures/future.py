@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.figures.style import INK
+from brainlm_data import reads
+from brainlm_model.figures.style import INK, read_arrays, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +42,9 @@ def draw(future_csv: Path, future_arrays: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(future_csv)
-    with np.load(future_arrays, allow_pickle=False) as file:
-        arrays = dict(file)
+    with reads(future_csv):
+        table = pd.read_csv(future_csv)
+    arrays = read_arrays(future_arrays)
     horizons = list(dict.fromkeys(table["horizon"]))
     figure = plt.figure(figsize=(13, 5.1 * len(horizons)), layout="constrained")
     engine = figure.get_layout_engine()
@@ -60,8 +61,10 @@ def _row(
     figure: Figure, cells: list[SubplotSpec], rows: pd.DataFrame, arrays: dict[str, Any], horizon: int
 ) -> None:  # fmt: skip
     """Panels of one horizon."""
-    methods = [m for m in LOOKS if m in set(rows["method"])]
-    tested = [m for m in methods if m != REFERENCE] if REFERENCE in methods else []
+    methods = [method for method in LOOKS if method in set(rows["method"])]
+    tested = []
+    if REFERENCE in methods:
+        tested = [method for method in methods if method != REFERENCE]
     height = [3.2, 0.14 * max(len(tested), 1) + 0.1]
     left = cells[0].subgridspec(2, 1, height_ratios=height)
     above, middle = figure.add_subplot(left[0]), figure.add_subplot(cells[1])
@@ -70,16 +73,20 @@ def _row(
     _steps(above, steps, methods)
     above.set_title(f"Error at each of {horizon} steps")
     _marks(below, steps, tested)
-    _overall(middle, rows[(rows["metric"] == "r2_flat") & rows["step"].isna()], methods)
-    others = rows[(rows["metric"] == "r2_flat") & rows["step"].isna() & (rows["method"] != REFERENCE)]
-    ranked: list[str] = others.sort_values("value", kind="stable")["method"].tolist()
-    shown = [m for m in methods if m == REFERENCE] + ranked[-1:]
+    overall = rows[(rows["metric"] == "r2_flat") & rows["step"].isna()]
+    _overall(middle, overall, methods)
+    others = overall[overall["method"] != REFERENCE]
+    shown = others.sort_values("value", kind="stable")["method"].tolist()[-1:]  # the best one, beside the reference
+    if REFERENCE in methods:
+        shown.insert(0, REFERENCE)
     _example(figure, cells[2], arrays, horizon, shown, rows)
 
 
 def _steps(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """Lines with bands; a method that is far worse than the mean leaves the axis and is named at its top."""
-    highest = BEYOND * rows.loc[rows["method"] == "mean", "value"].max() if "mean" in methods else np.inf
+    highest = np.inf
+    if "mean" in methods:
+        highest = BEYOND * rows.loc[rows["method"] == "mean", "value"].max()
     gone = []
     for method in methods[::-1]:
         own = rows[rows["method"] == method]
@@ -110,7 +117,8 @@ def _marks(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
             at = own.loc[own["model_error"] == word, "step"]
             size *= min(1.0, 24 / rows["step"].max())  # so that those of 40 steps do not touch
             axes.scatter(at, np.full(len(at), place), marker=marker, color=colour, s=size, linewidths=0.9)
-    axes.set_yticks(range(len(methods)), [rows.loc[rows["method"] == m, "label"].iloc[0] for m in methods], fontsize=7)
+    labels = [rows.loc[rows["method"] == method, "label"].iloc[0] for method in methods]
+    axes.set_yticks(range(len(methods)), labels, fontsize=7)
     axes.set_ylim(len(methods) - 0.4, -0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step ahead\n* fine-tuned BrainLM's error is lower than this method's,  x higher (p < .05, Holm)")
@@ -126,10 +134,10 @@ def _overall(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     low = min(-0.05, own.loc[shown, "low"].min()) - 0.03
     for place, method in enumerate(methods):
         colour, marker, _ = LOOKS[method]
-        value, *ends = (float(own[key][method]) for key in ("value", "low", "high"))
+        value = float(own["value"][method])
         if shown[method]:
-            lengths = np.nan_to_num(np.abs(np.array(ends)[:, None] - value))
-            axes.errorbar(value, place, xerr=lengths, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1.3)
+            _, bars = with_bars(own.loc[[method]])
+            axes.errorbar(value, place, xerr=bars, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=1.3)
         else:
             axes.plot(low, place, marker="<", color=colour, clip_on=False, markersize=6)
         axes.text(1.02, place, f"{value:.3f}".replace("-0.000", "0.000"), transform=axes.get_yaxis_transform(),
@@ -149,10 +157,13 @@ def _example(
 ) -> None:
     """A few parcels of one recording: those whose futures vary as the 25th, 50th and 75th percentile of parcels."""
     truth = arrays[f"{horizon}/truth"]
-    energy = np.nanvar(truth[:, -horizon:], axis=1) if np.isfinite(truth).any() else np.zeros(len(truth))
     known = np.flatnonzero(np.isfinite(truth).all(axis=1))
-    order = known[np.argsort(energy[known], kind="stable")]
-    shown = order[np.linspace(0, len(order) - 1, PARCELS + 2).round().astype(int)[1:-1]] if len(order) else []
+    energy = truth[known, -horizon:].var(axis=1)
+    order = known[np.argsort(energy, kind="stable")]
+    shown = order
+    if len(order):
+        places = np.linspace(0, len(order) - 1, PARCELS + 2).round().astype(int)
+        shown = order[places[1:-1]]  # without the least and the most variable parcel
     inner = cell.subgridspec(PARCELS, 1)
     panels = [figure.add_subplot(inner[place]) for place in range(PARCELS)]
     past = np.arange(-min(SEEN, truth.shape[1] - horizon) + 1, horizon + 1)

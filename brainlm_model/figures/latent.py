@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.figures.style import INK, METHODS
+from brainlm_model.figures.style import INK, METHODS, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +24,8 @@ SHORT = {"balanced_accuracy": "bal. acc.", "r": "r"}
 def draw(latent_csv: Path, latent_arrays: Path) -> Figure:
     """A column a variable, a row a picture; below them identification by every method."""
     import matplotlib.pyplot as plt
-    import pandas as pd
 
-    table = pd.read_csv(latent_csv, keep_default_na=False, na_values=[""])
-    with np.load(latent_arrays, allow_pickle=False) as file:
-        arrays = dict(file)
+    table, arrays = read_table(latent_csv), read_arrays(latent_arrays)
     names = arrays["columns"].tolist()[:MOST] or [""]
     wide = max(2.35 * len(names), 7.0) + 0.4
     figure = plt.figure(figsize=(wide, 2.15 * len(PICTURES) + 3.4), layout="constrained")
@@ -55,16 +52,17 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
     axes.scatter(xy[:, 0], xy[:, 1], s=size * 0.6, color="#D0D0D0", linewidths=0)  # those without a value
     if not name:
         return
-    rows, values, levels = (arrays[f"{key}/{name}"] for key in ("rows", "values", "levels"))
+    rows, values, levels = arrays[f"rows/{name}"], arrays[f"values/{name}"], arrays[f"levels/{name}"]
     x, y = xy[rows].T
     if len(levels):
         for level, text in enumerate(levels.tolist()):
-            mine = values == level
-            axes.scatter(x[mine], y[mine], s=size, color=COLOURS[level % len(COLOURS)], linewidths=0, alpha=0.85,
+            own = values == level
+            axes.scatter(x[own], y[own], s=size, color=COLOURS[level % len(COLOURS)], linewidths=0, alpha=0.85,
                          label=text if level < NAMED else None)  # fmt: skip
         if last:
-            more = len(levels) - NAMED
-            title = f"and {more} more" if more > 0 else None
+            title = None
+            if len(levels) > NAMED:
+                title = f"and {len(levels) - NAMED} more"
             axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, handletextpad=0.1,
                         columnspacing=0.6, title=title, title_fontsize=7)  # fmt: skip
     else:
@@ -74,9 +72,16 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
             axes.figure.colorbar(image, cax=axes.inset_axes((0.05, -0.12, 0.9, 0.06)), orientation="horizontal")
     row = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
     p = row["p_holm"]
-    shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".") if p < 0.995 else "p 1"
-    text = f"{SHORT[row['metric']]} {row['value']:.2f} (chance {row['chance']:.2f}), {shown}"
+    text = f"{SHORT[row['metric']]} {row['value']:.2f} (chance {row['chance']:.2f}), {_p_text(p)}"
     axes.set_title(text.replace("-0.00", "0.00"), fontsize=7.5, weight="bold" if p < 0.05 else "normal")
+
+
+def _p_text(p: float) -> str:
+    if p < 0.001:
+        return "p < .001"
+    if p < 0.995:
+        return f"p {p:.3f}".replace("0.", ".")
+    return "p 1"
 
 
 def _identification(figure: Any, table: pd.DataFrame) -> None:
@@ -92,15 +97,21 @@ def _identification(figure: Any, table: pd.DataFrame) -> None:
             axes.set_axis_off()
             axes.text(0, 0.5, "nobody has two recordings", transform=axes.transAxes)
             continue
-        value = rows["value"].to_numpy(dtype=float)
-        ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
+        value, bars = with_bars(rows)
         for i, method in enumerate(rows["method"]):
-            kind = "untrained" if method.endswith("_untrained") else "model"
-            colour, marker = METHODS["gaussian" if method.startswith("connectivity") else kind]
-            axes.errorbar(value[i], i, xerr=ends[:, i : i + 1], fmt=marker, color=colour, markersize=5, elinewidth=1.3,
+            look = "model"
+            if method.startswith("connectivity"):
+                look = "gaussian"
+            elif method.endswith("_untrained"):
+                look = "untrained"
+            colour, marker = METHODS[look]
+            axes.errorbar(value[i], i, xerr=bars[:, i : i + 1], fmt=marker, color=colour, markersize=5, elinewidth=1.3,
                           capsize=2)  # fmt: skip
         axes.axvline(rows["chance"].mean(), color=INK, linewidth=0.9, linestyle="--")
-        axes.set_yticks(range(len(rows)), rows["label"] if axes is panels[0] else [""] * len(rows), fontsize=8)
+        labels = [""] * len(rows)
+        if axes is panels[0]:
+            labels = rows["label"].tolist()
+        axes.set_yticks(range(len(rows)), labels, fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         if metric != "i_diff":

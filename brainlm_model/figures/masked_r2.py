@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brainlm_model.figures.style import GRID, INK, METHODS
+from brainlm_data import reads
+from brainlm_model.figures.style import GRID, INK, METHODS, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,8 @@ def draw(masked_csv: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(masked_csv)
+    with reads(masked_csv):
+        table = pd.read_csv(masked_csv)
     flat = table[table["metric"] == "r2_flat"]
     kinds = list(flat["masking"].unique())
     figure, panels = plt.subplots(
@@ -45,13 +47,12 @@ def draw(masked_csv: Path) -> Figure:
 
 def _panel(axes: Axes, table: pd.DataFrame) -> None:
     ratios = sorted(table["mask_ratio"].unique())
-    methods = [m for m in METHODS if m in set(table["method"])]
+    methods = [method for method in METHODS if method in set(table["method"])]
     for number, method in enumerate(methods):
         rows = table[table["method"] == method].set_index("mask_ratio").loc[ratios]
         places = np.arange(len(ratios)) + (number - (len(methods) - 1) / 2) * 0.15
-        value = rows["value"].to_numpy(dtype=float)
+        value, (below, above) = with_bars(rows)
         shown = np.maximum(value, FLOOR)
-        below, above = (np.nan_to_num(np.abs(rows[k].to_numpy(dtype=float) - value)) for k in ("low", "high"))
         bars = np.where(value > FLOOR, np.stack([np.minimum(below, shown - FLOOR), above]), 0)
         colour, marker = METHODS[method]
         axes.errorbar(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.figures.style import INK
+from brainlm_model.figures.style import INK, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +21,11 @@ TITLES = {"within": "Parcels held out within a recording", "across": "Parcels he
 def draw(networks_csv: Path, networks_arrays: Path) -> Figure:
     """Dots with 95 % intervals in both protocols, and the confusion matrix of the best method of the first."""
     import matplotlib.pyplot as plt
-    import pandas as pd
 
-    table = pd.read_csv(networks_csv, keep_default_na=False, na_values=[""])
+    table, arrays = read_table(networks_csv), read_arrays(networks_arrays)
     rows = table[table["metric"] == "accuracy"]
     true = rows[rows["labels"] == "true"]
-    methods = [m for m in dict.fromkeys(true["method"]) if m != "majority"]
-    with np.load(networks_arrays, allow_pickle=False) as file:
-        arrays = dict(file)
+    methods = [method for method in dict.fromkeys(true["method"]) if method != "majority"]
     figure, panels = plt.subplots(
         1, 3, figsize=(12.4, 1.8 + 0.3 * max(len(methods), 6)), width_ratios=[1, 1, 0.95], layout="constrained"
     )
@@ -49,10 +46,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
         these = true[true["classifier"] == classifier].reindex(methods)
         if these["value"].isna().all():
             continue
-        value = these["value"].to_numpy(dtype=float)
-        ends = np.nan_to_num(np.abs(these[["low", "high"]].to_numpy(dtype=float).T - value))
+        value, bars = with_bars(these)
         axes.errorbar(
-            value, np.arange(len(methods)) + 0.24 * number - 0.12, xerr=ends, fmt=marker, color=colour, markersize=5,
+            value, np.arange(len(methods)) + 0.24 * number - 0.12, xerr=bars, fmt=marker, color=colour, markersize=5,
             elinewidth=1.3, capsize=2, label=label, zorder=3,
         )  # fmt: skip
     chance = rows[rows["labels"] == "shuffled"].set_index("method").reindex(methods)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import INK, METHODS
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def draw(phenotype_csv: Path) -> Figure:
     import matplotlib.pyplot as plt
     import pandas as pd
 
-    table = pd.read_csv(phenotype_csv)
+    with reads(phenotype_csv):
+        table = pd.read_csv(phenotype_csv)
     columns = list(table["column"].unique())
     if not columns:
         figure, axes = plt.subplots(figsize=(5.6, 1.2), layout="constrained")
@@ -44,7 +46,10 @@ def draw(phenotype_csv: Path) -> Figure:
         metric = SHOWN[rows["task"].iloc[0]][0]
         _panel(axes, rows[rows["metric"] == metric].sort_values("value", kind="stable"))
         axes.set_title(f"{name} ({rows['n_subjects'].iloc[0]} subjects)")
-    handles = {label: h for axes in panels[0] for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles: dict[str, Any] = {}
+    for axes in panels[0]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles[label] = handle
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8.5)
     figure.suptitle(f"{table['validation'].iloc[0]}; bars: 95% bootstrap over subjects", fontsize=8.5, color="#555555")
     return figure
@@ -56,17 +61,17 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     floor = FLOOR[task]
     places = np.arange(len(rows))
     for group, (colour, marker, words) in GROUPS.items():
-        mine = (rows["group"] == group).to_numpy()
-        if not mine.any():
+        own = (rows["group"] == group).to_numpy()
+        if not own.any():
             continue
-        value, low, high = (rows[k].to_numpy(dtype=float)[mine] for k in ("value", "low", "high"))
+        value, low, high = rows.loc[own, ["value", "low", "high"]].to_numpy(dtype=float).T
         shown = np.maximum(value, floor)
         bars = np.stack([shown - np.maximum(np.fmin(low, shown), floor), np.fmax(high, shown) - shown])
         axes.errorbar(
-            shown, places[mine], xerr=np.where(np.isfinite(low), bars, 0), fmt=marker, color=colour, markersize=5.5,
+            shown, places[own], xerr=np.where(np.isfinite(low), bars, 0), fmt=marker, color=colour, markersize=5.5,
             elinewidth=1.3, capsize=2.5, label=words, clip_on=False, zorder=3,
         )  # fmt: skip
-        for place, number in zip(places[mine][value < floor], value[value < floor], strict=True):
+        for place, number in zip(places[own][value < floor], value[value < floor], strict=True):
             axes.annotate(
                 f"{number:.2f}", (floor, place), (6, 0), textcoords="offset points", va="center", fontsize=7,
                 color=colour,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks, network_name
+from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks, network_name, read_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,15 +26,14 @@ def draw(masked_example: Path) -> Figure:
     """Four images (parcel by time) with one colour scale, and traces of a few parcels around the median R2."""
     import matplotlib.pyplot as plt
 
-    with np.load(masked_example, allow_pickle=False) as arrays:
-        data = {name: arrays[name] for name in arrays.files}
+    data = read_arrays(masked_example)
     order, groups = by_network(data["network"].tolist())
     truth, mask = data["truth"], data["mask"]
     limit = float(np.nanpercentile(np.abs(truth), 98)) or 1.0
-    steps = truth.shape[1]
-    rate = float(data["rate_hz"])
-    second = np.arange(steps) / (rate if rate == rate else 1.0)
-    unit = "time (s)" if rate == rate else "time (volumes)"
+    rate, unit = float(data["rate_hz"]), "time (s)"
+    if np.isnan(rate):  # recordings have several rates
+        rate, unit = 1.0, "time (volumes)"
+    second = np.arange(truth.shape[1]) / rate
 
     figure = plt.figure(figsize=(9.6, 8.4), layout="constrained")
     grid = figure.add_gridspec(2 + TRACES, 2, height_ratios=[3.2, 3.2, *[1] * TRACES])
@@ -54,8 +53,10 @@ def draw(masked_example: Path) -> Figure:
         )  # fmt: skip
         mark_networks(axes, groups, names=number % 2 == 0)
         axes.tick_params(axis="x", labelbottom=number > 1)
-        score = _r2(truth, values, mask) if number > 1 else None
-        axes.set_title(name if score is None else f"{name}: R² {score:.2f} in this window")
+        title = name
+        if number > 1:
+            title = f"{name}: R² {_r2(truth, values, mask):.2f} in this window"
+        axes.set_title(title)
         images.append(axes)
     figure.colorbar(image, ax=images, label="scaled BOLD (interquartile ranges)", shrink=0.5, aspect=30, pad=0.01)
     traces = []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brainlm_model.figures.brain import TWO_SIDED, markers
-from brainlm_model.figures.style import INK, METHODS
+from brainlm_model.figures.style import INK, METHODS, Sheet, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,31 +20,20 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 LINES = ("-", "--", ":", "-.")  # of training ratios
 TITLES = {"test": "Unseen people", "external": "People of unseen groups", "validation": "Validation people"}
 SHOWN = -0.1  # lowest R2 of the axes: what lies below is in the table
-WIDTH = 10.2
+WIDTH, HEIGHT = 10.2, 8.15  # inches
 
 
 def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
     """R2 by tested ratio, one panel per split; R2 by number of training subjects; R2 of each parcel."""
-    import matplotlib.pyplot as plt
-    import pandas as pd
-
-    table = pd.read_csv(scaling_csv, keep_default_na=False, na_values=[""])
+    table, arrays = read_table(scaling_csv), read_arrays(scaling_arrays)
     flat = table[table["metric"] == "r2_flat"]
-    with np.load(scaling_arrays, allow_pickle=False) as file:
-        arrays = dict(file)
     splits = list(dict.fromkeys(flat["split"]))
-    height = 8.15
-    figure = plt.figure(figsize=(WIDTH, height))
-    figure.set_layout_engine("none")  # nilearn places its brains itself: places are in inches from the top
-
-    def panel(left: float, top: float, wide: float, high: float) -> Axes:
-        return figure.add_axes((left / WIDTH, 1 - (top + high) / height, wide / WIDTH, high / height))
-
+    sheet = Sheet(WIDTH, HEIGHT)
     panels = [*splits[:2], "data"]
     wide = (WIDTH - 0.7 - 0.55 * (len(panels) - 1) - 0.15) / len(panels)
     ratio = float(arrays["map_ratio"])
     for number, name in enumerate(panels):
-        axes = panel(0.7 + number * (wide + 0.55), 0.4, wide, 3.0)
+        axes = sheet.panel(0.7 + number * (wide + 0.55), 0.4, wide, 3.0)
         if name == "data":
             _by_data(axes, flat[(flat["split"] == splits[0]) & (flat["mask_ratio"] == ratio)])
             axes.set_title(f"More data ({splits[0]}, {ratio:g} hidden)")
@@ -53,7 +43,8 @@ def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
         if number == 0:
             axes.set_ylabel("masked R²")
             handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=3, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, 1 - 3.85 / height))
+    legend_place = (0.5, 1 - 3.85 / HEIGHT)
+    sheet.figure.legend(handles, labels, ncols=3, fontsize=7.5, loc="upper center", bbox_to_anchor=legend_place)
     difference = arrays["r2_model"] - arrays["r2_gaussian"]
     where = f"{ratio:g} hidden, {arrays['map_split']}"
     for number, (values, title, colours) in enumerate(
@@ -61,38 +52,36 @@ def draw(scaling_csv: Path, scaling_arrays: Path) -> Figure:
          (difference, "The same, minus the conditional Gaussian's", TWO_SIDED))
     ):  # fmt: skip
         top = 4.85 + 1.65 * number
-        figure.text(0.1 / WIDTH, 1 - top / height, title, fontsize=10, weight="bold", va="top")
-        markers(panel(0.1, top + 0.2, 7.2, 1.4), arrays["coordinates"], values, colours, size=16)
-        _histogram(panel(7.9, top + 0.25, 2.1, 0.95), values)
-    return figure
+        sheet.title(top, title)
+        markers(sheet.panel(0.1, top + 0.2, 7.2, 1.4), arrays["coordinates"], values, colours, size=16)
+        _histogram(sheet.panel(7.9, top + 0.25, 2.1, 0.95), values)
+    return sheet.figure
 
 
-def _key(flat: pd.DataFrame) -> dict[str, dict[Any, Any]]:
+def _looks(flat: pd.DataFrame) -> tuple[dict[Any, str], dict[Any, str]]:
+    """Colours of models, and lines of training ratios: in turn, in the order of the table."""
     trained = flat[flat["method"] == "trained"]
-    models, ratios = (list(dict.fromkeys(trained[name].astype(str))) for name in ("model", "training_ratio"))
-    return {
-        "colour": {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(models)},
-        "line": {name: LINES[i % len(LINES)] for i, name in enumerate(ratios)},
-    }
+    models = dict.fromkeys(trained["model"].astype(str))
+    ratios = dict.fromkeys(trained["training_ratio"].astype(str))
+    return dict(zip(models, cycle(COLOURS), strict=False)), dict(zip(ratios, cycle(LINES), strict=False))
 
 
 def _by_ratio(axes: Axes, flat: pd.DataFrame) -> None:
     """Lines of what saw all the data (largest share), means over seeds; the checkpoint with its interval."""
-    key = _key(flat)
+    colours, lines = _looks(flat)
     trained = flat[(flat["method"] == "trained") & (flat["share"] == flat["share"].max())]
     for (model, ratio), rows in trained.groupby(["model", trained["training_ratio"].astype(str)], sort=False):
         mean = rows.groupby("mask_ratio")["value"].mean()
-        axes.plot(mean.index, mean, key["line"][ratio], color=key["colour"][model], linewidth=1.6,
+        axes.plot(mean.index, mean, lines[ratio], color=colours[model], linewidth=1.6,
                   label=f"{model}, trained at {ratio}")  # fmt: skip
     full = flat[flat["share"] == 1]
     for method, (colour, marker) in METHODS.items():
         rows = full[full["method"] == method].sort_values("mask_ratio")
         if rows.empty:
             continue
-        value = rows["value"].to_numpy(dtype=float)
+        value, bars = with_bars(rows)
         if method == "model":
-            ends = np.nan_to_num(np.abs(rows[["low", "high"]].to_numpy(dtype=float).T - value))
-            axes.errorbar(rows["mask_ratio"], value, ends, fmt=marker, color=INK, markersize=5, capsize=2.5,
+            axes.errorbar(rows["mask_ratio"], value, bars, fmt=marker, color=INK, markersize=5, capsize=2.5,
                           label=rows["label"].iloc[0], zorder=4)  # fmt: skip
         else:
             axes.plot(rows["mask_ratio"], value, marker, color=colour, markersize=5, markerfacecolor="none",
@@ -103,13 +92,13 @@ def _by_ratio(axes: Axes, flat: pd.DataFrame) -> None:
 
 
 def _by_data(axes: Axes, flat: pd.DataFrame) -> None:
-    """R2 at one ratio by number of training subjects; one dot a seed."""
-    key = _key(flat)
+    """R2 at one ratio by number of training subjects; one dot per seed."""
+    colours, lines = _looks(flat)
     trained = flat[flat["method"] == "trained"]
     for (model, ratio), rows in trained.groupby(["model", trained["training_ratio"].astype(str)], sort=False):
         mean = rows.groupby("training_subjects")["value"].mean()
-        axes.plot(mean.index, mean, key["line"][ratio], color=key["colour"][model], linewidth=1.6)
-        axes.plot(rows["training_subjects"], rows["value"], "o", color=key["colour"][model], markersize=3.5)
+        axes.plot(mean.index, mean, lines[ratio], color=colours[model], linewidth=1.6)
+        axes.plot(rows["training_subjects"], rows["value"], "o", color=colours[model], markersize=3.5)
     gaussian = flat[flat["method"] == "gaussian"].groupby("training_subjects")["value"].mean()
     colour, marker = METHODS["gaussian"]
     axes.plot(gaussian.index, gaussian, marker, linestyle="-", linewidth=0.8, color=colour, markerfacecolor="none")

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import draw_as_text
+from brainlm_data import draw_as_text, reads
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -72,6 +73,55 @@ def save(figure: Figure, svg: Path, png: Path, dpi: int) -> None:
     plt.close(figure)
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of results; only empty cells are missing, so that a network may be called "None"."""
+    import pandas as pd
+
+    with reads(path):
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a result file by name."""
+    with reads(path), np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def with_bars(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values (row,) and the lengths (2, row) of their bars down to `low` and up to `high`; 0 without an interval."""
+    value = rows["value"].to_numpy(dtype=float)
+    ends = rows[["low", "high"]].to_numpy(dtype=float).T
+    return value, np.nan_to_num(np.abs(ends - value))
+
+
+class Sheet:
+    """A figure whose panels have places in inches from its upper left corner.
+
+    nilearn places its brains itself, which no automatic layout of Matplotlib knows of.
+    """
+
+    def __init__(self, wide: float, high: float) -> None:
+        import matplotlib.pyplot as plt
+
+        self.wide, self.high = wide, high
+        self.figure = plt.figure(figsize=(wide, high))
+        self.figure.set_layout_engine("none")
+
+    def panel(self, left: float, top: float, wide: float, high: float) -> Axes:
+        """A panel of this size."""
+        return self.figure.add_axes(
+            (left / self.wide, 1 - (top + high) / self.high, wide / self.wide, high / self.high)
+        )
+
+    def text(self, top: float, text: str, **look: Any) -> None:
+        """A line at the left edge."""
+        self.figure.text(0.1 / self.wide, 1 - top / self.high, text, va="top", **look)
+
+    def title(self, top: float, text: str) -> None:
+        """A line in bold at the left edge."""
+        self.text(top, text, fontsize=10, weight="bold")
+
+
 def network_name(name: object) -> str:
     """A network as it is shown: `unassigned` for every way of saying that there is none."""
     return "unassigned" if str(name).strip().lower() in OTHER else str(name)
@@ -95,7 +145,9 @@ def mark_networks(axes: Axes, groups: Sequence[tuple[str, int, int]], both: bool
     total = groups[-1][2]
     shown = [g for g in groups if (g[2] - g[1]) >= total / 60]  # thinner ones have no room for a name
     centres = [(first + last - 1) / 2 for _, first, last in shown]
-    labels = [name for name, _, _ in shown] if names else [""] * len(shown)
+    labels = [""] * len(shown)
+    if names:
+        labels = [name for name, _, _ in shown]
     axes.set_yticks(centres, labels, fontsize=7.5)
     if both:
         axes.set_xticks(centres, labels, rotation=90, fontsize=7.5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data import reads
 from brainlm_model.figures.style import METHODS, SPLITS
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def draw(train_log: Path) -> Figure:
     import pandas as pd
     from matplotlib.ticker import MaxNLocator
 
-    log = pd.read_csv(train_log)
+    with reads(train_log):
+        log = pd.read_csv(train_log)
     figure, (loss, score) = plt.subplots(2, 1, figsize=(6.4, 4.8), sharex=True, layout="constrained")
     steps = log.dropna(subset=["loss"])
     span = max(len(steps) // 20, 1)

@@ -21,28 +21,33 @@ TRANSFORMS = {
 
 
 def card(
-    name: str, source: str, model: TrainedModel, settings: Settings, made: FinetuneResults, stated: Sequence[str],
+    name: str, source: str, model: TrainedModel, settings: Settings, results: FinetuneResults, assumed: Sequence[str],
     official: bool,
 ) -> ModelCard:  # fmt: skip
-    """The card: what was done here, then the base model's, whose data its inputs are still compared with."""
+    """The card: what was done here, then the base model's, whose data its inputs are still compared with.
+
+    `assumed`: what the store does not say of its data, and is taken for granted.
+    """
     facts: dict[str, Any] = asdict(settings)
-    facts |= {split: f"{subjects} subjects, {n} recordings" for split, (subjects, n) in made.counts.items()}
-    facts |= {"best epoch": f"{max(row['epoch'] for row in made.log if row['best'])} of {len(made.log) - 1}"}
+    for split, (subjects, recordings) in results.counts.items():
+        facts[split] = f"{subjects} subjects, {recordings} recordings"
+    best_epoch = max(row["epoch"] for row in results.log if row["best"])
+    facts["best epoch"] = f"{best_epoch} of {len(results.log) - 1}"
     part = ModelPart(
         name=name,
         title=f"{name}: {source}, fine-tuned",
-        made=describe(settings, made),
+        made=describe(settings, results),
         licence=NOTICE if official else "",
         facts=facts,
-        notes=[f"taken for granted: {text}" for text in stated],
+        notes=[f"taken for granted: {text}" for text in assumed],
         base=model.card.model,
     )
     return ModelCard(model=part, data=model.card.data)
 
 
-def describe(settings: Settings, made: FinetuneResults) -> str:
+def describe(settings: Settings, results: FinetuneResults) -> str:
     """How it was made, in two sentences."""
-    epochs = len(made.log) - 1
+    epochs = len(results.log) - 1
     how = (
         f"by AdamW (Loshchilov & Hutter, 2019; highest learning rate {settings.lr:g}, cosine with warm-up, factor"
         f" {settings.layer_decay:g} from a layer to the one below), stopped after {epochs} epochs by the loss on"
@@ -53,13 +58,11 @@ def describe(settings: Settings, made: FinetuneResults) -> str:
         return f"The whole network was fine-tuned to predict {goal}, {how}."
     what = "a linear layer" if settings.head == "linear" else "a network of three layers"
     seen = "CLS embedding" if settings.features == "cls" else "mean of the known tokens"
-    part = (
-        "alone was trained, the encoder left as it was,"
-        if settings.train == "frozen"
-        else "and the encoder were trained"
-    )
+    part = "and the encoder were trained"
+    if settings.train == "frozen":
+        part = "alone was trained, the encoder left as it was,"
     if settings.task == "classification":
-        goal = f"the class in column {settings.column} ({', '.join(made.facts['classes'])})"
+        goal = f"the class in column {settings.column} ({', '.join(results.facts['classes'])})"
     else:
         kind = TRANSFORMS[settings.transform]
         goal = f"column {settings.column}, {kind} by the labels of training subjects"

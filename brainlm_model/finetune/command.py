@@ -46,8 +46,10 @@ def add(commands: Any) -> None:
     defaults = {field.name: field.default for field in fields(Settings)}
     for key, text in HELP.items():
         default: Any = defaults[key]
-        more: dict[str, Any] = {"choices": get_args(CHOICES[key])} if key in CHOICES else {"type": type(default)}
-        parser.add_argument(f"--{key.replace('_', '-')}", default=default, help=text, **more)
+        values: dict[str, Any] = {"type": type(default)}
+        if key in CHOICES:
+            values = {"choices": get_args(CHOICES[key])}
+        parser.add_argument(f"--{key.replace('_', '-')}", default=default, help=text, **values)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads; the same number gives the same numbers")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.set_defaults(call=run)
@@ -59,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from brainlm_model.finetune.run import run as finetune
 
-    given = {key: getattr(arguments, key) for key in HELP}
+    options = {key: getattr(arguments, key) for key in HELP}
     task: Task = "future" if arguments.future else arguments.task
-    settings = Settings(task=task, column=arguments.column, future=arguments.future, **given)
+    settings = Settings(task=task, column=arguments.column, future=arguments.future, **options)
     torch.set_num_threads(max(arguments.threads, 1))
     print("\n".join(finetune(arguments.model, arguments.store, arguments.out, settings, arguments.device)))

@@ -27,55 +27,63 @@ def learn_future(model: TrainedModel, store: Any, settings: Settings) -> Finetun
     config = model.config
     if settings.future % config.patch or not settings.future < config.window:
         remedy = f"a multiple of {config.patch} below {config.window}"
+        if config.patch >= config.window:
+            remedy = "another architecture: this one has no patches in time"
         raise InputError(
-            f"--future {settings.future}: the model's patch is {config.patch}, its window {config.window}",
-            remedy if config.patch < config.window else "another architecture: this one has no patches in time",
+            f"--future {settings.future}: the model's patch is {config.patch}, its window {config.window}", remedy
         )
     windows = windows_of_splits(model, store, settings)
     task = FutureTask(model.network, windows, settings)
-    task.train(False)
-    before = _steps(model, windows, settings, "pretrained")  # before its weights change
-    log = fit(task, settings)
     report: dict[str, Any] = {"task": "future", "steps": settings.future, "split": "test"}
-    rows: list[dict[str, Any]] = []
-    if "test" in windows:
-        data = windows["test"]
-        sums = {**_steps(model, windows, settings, "model"), **before}
-        sums = {name: sums[name] for name in ("model", "pretrained", "persistence", "mean")}
-        overall = {name: values.sum(1) for name, values in sums.items()}
-        report |= scores.compared(overall, scores.of_numbers, "r2", data.subjects, settings.bootstrap, settings.seed)
-        report["windows_per_recording"] = settings.windows
-        report["units"] = "of the scaled series; steps: one value per step, the first is the next one"
-        report["by_step"] = {
-            name: {key: _plain(values) for key, values in scores.of_numbers(values.sum(0)).items()}
-            for name, values in sums.items()
-        }
-        each = {name: scores.of_numbers(values) for name, values in overall.items()}
-        for i, name in enumerate(data.ids):
-            row = {"id": name, "subject": data.subjects[i], "split": "test"}
-            row |= {f"{key}_{method}": f"{float(v[key][i]):.6g}" for method, v in each.items() for key in ("r2", "mse")}
-            rows.append(row)
-    else:
-        report["note"] = WITHOUT_TEST
-    return FinetuneResults(log, report, rows, counts(windows))
+    if "test" not in windows:
+        log = fit(task, settings)
+        return FinetuneResults(log, {**report, "note": WITHOUT_TEST}, [], counts(windows))
+    test = windows["test"]
+    task.train(False)
+    pretrained = _steps(model, test, settings)  # before its weights change
+    log = fit(task, settings)
+    sums = {"model": _steps(model, test, settings)["model"], "pretrained": pretrained.pop("model"), **pretrained}
+    overall = {name: sums_RF6.sum(1) for name, sums_RF6 in sums.items()}
+    report |= scores.compared(overall, scores.of_numbers, "r2", test.subjects, settings.bootstrap, settings.seed)
+    report["windows_per_recording"] = settings.windows
+    report["units"] = "of the scaled series; steps: one value per step, the first is the next one"
+    report["by_step"] = {}
+    for name, sums_RF6 in sums.items():
+        by_step = scores.of_numbers(sums_RF6.sum(0))
+        report["by_step"][name] = {key: _plain(values) for key, values in by_step.items()}
+    return FinetuneResults(log, report, _rows(test, overall), counts(windows))
 
 
-def _steps(
-    model: TrainedModel, windows: dict[str, Windows], settings: Settings, name: str
-) -> dict[str, NDArray[np.float64]]:
-    """Six sums (recording, step, 6) of test recordings: of the network as `name`, of persistence and of the mean, 0."""
-    moments: dict[str, list[NDArray[np.float64]]] = {name: [], "persistence": [], "mean": []}
+def _rows(test: Windows, overall: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """One row per test recording: R2 and squared error of each method."""
+    each = {name: scores.of_numbers(sums_R6) for name, sums_R6 in overall.items()}
+    rows = []
+    for i, name in enumerate(test.ids):
+        row = {"id": name, "subject": test.subjects[i], "split": "test"}
+        for method, values in each.items():
+            for key in ("r2", "mse"):
+                row[f"{key}_{method}"] = f"{float(values[key][i]):.6g}"
+        rows.append(row)
+    return rows
+
+
+def _steps(model: TrainedModel, test: Windows, settings: Settings) -> dict[str, NDArray[np.float64]]:
+    """Six sums (recording, step, 6) of test recordings: of the network as "model", of persistence and of the mean."""
+    sums: dict[str, list[NDArray[np.float64]]] = {"model": [], "persistence": [], "mean": []}
     future = settings.future
-    for i in range(len(windows["test"]) if "test" in windows else 0):
-        x_BPT = windows["test"].spread(i, settings.windows)
+    for i in range(len(test)):
+        x_BPT = test.spread(i, settings.windows)
         x = x_BPT.double().numpy()
         past, truth = x[:, :, :-future], x[:, :, -future:]
-        methods = {name: forecast(model.network, x_BPT, future), "persistence": persistence(past, future),
-                   "mean": mean(past, future)}  # fmt: skip
-        for method, predicted in methods.items():
-            moments[method].append(scores.step_moments(truth, predicted))
-    return {method: np.stack(values) if values else np.zeros((0, future, 6)) for method, values in moments.items()}
+        sums["model"].append(scores.step_moments(truth, forecast(model.network, x_BPT, future)))
+        sums["persistence"].append(scores.step_moments(truth, persistence(past, future)))
+        sums["mean"].append(scores.step_moments(truth, mean(past, future)))
+    return {method: np.stack(each) for method, each in sums.items()}
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
+    """Numbers as JSON has them: None where one is not defined."""
+    plain: list[float | None] = []
+    for value in values:
+        plain.append(float(value) if np.isfinite(value) else None)
+    return plain

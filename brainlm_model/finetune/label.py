@@ -32,8 +32,11 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
     labels = read_labels(store, settings.column, classify)
     windows = windows_of_splits(model, store, settings, labels)
     own = {split: np.asarray(data.labels, dtype=np.float64) for split, data in windows.items()}
-    transform = Transform("none") if classify else Transform.fit(settings.transform, own["train"])
+    transform = Transform("none")
+    if not classify:
+        transform = Transform.fit(settings.transform, own["train"])
     targets = {split: transform.apply(values) for split, values in own.items()}
+    # The head starts at what is best without any input: the classes' log frequencies, or the mean.
     if classify:
         base = np.bincount(own["train"].astype(int), minlength=len(labels.classes)) / len(own["train"])
         start = np.log(np.maximum(base, 1e-3))  # a class whose recordings have no window would be at minus infinity
@@ -56,29 +59,30 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
         if classify:
             report |= scores.classes(methods, own["test"].astype(int), *draws)
         else:
-            learnt = {name: values[:, 0] for name, values in methods.items()}
-            report |= scores.numbers({k: transform.invert(v) for k, v in learnt.items()}, own["test"], *draws)
-            report["transformed"] = scores.numbers(learnt, targets["test"], *draws)["methods"]
+            transformed = {name: values[:, 0] for name, values in methods.items()}
+            in_units = {name: transform.invert(values) for name, values in transformed.items()}
+            report |= scores.numbers(in_units, own["test"], *draws)
+            report["transformed"] = scores.numbers(transformed, targets["test"], *draws)["methods"]
             report["units"] = "methods: of the label (mse: squared); transformed: after the transform"
-    left_out = ", ".join(labels.left_out)
-    return FinetuneResults(
-        log,
-        report,
-        _predictions(windows, own, predicted, transform, labels.classes),
-        counts(windows),
-        head,
-        {"transform": asdict(transform), "classes": labels.classes},
-        [f"left out, of a class that no training subject has: {left_out}"] if left_out else [],
-    )
+    rows = _predictions(windows, own, predicted, transform, labels.classes)
+    facts = {"transform": asdict(transform), "classes": labels.classes}
+    notes = []
+    if labels.left_out:
+        notes.append(f"left out, of a class that no training subject has: {', '.join(labels.left_out)}")
+    return FinetuneResults(log, report, rows, counts(windows), head, facts, notes)
 
 
 def _linear(
     windows: dict[str, Windows], targets: dict[str, NDArray[np.float64]], classes: int
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """Ridge regression on correlations; of classes on their indicators."""
-    features = {s: np.stack([data.correlations(i) for i in range(len(data))]) for s, data in windows.items()}
-    wanted = {s: np.eye(classes)[t.astype(int)] if classes else t[:, None] for s, t in targets.items()}
-    return ridge(features, wanted)
+    features, outputs = {}, {}
+    for split, data in windows.items():
+        features[split] = np.stack([data.correlations(i) for i in range(len(data))])
+        outputs[split] = targets[split][:, None]
+        if classes:
+            outputs[split] = np.eye(classes)[targets[split].astype(int)]
+    return ridge(features, outputs)
 
 
 def _predictions(
@@ -93,7 +97,8 @@ def _predictions(
             output = predicted[split][i]
             if classes:
                 row |= {"truth": classes[int(own[split][i])], "predicted": classes[int(output.argmax())]}
-                row |= {f"probability_{c}": f"{p:.6g}" for c, p in zip(classes, output, strict=True)}
+                for name_of_class, probability in zip(classes, output, strict=True):
+                    row[f"probability_{name_of_class}"] = f"{probability:.6g}"
             else:
                 row |= {"truth": f"{own[split][i]:.9g}", "predicted": f"{float(transform.invert(output[0])):.9g}"}
             rows.append(row)

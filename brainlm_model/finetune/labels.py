@@ -70,7 +70,11 @@ def _classes(known: pd.DataFrame, column: str) -> Labels:
         raise InputError(
             f"column {column}: {len(classes)} classes in {len(training)} training recordings", "--task regression"
         )
-    place = {name: float(number) for number, name in enumerate(classes)}
-    pairs = list(zip(known["id"], text, strict=True))
-    values = {name: place[value] for name, value in pairs if value in place}
-    return Labels(values, classes, [name for name, value in pairs if value not in place])
+    values: dict[str, float] = {}
+    left_out = []
+    for name, value in zip(known["id"], text, strict=True):
+        if value in classes:
+            values[name] = float(classes.index(value))
+        else:
+            left_out.append(name)
+    return Labels(values, classes, left_out)

@@ -51,7 +51,9 @@ def windows_of_splits(
     ------
     InputError: no training or no validation recording that can be used.
     """
-    values = None if labels is None else labels.values
+    values = None
+    if labels is not None:
+        values = labels.values
     windows = {}
     for split in SPLITS:
         if not has_split(store, split):

@@ -29,11 +29,14 @@ def ridge(features: dict[str, Array], targets: dict[str, Array]) -> tuple[dict[s
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0)
     projected = vectors.T @ (targets["train"] - level)
-    across = {split: x @ centred["train"].T @ vectors for split, x in centred.items()}
+    across = {split: x @ centred["train"].T @ vectors for split, x in centred.items()}  # X* X' V
 
     def predict(split: str, strength: float) -> Array:
-        return across[split] @ (projected / (values + strength * values.sum() / len(values))[:, None]) + level
+        shrunk = projected / (values + strength * values.sum() / len(values))[:, None]
+        return across[split] @ shrunk + level
 
-    errors = [float(((predict("validation", s) - targets["validation"]) ** 2).mean()) for s in STRENGTHS]
+    errors = []
+    for strength in STRENGTHS:
+        errors.append(float(((predict("validation", strength) - targets["validation"]) ** 2).mean()))
     best = float(STRENGTHS[int(np.argmin(errors))])
     return {split: predict(split, best) for split in features}, best

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from brainlm_data import BrainLMError, Progress
+from brainlm_model.baselines.descent import BestWeights, gradient_step
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.masking import generator
 
@@ -52,14 +53,13 @@ def fit(task: Task, settings: Settings) -> list[dict[str, Any]]:
     BrainLMError: a loss that is no number.
     """
     torch.manual_seed(int(generator(settings.seed, FIRST_WEIGHTS, 1).initial_seed()))  # dropout
-    groups = task.groups
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(task.groups, lr=settings.lr, betas=(0.9, 0.95))
     batch = min(settings.batch_size, len(task))
     per_epoch = math.ceil(len(task) / batch)
     progress = Progress("finetune", settings.epochs)
     task.train(False)
-    best, best_epoch, kept = task.validate(), 0, _state(task)
-    log = [{"epoch": 0, "loss": "", "validation_loss": best, "lr": "", "seconds": "", "best": True}]
+    best = BestWeights(task.trained, task.validate())
+    log = [{"epoch": 0, "loss": "", "validation_loss": best.loss, "lr": "", "seconds": "", "best": True}]
     for epoch in range(1, settings.epochs + 1):
         begun, total = time.monotonic(), 0.0
         order = torch.randperm(len(task), generator=generator(settings.seed, ORDER, epoch)).tolist()
@@ -70,30 +70,19 @@ def fit(task: Task, settings: Settings) -> list[dict[str, Any]]:
                 group["lr"] = lr * group["factor"]
             chosen = order[place * batch : (place + 1) * batch]
             loss = task.loss(chosen, epoch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], CLIP)
-            optimizer.step()
+            gradient_step(loss, optimizer, CLIP)
             total += float(loss.detach()) * len(chosen)
         task.train(False)
         score = task.validate()
         if not (math.isfinite(total) and math.isfinite(score)):
             raise BrainLMError(f"the loss is {total / len(task)}, validation {score}, in epoch {epoch}", "lower --lr")
-        better = score < best
         log.append({"epoch": epoch, "loss": total / len(task), "validation_loss": score, "lr": lr,
-                    "seconds": round(time.monotonic() - begun, 3), "best": better})  # fmt: skip
-        if better:
-            best, best_epoch, kept = score, epoch, _state(task)
-        stop = epoch - best_epoch >= settings.patience
-        progress.step(epoch, f"loss {total / len(task):.4f}, validation {score:.4f} (best {best:.4f})")
-        if stop:
+                    "seconds": round(time.monotonic() - begun, 3), "best": best.update(score)})  # fmt: skip
+        progress.step(epoch, f"loss {total / len(task):.4f}, validation {score:.4f} (best {best.loss:.4f})")
+        if best.waited >= settings.patience:
             break
-    task.trained.load_state_dict(kept)
+    best.restore()
     return log
-
-
-def _state(task: Task) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in task.trained.state_dict().items()}
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 BLOCK = re.compile(r"(?:^|\.)encoder\.(?:layer\.)?(\d+)\.")  # of `BrainLM` and of the official networks
 TOP = ("encoder_norm.", "decoder", "head.", "network.vit.layernorm.", "network.decoder.")
@@ -20,14 +20,23 @@ def layer_rates(names: Iterable[str], decay: float) -> dict[str, float]:
     The embeddings are layer 0, encoder block i is layer i + 1, and all that lies above the encoder (its last norm, a
     decoder, a head) is layer depth + 1, whose factor is 1.
     """
-    names = list(names)
-    matches = {name: BLOCK.search(name) for name in names}
-    depth = max((int(match.group(1)) + 1 for match in matches.values() if match), default=0)
-    layers = {
-        name: int(match.group(1)) + 1 if match else depth + 1 if name.startswith(TOP) else 0
-        for name, match in matches.items()
-    }
-    return {name: decay ** (depth + 1 - layer) for name, layer in layers.items()}
+    layers: dict[str, int | None] = {}  # None: above the encoder, whose depth is not known yet
+    depth = 0
+    for name in names:
+        block = BLOCK.search(name)
+        if block:
+            layers[name] = int(block.group(1)) + 1
+            depth = max(depth, int(block.group(1)) + 1)
+        elif name.startswith(TOP):
+            layers[name] = None
+        else:
+            layers[name] = 0
+    rates = {}
+    for name, layer in layers.items():
+        if layer is None:
+            layer = depth + 1
+        rates[name] = decay ** (depth + 1 - layer)  # decay^0 is 1
+    return rates
 
 
 def parameter_groups(
@@ -37,12 +46,20 @@ def parameter_groups(
 
     `network` None: it is frozen. Parameters that want no gradient are left out.
     """
-    named = [(n, p) for n, p in network.named_parameters() if p.requires_grad] if network is not None else []
-    rates = layer_rates((name for name, _ in named), decay)
-    own = [(f"finetune.{name}", p) for name, p in head.named_parameters()] if head is not None else []
-    rates |= {name: 1.0 for name, _ in own}
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in [*named, *own]:
-        kept = parameter.ndim <= 1 or name.endswith(PLACES)
-        groups.setdefault((rates[name], 0.0 if kept else weight_decay), []).append(parameter)
-    return [{"params": params, "factor": f, "weight_decay": d} for (f, d), params in groups.items()]
+    parameters: dict[str, nn.Parameter] = {}
+    if network is not None:
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                parameters[name] = parameter
+    rates = layer_rates(parameters, decay)
+    if head is not None:
+        for name, parameter in head.named_parameters():
+            parameters[f"finetune.{name}"], rates[f"finetune.{name}"] = parameter, 1.0
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in parameters.items():
+        own_decay = weight_decay
+        if parameter.ndim <= 1 or name.endswith(PLACES):
+            own_decay = 0.0
+        group = {"params": [], "factor": rates[name], "weight_decay": own_decay}
+        groups.setdefault((rates[name], own_decay), group)["params"].append(parameter)
+    return list(groups.values())

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import InputError, beside, compare_store, open_store
+from brainlm_data import InputError, beside, compare_store, open_store, sum_folder
 from brainlm_model.finetune.card import card
 from brainlm_model.finetune.future import learn_future
 from brainlm_model.finetune.label import learn_label
@@ -20,7 +20,7 @@ from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
 from brainlm_model.trained.checkpoint import TrainedModel, save_weights
 from brainlm_model.trained.finetuned import HEAD_FILE
-from brainlm_model.trained.load import load
+from brainlm_model.trained.load import load, read_config_json
 
 
 def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
@@ -37,22 +37,26 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
         raise InputError(
             f"{store_path}: {len(store.parcels)} parcels, the model has {model.config.parcels}", "a store of its atlas"
         )
-    stated = compare_store(store.attrs, model.card.data, str(store_path))
+    assumed = compare_store(store.attrs, model.card.data, str(store_path))
+    learn = learn_future if settings.task == "future" else learn_label
     with beside(out, "writing") as scratch:
-        made = (learn_future if settings.task == "future" else learn_label)(model, store, settings)
+        results = learn(model, store, settings)
         folder = scratch / "model"
         folder.mkdir()
-        _write(folder, source, model, settings, made, stated, out.name)
+        _write(folder, source, model, settings, results, assumed, out.name)
         if out.exists():
             out.rmdir()  # it is empty
         os.replace(folder, out)
-    said = [*(f"taken for granted: {text}" for text in stated), *made.notes, *_summary(made.scores), f"{out}"]
-    return [*said, f"licence: {NOTICE}"] if from_authors({"training": model.training}) else said
+    lines = [f"taken for granted: {text}" for text in assumed]
+    lines += [*results.notes, *_summary(results.scores), f"{out}"]
+    if from_authors({"training": model.training}):
+        lines.append(f"licence: {NOTICE}")
+    return lines
 
 
 def _write(
-    folder: Path, source: Path, model: TrainedModel, settings: Settings, made: FinetuneResults, stated: Sequence[str],
-    name: str,
+    folder: Path, source: Path, model: TrainedModel, settings: Settings, results: FinetuneResults,
+    assumed: Sequence[str], name: str,
 ) -> None:  # fmt: skip
     """The files of a fine-tuned model."""
     from safetensors.torch import save_file
@@ -61,22 +65,24 @@ def _write(
         shutil.copyfile(source / "model.safetensors", folder / "model.safetensors")  # not one bit is other
     else:
         save_weights(model.network, folder / "model.safetensors")
-    if made.head is not None:
-        state = made.head.state_dict()
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / HEAD_FILE)
-    content = json.loads((source / "config.json").read_text())
-    content["finetune"] = {"settings": asdict(settings), **made.facts}
+    if results.head is not None:
+        tensors = results.head.state_dict()
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, folder / HEAD_FILE)
+    content = read_config_json(source)
+    content["finetune"] = {"settings": asdict(settings), **results.facts}
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
     official = "official" in content and from_authors(content)
-    made_card = card(name, source.resolve().name, model, settings, made, stated, official)
-    made_card.save(folder / "card.json", folder / "card.md")
-    (folder / "scores.json").write_text(json.dumps(made.scores, indent=2) + "\n")
-    for file, rows, delimiter in (("log.csv", made.log, ","), ("predictions.tsv", made.predictions, "\t")):
+    own_card = card(name, source.resolve().name, model, settings, results, assumed, official)
+    own_card.save(folder / "card.json", folder / "card.md")
+    (folder / "scores.json").write_text(json.dumps(results.scores, indent=2) + "\n")
+    for file, rows, delimiter in (("log.csv", results.log, ","), ("predictions.tsv", results.predictions, "\t")):
+        columns = list(rows[0]) if rows else ["id"]
         with (folder / file).open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]) if rows else ["id"], delimiter=delimiter, lineterminator="\n")
+            writer = csv.DictWriter(stream, columns, delimiter=delimiter, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    sum_folder(folder)
 
 
 def _summary(scores: dict[str, Any]) -> list[str]:

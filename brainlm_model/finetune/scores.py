@@ -21,23 +21,32 @@ Array = NDArray[np.float64]
 
 def moments(truth: Array, predicted: Array, scored: NDArray[np.bool_] | None = None) -> Array:
     """Six sums (..., 6) over the last axis; values that are not `scored` do not count."""
-    count = np.ones(truth.shape, bool) if scored is None else scored
-    y, p = (np.where(count, values, 0).astype(np.float64) for values in (truth, predicted))
-    return np.stack([a.sum(-1, dtype=np.float64) for a in (count, y, y**2, (y - p) ** 2, p, p**2)], axis=-1)
+    if scored is None:
+        scored = np.ones(truth.shape, bool)
+    # sums add up: those of a group of recordings, or of a bootstrap draw, are the (weighted) sum of its recordings'
+    y = np.where(scored, truth, 0).astype(np.float64)
+    p = np.where(scored, predicted, 0).astype(np.float64)
+    terms = (scored, y, y**2, (y - p) ** 2, p, p**2)
+    return np.stack([term.sum(-1, dtype=np.float64) for term in terms], axis=-1)
 
 
 def step_moments(truth_BPF: Array, predicted_BPF: Array) -> Array:
     """Six sums (step, 6) over windows and parcels; values that are not known do not count."""
-    y, p = (np.moveaxis(a, 2, 0).reshape(truth_BPF.shape[2], -1) for a in (truth_BPF, predicted_BPF))
+    steps = truth_BPF.shape[2]
+    y = np.moveaxis(truth_BPF, 2, 0).reshape(steps, -1)
+    p = np.moveaxis(predicted_BPF, 2, 0).reshape(steps, -1)
     return moments(y, p, np.isfinite(y))
 
 
 def of_numbers(sums_6: Array) -> dict[str, Array]:
     """R2, mean squared error and Pearson's r from six sums (..., 6); NaN where they are not defined."""
     n, y, yy, error, p, pp = np.moveaxis(sums_6, -1, 0)
+    # r = (n sum yp - sum y sum p) / sqrt((n sum y^2 - (sum y)^2) (n sum p^2 - (sum p)^2)), and as sum (y - p)^2 is
+    # among the sums, sum yp = (sum y^2 + sum p^2 - sum (y - p)^2) / 2.
     covariance = n * (yy + pp - error) / 2 - y * p
-    spread = (n * yy - y**2) * (n * pp - p**2)
-    varies = (n * pp - p**2 > 1e-9 * n * np.maximum(pp, 1e-300)) & (n * yy - y**2 > 1e-12 * n * np.maximum(yy, 1e-300))
+    spread_y, spread_p = n * yy - y**2, n * pp - p**2
+    spread = spread_y * spread_p
+    varies = (spread_p > 1e-9 * n * np.maximum(pp, 1e-300)) & (spread_y > 1e-12 * n * np.maximum(yy, 1e-300))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.where(varies, covariance / np.sqrt(np.where(varies, spread, 1)), np.nan)
         return {"r2": r2(sums_6[..., :4]), "mse": error / n, "r": r}
@@ -55,7 +64,9 @@ def numbers(
 ) -> dict[str, Any]:
     """Scores of each method's predictions (recording,), and the first method against each other one."""
     centre = float(truth.mean())  # none of the three depends on it, and sums lose fewer digits
-    sums = {name: moments((truth - centre)[:, None], (p - centre)[:, None]) for name, p in methods.items()}
+    sums = {}
+    for name, predicted in methods.items():
+        sums[name] = moments((truth - centre)[:, None], (predicted - centre)[:, None])
     return compared(sums, of_numbers, "r2", subjects, draws, seed)
 
 
@@ -80,15 +91,17 @@ def classes(
     weights_DR = subject_draws(subjects, draws, seed)
     everyone = np.ones(len(truth))
 
-    def measure(scores_RC: Array, weights_R: Array) -> tuple[float, float]:
+    def measure(scores_RC: Array, weights_DR: Array) -> dict[str, Array]:
+        """(draw,) each."""
         right = scores_RC.argmax(1) == truth
-        return float((right * weights_R).sum() / weights_R.sum()), auroc(scores_RC, truth, weights_R)
+        accuracy = [(right * weights_R).sum() / weights_R.sum() for weights_R in weights_DR]
+        area = [auroc(scores_RC, truth, weights_R) for weights_R in weights_DR]
+        return {"accuracy": np.array(accuracy), "auroc": np.array(area)}
 
     whole, drawn = {}, {}
     for name, scores in methods.items():
-        whole[name] = dict(zip(("accuracy", "auroc"), map(np.array, measure(scores, everyone)), strict=True))
-        columns = np.array([measure(scores, row) for row in weights_DR]).T
-        drawn[name] = dict(zip(("accuracy", "auroc"), columns, strict=True))
+        whole[name] = {key: values[0] for key, values in measure(scores, everyone[None]).items()}
+        drawn[name] = measure(scores, weights_DR)
     return _report(whole, drawn, "auroc", subjects)
 
 
@@ -97,12 +110,17 @@ def auroc(scores_RC: Array, truth: NDArray[np.int64], weights_R: Array) -> float
     from sklearn.metrics import roc_auc_score
 
     chosen = weights_R > 0
+    positives = range(scores_RC.shape[1])
+    if len(positives) == 2:
+        positives = range(1, 2)  # the first class has the same area
     areas = []
-    for number in [1] if scores_RC.shape[1] == 2 else range(scores_RC.shape[1]):
+    for number in positives:
         positive = truth[chosen] == number
         if positive.any() and not positive.all():
             areas.append(roc_auc_score(positive, scores_RC[chosen, number], sample_weight=weights_R[chosen]))
-    return float(np.mean(areas)) if areas else float("nan")
+    if not areas:
+        return float("nan")
+    return float(np.mean(areas))
 
 
 def _report(
@@ -111,18 +129,20 @@ def _report(
     key: str,
     subjects: Sequence[str],
 ) -> dict[str, Any]:
-    first = next(iter(whole))
-    scores = {
-        name: {measure: estimate(float(value), drawn[name][measure]) for measure, value in values.items()}
-        for name, values in whole.items()
-    }
+    scores: dict[str, dict[str, Any]] = {}
+    for name, values in whole.items():
+        scores[name] = {measure: estimate(float(value), drawn[name][measure]) for measure, value in values.items()}
+    first, *others = whole
     against = {}
-    for other in list(whole)[1:]:
+    for other in others:
+        # paired: both methods saw the same draws of subjects, so that what subjects share cancels
         difference = estimate(float(whole[first][key] - whole[other][key]), drawn[first][key] - drawn[other][key])
         low, high = difference["low"], difference["high"]
         verdict = "not distinguishable"
-        if low is not None and high is not None:
-            verdict = "better" if low > 0 else "worse" if high < 0 else verdict
+        if low is not None and low > 0:
+            verdict = "better"
+        elif high is not None and high < 0:
+            verdict = "worse"
         against[other] = {f"difference_{key}": difference, "verdict": verdict}
     n = len(set(subjects))
     return {"n_recordings": len(subjects), "n_subjects": n, "enough_subjects": n >= ENOUGH_SUBJECTS,

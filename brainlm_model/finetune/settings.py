@@ -57,9 +57,10 @@ class Settings:
                           ("features", Features)):  # fmt: skip
             if getattr(self, key) not in get_args(kind):
                 raise ConfigError(f"finetune: {key} {getattr(self, key)!r}", f"one of {', '.join(get_args(kind))}")
-        if (self.task == "future") != (self.future > 0) or (self.task == "future") == bool(self.column):
+        of_future = self.task == "future"
+        if of_future != (self.future > 0) or of_future == bool(self.column):
             raise ConfigError("finetune: a column, or a number of future steps", "--column NAME, or --future STEPS")
-        if self.task == "future" and self.train == "frozen":
+        if of_future and self.train == "frozen":
             raise ConfigError("finetune: the future needs the whole network", "--train full")
         for key in ("epochs", "batch_size", "lr", "patience", "windows", "bootstrap"):
             if not getattr(self, key) > 0:

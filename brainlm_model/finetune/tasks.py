@@ -40,22 +40,27 @@ class LabelTask:
 
     def __post_init__(self) -> None:
         self.frozen = self.settings.train == "frozen"
-        self._held: list[Tensor] | None = None
+        self._encoded: list[Tensor] | None = None
         if self.frozen:  # the encoder gives the same for the same window: once is enough
             self.network.eval()
-            self._held = [self._features(i) for i in range(len(self))]
+            self._encoded = [self._features(i) for i in range(len(self))]
 
     def _features(self, recording: int) -> Tensor:
         """Features (windows, width) of all windows of a training recording."""
+        features = []
         with torch.no_grad():
-            parts = self.windows["train"].every(recording).split(BATCH)
-            encoded = [self.network.encode(part.to(self.network.cls.device)) for part in parts]
-        return torch.cat([e.mean_BD if self.settings.features == "mean" else e.cls_BD for e in encoded])
+            for part in self.windows["train"].every(recording).split(BATCH):
+                encoded = self.network.encode(part.to(self.network.cls.device))
+                features.append(encoded.mean_BD if self.settings.features == "mean" else encoded.cls_BD)
+        return torch.cat(features)
 
     @property
     def trained(self) -> nn.ModuleDict:
         """The head and, unless it is frozen, the network."""
-        return nn.ModuleDict({"head": self.head, **({} if self.frozen else {"network": self.network})})
+        modules = nn.ModuleDict({"head": self.head})
+        if not self.frozen:
+            modules["network"] = self.network
+        return modules
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -73,29 +78,37 @@ class LabelTask:
 
     def loss(self, chosen: Sequence[int], epoch: int) -> Tensor:
         """Squared error, or cross-entropy."""
-        if self._held is not None:
+        if self._encoded is not None:
+            # drawn for all recordings, so that a recording's window does not depend on the batch that it is in
             draws = torch.rand(len(self), generator=generator(self.settings.seed, DRAW, epoch)).tolist()
-            output = self.head(torch.stack([self._held[i][int(draws[i] * len(self._held[i]))] for i in chosen]))
+            features = []
+            for i in chosen:  # one of each recording's windows
+                of_windows = self._encoded[i]
+                features.append(of_windows[int(draws[i] * len(of_windows))])
+            output = self.head(torch.stack(features))
         else:
             x_BPT = self.windows["train"].draw(chosen, epoch)
             output = outputs(self.network, self.head, x_BPT, self.settings.features)
         target = torch.from_numpy(self.targets["train"][list(chosen)]).to(output.device)
-        return F.cross_entropy(output, target.long()) if self.classes else F.mse_loss(output[:, 0], target.float())
+        if self.classes:
+            return F.cross_entropy(output, target.long())
+        return F.mse_loss(output[:, 0], target.float())
 
     def validate(self) -> float:
         """The same loss, of whole recordings."""
         predicted, target = self.predict("validation"), self.targets["validation"]
         if self.classes:
-            return float(-np.log(np.maximum(predicted[np.arange(len(predicted)), target.astype(int)], 1e-12)).mean())
+            probability = predicted[np.arange(len(predicted)), target.astype(int)]  # of the true class
+            return float(-np.log(np.maximum(probability, 1e-12)).mean())  # cross-entropy
         return float(((predicted[:, 0] - target) ** 2).mean())
 
     def predict(self, split: str) -> np.ndarray:
         """(recording, outputs) of a split: transformed numbers, or the classes' probabilities."""
         data = self.windows[split]
-        rows = [
-            of_recording(self.network, self.head, data.every(i), self.settings.features, bool(self.classes))
-            for i in range(len(data))
-        ]
+        rows = []
+        for i in range(len(data)):
+            windows = data.every(i)
+            rows.append(of_recording(self.network, self.head, windows, self.settings.features, bool(self.classes)))
         return np.stack(rows)
 
 
@@ -130,8 +143,10 @@ class WindowTask:
     def validate(self) -> float:
         """The same loss on windows spread over each validation recording."""
         data = self.windows["validation"]
+        losses = []
         with torch.inference_mode():
-            losses = [float(self.of_windows(data.spread(i, self.settings.windows))) for i in range(len(data))]
+            for i in range(len(data)):
+                losses.append(float(self.of_windows(data.spread(i, self.settings.windows))))
         return float(np.mean(losses))
 
 

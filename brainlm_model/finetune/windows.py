@@ -39,19 +39,25 @@ class Windows:
             store, split, config.window, settings.seed, max_invalid=settings.max_invalid, fill=np.nan
         )
         self.config = config
-        kept = [
-            i for i, name in enumerate(self._data.ids)
-            if (labels is None or name in labels) and (only is None or name in only)
-        ]  # fmt: skip
+        kept = []
+        for place, name in enumerate(self._data.ids):
+            has_label = labels is None or name in labels
+            if has_label and (only is None or name in only):
+                kept.append(place)
         self._index = np.array(kept, dtype=int)
-        self.ids = [self._data.ids[i] for i in kept]
-        self.subjects = [self._data.subjects[i] for i in kept]
-        self.labels = None if labels is None else np.array([labels[name] for name in self.ids])
-        # (x scale + median - mine) / my scale, where the store's values are (value - median) / scale
+        self.ids = [self._data.ids[place] for place in kept]
+        self.subjects = [self._data.subjects[place] for place in kept]
+        self.labels = None
+        if labels is not None:
+            self.labels = np.array([labels[name] for name in self.ids])
+        # The store has x = (value - its median) / its iqr. With the model's scaler the same value is
+        # (x its iqr + its median - own median) / own iqr = x factor + offset.
         own, theirs = model.scaler, self._data.store.scaler
         assert theirs is not None  # WindowDataset refuses a store without one
+        same_median = np.array_equal(own.median, theirs.median, equal_nan=True)
+        same_iqr = np.array_equal(own.iqr, theirs.iqr, equal_nan=True)
         self._rescale: tuple[np.ndarray, np.ndarray] | None = None
-        if not all(np.array_equal(getattr(own, k), getattr(theirs, k), equal_nan=True) for k in ("median", "iqr")):
+        if not (same_median and same_iqr):
             self._rescale = theirs.iqr / own.iqr, (theirs.median - own.median) / own.iqr
 
     def __len__(self) -> int:
@@ -66,16 +72,13 @@ class Windows:
         """All windows (B, P, T) of a recording, as `embed` cuts them."""
         series = np.array(self._data.series(int(self._index[recording])))
         windows = self._scaled(cut(series, self.config))
-        return windows if len(windows) else self.spread(recording, 1)  # gaps where the cuts are
+        if len(windows):
+            return windows
+        return self.spread(recording, 1)  # there are gaps where it would be cut
 
     def spread(self, recording: int, count: int) -> Tensor:
-        """`count` windows spread evenly over a recording's possible places, or as many as there are."""
-        import torch
-
-        index = int(self._index[recording])
-        starts = self._data.starts(index)
-        chosen = np.unique(starts[np.linspace(0, len(starts) - 1, count).round().astype(int)])
-        return self._scaled(torch.stack([self._data.at(index, int(start)) for start in chosen]))
+        """See `spread`."""
+        return self._scaled(spread(self._data, int(self._index[recording]), count))
 
     def correlations(self, recording: int) -> np.ndarray:
         """Upper triangle of the correlations between parcels, 0 where one of them is not known."""
@@ -91,8 +94,17 @@ class Windows:
 
         if self._rescale is None:
             return x_BPT
-        factor, offset = (torch.from_numpy(v.astype(np.float32))[:, None] for v in self._rescale)
-        return x_BPT * factor + offset
+        factor_P, offset_P = (torch.from_numpy(values.astype(np.float32)) for values in self._rescale)
+        return x_BPT * factor_P[:, None] + offset_P[:, None]
+
+
+def spread(data: WindowDataset, index: int, count: int) -> Tensor:
+    """`count` windows (B, P, T) spread evenly over a recording's possible places, or as many as there are."""
+    import torch
+
+    starts = data.starts(index)
+    chosen = np.unique(starts[np.linspace(0, len(starts) - 1, count).round().astype(int)])
+    return torch.stack([data.at(index, int(start)) for start in chosen])
 
 
 def has_split(store: Any, split: str) -> bool:

@@ -29,9 +29,9 @@ def over_patches(weights_NRR: Tensor, known_NR: Tensor) -> Tensor:
     """
     total_RR = torch.zeros_like(weights_NRR[0])
     for weights_RR, known_R in zip(weights_NRR, known_NR, strict=True):
-        among_known = weights_RR * known_R
+        among_known = weights_RR * known_R  # columns: what is looked at
         among_known = among_known / among_known.sum(1, keepdim=True)
-        total_RR += among_known * known_R[:, None]
+        total_RR += among_known * known_R[:, None]  # rows: what looks
     count_R = known_NR.sum(0)
     return _nan_where(count_R == 0, total_RR / count_R[:, None])
 
@@ -41,6 +41,7 @@ def between_parcels(weights_LL: Tensor, owner_L: Tensor, parcels: int) -> Tensor
 
     `owner_L`: place of each token in R, 0 for CLS.
     """
+    # With M (L, R), 1 where a token is of an owner: M' W M sums over the tokens of both sides; / count: mean over rows.
     member_LR = F.one_hot(owner_L, 1 + parcels).to(weights_LL.dtype)
     count_R = member_LR.sum(0)
     sums_RR = member_LR.T @ weights_LL @ member_LR
@@ -55,17 +56,20 @@ def owners(order_L: Tensor, patches: int) -> Tensor:
 def weights(module: Any, x_BLD: Tensor, context_BKD: Tensor) -> Tensor:
     """Softmax weights (B, L, K), mean over heads, of a `blocks.Attention`."""
     width = x_BLD.shape[2]
+    # `key_value` is one layer for both: its first half gives the keys
     key = F.linear(context_BKD, module.key_value.weight[:width], module.key_value.bias[:width])
     return softmax_weights(module.query(x_BLD), key, module.heads)
 
 
 def softmax_weights(query_BLD: Tensor, key_BKD: Tensor, heads: int) -> Tensor:
     """Softmax weights (B, L, K), mean over heads, one head at a time: with 4,240 tokens each has 72 MB."""
-    query_BHLE, key_BHKE = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (query_BLD, key_BKD))
-    scale = query_BHLE.shape[3] ** -0.5
+    query_BHLE = query_BLD.unflatten(2, (heads, -1)).transpose(1, 2)
+    key_BHKE = key_BKD.unflatten(2, (heads, -1)).transpose(1, 2)
+    scale = query_BHLE.shape[3] ** -0.5  # 1 / sqrt(width of a head): products of E terms have a spread of sqrt(E)
     total: Any = 0
     for head in range(heads):
-        total = total + (query_BHLE[:, head] * scale @ key_BHKE[:, head].transpose(1, 2)).softmax(-1) / heads
+        scores_BLK = query_BHLE[:, head] * scale @ key_BHKE[:, head].transpose(1, 2)
+        total = total + scores_BLK.softmax(-1) / heads
     return total
 
 

@@ -29,8 +29,11 @@ class Attention(nn.Module):
     def forward(self, x_BLD: Tensor, context_BKD: Tensor, allowed_BK: Tensor | None = None) -> Tensor:
         """`allowed_BK`: which tokens of the context exist; None: all."""
         query = self._split(self.query(x_BLD))
-        key, value = (self._split(part) for part in self.key_value(context_BKD).chunk(2, dim=-1))
-        allowed = None if allowed_BK is None else allowed_BK[:, None, None, :]
+        key, value = self.key_value(context_BKD).chunk(2, dim=-1)
+        key, value = self._split(key), self._split(value)
+        allowed = None
+        if allowed_BK is not None:
+            allowed = allowed_BK[:, None, None, :]  # the same for all heads and queries
         if query.is_cuda and key.shape[2] <= SHORT and allowed is None:
             # fused kernels work in blocks of 64 and more tokens, and refuse so many short rows
             mixed = (query * query.shape[3] ** -0.5 @ key.mT).softmax(-1) @ value
@@ -39,11 +42,13 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x_BLD: Tensor) -> Tensor:
+        """Heads (B, heads, L, D / heads)."""
         return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 def sinusoid(length: int, width: int) -> Tensor:
     """Fixed embedding (length, width) of a place: sine and cosine in turn (Vaswani et al., 2017)."""
+    # sin and cos of place / 10000^(2 i / width): wavelengths from 2 pi places to 10000 times as many
     rate = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
     angle = torch.arange(length)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
@@ -67,7 +72,9 @@ class Block(nn.Module):
     def forward(self, x_BLD: Tensor, context_BKD: Tensor | None = None, allowed_BK: Tensor | None = None) -> Tensor:
         """`allowed_BK`: which tokens of the context (or of `x_BLD` itself) exist; None: all."""
         normed = self.norm_attention(x_BLD)
-        x_BLD = x_BLD + self.attention(normed, normed if context_BKD is None else context_BKD, allowed_BK)
+        if context_BKD is None:
+            context_BKD = normed
+        x_BLD = x_BLD + self.attention(normed, context_BKD, allowed_BK)
         return x_BLD + self.mlp(self.norm_mlp(x_BLD))
 
 
@@ -84,8 +91,10 @@ class AxialBlock(nn.Module):
     def forward(self, x_BPND: Tensor) -> Tensor:
         """Every token is mixed with those of its time patch, then with those of its parcel."""
         parcels, patches = x_BPND.shape[1:3]
+        # (B N, P, D): each time patch is a sequence of parcels
         rows = self.norms[0](x_BPND).transpose(1, 2).flatten(0, 1)
         x_BPND = x_BPND + self.across_parcels(rows, rows).unflatten(0, (-1, patches)).transpose(1, 2)
+        # (B P, N, D): each parcel is a sequence of time patches
         columns = self.norms[1](x_BPND).flatten(0, 1)
         x_BPND = x_BPND + self.across_time(columns, columns).unflatten(0, (-1, parcels))
         return x_BPND + self.mlp(self.norms[2](x_BPND))

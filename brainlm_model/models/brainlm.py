@@ -21,6 +21,11 @@ from brainlm_model.models.layout import Layout, gather_order, take
 from brainlm_model.models.prior import Expected, GaussianPrior
 
 
+def _embedding(*shape: int) -> nn.Parameter:
+    """What is learnt of a token by its name or place alone, starting near zero."""
+    return nn.Parameter(torch.randn(*shape) * 0.02)
+
+
 class BrainLM(nn.Module):
     """Masked autoencoder over parcels x time patches.
 
@@ -34,31 +39,37 @@ class BrainLM(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
-        # with a prior a token also sees its innovation and its spread
-        self.project = nn.Linear(config.patch if config.prior == "zero" else 2 * config.patch + 1, width)
-        self.spatial = (
-            nn.Parameter(torch.randn(config.parcels, width) * 0.02) if config.spatial != "coordinates" else None
-        )
-        self.place = nn.Linear(3, width, bias=False) if config.spatial != "learned" else None
+        seen = config.patch
+        if config.prior == "gaussian":
+            seen = 2 * config.patch + 1  # a token also sees its innovation and its spread
+        self.project = nn.Linear(seen, width)
+        self.spatial = self.place = None
+        if config.spatial != "coordinates":
+            self.spatial = _embedding(config.parcels, width)
+        if config.spatial != "learned":
+            self.place = nn.Linear(3, width, bias=False)
         if config.temporal == "learned":
-            self.temporal = nn.Parameter(torch.randn(config.patches, width) * 0.02)
+            self.temporal = _embedding(config.patches, width)
         else:
             self.register_buffer("temporal", sinusoid(config.patches, width))
-        self.cls = nn.Parameter(torch.randn(width) * 0.02)
-        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)
+        self.cls = _embedding(width)
+        self.mask_token = _embedding(width)
         block = AxialBlock if config.attention == "axial" else Block
         self.encoder = nn.ModuleList(block(config) for _ in range(config.depth))
         self.encoder_norm = nn.LayerNorm(width)
         self.decoder = nn.ModuleList(block(config) for _ in range(config.decoder_depth))
         self.decoder_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.patch)
-        self.prior = GaussianPrior(config.parcels, config.strength) if config.prior == "gaussian" else None
-        if self.prior is not None:  # the residual starts at zero, the model at the Gaussian
+        self.prior = None
+        if config.prior == "gaussian":
+            self.prior = GaussianPrior(config.parcels, config.strength)
+            # the residual starts at zero, the model at the Gaussian
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
             self.gain = nn.Parameter(torch.ones(()))
-        given = torch.zeros(config.parcels, 3) if coordinates_P3 is None else coordinates_P3.float()
-        self.register_buffer("coordinates", given / 100)  # about unit size
+        if coordinates_P3 is None:
+            coordinates_P3 = torch.zeros(config.parcels, 3)
+        self.register_buffer("coordinates", coordinates_P3.float() / 100)  # about unit size
 
     def forward(
         self, x_BPT: Tensor, mask_BPN: Tensor, layout: Layout | None = None, expected: Expected | None = None
@@ -72,12 +83,12 @@ class BrainLM(nn.Module):
         tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             grid_BPND = self._axial(self.decoder, self._encode_grid(tokens_BPND))
-            predicted = self.head(self.decoder_norm(grid_BPND[:, 1:]))
+            predicted = self.head(self.decoder_norm(grid_BPND[:, 1:]))  # without CLS
         else:
             layout = Layout.of(hidden_BPN) if layout is None else layout
             predicted = self._decode(*self._encode(tokens_BPND, hidden_BPN, layout), hidden_BPN, layout)
         if self.prior is not None:
-            predicted = predicted + x_BPNS
+            predicted = predicted + x_BPNS  # where hidden, `x_BPNS` is the prior's expectation
         return torch.where(hidden_BPN[..., None], predicted, x_BPNS).flatten(2)
 
     @property
@@ -130,7 +141,7 @@ class BrainLM(nn.Module):
 
     def fresh(self) -> BrainLM:
         """The same architecture with random weights, and the same buffers: what is not trained."""
-        network = BrainLM(self.config, self.coordinates.cpu() * 100)
+        network = BrainLM(self.config, self.coordinates.cpu() * 100)  # which `__init__` divides by 100
         network.load_state_dict(dict(self.named_buffers()), strict=False)
         return network
 
@@ -174,7 +185,10 @@ class BrainLM(nn.Module):
         x_BPNS, hidden_BPN = self._hide(x_BPT, mask_BPN)
         if self.prior is None:
             return x_BPNS, hidden_BPN, x_BPNS
-        filled, innovation, spread = self.prior(x_BPNS, hidden_BPN, layout) if expected is None else expected
+        if expected is None:
+            expected = self.prior(x_BPNS, hidden_BPN, layout)
+        filled, innovation, spread = expected
+        # x_hat = E[hidden | visible at this step] + gain x what its own past and future say of the rest of it
         filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
         return filled, hidden_BPN, torch.cat([filled, innovation, spread[..., None]], dim=-1)
 
@@ -190,7 +204,9 @@ class BrainLM(nn.Module):
     def _tokens(self, seen_BPNF: Tensor, hidden_BPN: Tensor) -> Tensor:
         """Tokens (B, P, N, D); a hidden one has the mask token and, with a prior, the projection of what it sees."""
         content = self.project(seen_BPNF)
-        hidden = self.mask_token if self.prior is None else content + self.mask_token
+        hidden: Tensor = self.mask_token
+        if self.prior is not None:
+            hidden = content + self.mask_token
         return torch.where(hidden_BPN[..., None], hidden, content) + self._position()
 
     def _encode_grid(self, tokens_BPND: Tensor) -> Tensor:
@@ -210,7 +226,9 @@ class BrainLM(nn.Module):
         tokens_BLD, hidden_BL = tokens_BPND.flatten(1, 2), hidden_BPN.flatten(1)
         order_BL, exists = gather_order(~hidden_BL, layout.fewest, layout.most)
         x = torch.cat([self.cls.expand(len(tokens_BLD), 1, -1), take(tokens_BLD, order_BL)], dim=1)
-        allowed = None if exists is None else F.pad(exists, (1, 0), value=True)
+        allowed = None
+        if exists is not None:
+            allowed = F.pad(exists, (1, 0), value=True)  # CLS always exists
         for block in self.encoder:
             x = block(x, allowed_BK=allowed)
         return self.encoder_norm(x), order_BL, allowed
@@ -221,18 +239,19 @@ class BrainLM(nn.Module):
         """Predictions (B, P, N, S); with a cross-attention decoder only hidden tokens have one."""
         position_LD = self._position().flatten(0, 1)
         batch, (tokens, width) = len(memory), position_LD.shape
-        asked = (self.mask_token + position_LD).expand(batch, tokens, width)
+        masked = (self.mask_token + position_LD).expand(batch, tokens, width)  # as if every token was hidden
         if self.config.decoder == "cross":
             order_BM, _ = gather_order(hidden_BPN.flatten(1), tokens - layout.most, tokens - layout.fewest)
-            x = take(asked, order_BM)
+            x = take(masked, order_BM)
             for block in self.decoder:
                 x = block(x, memory, allowed)
             predicted = self.head(self.decoder_norm(x))
             empty = predicted.new_zeros(batch, tokens, self.config.patch)
             return empty.scatter(1, order_BM[..., None].expand_as(predicted), predicted).view(*hidden_BPN.shape, -1)
         visible = memory[:, 1:] + position_LD[order_BL]  # as the decoder's own embedding of place
-        visible = visible if allowed is None else torch.where(allowed[:, 1:, None], visible, take(asked, order_BL))
-        x = asked.scatter(1, order_BL[..., None].expand_as(visible), visible.to(asked.dtype))
+        if allowed is not None:  # padding stands at places of hidden tokens, which keep theirs
+            visible = torch.where(allowed[:, 1:, None], visible, take(masked, order_BL))
+        x = masked.scatter(1, order_BL[..., None].expand_as(visible), visible.to(masked.dtype))
         x = torch.cat([memory[:, :1].to(x.dtype), x], dim=1)
         for block in self.decoder:
             x = block(x)

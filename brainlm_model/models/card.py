@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainlm_data import Card, InputError, markdown_line
+from brainlm_data import Card, InputError, check_sum, markdown_line, reads
 
 FILE, WORDS = "card.json", "card.md"
+AGAIN = "train or convert the model again"
 
 
 class ModelPart(BaseModel):
@@ -79,6 +80,7 @@ def read_card(folder: Path) -> ModelCard:
     InputError: card.md alone (a model of an earlier release), or a damaged card.json.
     """
     path = folder / FILE
+    check_sum(path, AGAIN)
     if not path.exists():
         if (folder / WORDS).exists():
             raise InputError(
@@ -86,8 +88,8 @@ def read_card(folder: Path) -> ModelCard:
                 "train or convert it again; without any card it is loaded, too, and nothing is compared with its data",
             )
         return ModelCard(model=ModelPart(name=folder.name, title=folder.name))
-    try:
-        return ModelCard.model_validate_json(path.read_text())
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise InputError(f"{path}: {reason}", "train or convert the model again") from error
+    with reads(path, AGAIN):
+        try:
+            return ModelCard.model_validate_json(path.read_text())
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"]) from error

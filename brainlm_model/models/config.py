@@ -100,8 +100,8 @@ def build(preset: str, parcels: int, **overrides: Any) -> ModelConfig:
     """
     if preset not in PRESETS:
         raise ConfigError(f"train.preset: no preset {preset!r}", f"one of {', '.join(PRESETS)}")
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return ModelConfig(parcels=parcels, **{**PRESETS[preset], **given})
+    requested = {key: value for key, value in overrides.items() if value is not None}
+    return ModelConfig(parcels=parcels, **{**PRESETS[preset], **requested})
 
 
 def from_json(content: Mapping[str, Any]) -> ModelConfig:

@@ -33,6 +33,7 @@ class Layout:
         visible_BN = (~hidden_BPN).sum(1)
         visible_B = visible_BN.sum(1)
         hidden_BN = torch.where(visible_BN > 0, hidden_BPN.shape[1] - visible_BN, 0)
+        # stacked, so that the four numbers travel from the GPU together
         return cls(*torch.stack([visible_B.min(), visible_B.max(), visible_BN.max(), hidden_BN.max()]).tolist())
 
     @property
@@ -46,6 +47,7 @@ def gather_order(wanted_BL: Tensor, fewest: int, most: int) -> tuple[Tensor, Ten
 
     `fewest`, `most`: wanted tokens of a row.
     """
+    # a stable sort of 0 (wanted) and 1: the wanted places come first, in their order
     order = (~wanted_BL).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
     if fewest == most:
         return order, None

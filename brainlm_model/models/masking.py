@@ -41,9 +41,9 @@ def tube_mask(batch: int, parcels: int, patches: int, ratio: float, generator: G
     """
     import torch
 
-    centre = torch.randint(parcels, (batch,), generator=generator)
+    centre = torch.randint(parcels, (batch,), generator=generator)  # one per window
     distance_BP = torch.cdist(place_P3[centre].double(), place_P3.double())
-    order = distance_BP.argsort(dim=1, stable=True)
+    order = distance_BP.argsort(dim=1, stable=True)  # the centre itself is the nearest
     mask = torch.zeros(batch, parcels, dtype=torch.bool)
     mask.scatter_(1, order[:, : round(ratio * parcels)], True)
     return mask[:, :, None].repeat(1, 1, patches)
@@ -80,6 +80,7 @@ def _drawn(batch: int, count: int, ratio: float, generator: Generator) -> Tensor
     """(batch, count), true for round(ratio x count) of each row, drawn without replacement."""
     import torch
 
+    # the order of random numbers is a random order: its first places are a draw without replacement
     order = torch.rand(batch, count, generator=generator).argsort(dim=1)
     mask = torch.zeros(batch, count, dtype=torch.bool)
     return mask.scatter_(1, order[:, : round(ratio * count)], True)
@@ -90,5 +91,6 @@ def generator(*seed: int) -> Generator:
     import numpy as np
     import torch
 
+    # SeedSequence mixes the numbers, so that (1, 2) and (2, 1) have nothing in common; torch takes 63 bits of a seed
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -72,14 +72,14 @@ class GaussianPrior(nn.Module):
             if x_BPNS.is_cuda:
                 expected = self._together(x_BPNS.float(), hidden_BPN, layout or Layout.of(hidden_BPN))
             else:  # the matrices of one window fit into a CPU's cache, those of a batch do not
-                each = [
-                    self._together(x[None], hidden[None], Layout.of(hidden[None]))
-                    for x, hidden in zip(x_BPNS.float(), hidden_BPN, strict=True)
-                ]
-                expected = Expected(*(torch.cat(part) for part in zip(*each, strict=True)))
+                each = []
+                for x_PNS, hidden_PN in zip(x_BPNS.float(), hidden_BPN, strict=True):
+                    each.append(self._together(x_PNS[None], hidden_PN[None], Layout.of(hidden_PN[None])))
+                expected = Expected(*(torch.cat(parts) for parts in zip(*each, strict=True)))
         return Expected(*(part.to(x_BPNS.dtype) for part in expected))
 
     def _together(self, x_BPNS: Tensor, hidden_BPN: Tensor, layout: Layout) -> Expected:
+        """All windows at once: adapt the covariance to each of them, then ask it for what is hidden."""
         x_BNPS = torch.where(hidden_BPN[..., None], 0, x_BPNS).transpose(1, 2)
         sides = _Sides(hidden_BPN.transpose(1, 2), layout)
         with torch.no_grad():
@@ -97,10 +97,15 @@ class GaussianPrior(nn.Module):
         adapts_B11 = (hidden_BL.any(1) & ~hidden_BL.all(1))[:, None, None]
         length = patches * steps
         for _ in range(PASSES):
-            given = sides.given_visible(covariance_BPP, x_BNPS)
-            series_BPT = given.filled_BNPS.transpose(1, 2).flatten(2)
-            scatter_BPP = series_BPT @ series_BPT.mT + steps * given.uncertainty()
-            # people differ in amplitude: the prior is the population's covariance at this window's amplitude
+            # E step. With x_hat the visible values and the expectations of the hidden ones, and U the conditional
+            # covariance of the hidden ones (zero elsewhere), which is the same at all steps of a patch:
+            #     E[sum_t x_t x_t' | visible] = sum_t x_hat_t x_hat_t' + sum_n steps U_n
+            conditional = sides.given_visible(covariance_BPP, x_BNPS)
+            series_BPT = conditional.filled_BNPS.transpose(1, 2).flatten(2)
+            scatter_BPP = series_BPT @ series_BPT.mT + steps * conditional.uncertainty()
+            # M step: the mode under an inverse-Wishart prior that is worth k steps of covariance a C_0,
+            #     C = (k a C_0 + scatter) / (k + T),    a = trace(scatter / T) / trace(C_0)
+            # People differ in amplitude: the prior is the population's covariance at this window's amplitude a.
             amplitude_B = scatter_BPP.diagonal(dim1=1, dim2=2).sum(1) / length / population_PP.trace()
             prior_BPP = self.strength * amplitude_B[:, None, None] * population_PP
             adapted_BPP = (prior_BPP + scatter_BPP) / (self.strength + length)
@@ -122,10 +127,12 @@ class _Sides:
         parcels = hidden_BNP.shape[2]
         self.hidden_BNP = hidden_BNP
         self.nothing_hidden = layout.fewest == hidden_BNP.shape[1] * parcels
-        self.by_precision = layout.hidden_most <= layout.visible_most
+        self.by_precision = layout.hidden_most <= layout.visible_most  # the smaller of two equivalent systems
         visible_first = hidden_BNP.to(torch.uint8).argsort(dim=2, stable=True)
         n_visible_BN1 = (~hidden_BNP).sum(2, keepdim=True)
         self.empty_BN = n_visible_BN1[..., 0] == 0
+        # visible_first:  v v v v v h h h    the first `visible_most` places hold every visible parcel, the last
+        #                 v v v h h h h h    `hidden_most` every hidden one; what else is there is padding
         place = torch.arange(parcels, device=hidden_BNP.device)
         self.visible_BNV = visible_first[..., : layout.visible_most]
         self.visible_exists = place[: layout.visible_most] < n_visible_BN1
@@ -159,6 +166,7 @@ class _ByPrecision:
         """Conditional covariance of the hidden parcels, summed over the patches (B, P, P)."""
         exists, places = self.sides.hidden_exists, self.sides.hidden_BNH
         inside = torch.where(exists[..., None] & exists[..., None, :], self.conditional_BNHH, 0)
+        # a patch without a visible parcel has nothing to be conditioned on: its part is the covariance itself
         total = self.sides.empty_BN.sum(1)[:, None, None] * self.covariance_BPP
         window = torch.arange(len(total), device=total.device)[:, None, None]
         for patch in range(places.shape[1]):  # within a patch each place comes once: additions have one order
@@ -181,6 +189,7 @@ class _ByPrecision:
         across_BNHP = torch.where(
             self.sides.hidden_exists[..., None], _matrix_rows(self.precision_BPP, self.sides.hidden_BNH), 0
         )
+        # diag(L_vh U L_hv)_i = sum_h L_hi (U L)_hi
         taken_BNP = (across_BNHP * (self.conditional_BNHH @ across_BNHP)).sum(2)
         return self.precision_BPP.diagonal(dim1=1, dim2=2)[:, None] - taken_BNP
 
@@ -206,6 +215,8 @@ class _ByCovariance:
 
     def uncertainty(self) -> Tensor:
         """Conditional covariance of the hidden parcels, summed over the patches (B, P, P)."""
+        # sum over patches of C_hh - W_h W_h', with zeros at visible parcels. The first term is C times the number of
+        # patches in which both parcels are hidden, h' h for the indicator h (N, P).
         hidden_BNP = self.sides.hidden_BNP
         explained = torch.where(hidden_BNP[:, :, None], self.explained_BNVP, 0).flatten(1, 2)
         together = hidden_BNP.float()
@@ -216,7 +227,7 @@ class _ByCovariance:
         return self.covariance_BPP.diagonal(dim1=1, dim2=2)[:, None] - self.explained_BNVP.square().sum(2)
 
     def weighted(self) -> Tensor:
-        """Q x (B, N, P, S) at the visible parcels."""
+        """Q x (B, N, P, S) at the visible parcels: F^-T (F^-1 x), as Q = C_vv^-1 = F^-T F^-1."""
         values = self.half_BNVV.mT @ self.whitened_BNVS
         return _put(torch.zeros_like(self.filled_BNPS), self.sides.visible_BNV, self.sides.visible_exists, values)
 
@@ -232,13 +243,13 @@ def _details(covariance_BPP: Tensor, x_BNPS: Tensor, sides: _Sides) -> Expected:
 
     Given the other visible ones a visible value has the innovation (Q x) / diag(Q) and the variance 1 / diag(Q).
     """
-    given = sides.given_visible(covariance_BPP, x_BNPS)
-    alone_BNP = 1 / torch.where(sides.hidden_BNP, 1, given.diagonal())
-    innovation_BNPS = torch.where(sides.hidden_BNP[..., None], 0, given.weighted() * alone_BNP[..., None])
-    variance_BNP = torch.where(sides.hidden_BNP, given.variance().clamp(min=0), alone_BNP)
+    conditional = sides.given_visible(covariance_BPP, x_BNPS)
+    alone_BNP = 1 / torch.where(sides.hidden_BNP, 1, conditional.diagonal())
+    innovation_BNPS = torch.where(sides.hidden_BNP[..., None], 0, conditional.weighted() * alone_BNP[..., None])
+    variance_BNP = torch.where(sides.hidden_BNP, conditional.variance().clamp(min=0), alone_BNP)
     spread_BNP = (variance_BNP / covariance_BPP.diagonal(dim1=1, dim2=2)[:, None]).sqrt()
     innovation_BPNS = continued(innovation_BNPS.transpose(1, 2), sides.hidden_BNP.transpose(1, 2))
-    return Expected(given.filled_BNPS.transpose(1, 2), innovation_BPNS, spread_BNP.transpose(1, 2))
+    return Expected(conditional.filled_BNPS.transpose(1, 2), innovation_BPNS, spread_BNP.transpose(1, 2))
 
 
 def _matrix_rows(matrix_BPP: Tensor, places_BNI: Tensor) -> Tensor:
@@ -290,9 +301,13 @@ def continued(innovation_BPNS: Tensor, hidden_BPN: Tensor) -> Tensor:
     after = F.pad(visible_BPN, (0, 1))[..., 1:]
     filled = innovation_BPNS
     around = F.pad(innovation_BPNS, (0, 0, 1, 1)).unfold(2, 3, 1).transpose(-1, -2).flatten(3)  # (B, P, N, 3 S)
-    first, own, last = (slice(part * steps, (part + 1) * steps) for part in range(3))
-    for parts, is_before, is_after in (((first, last), True, True), ((first,), True, False), ((last,), False, True)):
-        known = torch.cat([torch.arange(part.start, part.stop, device=kernel_B.device) for part in parts])
+    first = torch.arange(steps, device=kernel_B.device)  # places of the steps of the patch before
+    last = first + 2 * steps  # and of the one after
+    own = slice(steps, 2 * steps)
+    for known, is_before, is_after in (
+        (torch.cat([first, last]), True, True), (first, True, False), (last, False, True),
+    ):  # fmt: skip
+        # E[own | known] = K_own,known K_known,known^-1 known, K being the steps' autocorrelation
         weights = torch.linalg.solve(kernel_B[:, known][:, :, known], kernel_B[:, known, own])
         chosen = hidden_BPN & (before == is_before) & (after == is_after)
         predicted = around[..., known] @ weights[:, None]
@@ -307,22 +322,32 @@ def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:
     values = innovation_BPNS.flatten(2)
     scale = (values.square().sum(2) / seen.sum(2).clamp(min=1)).sqrt()
     values = values / torch.where(scale > 0, scale, 1)[..., None]
+    # r(k) = sum over parcels and steps t that are both seen of x_t x_t+k / (number of such pairs + FEW_PAIRS). Both
+    # sums are inverse transforms of power spectra (Wiener & Khinchin), of the values and of where they are seen.
     size = 2 * max(patches, 3) * steps  # no wrapping around
-    power, count = (torch.fft.rfft(x, size).abs().square().sum(1) for x in (values, seen))
-    products, pairs = (torch.fft.irfft(x, size)[:, : 3 * steps] for x in (power, count))
+    products = _lagged_products(values, size)[:, : 3 * steps]
+    pairs = _lagged_products(seen, size)[:, : 3 * steps]
     correlation = products / (pairs + FEW_PAIRS).clamp(min=1)
+    # Of hidden steps and their neighbours no two are further apart than two patches.
     place = torch.arange(3 * steps, device=values.device)
     correlation = torch.where(place < 2 * steps, correlation, 0)
     correlation = correlation / correlation[:, :1].clamp(min=1e-6)
-    kernel_BKK = correlation[:, (place[:, None] - place).abs()]
+    kernel_BKK = correlation[:, (place[:, None] - place).abs()]  # Toeplitz: K_ij = r(|i - j|)
     # A Toeplitz matrix maps series that are even in time to even ones, and odd ones to odd: two problems of half the
     # size, which a GPU solves for all windows at once (up to 32 rows).
     even, odd = (basis @ _raised(basis.mT @ kernel_BKK @ basis) @ basis.mT for basis in _even_and_odd(kernel_BKK))
     return even + odd
 
 
+def _lagged_products(x_BPT: Tensor, size: int) -> Tensor:
+    """Sums (B, size) over parcels and steps of x_t x_t+k, for lags k = 0, 1, ...; x is padded with zeros to `size`."""
+    power = torch.fft.rfft(x_BPT, size).abs().square().sum(1)
+    return torch.fft.irfft(power, size)
+
+
 def _even_and_odd(like_BKK: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormal bases (K, ceil(K / 2)) and (K, floor(K / 2)) of the series that are even and odd in time."""
+    # (e_i + e_K-1-i) / sqrt(2) and (e_i - e_K-1-i) / sqrt(2); where K is odd the middle step is an even series itself
     size = like_BKK.shape[-1]
     identity = torch.eye(size, dtype=like_BKK.dtype, device=like_BKK.device)
     first, mirrored = identity[:, : size // 2], identity.flip(1)[:, : size // 2]
@@ -351,7 +376,10 @@ def population_covariance(series: Iterable[np.ndarray], ridge: float) -> np.ndar
         total = total + values.T @ values
         count = count + known.T.astype(np.float64) @ known
     moments = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    level = np.trace(moments) / np.count_nonzero(np.diag(moments)) if np.any(moments) else 1.0
+    level = 1.0
+    if np.any(moments):
+        level = np.trace(moments) / np.count_nonzero(np.diag(moments))  # mean variance of the parcels that have one
+    # V (max(D, 0) + ridge level I) V': the nearest positive semi-definite matrix, and the ridge on its diagonal
     values, vectors = np.linalg.eigh(moments)
     floor = ridge * level
     return (vectors * (np.maximum(values, 0) + floor)) @ vectors.T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from brainlm_data import markdown_cell, markdown_line
@@ -31,15 +31,25 @@ def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -
     training = model["training"]
     title = markdown_line(f"# {training['Model']}")
     lines = [HEAD, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
+    limits = list(LIMITS)
     for part in sections:
-        lines += [f"**{part.title}**", "", *(markdown_line(f"- {sentence}") for sentence in part.headline), ""]
-    lines += ["## Limits", "", *(f"- {sentence}" for sentence in LIMITS)]
-    for part in sections:
-        lines += [markdown_line(f"- {part.title}: {warning}") for warning in part.warnings]
+        lines += [f"**{part.title}**", "", *_items(part.headline), ""]
+        limits += [f"{part.title}: {warning}" for warning in part.warnings]
+    lines += ["## Limits", "", *_items(limits)]
     lines += ["", "## Beside published numbers", "", "| published | value | ours | comparable |", "|---|---|---|---|"]
-    rows = [row for part in sections for row in part.published if row.ours != "–"]
-    for row in rows:
-        cells = [row.what, row.value, f"{row.ours} ({row.ours_is})", "yes" if row.comparable else "no"]
-        lines.append(f"| {' | '.join(map(markdown_cell, cells))} |")
-    lines += ["", "Why not:", "", *(f"- {why}" for why in dict.fromkeys(r.reason for r in rows if not r.comparable))]
+    reasons: dict[str, None] = {}  # each once
+    for part in sections:
+        for row in part.published:
+            if row.ours == "–":
+                continue
+            cells = [row.what, row.value, f"{row.ours} ({row.ours_is})", "yes" if row.comparable else "no"]
+            lines.append(f"| {' | '.join(map(markdown_cell, cells))} |")
+            if not row.comparable:
+                reasons[row.reason] = None
+    lines += ["", "Why not:", "", *_items(reasons)]
+    # the model's own card follows, one level lower
     return "\n".join([*lines, "", card.replace("\n# ", "\n## ").replace("# Model", "## Training of", 1), ""])
+
+
+def _items(texts: Iterable[str]) -> list[str]:
+    return [markdown_line(f"- {text}") for text in texts]

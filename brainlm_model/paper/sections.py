@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import Stage
+from brainlm_data import Stage, reads
 from brainlm_model.eval.masked.words import interval, number
 from brainlm_model.report.stage import embedded
 
@@ -45,7 +45,8 @@ class Section:
 
 def section(stage: Stage, table: Path, figure: Path) -> Section:
     """The section of a task, from its `T.json` and `T.svg`; its sentences are those of `brainlm_model.eval.T.words`."""
-    content = json.loads(table.read_text())
+    with reads(table, "run the task again"):
+        content = json.loads(table.read_text())
     words = importlib.import_module(f"brainlm_model.eval.{stage.name}.words")
     header, rows = words.table(content)
     published = [_published(stage.name, words, row, content) for row in content["Published"]]
@@ -56,9 +57,12 @@ def section(stage: Stage, table: Path, figure: Path) -> Section:
 
 
 def _published(task: str, words: Any, row: Mapping[str, Any], content: Mapping[str, Any]) -> Published:
-    found = words.ours(row, content)
     value = number(row["value"])
     if row.get("plus_minus") is not None:
         value += f" ± {number(row['plus_minus'])}"
-    text, label = ("–", "no counterpart here") if found is None else (interval(found[1]), found[0])
+    counterpart = words.ours(row, content)
+    text, label = "–", "no counterpart here"
+    if counterpart is not None:
+        label, own = counterpart
+        text = interval(own)
     return Published(task, words.said(row), value, text, label, bool(row["comparable"]), row["reason"])

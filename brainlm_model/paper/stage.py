@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig
+from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig, reads
 from brainlm_model.eval.tasks import TASKS
 from brainlm_model.paper import card
-from brainlm_model.paper.sections import Section, section
+from brainlm_model.paper.sections import Published, Section, section
 from brainlm_model.report.stage import embedded, markdown, split_table, versions
 
 MASKED = {
@@ -32,7 +32,7 @@ class Config(StageConfig):
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page, which embeds everything, and the model's card."""
     sections = [section(stage, inputs[f"{name}_json"], inputs[f"{name}_svg"]) for name, stage in TASKS.items()]
-    figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": text} for name, text in MASKED.items()]
+    figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": caption} for name, caption in MASKED.items()]
     write(outputs, inputs, config.title, sections, figures)
     return {"Title": config.title, "Tasks": [part.name for part in sections]}
 
@@ -45,9 +45,15 @@ def write(
     import jinja2
     import pandas as pd
 
-    model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
-    text = inputs["model_card"].read_text()
-    table = pd.read_parquet(inputs["recordings"])
+    with reads(inputs["model_config"]):
+        model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
+    with reads(inputs["model_card"]):
+        text = inputs["model_card"].read_text()
+    with reads(inputs["recordings"]):
+        table = pd.read_parquet(inputs["recordings"])
+    published: list[Published] = []
+    for part in sections:
+        published += part.published
     here = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([here, here.parent / "report"]), autoescape=True,
@@ -55,7 +61,7 @@ def write(
     )  # fmt: skip
     page = environment.get_template("page.html").render(
         title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),
-        splits=split_table(table), published=[row for part in sections for row in part.published], versions=versions(),
+        splits=split_table(table), published=published, versions=versions(),
     )  # fmt: skip
     outputs["paper_page"].write_text(page)
     outputs["paper_card"].write_text(card.markdown(model, text, sections))

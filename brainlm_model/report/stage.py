@@ -10,25 +10,21 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
+from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Sentence, Stage, StageConfig, reads
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
+from brainlm_model.eval.rows import by, select
 from brainlm_model.figures import FIGURES, module_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# of models trained on all data
-PUBLISHED: dict[str, dict[float, float]] = {
-    f"{cohort}{'' if cohort == TRAINED_ON else ' (not trained on)'}, trained at {f'{ratio:.2f}'[1:]}": values
-    for (cohort, ratio, share), values in MASKED_R2.items()
-    if share == 1
-}
 METRICS = {
     "r2_flat": "flat R²: over one list of all masked values",
     "r2_recording": "mean over recordings of their own R²",
@@ -52,14 +48,32 @@ class Config(StageConfig):
     max_rows: int = Field(500, ge=1, description="recordings listed one by one; refused and excluded ones always are")
 
 
+def published() -> dict[str, dict[float, float]]:
+    """R2 by tested ratio, of the published models that were trained on all data."""
+    rows = {}
+    for (cohort, ratio, share), values in MASKED_R2.items():
+        if share == 1:
+            people = cohort if cohort == TRAINED_ON else f"{cohort} (not trained on)"
+            rows[f"{people}, trained at {f'{ratio:.2f}'[1:]}"] = values
+    return rows
+
+
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page. It links to the recordings' QC pages and embeds everything else."""
     import jinja2
     import pandas as pd
 
-    content = json.loads(inputs["masked_json"].read_text())
-    table = pd.read_parquet(inputs["recordings"])
+    with reads(inputs["masked_json"]):
+        content = json.loads(inputs["masked_json"].read_text())
+    with reads(inputs["model_config"]):
+        model = json.loads(inputs["model_config"].read_text())
+    with reads(inputs["recordings"]):
+        table = pd.read_parquet(inputs["recordings"])
+    done, left_out = table[table["status"] == "done"], table[table["status"] != "done"]
     cohort: list[dict[str, Any]] = inputs.meta.get("recordings", [])
+    figures = {}
+    for name in FIGURES:
+        figures[name] = {"src": embedded(inputs[f"{name}_svg"]), "caption": module_of(name).CAPTION}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -72,19 +86,17 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         band=_band(content),
         results=result_table(content),
         metrics=METRICS,
-        published=PUBLISHED,
+        published=published(),
         splits=split_table(table),
-        refused=[_row(row, cohort, inputs) for row in _records(table[table["status"] != "done"])],
-        recordings=[_row(row, cohort, inputs) for row in _records(table[table["status"] == "done"])[: config.max_rows]],
-        done=int((table["status"] == "done").sum()),
+        refused=_listed(left_out, cohort, inputs),
+        recordings=_listed(done.head(config.max_rows), cohort, inputs),
+        done=len(done),
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
         warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
-        figures={
-            name: {"src": embedded(inputs[f"{name}_svg"]), "caption": module_of(name).CAPTION} for name in FIGURES
-        },
+        figures=figures,
         card=markdown(inputs["card"].read_text()),
-        methods=list(_own_methods(cohort)),
-        model=json.loads(inputs["model_config"].read_text()),
+        methods=_own_methods(cohort),
+        model=model,
         versions=versions(),
     )
     outputs["report"].write_text(page)
@@ -94,41 +106,34 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
     tables = []
-    for kind in content["Masking"]:
-        for metric, name in METRICS.items():
-            cells = {
-                (r["method"], r["mask_ratio"]): r
-                for r in content["Results"]
-                if r["masking"] == kind and r["metric"] == metric
-            }
-            best: dict[float, float] = {}
-            for (_, ratio), cell in cells.items():
-                if cell["value"] is not None:
-                    best[ratio] = max(cell["value"], best.get(ratio, cell["value"]))
-            rows = []
-            for method, label in content["Methods"].items():
-                row = [cells[method, ratio] for ratio in content["MaskRatios"]]
-                shown = [
-                    {
-                        "text": words.number(c["value"], c["low"], c["high"]),
-                        "best": c["value"] == best.get(c["mask_ratio"], 0),
-                    }
-                    for c in row
-                ]
-                rows.append({"label": label, "cells": shown})
-            tables.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
+    for kind, (metric, name) in product(content["Masking"], METRICS.items()):
+        results = select(content["Results"], masking=kind, metric=metric)
+        best: dict[float, float] = {}
+        for row in results:
+            if row["value"] is not None:
+                best[row["mask_ratio"]] = max(row["value"], best.get(row["mask_ratio"], row["value"]))
+        rows = []
+        for method, label in content["Methods"].items():
+            by_ratio = by("mask_ratio", select(results, method=method))
+            cells = []
+            for ratio in content["MaskRatios"]:
+                row = by_ratio[ratio]
+                cells.append({"text": words.interval(row), "best": row["value"] == best.get(ratio, 0)})
+            rows.append({"label": label, "cells": cells})
+        tables.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
     return tables
 
 
 def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Subjects, recordings and steps per split, of recordings that are done."""
     done = table[table["status"] == "done"]
-    return [
-        {"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),
-         "steps": int(rows["n_steps"].sum())}
-        for name in SPLITS
-        if len(rows := done[done["split"] == name])
-    ]  # fmt: skip
+    splits = []
+    for name in SPLITS:
+        rows = done[done["split"] == name]
+        if len(rows):
+            splits.append({"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),
+                           "steps": int(rows["n_steps"].sum())})  # fmt: skip
+    return splits
 
 
 def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[str]:
@@ -143,33 +148,51 @@ def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[s
     by_text: dict[str, list[str]] = {}
     for recording in cohort:
         if "qc_metrics" in recording["files"]:
-            for text in json.loads(Path(recording["files"]["qc_metrics"]).read_text()).get("warnings", []):
+            file = Path(recording["files"]["qc_metrics"])
+            with reads(file):
+                metrics = json.loads(file.read_text())
+            for text in metrics.get("warnings", []):
                 general = re.sub(r"^(\w+) \S+ is (above|below)", r"\1 is \2", text)  # one line for many recordings
                 by_text.setdefault(general, []).append(recording["id"])
     return lines + [f"{text} ({_some(ids)})" for text, ids in by_text.items()]
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    text = ", ".join(names[:5])
+    if len(names) > 5:
+        text += f" and {len(names) - 5} more"
+    return text
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[Any, Any]] = table.to_dict("records")
-    return [{str(k): None if v != v else v for k, v in record.items()} for record in records]
+def _listed(table: pd.DataFrame, cohort: list[dict[str, Any]], inputs: Files) -> list[dict[str, str]]:
+    """Recordings as text, each with the relative address of its QC page, empty where it has none."""
+    pages = {}
+    for recording in cohort:
+        if "qc_page" in recording["files"]:
+            page = os.path.relpath(recording["files"]["qc_page"], inputs.meta["outdir"])
+            pages[recording["id"]] = Path(page).as_posix()
+    rows = []
+    for record in table.to_dict("records"):
+        row = {str(column): _text(value) for column, value in record.items()}
+        rows.append({**row, "qc_page": pages.get(record["id"], "")})
+    return rows
 
 
-def _row(row: dict[str, Any], cohort: list[dict[str, Any]], inputs: Files) -> dict[str, Any]:
-    """A recording with the relative address of its QC page, numbers as text."""
-    files: dict[str, str] = next((r["files"] for r in cohort if r["id"] == row["id"]), {})
-    text = {k: f"{v:.3g}" if isinstance(v, float) else ("" if v is None else str(v)) for k, v in row.items()}
-    page = os.path.relpath(files["qc_page"], inputs.meta["outdir"]) if "qc_page" in files else ""
-    return {**text, "qc_page": Path(page).as_posix() if page else ""}
+def _text(value: Any) -> str:
+    """A cell: empty where the value is missing."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _own_methods(cohort: list[dict[str, Any]]) -> list[str]:
     """Sentences of the stages after the store; those before it are on the card."""
-    said = cohort[0]["methods"] if cohort else {}
-    return [str(Sentence.of(said[stage])) for stage in ("train", "evaluate", "figures") if said.get(stage)]
+    sentences = []
+    for recording in cohort[:1]:  # they are of the whole cohort, and the same for every recording
+        for stage in ("train", "evaluate", "figures"):
+            if recording["methods"].get(stage):
+                sentences.append(str(Sentence.of(recording["methods"][stage])))
+    return sentences
 
 
 def _band(content: Mapping[str, Any]) -> str:
@@ -217,9 +240,13 @@ def _paragraph(lines: list[str]) -> list[str]:
     if not lines:
         return []
     if lines[0].startswith("|"):
-        cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
-        rows = [row for row in cells if any(row) and not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
-        return ["<table>" + "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in rows) + "</table>"]
+        rows = []
+        for line in lines:
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            is_rule = all(re.fullmatch(r":?-+:?", cell) for cell in cells)  # the line below the header
+            if any(cells) and not is_rule:
+                rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        return ["<table>" + "".join(rows) + "</table>"]
     if not re.match(r"\s*[-*] ", lines[0]):
         return [f"<p>{' '.join(lines)}</p>"]
     items: list[str] = []

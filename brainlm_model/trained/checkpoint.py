@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brainlm_model.models.network import Network
 
 FORMAT = 1  # of config.json
+AGAIN = "take the whole folder of one model, as it was written; else train it again (`--force`), or convert it again"
 
 
 @dataclass(frozen=True)

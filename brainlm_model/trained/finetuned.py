@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import BrainLMError, InputError
+from brainlm_data import BrainLMError, InputError, check_sum
 from brainlm_model.trained.checkpoint import TrainedModel
 from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
 from brainlm_model.trained.transform import Transform
@@ -121,18 +121,14 @@ def load_finetuned(folder: Path, base: TrainedModel, finetuning: dict[str, Any])
     ------
     InputError: a head that does not fit config.json.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    from brainlm_model.models.weights import load_into
     from brainlm_model.trained.head import PredictionHead
 
     head = None
     if finetuning["settings"]["task"] != "future":
         head = PredictionHead(finetuning["settings"]["head"], base.config.width, max(len(finetuning["classes"]), 1))
-        try:
-            head.load_state_dict(load_file(folder / HEAD_FILE))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{folder}/{HEAD_FILE}: {reason}", "take the whole folder that finetune wrote") from error
+        remedy = "take the whole folder that finetune wrote, or fine-tune again"
+        check_sum(folder / HEAD_FILE, remedy)
+        load_into(head, folder / HEAD_FILE, remedy)
         head.eval().to(base.network.cls.device)
     return FineTuned(base.network, base.config, base.scaler, base.training, base.card, head=head, finetuning=finetuning)

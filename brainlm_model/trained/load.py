@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data import InputError, Scaler
+from brainlm_data import InputError, Scaler, check_sum, reads
 from brainlm_model.models.card import read_card
 from brainlm_model.models.config import from_json
-from brainlm_model.trained.checkpoint import FORMAT, TrainedModel
+from brainlm_model.trained.checkpoint import AGAIN, FORMAT, TrainedModel
 
 if TYPE_CHECKING:
     from brainlm_model.models.network import Network
@@ -28,17 +28,13 @@ def load(path: str | Path, device: str = "cpu") -> TrainedModel:
     InputError: a file of the folder is missing or does not belong to the others.
     """
     folder = Path(path)
-    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).is_file()]
+    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).exists()]
     if missing:
         raise InputError(
             f"{folder}: no {', '.join(missing)}",
             "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
         )
-    content = json.loads((folder / "config.json").read_text())
-    if content.get("format") != FORMAT:
-        raise InputError(
-            f"{folder}/config.json: format {content.get('format')!r}, not {FORMAT}", "train the model again"
-        )
+    content = read_config_json(folder)
     network = _network(folder, content)
     config = network.config
     scaler = Scaler.load(folder / "scaler.npz")
@@ -65,21 +61,29 @@ def _available(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def read_config_json(folder: Path) -> dict[str, Any]:
+    """config.json of a model. Raises InputError where it is damaged, or of another format."""
+    path = folder / "config.json"
+    check_sum(path, AGAIN)
+    with reads(path, AGAIN):
+        content: dict[str, Any] = json.loads(path.read_text())
+        if content.get("format") != FORMAT:
+            raise InputError(f"{path}: format {content.get('format')!r}, not {FORMAT}", AGAIN)
+        _ = content["training"], content["official" if "official" in content else "model"]
+    return content
+
+
 def _network(folder: Path, content: dict[str, Any]) -> Network:
-    from safetensors.torch import load_file
-
     from brainlm_model.models.brainlm import BrainLM
+    from brainlm_model.models.weights import load_into
 
+    path = folder / "model.safetensors"
+    check_sum(path, AGAIN)
     if "official" in content:
         from brainlm_model.models.official.convert import load_converted
 
         return load_converted(folder)
-    network = BrainLM(from_json(content["model"]))
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{folder}/model.safetensors: {reason}", "weights and config.json must be of one model"
-        ) from error
+    with reads(folder / "config.json", AGAIN):
+        network = BrainLM(from_json(content["model"]))
+    load_into(network, path, AGAIN)
     return network

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainlm_data import Artifact, Card, Facts, Files, Need, Stage
+from brainlm_data import Artifact, Card, Facts, Files, Need, Stage, write_sums
 from brainlm_model.training.recipe import Config
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(log)
+    written = [outputs[name] for name in outputs if name != "model_checksums"]
+    write_sums(outputs["model_checksums"], {file.name: file for file in written})
     return facts
 
 
@@ -113,11 +115,12 @@ ARTIFACTS = {
     "train_log": Artifact(
         "cohort", "models/{model}/log.csv", "one row per step: loss, learning rate, seconds; validation R2"
     ),
+    "model_checksums": Artifact("cohort", "models/{model}/SHA256SUMS", "sha256 of the model's files"),
 }
 
 STAGE = Stage(
     name="train",
-    version=5,
+    version=6,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from brainlm_data import BrainLMError, in_words
+from brainlm_data import BrainLMError, in_words, reads
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.recipe import Config
@@ -82,8 +82,9 @@ def main(argv: list[str]) -> int:
         print("usage: python -m brainlm_model.training.worker JOB.json, which stage train writes", file=sys.stderr)
         return 2
     job = Path(argv[0])
-    content = json.loads(job.read_text())
-    config = Config.model_validate(content["config"])
+    with reads(job, "stage train writes it: run that again"):
+        content = json.loads(job.read_text())
+        config = Config.model_validate(content["config"])
     torch.set_num_threads(config.threads)
     try:
         world = World.join(config.device)

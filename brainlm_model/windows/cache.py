@@ -1,36 +1,80 @@
-"""The prepared series of a store in one memory-mapped file beside it: what training reads."""
+"""The prepared series of a store in one memory-mapped file beside it: what training reads.
+
+Beside the values is a small index with a CRC-32 of every recording. A recording is compared with it when it is first
+read, so that a start reads no more of a file of many GB than it needs, and damage is never trained on.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 
-from brainlm_data import InputError, fresh_temporary, new_array, prepare
+from brainlm_data import InputError, fresh_temporary, new_array, prepare, reads
 
-CACHE_VERSION = 1  # goes up when the content of the cache changes for the same store
+CACHE_VERSION = 2  # goes up when the content of the cache changes for the same store
+Bools = np.ndarray
+ANEW = "run the same command again: this cache is made anew"
 
 
-@dataclass(frozen=True)
 class Flat:
     """Every recording of a store, prepared, one after another.
 
-    Attributes
+    Parameters
     ----------
     values: float32 (time, parcel), memory-mapped where the folder of the store can be written to.
     places: (first row, rows) by recording id.
     key: digest of what the values depend on.
+    known: (time,) steps of which any parcel is known.
+    checks: CRC-32 of each recording's values, in the order of `places`.
+    index: file of `known` and `checks`; None where the values are in memory, and there is nothing to compare.
     """
 
-    values: np.ndarray
-    places: dict[str, tuple[int, int]]
-    key: str
+    def __init__(
+        self,
+        values: np.ndarray,
+        places: Mapping[str, tuple[int, int]],
+        key: str,
+        known: Bools,
+        checks: np.ndarray,
+        index: Path | None = None,
+    ) -> None:
+        self.values, self.places, self.key, self.known = values, dict(places), key, known
+        self._checks, self._index, self._names = checks, index, list(places)
+        self._seen = np.full(len(places), index is None)
+
+    def check(self, numbers: np.ndarray) -> None:
+        """Compare recordings, by their place in `places`, with what was written, each once.
+
+        Raises
+        ------
+        InputError: one is damaged. The cache is then made anew at the next start.
+        """
+        if self._seen[numbers].all():
+            return
+        for number in numbers[~self._seen[numbers]].tolist():
+            first, rows = self.places[self._names[number]]
+            if _checksum(self.values[first : first + rows]) != self._checks[number]:
+                raise self._damaged(self._names[number])
+            self._seen[number] = True
+
+    def _damaged(self, name: str) -> InputError:
+        assert self._index is not None
+        with contextlib.suppress(OSError):  # a folder that cannot be written to
+            self._index.unlink(missing_ok=True)
+        return InputError(
+            f"{self._index.with_suffix('.npy')}: damaged at recording {name}",
+            f"run the same command again, which makes this cache anew (where {self._index.name} is still there: rm it)",
+        )
 
 
 def cached_series(store: Any) -> Flat:
@@ -41,47 +85,81 @@ def cached_series(store: Any) -> Flat:
     """
     path = Path(store.path)
     split = store.recordings.get("split")
-    known = split is not None and bool(split.notna().any())
-    for name, there in (("recordings.parquet", known), ("scaler.npz", store.scaler is not None)):
+    are_split = split is not None and bool(split.notna().any())
+    for name, there in (("recordings.parquet", are_split), ("scaler.npz", store.scaler is not None)):
         if not there:
             raise InputError(
                 f"{path}: no {name} beside it", "keep the store and its tables together; collate writes both"
             )
-    file, index = path.with_name(f".{path.name}.flat.npy"), path.with_name(f".{path.name}.flat.json")
+    file, index = path.with_name(f".{path.name}.flat.npy"), path.with_name(f".{path.name}.flat.npz")
     table = store.recordings[store.recordings["status"] == "done"]
     lengths = [int(n) for n in table["n_steps"]]
     offsets = np.cumsum([0, *lengths])[:-1].tolist()
     places = dict(zip(table["id"], zip(offsets, lengths, strict=True), strict=True))
     shape = (sum(lengths), len(store.parcels))
     key = _key(store, places)
-    try:
-        if index.read_text() == key and (values := np.load(file, mmap_mode="r")).shape == shape:
-            return Flat(values, places, key)
-    except (OSError, ValueError):
-        pass  # deleted or damaged: written anew
+    flat = _read(file, index, places, shape, key)
+    if flat is not None:
+        return flat
     temporary = fresh_temporary(file)
+    values: np.ndarray
     try:
         values = new_array(temporary, np.float32, shape)
     except OSError as error:
         print(f"no cache beside the store, {shape[0]} steps stay in memory: {error}", file=sys.stderr)
         values = np.empty(shape, np.float32)
-        _fill(values, store, places)
-        return Flat(values, places, key)
+        return Flat(values, places, key, *_fill(values, store, places))
     try:
-        _fill(values, store, places)
+        about = _fill(values, store, places)
         values.flush()
-        index.unlink(missing_ok=True)  # never a key beside another store's values
+        _remove(index)  # never an index beside another store's values
+        _remove(file)
         os.replace(temporary, file)
-        temporary.write_text(key)
+        with temporary.open("wb") as stream:
+            np.savez(stream, key=key, known=np.packbits(about[0]), checks=about[1])
         os.replace(temporary, index)
+        path.with_name(f".{path.name}.flat.json").unlink(missing_ok=True)  # the index of an earlier release
     finally:
         temporary.unlink(missing_ok=True)
-    return Flat(np.load(file, mmap_mode="r"), places, key)
+    with reads(file, ANEW):
+        return Flat(np.load(file, mmap_mode="r"), places, key, *about, index)
 
 
-def _fill(values: np.ndarray, store: Any, places: dict[str, tuple[int, int]]) -> None:
-    for name, (offset, steps) in places.items():
-        values[offset : offset + steps] = prepare(store.series(name), store.scaler)
+def _read(
+    file: Path, index: Path, places: Mapping[str, tuple[int, int]], shape: tuple[int, int], key: str
+) -> Flat | None:
+    """The cache that is there; None where there is none, one of another store, or a damaged one."""
+    try:
+        with reads(index, ANEW), np.load(index, allow_pickle=False) as about:
+            if str(about["key"]) != key:
+                return None
+            known, checks = np.unpackbits(about["known"], count=shape[0]).astype(bool), about["checks"]
+        with reads(file, ANEW):
+            values = np.load(file, mmap_mode="r", allow_pickle=False)
+    except InputError:
+        return None
+    if values.shape != shape or values.dtype != np.float32 or not values.flags.c_contiguous:
+        return None
+    return Flat(values, places, key, known, checks, index) if checks.shape == (len(places),) else None
+
+
+def _fill(values: np.ndarray, store: Any, places: Mapping[str, tuple[int, int]]) -> tuple[Bools, np.ndarray]:
+    """Write the prepared series; which steps are known, and the checksum of each recording."""
+    known, checks = np.zeros(len(values), bool), np.zeros(len(places), np.uint32)
+    for number, (name, (first, rows)) in enumerate(places.items()):
+        series = prepare(store.series(name), store.scaler)
+        values[first : first + rows] = series
+        known[first : first + rows] = ~np.isnan(series).all(axis=1)
+        checks[number] = _checksum(series)
+    return known, checks
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _checksum(series: np.ndarray) -> int:
+    return isal_zlib.crc32(np.ascontiguousarray(series).view(np.uint8).reshape(-1))
 
 
 def _key(store: Any, places: dict[str, tuple[int, int]]) -> str:

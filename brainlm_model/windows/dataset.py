@@ -85,6 +85,8 @@ class WindowDataset:
                 "more subjects, or other splits: collate.validation, collate.test, collate.external",
             )
         self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
+        number = {name: number for number, name in enumerate(self.cache.places)}
+        self._numbers = np.array([number[name] for name in self.ids], np.int64)  # in the cache
         spans = np.array([self.cache.places[name] for name in self.ids], np.int64).reshape(-1, 2)
         self._first, self._end = spans[:, 0], spans.sum(1)
         self._bounds = np.cumsum([0, *(len(starts) for starts in places)])  # of each recording, in _all
@@ -152,6 +154,7 @@ class WindowDataset:
         """Windows (batch, parcel, window) of recordings from their first steps."""
         import torch
 
+        self.cache.check(self._numbers[chosen])
         rows = (self._first[chosen] + start)[:, None] + np.arange(self.window)
         beyond = rows >= self._end[chosen, None]
         values = np.take(self.cache.values, np.where(beyond, 0, rows), axis=0)
@@ -162,6 +165,7 @@ class WindowDataset:
 
     def series(self, index: int) -> np.ndarray:
         """The whole scaled recording (time, parcel), NaN where nothing is known."""
+        self.cache.check(self._numbers[[index]])
         offset, steps = self.cache.places[self.ids[index]]
         return self.cache.values[offset : offset + steps]
 
@@ -173,7 +177,7 @@ class WindowDataset:
         offset, steps = self.cache.places[name]
         if steps < self._shortest:
             return np.empty(0, dtype=int)
-        empty = np.isnan(self.cache.values[offset : offset + steps]).all(axis=1)
+        empty = ~self.cache.known[offset : offset + steps]
         invalid = ~np.asarray(self.store.valid(name), dtype=bool)
         length = min(steps, self.window)
         gaps, bad = (_sums(flags, length) for flags in (empty, invalid))

@@ -95,6 +95,17 @@ def test_an_spm_pair_is_refused_by_its_name() -> None:
 
 
 @pytest.mark.slow
+def test_a_spinal_cord_is_no_brain(real: tuple[Path, Index]) -> None:
+    """What stage sample refuses; one slice through a brain holds more."""
+    from brainlm_data.stages.motion import _brain_mask
+    from brainlm_data.stages.sample import LEAST_ML
+
+    run = Run(Path(recordings(real[1])["cord"].bold.path))
+    mask = _brain_mask(run.first(), run)
+    assert mask.sum() * abs(np.linalg.det(run.affine[:3, :3])) / 1000 < LEAST_ML / 1.5
+
+
+@pytest.mark.slow
 def test_the_stages_say_so_too(real: tuple[Path, Index], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, _ = real
     wanted = [f"sub-{subject}_task-rest" for subject in ("nihEPIPEAP3", "functional", "example", "sdc")]

@@ -285,7 +285,7 @@ def test_prepare_still_refuses_a_file_without_sidecar(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sidecar"):
         prepare(tmp_path / "x.tsv", tmp_path)
     (tmp_path / "card.json").write_text("{")
-    with pytest.raises(InputError, match=r"card\.json: Expecting"):
+    with pytest.raises(InputError, match=r"card\.json: .*Expecting"):
         prepare(tmp_path / "x.tsv", tmp_path)
 
 

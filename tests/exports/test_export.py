@@ -111,7 +111,7 @@ def test_hf_needs_places_and_a_scaler(store: Store, tmp_path: Path, capsys: pyte
         assert "x, y, z" in capsys.readouterr().err
     (tmp_path / "out" / "scaler.npz").unlink()
     assert export(bare, tmp_path / "hf", "hf") == 2
-    assert "no scaler.npz" in capsys.readouterr().err
+    assert "scaler.npz: gone" in capsys.readouterr().err
     assert not (tmp_path / "hf").exists() and not list(tmp_path.glob(".*"))
 
 

@@ -40,6 +40,8 @@ def summary(path: Path, ignore: tuple[str, ...] = ()) -> Any:
         return _transform(path)
     if name.endswith((".npz", ".safetensors")):
         return {key: _array(values) for key, values in sorted(_arrays(path).items()) if key not in ignore}
+    if name == "SHA256SUMS":
+        return sorted(line.split("  ", 1)[1] for line in path.read_text().splitlines())
     if name.endswith(".png"):
         return _picture(path)
     return _text(path.read_text())  # pages, cards, SVG; an ITK transform is text with numbers
@@ -93,10 +95,20 @@ def _array(values: Any) -> dict[str, Any]:
     kept = flat[finite]
     if not len(kept):
         return {"shape": shape, "n": 0}
-    weights = np.cos(np.arange(len(flat), dtype=np.float64) ** 2 * 0.7 + 1)[finite]
-    projection = float(weights @ (kept - kept.mean())) / len(kept) ** 0.5
+    projection = float(_weights(len(flat))[finite] @ (kept - kept.mean())) / len(kept) ** 0.5
     found = {"mean": _round(kept.mean()), "sd": _round(kept.std()), "projection": _round(projection)}
     return {"shape": shape, "n": len(kept), **found}
+
+
+def _weights(length: int) -> Any:
+    """The weights of the projection. Those of a shorter array are the first of a longer one's: all are made once."""
+    made = len(_made[0])
+    if length > made:
+        _made[0] = np.append(_made[0], np.cos(np.arange(made, length, dtype=np.float64) ** 2 * 0.7 + 1))
+    return _made[0][:length]
+
+
+_made = [np.empty(0)]  # cosines of large numbers take longer than all the rest of a summary
 
 
 def _table(table: pd.DataFrame, ignore: tuple[str, ...]) -> dict[str, Any]:

@@ -47,6 +47,22 @@ def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
     assert metrics["n_confounds"] > 12 and metrics["n_censored"] > 0 and metrics["mean_fd_mm"] > 0
 
 
+def test_bundles_of_one_and_of_four_recordings_give_the_same_bytes(tmp_path: Path) -> None:
+    """From images to the store: what one process remembers of a recording must not reach the next."""
+    section = {"kind": "fmriprep", "path": str(derivatives(tmp_path / "in")), **images(tmp_path)}
+    written = []
+    for size in (1, 4):
+        outdir = tmp_path / f"bundles-of-{size}"
+        config = {"input": section, "outdir": str(outdir), "bundle_size": size}
+        assert stages(tmp_path, "input", "imported", "collate", **config) == 0
+        files = [path for path in outdir.rglob("*") if path.is_file() and outdir / "work" not in path.parents]
+        written.append({str(path.relative_to(outdir)): path.read_bytes() for path in files})
+        assert len(list((outdir / "work/imported").iterdir())) == 4 // size
+    one, four = written
+    assert {"scaler.npz", "recordings.parquet", "store.zarr/zarr.json"} < one.keys() == four.keys()
+    assert [name for name in one if one[name] != four[name]] == []
+
+
 def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
     section = {"kind": "fmriprep", "path": str(derivatives(tmp_path / "in", people=2)), **images(tmp_path)}
     assert stages(tmp_path, "input", "imported", input=section) == 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.cli import main
-from brainlm_data.files.sidecar import digest
+from brainlm_data.files.sidecar import digest, load_record, record_text
 from brainlm_data.runner.software import software
 from tests.imports.made import run as imported
 from tests.imports.made import signal
@@ -85,7 +85,7 @@ def test_a_cohort_leads_to_all_and_a_recording_in_it_to_its_own(why: Any, made: 
     assert stage(one, "imported")["units"] == [DONE] and one["absent"] == ""
     assert one["fate"]["status"] == "done" and one["fate"]["split"] and one["fate"]["steps"] == 119
     other = next((made / "dag/derivatives").rglob("sub-01*run-1*_timeseries.tsv")).relative_to(made / "dag")
-    assert "it is of sub-01_task-rest_run-1 alone" in why(str(other), DONE)["absent"]
+    assert "the file is of sub-01_task-rest_run-1 alone" in why(str(other), DONE)["absent"]
     assert why("store.zarr/bold/zarr.json")["outputs"].keys() == {"store"}
     assert why("card.md")["outputs"].keys() == {"card"}
 
@@ -184,9 +184,9 @@ def test_records_that_are_damaged_are_said(why: Any, made: Path) -> None:
 
 def test_what_was_written_anew_since_is_noted(why: Any, made: Path) -> None:
     manifest = made / f"dag/work/imported/{DONE}.json"
-    content = json.loads(manifest.read_text())
+    content = load_record(manifest, "")
     content["units"][DONE]["outputs"]["parcels"]["sha256"] = "0" * 64
-    with edited(manifest, json.dumps(content).encode()):
+    with edited(manifest, record_text(content).encode()):
         assert "imported wrote its parcels anew" in why("store.zarr")["trace"]["notes"][0]
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import brainlm_model
-from brainlm_data import InputError, open_store
+from brainlm_data import InputError, open_store, sum_folder
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
 from brainlm_model.eval.masked import stage as evaluate
@@ -251,6 +251,7 @@ def test_a_fine_tuned_model_is_exported_with_its_new_weights(converted, tmp_path
             if parameter.grad is not None:
                 parameter -= 0.1 * parameter.grad
     save_weights(model.network, converted / "model.safetensors")
+    sum_folder(converted)
     to_hf(converted, tmp_path / "back")
     back = load_file(tmp_path / "back" / "model.safetensors")
     kept = {key for key, value in back.items() if torch.equal(value, before[f"network.{key}"])}

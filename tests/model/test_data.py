@@ -112,7 +112,7 @@ def test_cache_can_be_deleted_damaged_or_outdated_at_any_time(store):
     assert same() and cache.exists()
     cache.write_bytes(b"damaged")
     assert same()
-    cache.with_suffix(".json").unlink()
+    cache.with_suffix(".npz").unlink()
     assert same()
     Scaler(store.scaler.median, store.scaler.iqr * 2).save(store.path.with_name("scaler.npz"))
     torch.testing.assert_close(WindowDataset(store.path)[0] * 2, before[0], atol=1e-4, rtol=1e-4)  # other windows
@@ -129,10 +129,10 @@ def test_store_without_its_tables_is_refused_with_what_to_do(store):
 
 def test_unwritable_folder_keeps_the_series_in_memory(store, monkeypatch, capsys):
     expected = WindowDataset(store)[0]
-    store.path.with_name(".store.zarr.flat.json").unlink()
+    store.path.with_name(".store.zarr.flat.npz").unlink()
 
     def refuse(*_: object, **__: object) -> None:
-        raise PermissionError("read-only")
+        raise PermissionError(13, "read-only")
 
     monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
     assert torch.equal(WindowDataset(store)[0], expected)

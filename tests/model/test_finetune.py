@@ -27,7 +27,7 @@ FILES = {"model.safetensors", "head.safetensors", "config.json", "scaler.npz", "
          "predictions.tsv", "scores.json"}  # fmt: skip
 
 
-LONG = ["--lr", "0.003", "--layer-decay", "1", "--batch-size", "4", "--epochs", "150", "--patience", "150"]
+LONG = ["--lr", "0.003", "--layer-decay", "1", "--batch-size", "4", "--epochs", "80", "--patience", "80"]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,8 @@ def test_predictions_come_back_in_the_labels_units(home: Path, age: Path) -> Non
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_a_frozen_encoder_keeps_its_bytes(home: Path, tmp_path: Path, head: str) -> None:
-    arguments = ["--column", "age", "--train", "frozen", "--head", head, "--transform", "minmax", *LONG]
-    assert tune(home, tmp_path / "out", *arguments) == 0
+    arguments = ["--column", "age", "--train", "frozen", "--head", head, "--transform", "minmax"]
+    assert tune(home, tmp_path / "out", *arguments, *LONG, "--epochs", "40") == 0
     before, after = (f / "model.safetensors" for f in (home / "model", tmp_path / "out"))
     assert before.read_bytes() == after.read_bytes()
     rows = log(tmp_path / "out")
@@ -172,7 +172,8 @@ def test_the_same_seed_gives_the_same_bytes(home: Path, tmp_path: Path) -> None:
 
 
 def test_classes(home: Path, tmp_path: Path) -> None:
-    assert tune(home, tmp_path / "out", "--column", "sex", "--task", "classification", "--head", "linear", *LONG) == 0
+    arguments = ["--column", "sex", "--task", "classification", "--head", "linear", *LONG, "--epochs", "50"]
+    assert tune(home, tmp_path / "out", *arguments) == 0
     table = pd.read_csv(tmp_path / "out" / "predictions.tsv", sep="\t")
     train = table[table["split"] == "train"]
     assert (train["truth"] == train["predicted"]).mean() > 0.85 and set(table["truth"]) == {"F", "M"}

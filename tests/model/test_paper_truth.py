@@ -1,4 +1,4 @@
-"""The paper's tasks on 200 simulated people whose truth is known, and on 200 of whom there is nothing to find."""
+"""The paper's tasks on 120 simulated people whose truth is known, and on 120 of whom there is nothing to find."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from brainlm_model.cli import main as model
 from tests.model.parcel_people import run
 from tests.model.written import write
 
-SUBJECTS, EVERY = 200, 4  # every fourth parcel of the atlas: 106
+SUBJECTS, EVERY = 120, 6  # every sixth parcel of the atlas: 71
 LINEAR = ["correlations_ridge", "tangent_ridge", "coskewness_ridge"]
 OURS = ["cls_ridge", "parcels_ridge"]
 
 
 def cohort(folder: Path, *options: str) -> Path:
-    """A store of rest and task runs of 200 people, and a model that was trained on 160 of them for 20 steps."""
+    """A store of rest and task runs of 120 people, and a model that was trained on 96 of them for 20 steps."""
     call = (
         f"simulate --out {folder / 'all'} --subjects {SUBJECTS} --volumes 110 --tr 2 --seed 3 --tasks rest,wm --quiet"
     )
@@ -54,8 +54,8 @@ def table(task: str, home: Path, **keys: object) -> pd.DataFrame:
 def test_age_is_in_connectivity_and_sex_is_nowhere(planted: Path) -> None:
     found = table("phenotype", planted, columns=["age", "sex"], methods=[*LINEAR, *OURS])
     age = found[(found["column"] == "age") & (found["metric"] == "r2")].set_index("method")
-    assert age.loc["correlations_ridge", "low"] > 0.4 and age.loc["tangent_ridge", "low"] > 0.1  # on connectivity
-    assert age.loc["cls_ridge", "p_permutation"] < 0.05 and age.loc["cls_ridge", "low"] > 0.2
+    assert age.loc["correlations_ridge", "low"] > 0.3 and age.loc["tangent_ridge", "low"] > 0.1  # on connectivity
+    assert age.loc["cls_ridge", "p_permutation"] < 0.05 and age.loc["cls_ridge", "low"] > 0.1
     sex = found[(found["column"] == "sex") & (found["metric"] == "auroc")].set_index("method")
     assert nothing(sex)
 

@@ -41,7 +41,8 @@ def run(store, folder: Path, **keys) -> tuple[dict, dict[str, Path]]:
     inputs = Files({"store": store.path, "recordings": home / "recordings.parquet", "scaler": home / "scaler.npz",
                     "card_data": home / "card.json"})  # fmt: skip
     names = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz",
-             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv"}  # fmt: skip
+             "model_card_data": "card.json", "model_card": "card.md", "train_log": "log.csv",
+             "model_checksums": "SHA256SUMS"}  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     written = {key: folder / name for key, name in names.items()}
     inputs.meta["workdir"] = str(folder / "state")
@@ -119,7 +120,7 @@ def test_a_loss_that_is_no_number_stops_with_its_batch(store, tmp_path):
     assert kept["x"].shape[1:] == (PARCELS, broken.config.window) and kept["mask"].dtype == torch.bool
 
 
-def test_checkpoint_of_another_run_or_a_damaged_one_is_not_used(store, tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_run_is_not_used_and_for_a_damaged_one_that_before_it(store, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
     trainer(store, steps=2).fit(tmp_path)
     expected = weights(fitted(trainer(store, steps=2, seed=1)))

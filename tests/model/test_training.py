@@ -98,7 +98,7 @@ def test_the_log_is_there_while_it_trains_and_once_after_a_resume(store, tmp_pat
     log = trainer(store, steps=4).fit(tmp_path)
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == log
     assert not list(tmp_path.glob("*.tmp")) and sorted(p.name for p in tmp_path.iterdir()) == [
-        "log.jsonl", "step.safetensors"
+        "log.jsonl", "step-before.safetensors", "step.safetensors"
     ]  # fmt: skip
 
 

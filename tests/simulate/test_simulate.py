@@ -23,7 +23,7 @@ from brainlm_data.simulate.plan import Plan
 from brainlm_data.simulate.signals import slow_courses
 from brainlm_data.simulate.truth import Displacement
 
-SMALL = Plan(Path("unused"), 1, 24, 2.0, (28, 33, 26), 6.5, seed=5, t1w_mm=2.0, tasks=("rest", "wm"))
+SMALL = Plan(Path("unused"), 1, 24, 2.0, (28, 33, 26), 6.5, seed=5, t1w_mm=4.0, tasks=("rest", "wm"))
 CLEAN = dataclasses.replace(SMALL, noise=0.0, physio=0.0)
 REST, WM = "sub-01_task-rest", "sub-01_task-wm"
 
@@ -37,9 +37,9 @@ def noisy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory) -> Path:
-    """No noise at all, but much motion."""
+    """No noise at all, but much motion, and a T1w that shows where tissue is."""
     out = tmp_path_factory.mktemp("sim") / "ds"
-    simulate(dataclasses.replace(CLEAN, out=out, motion_mm=1.0), quiet=True)
+    simulate(dataclasses.replace(CLEAN, out=out, motion_mm=1.0, t1w_mm=2.0), quiet=True)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,46 +47,60 @@ def contrast(shift: tuple[int, int, int] = (0, 0, 0), levels: tuple[float, ...] 
     return image * (1 + 0.2 * x - 0.3 * y)
 
 
-def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool = True, noise: float = 10.0) -> Files:
-    """Write the inputs of stage qc."""
-    rng = np.random.default_rng(0)
+@cache
+def images(shift: tuple[int, int, int], t1w: bool) -> dict[str, bytes]:
+    """The content of every image: to make and compress them takes longer than most tests."""
+    rng = np.random.default_rng(1)
     tissues, mask, affine = anatomy()
+    mean = contrast(shift) * mask
+    maps = rng.normal(0, 1, (*mask.shape, K)).astype(np.float32) * mask[..., None]
+    series = mean[..., None] + 10 * mask[..., None] * rng.normal(0, 1, (*mask.shape, T))
+    content = {
+        "voxel_sample": series.astype(np.float32),
+        "sample_mask": mask.astype(np.uint8),
+        "sample_probseg": tissues,
+        "template_probseg": tissues,
+        "template_mask": mask.astype(np.uint8),
+        "template_t1w": contrast((0, 0, 0), (600, 1000, 200)).astype(np.float32),
+        "boldref": mean.astype(np.float32),
+        "bold_mask": mask.astype(np.uint8),
+        "ica_components": maps,
+    }
+    if t1w:
+        content["t1w_mni"] = contrast(shift, (600, 1000, 200)).astype(np.float32)
+    return {name: gzip.compress(nib.Nifti1Image(x, affine).to_bytes(), 1, mtime=0) for name, x in content.items()}
+
+
+def recording(folder: Path, shift: tuple[int, int, int] = (0, 0, 0), t1w: bool = True) -> Files:
+    """Write the inputs of stage qc; tSNR is the image's mean, about 870, by noise of 10."""
+    rng = np.random.default_rng(0)
+    mask = anatomy()[1]
     names = [f"p{i}" for i in range(PARCELS)]
     paths: dict[str, Path] = {}
 
     def facts(name: str, **content: Any) -> None:
         write_facts(paths[name], content)
 
-    def image(name: str, data: NDArray[Any], **content: Any) -> None:
-        paths[name] = folder / f"{name}.nii.gz"
-        nib.save(nib.Nifti1Image(data, affine), paths[name])
-        facts(name, **content)
-
     def table(name: str, columns: list[str], values: NDArray[Any], **content: Any) -> None:
         paths[name] = folder / f"{name}.tsv"
         write_table(paths[name], columns, values)
         facts(name, **content)
 
-    mean = contrast(shift) * mask
+    said = {
+        "sample_probseg": {"Source": "T1w of the subject" if t1w else "template"},
+        "template_mask": {"Space": "MNI"},
+    }
+    for name, content in images(shift, t1w).items():
+        paths[name] = folder / f"{name}.nii.gz"
+        paths[name].write_bytes(content)
+        facts(name, **said.get(name, {}))
     waves = np.sin(np.arange(T)[:, None] * np.linspace(0.1, 1.5, K))
-    maps = rng.normal(0, 1, (*mask.shape, K)).astype(np.float32) * mask[..., None]
-    series = mean[..., None] + (noise * mask[..., None]) * rng.normal(0, 1, (*mask.shape, T))
-    image("voxel_sample", (series * mask[..., None]).astype(np.float32))
-    image("sample_mask", mask.astype(np.uint8))
-    image("sample_probseg", tissues, Source="T1w of the subject" if t1w else "template")
-    image("template_probseg", tissues)
-    image("template_mask", mask.astype(np.uint8), Space="MNI")
-    image("template_t1w", contrast((0, 0, 0), (600, 1000, 200)).astype(np.float32))
-    image("boldref", mean.astype(np.float32))
-    image("bold_mask", mask.astype(np.uint8))
-    image("ica_components", maps)
-    if t1w:
-        image("t1w_mni", contrast(shift, (600, 1000, 200)).astype(np.float32))
     raw = 1000 + rng.normal(0, 5, (T, PARCELS))
     native = raw - raw.mean(0)
     native[:2] = np.nan
     native[:, 3] = np.nan
-    table("parcels_raw", names, raw, RepetitionTime=TR, NumberOfVolumes=T, GrandMean=float(mean[mask].mean()),
+    grand_mean = float(contrast(shift)[mask].mean())
+    table("parcels_raw", names, raw, RepetitionTime=TR, NumberOfVolumes=T, GrandMean=grand_mean,
           BrainOverlap=0.96, Space="MNI", AtlasName="twelve", SliceTimingCorrected=False,
           Warnings=["the header's TR was wrong"])  # fmt: skip
     made_by = {"Name": "brainlm-data parcellate", "Description": "Series were scaled."}

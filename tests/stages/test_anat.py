@@ -22,8 +22,8 @@ GRID_MM = 5.0  # coarse: seconds
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return dict(run(template.STAGE, {}, tmp_path_factory.mktemp("template"))[0])
+def space(bundled: tuple[Files, Facts]) -> dict[str, Path]:
+    return dict(bundled[0])
 
 
 @pytest.fixture(scope="module")

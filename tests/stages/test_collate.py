@@ -25,7 +25,7 @@ NAMES = ["p1", "p2", "p3"]
 SUBJECTS, STEPS = 10, 30
 OUTPUTS = {
     "store": "store.zarr", "recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json",
-    "card": "card.md",
+    "card": "card.md", "checksums": "SHA256SUMS",
 }  # fmt: skip
 
 

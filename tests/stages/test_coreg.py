@@ -19,10 +19,10 @@ from tests.stages.space import run
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def inputs(bundled: tuple[Files, Facts], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Template, T1w with the true brain mask, BOLD reference and mask."""
     folder = tmp_path_factory.mktemp("inputs")
-    files = dict(run(template.STAGE, {}, folder / "template")[0])
+    files = dict(bundled[0])
     files["t1w_preproc"] = head.t1w(folder / "t1w.nii.gz")
     image: Any = nib.load(files["t1w_preproc"])
     points = np.indices(image.shape).reshape(3, -1).T @ image.affine[:3, :3].T + image.affine[:3, 3]

@@ -117,6 +117,41 @@ def test_a_run_that_fmriprep_did_not_write_is_refused(files: tuple[Files, Files,
         call(ingest.STAGE, inputs, outputs, ingest.Config())
 
 
+def of_fmriprep(inputs: Files, ending: str) -> Path:
+    return next((inputs["bold"].parent / "fmriprep").rglob(f"*_{ending}"))
+
+
+def test_a_run_that_shows_no_brain_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray]) -> None:
+    """A spinal cord has 12 ml in its mask, and a registration would blow it up to a brain."""
+    inputs, outputs, *_ = files
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:8, 4:10, 4:9] = 1
+    nib.save(nib.Nifti1Image(mask, AFFINE), of_fmriprep(inputs, "desc-brain_mask.nii.gz"))
+    with pytest.raises(Refused, match=r"8 ml of brain were found in it -> is it a run of a whole head\?"):
+        call(ingest.STAGE, inputs, outputs, ingest.Config(interpolation="linear"))
+
+
+@pytest.mark.parametrize("ending", ["desc-brain_mask.nii.gz", "boldref.nii.gz"])
+def test_a_damaged_mask_is_the_fault_of_its_recording(
+    files: tuple[Files, Files, np.ndarray, np.ndarray], ending: str
+) -> None:
+    inputs, outputs, *_ = files
+    file = of_fmriprep(inputs, ending)
+    content = bytearray(file.read_bytes())
+    content[-6] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(Refused, match=f"{ending}: corrupt gzip data"):
+        call(ingest.STAGE, inputs, outputs, ingest.Config(interpolation="linear"))
+
+
+@pytest.mark.parametrize(("tr", "says"), [("2000", "in milliseconds"), ('"2"', "no number"), ("0", "no time")])
+def test_an_impossible_tr_is_refused(files: tuple[Files, Files, np.ndarray, np.ndarray], tr: str, says: str) -> None:
+    inputs, outputs, *_ = files
+    of_fmriprep(inputs, "desc-preproc_bold.json").write_text(f'{{"RepetitionTime": {tr}}}')
+    with pytest.raises(Refused, match=f"RepetitionTime .*{says}"):
+        call(ingest.STAGE, inputs, outputs, ingest.Config(interpolation="linear"))
+
+
 def test_golden(files: tuple[Files, Files, np.ndarray, np.ndarray], golden: Callable[..., None]) -> None:
     facts = call(ingest.STAGE, *files[:2], ingest.Config())
     golden(ingest.STAGE, files[1], facts)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from brainlm_data.bids.fieldmaps import WARNING
@@ -26,6 +27,14 @@ def run(inputs: Files, **section: Any) -> tuple[dict[str, Any], dict[str, Any], 
     return json.loads(outputs["qc_metrics"].read_text()), facts, outputs["qc_page"]
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, tuple[dict[str, Any], dict[str, Any], Path]]:
+    """A recording, and what the stage makes of it with all of its figures."""
+    inputs = measured.recording(tmp_path_factory.mktemp("drawn"), shift=(1, 0, 0))
+    return inputs, run(inputs)
+
+
+@pytest.mark.usefixtures("words_only")
 def test_metrics(tmp_path: Path) -> None:
     metrics, facts, page = run(measured.recording(tmp_path), pages=False)
     assert not page.exists()
@@ -75,9 +84,8 @@ def test_without_t1w_there_is_nothing_to_say_about_it(tmp_path: Path) -> None:
     assert "T1w normalized" not in page.read_text() and "subject&#39;s own T1w" not in page.read_text()
 
 
-def test_page_is_one_file_that_shows_everything(tmp_path: Path) -> None:
-    inputs = measured.recording(tmp_path)
-    metrics, _, page = run(inputs)
+def test_page_is_one_file_that_shows_everything(drawn: Any) -> None:
+    inputs, (metrics, _, page) = drawn
     html = page.read_text()
     assert html.count("data:image/png;base64,") == 10
     assert len(html) < 3e6
@@ -124,8 +132,6 @@ def test_a_fieldmap_that_is_not_used_and_an_atlas_in_another_space_are_spoken_of
 @pytest.mark.usefixtures("words_only")
 def test_runs_that_are_short_or_have_no_components(tmp_path: Path) -> None:
     inputs = measured.recording(tmp_path)
-    import pandas as pd
-
     table = pd.read_csv(inputs["ica_metrics"], sep="\t").iloc[:0]
     table.to_csv(inputs["ica_metrics"], sep="\t", index=False)
     metrics, _, page = run(inputs)
@@ -141,6 +147,6 @@ def test_describe(tmp_path: Path) -> None:
     assert "tSNR" not in sentence
 
 
-def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
-    _, facts, page = run(measured.recording(tmp_path, shift=(1, 0, 0)))
+def test_golden(drawn: Any, golden: Callable[..., None]) -> None:
+    _, facts, page = drawn[1]
     golden(qc.STAGE, {"qc_metrics": page.with_name("qc.json"), "qc_page": page}, facts)

@@ -9,12 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from brainlm_data.errors import InputError
+from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import template
 from tests.stages.space import run
 
 
-def test_the_bundled_template(tmp_path: Path) -> None:
-    out, facts = run(template.STAGE, {}, tmp_path)
+def test_the_bundled_template(bundled: tuple[Files, Facts]) -> None:
+    out, facts = bundled
     t1w, mask, tissues = (nib.load(out[n]) for n in ("template_t1w", "template_mask", "template_probseg"))
     assert facts["Space"] == "MNI152NLin2009aSym" == out.__class__(dict(out)).facts("template_t1w")["Space"]
     assert t1w.shape == mask.shape == tissues.shape[:3] and tissues.shape[3] == 3
@@ -74,5 +75,5 @@ def test_errors_name_the_key(tmp_path: Path) -> None:
         run(template.STAGE, {}, tmp_path / "o", name="m", path=tmp_path / "bad.nii.gz", brain=tmp_path / "b.nii.gz")
 
 
-def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
-    golden(template.STAGE, *run(template.STAGE, {}, tmp_path))
+def test_golden(bundled: tuple[Files, Facts], golden: Callable[..., None]) -> None:
+    golden(template.STAGE, *bundled)

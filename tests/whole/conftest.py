@@ -8,13 +8,15 @@ from brainlm_data.cli import main
 from tests.whole.run import Run
 
 # Small enough for a test, and every operator has something to do: volumes are dropped and censored, both edges filter.
+# A job is one process, most of whose time goes to imports: bundles halve their number.
 CONFIG = {
+    "bundle_size": 2,
     "keep": ["preproc", "denoised"],
     "anat": {"grid_mm": 4.0, "registration": "fast"},
     "coreg": {"grid_mm": 4.0},
     "filter": {"drop": 2, "censor_fd_mm": 0.5, "high_hz": 0.1},
     "collate": {"validation": 0.25, "test": 0.25},
-    "train": {"steps": 4, "batch_size": 2, "eval_every": 2, "window": 80, "width": 16, "hidden": 32, "depth": 1},
+    "train": {"steps": 2, "batch_size": 2, "eval_every": 1, "window": 80, "width": 16, "hidden": 32, "depth": 1},
     "evaluate": {"bootstrap": 100},
 }
 
@@ -29,7 +31,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     assert main(["simulate", "--out", str(folder / "bids"), *arguments.split()]) == 0
     run = Run(folder, {"bids_dir": str(folder / "bids"), **CONFIG})
-    run.kill_after(6)
+    run.kill_after(5)
     run()
     return run
 

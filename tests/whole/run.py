@@ -53,7 +53,7 @@ class Run:
         process = subprocess.Popen(
             self.command(*arguments), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        while process.poll() is None and len(list(self.outdir.glob("work/*/sub-*.json"))) < manifests:
+        while process.poll() is None and len(list(self.outdir.glob("work/*/*.json"))) < manifests:
             time.sleep(0.05)
         assert process.poll() is None, "it ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)

@@ -56,7 +56,7 @@ def test_comments_and_key_order_rerun_nothing(simulated: Run) -> None:
 
 
 def test_a_deleted_or_damaged_manifest_comes_back(simulated: Run) -> None:
-    manifest = simulated.outdir / "work/filter/sub-01_task-rest.json"
+    manifest = simulated.outdir / "work/filter/bundle-00001.json"
     content = manifest.read_bytes()
     try:
         manifest.unlink()

@@ -97,14 +97,17 @@ def test_no_test_subject_in_the_scaler(simulated: Run) -> None:
 
 
 def _digests(run: Run, *names: str) -> dict[str, bytes]:
-    return {name: run.file(name, PREFIX.format("01")).read_bytes() for name in names}
+    return {name: run.file(name, PREFIX.format("02")).read_bytes() for name in names}
 
 
 def test_what_is_deleted_or_damaged_comes_back(simulated: Run) -> None:
-    """A series is deleted and motion parameters are damaged: both come back, the same bytes; then nothing is left."""
+    """A series is deleted and motion parameters are damaged: both come back, the same bytes; then nothing is left.
+
+    They are those of the second recording of a bundle, made again alone: nothing of the first one was in them.
+    """
     before = _digests(simulated, "parcels", "parcels_native", "motion_params", "confounds", "denoise_recipe")
-    simulated.file("parcels", PREFIX.format("01")).unlink()
-    simulated.file("motion_params", PREFIX.format("01")).write_text("trans_x\n")
+    simulated.file("parcels", PREFIX.format("02")).unlink()
+    simulated.file("motion_params", PREFIX.format("02")).write_text("trans_x\n")
     output = simulated("preprocess")
     for rule in ("motion", "resample"):
         assert f"rule {rule}:" in output or f"Rule: {rule})" in output

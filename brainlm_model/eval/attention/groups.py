@@ -59,9 +59,11 @@ class Design:
 
 def text(value: object) -> str | None:
     """A level as text, 1.0 as 1; None where it is missing."""
-    if value is None or value != value:
+    if value is None or value != value:  # NaN is no equal of itself
         return None
-    return f"{value:g}" if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return f"{value:g}"
+    return str(value)
 
 
 def design(subjects: Sequence[str], levels: Sequence[str | None], pair: tuple[str, str]) -> Design:
@@ -69,17 +71,23 @@ def design(subjects: Sequence[str], levels: Sequence[str | None], pair: tuple[st
 
     Raises InputError where a level has fewer than two subjects.
     """
-    has = {level: {s for s, v in zip(subjects, levels, strict=True) if v == level} for level in pair}
-    both, everyone = has[pair[0]] & has[pair[1]], set(subjects)
+    with_first = _subjects_with(pair[0], subjects, levels)
+    with_second = _subjects_with(pair[1], subjects, levels)
+    both, everyone = with_first & with_second, set(subjects)
     if len(both) >= ENOUGH_SUBJECTS:
         return Design("paired", sorted(both), sorted(both), len(everyone) - len(both))
-    first, second = sorted(has[pair[0]] - both), sorted(has[pair[1]] - both)
+    # Subjects with both levels belong to neither group, and groups must not share people.
+    first, second = sorted(with_first - both), sorted(with_second - both)
     if min(len(first), len(second)) < 2:
         raise InputError(
             f"attention.group: {len(first)} subjects with {pair[0]}, {len(second)} with {pair[1]}, {len(both)} both",
             "two levels with two subjects each, better many more",
         )
     return Design("between", first, second, len(everyone) - len(first) - len(second))
+
+
+def _subjects_with(level: str, subjects: Sequence[str], levels: Sequence[str | None]) -> set[str]:
+    return {subject for subject, own in zip(subjects, levels, strict=True) if own == level}
 
 
 def contrast(
@@ -98,55 +106,72 @@ def contrast(
     ----------
     levels: of each recording. strata: of each recording; labels are permuted among subjects of one stratum.
     """
-    asked = design(subjects, levels, pair)
-    who, what = np.asarray(subjects), np.asarray([str(v) for v in levels])
+    groups = design(subjects, levels, pair)
+    who, what = np.asarray(subjects), np.asarray([str(level) for level in levels])
     sides = []
-    for level, people in zip(pair, (asked.first, asked.second), strict=True):
+    for level, people in zip(pair, (groups.first, groups.second), strict=True):
         rows = (what == level) & np.isin(who, people)
         sides.append(by_subject(maps_RX[rows], who[rows].tolist())[0])
     first_SX, second_SX = sides
     rng = np.random.default_rng(seed)
-    if asked.kind == "paired":
+    if groups.kind == "paired":
         change_SX = second_SX - first_SX
-        weights = subject_draws(asked.first, draws, seed)
-        drawn = (weights @ change_SX) / weights.sum(1, keepdims=True)
-        t = _student(np.ones((1, len(change_SX))), change_SX)[0]
-        flips = rng.choice([-1.0, 1.0], size=(permutations, len(change_SX)))
-        p = _largest(t, lambda part: _student(part, change_SX), flips)
         difference = change_SX.mean(0)
+        weights = subject_draws(groups.first, draws, seed)
+        drawn = (weights @ change_SX) / weights.sum(1, keepdims=True)
+        t, p = _paired(change_SX, permutations, rng)
     else:
+        difference = second_SX.mean(0) - first_SX.mean(0)
+        people = [*groups.first, *groups.second]
         values_SX = np.concatenate([first_SX, second_SX])
         label_S = np.repeat([0.0, 1.0], [len(first_SX), len(second_SX)])
-        weights = subject_draws([*asked.first, *asked.second], draws, seed)
-        drawn = _difference(weights * label_S, values_SX) - _difference(weights * (1 - label_S), values_SX)
-        t = _welch(label_S[None], values_SX)[0]
-        block_S = _strata(who, strata, [*asked.first, *asked.second])
-        permuted = np.stack([_permuted(label_S, block_S, rng) for _ in range(permutations)])
-        p = _largest(t, lambda part: _welch(part, values_SX), permuted)
-        difference = second_SX.mean(0) - first_SX.mean(0)
+        weights = subject_draws(people, draws, seed)
+        drawn = _means(weights * label_S, values_SX) - _means(weights * (1 - label_S), values_SX)
+        t, p = _between(values_SX, label_S, _strata(who, strata, people), permutations, rng)
     low, high = interval(drawn)
     return Contrast(
-        difference, low, high, t, p, asked.kind, len(asked.first), len(asked.second), asked.left_out
+        difference, low, high, t, p, groups.kind, len(groups.first), len(groups.second), groups.left_out
     )  # fmt: skip
 
 
-def _difference(weights_BS: Array, values_SX: Array) -> Array:
+def _paired(change_SX: Array, permutations: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Student's t (X,) of differences within subjects and its p: under the null their signs are exchangeable."""
+    t = _student(np.ones((1, len(change_SX))), change_SX)[0]
+    flips = rng.choice([-1.0, 1.0], size=(permutations, len(change_SX)))
+    return t, _largest(t, lambda part: _student(part, change_SX), flips)
+
+
+def _between(
+    values_SX: Array,
+    label_S: Array,
+    blocks: Sequence[NDArray[np.intp]],
+    permutations: int,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Welch's t (X,) and its p: under the null labels are exchangeable among the subjects of a stratum."""
+    t = _welch(label_S[None], values_SX)[0]
+    permuted = np.stack([_permuted(label_S, blocks, rng) for _ in range(permutations)])
+    return t, _largest(t, lambda part: _welch(part, values_SX), permuted)
+
+
+def _means(weights_BS: Array, values_SX: Array) -> Array:
     """Weighted means (B, X); NaN for a draw without anybody."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return (weights_BS @ values_SX) / weights_BS.sum(1, keepdims=True)
 
 
 def _student(signs_KS: Array, change_SX: Array) -> Array:
-    """Paired t (K, X) with these signs."""
+    """Paired t (K, X) with these signs: t = mean / sqrt(variance / n)."""
     count = len(change_SX)
     mean = signs_KS @ change_SX / count
+    # sum (s x)^2 = sum x^2: a sign changes the mean alone, so the squares are summed once for all K
     variance = ((change_SX**2).sum(0) - count * mean**2) / (count - 1)
     return _ratio(mean, variance / count)
 
 
 def _welch(label_KS: Array, values_SX: Array) -> Array:
-    """Welch's t (K, X), labelled 1 minus labelled 0."""
-    values_SX = values_SX - values_SX.mean(0)  # against rounding
+    """Welch's t (K, X), labelled 1 minus labelled 0: (m1 - m0) / sqrt(v1 / n1 + v0 / n0)."""
+    values_SX = values_SX - values_SX.mean(0)  # against rounding: E[x^2] - E[x]^2 below
     parts = []
     for part in (label_KS, 1 - label_KS):
         count = part.sum(1, keepdims=True)
@@ -167,21 +192,23 @@ def _largest(t_X: Array, statistic: object, permuted_KS: Array) -> Array:
     assert callable(statistic)
     if not np.isfinite(t_X).any():
         return np.full(len(t_X), np.nan)
-    tops = [
-        np.nanmax(np.abs(statistic(permuted_KS[a : a + BATCH])[:, np.isfinite(t_X)]), axis=1)
-        for a in range(0, len(permuted_KS), BATCH)
-    ]
-    reached = (np.concatenate(tops)[:, None] >= np.abs(t_X) - 1e-12).sum(0)
-    return np.where(np.isfinite(t_X), (1 + reached) / (1 + len(permuted_KS)), np.nan)
+    defined = np.isfinite(t_X)
+    largest = []
+    for first in range(0, len(permuted_KS), BATCH):
+        t_KX = statistic(permuted_KS[first : first + BATCH])[:, defined]
+        largest.append(np.nanmax(np.abs(t_KX), axis=1))
+    # One maximum per permutation, over all columns: the chance of any false column is controlled (family-wise error).
+    reached = (np.concatenate(largest)[:, None] >= np.abs(t_X) - 1e-12).sum(0)
+    return np.where(defined, (1 + reached) / (1 + len(permuted_KS)), np.nan)
 
 
 def _strata(who: NDArray[np.str_], strata: Sequence[str] | None, people: Sequence[str]) -> list[NDArray[np.intp]]:
     """Places of the subjects of each stratum."""
     if strata is None:
         return [np.arange(len(people))]
-    of = dict(zip(who.tolist(), strata, strict=True))
-    named = np.array([of[person] for person in people])
-    return [np.flatnonzero(named == name) for name in np.unique(named)]
+    stratum_of = dict(zip(who.tolist(), strata, strict=True))
+    own = np.array([stratum_of[person] for person in people])
+    return [np.flatnonzero(own == name) for name in np.unique(own)]
 
 
 def _permuted(label_S: Array, blocks: Sequence[NDArray[np.intp]], rng: np.random.Generator) -> Array:

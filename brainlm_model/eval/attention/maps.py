@@ -5,8 +5,10 @@ Shapes: R recordings, P parcels; an attention matrix is (1 + P, 1 + P), CLS firs
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,38 +52,54 @@ def collect(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, A
     InputError: none can be looked at.
     """
     place_P3 = coordinates(store)
-    progress, parts = Progress("attention", len(ids)), []
+    progress = Progress("attention", len(ids))
+    parts: list[dict[str, Any]] = []
     for first in range(0, len(ids), TOGETHER):
         batch = ids[first : first + TOGETHER]
-        parts.append(pieces.get(f"{first:06d}", lambda batch=batch: _part(store, batch, model, networks, place_P3)))  # type: ignore[misc]
+        parts.append(pieces.get(f"{first:06d}", partial(_part, store, batch, model, networks, place_P3)))
         progress.step(first + len(batch))
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in ("ids", "skipped", "reasons", "windows")}
-    kept = joined["ids"].tolist()
-    skipped = dict(zip(joined["skipped"].tolist(), joined["reasons"].tolist(), strict=True))
+    kept = _joined(parts, "ids").tolist()
+    reasons = _joined(parts, "reasons").tolist()
+    skipped = dict(zip(_joined(parts, "skipped").tolist(), reasons, strict=True))
     if not kept:
         raise InputError("attention: no recording has a window", next(iter(skipped.values()), "other splits"))
+    cls, couplings, means = {}, {}, {}
+    for name in networks:
+        cls[name] = _joined(parts, f"{name}_cls")
+        couplings[name] = _joined(parts, f"{name}_coupling")
+        means[name] = _mean(parts, name)
+    windows = _joined(parts, "windows")
+    return AttentionMaps(kept, skipped, windows, cls, couplings, means, np.tanh(_mean(parts, "z")), place_P3)
 
-    def mean(key: str) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return sum(part[f"{key}_sum"] for part in parts) / sum(part[f"{key}_count"] for part in parts)
 
-    return AttentionMaps(
-        kept, skipped, joined["windows"],
-        {name: np.concatenate([part[f"{name}_cls"] for part in parts]) for name in networks},
-        {name: np.concatenate([part[f"{name}_coupling"] for part in parts]) for name in networks},
-        {name: mean(name) for name in networks}, np.tanh(mean("z")), place_P3,
-    )  # fmt: skip
+def _joined(parts: Sequence[Mapping[str, Any]], key: str) -> Array:
+    """An array of all recordings."""
+    return np.concatenate([part[key] for part in parts])
+
+
+def _mean(parts: Sequence[Mapping[str, Any]], key: str) -> Array:
+    """Mean matrix over all recordings; NaN where no recording knows an entry."""
+    total, count = np.zeros(()), np.zeros(())
+    for part in parts:
+        total = total + part[f"{key}_sum"]
+        count = count + part[f"{key}_count"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Array = total / count
+    return mean
 
 
 def _part(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any], place_P3: Array) -> dict[str, Any]:
+    """Arrays of some recordings: what they give, and sums and counts of the matrices that are averaged over all."""
     parcels = len(place_P3)
     kept: list[str] = []
     skipped: dict[str, str] = {}
     windows: list[int] = []
-    cls: dict[str, list[Array]] = {name: [] for name in networks}
-    pairs: dict[str, list[Array]] = {name: [] for name in networks}
-    sums = {f"{name}_{what}": np.zeros((1 + parcels,) * 2) for name in networks for what in ("sum", "count")}
-    sums |= {"z_sum": np.zeros((parcels,) * 2), "z_count": np.zeros((parcels,) * 2)}
+    cls: defaultdict[str, list[Array]] = defaultdict(list)
+    couplings: defaultdict[str, list[Array]] = defaultdict(list)
+    sums = {"z_sum": np.zeros((parcels, parcels)), "z_count": np.zeros((parcels, parcels))}
+    for name in networks:
+        sums[f"{name}_sum"] = np.zeros((1 + parcels, 1 + parcels))
+        sums[f"{name}_count"] = np.zeros((1 + parcels, 1 + parcels))
     for recording in ids:
         series = store.series(recording)
         try:
@@ -94,18 +112,20 @@ def _part(store: Any, ids: Sequence[str], model: Any, networks: Mapping[str, Any
         r = connectivity(series[np.asarray(store.valid(recording), dtype=bool)])
         _add(sums, "z", np.arctanh(np.clip(r, -0.999999, 0.999999)))
         for name, network in networks.items():
-            each = network.attention(x_BPT.to(network.cls.device)).double().cpu().numpy()
-            matrix = known_mean(each)
+            each_BRR = network.attention(x_BPT.to(network.cls.device)).double().cpu().numpy()
+            matrix = known_mean(each_BRR)
             _add(sums, name, matrix)
+            # Weights of a row sum to 1 over CLS and the known parcels: times their number, uniform attention is 1.
             cls[name].append(matrix[0, 1:] * np.isfinite(matrix[0]).sum())
-            pairs[name].append(coupling(matrix[1:, 1:], r, place_P3))
-    arrays = {f"{name}_cls": np.array(cls[name]).reshape(-1, parcels) for name in networks}
-    arrays |= {f"{name}_coupling": np.array(pairs[name]).reshape(-1, 2) for name in networks}
-    return {
+            couplings[name].append(coupling(matrix[1:, 1:], r, place_P3))
+    arrays = {
         "ids": np.array(kept, dtype=str), "skipped": np.array(list(skipped), dtype=str),
         "reasons": np.array(list(skipped.values()), dtype=str), "windows": np.array(windows, dtype=float),
-        **arrays, **sums,
     }  # fmt: skip
+    for name in networks:  # `reshape`: where no recording of this part is kept, too
+        arrays[f"{name}_cls"] = np.array(cls[name]).reshape(-1, parcels)
+        arrays[f"{name}_coupling"] = np.array(couplings[name]).reshape(-1, 2)
+    return {**arrays, **sums}
 
 
 def _add(sums: dict[str, Any], key: str, matrix: Array) -> None:
@@ -122,15 +142,20 @@ def coupling(attention_PP: Array, r_PP: Array, place_P3: Array) -> Array:
     """
     first, second = np.triu_indices(len(r_PP), 1)
     both = np.stack([(attention_PP + attention_PP.T)[first, second] / 2, r_PP[first, second]], axis=1)
+    known = np.isfinite(both).all(1)
+    plain = _partial_correlation(both[known], np.ones((int(known.sum()), 1)))
     distance = np.linalg.norm(place_P3[first] - place_P3[second], axis=1)
-    r = []
-    for known, terms in ((np.isfinite(both).all(1), 1), (np.isfinite(both).all(1) & np.isfinite(distance), 3)):
-        values = both[known]
-        if len(values) <= terms + 2:
-            r.append(np.nan)
-            continue
-        design = (distance[known, None] / 100) ** np.arange(terms) if terms > 1 else np.ones((len(values), 1))
-        rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-        scale = np.linalg.norm(rest[:, 0]) * np.linalg.norm(rest[:, 1])
-        r.append(float(rest[:, 0] @ rest[:, 1] / scale) if scale > 0 else np.nan)
-    return np.array(r)
+    placed = known & np.isfinite(distance)
+    powers = (distance[placed, None] / 100) ** np.arange(3)  # 1, d, d^2, in dm so that they are of one size
+    return np.array([plain, _partial_correlation(both[placed], powers)])
+
+
+def _partial_correlation(values: Array, design: Array) -> float:
+    """Correlation of the two columns of `values` once `design` was regressed out of both; NaN if one is constant."""
+    if len(values) <= design.shape[1] + 2:
+        return float("nan")
+    rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    scale = np.linalg.norm(rest[:, 0]) * np.linalg.norm(rest[:, 1])
+    if not scale > 0:
+        return float("nan")
+    return float(rest[:, 0] @ rest[:, 1] / scale)

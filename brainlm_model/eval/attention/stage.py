@@ -11,8 +11,9 @@ from pydantic import Field, field_validator
 from brainlm_data import ConfigError, Facts, StageConfig
 from brainlm_model.eval.attention import groups
 from brainlm_model.eval.parcels import network_means, networks_of
-from brainlm_model.eval.statistics.paired import LEVEL, holm, sign_flip, verdict
-from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array, bootstrap, subject_draws
+from brainlm_model.eval.rows import Row, estimates, in_columns, judge, select
+from brainlm_model.eval.statistics.paired import LEVEL, sign_flip
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array, subject_draws
 from brainlm_model.eval.task import Results, Split, Start, task
 
 if TYPE_CHECKING:
@@ -77,11 +78,14 @@ def evaluate(start: Start, config: Config) -> Results:
     weights = subject_draws(subjects, config.bootstrap, config.seed)
     shared = {"n_subjects": len(set(subjects)), "n_recordings": len(table)}
     parcels = start.store.parcels
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for row in [*_cls(maps, parcels, weights), *_coupling(maps, weights)]:
-        rows.append({**row, "label": LABELS.get(row["method"], row["method"]), **shared, **row})
-    differences, contrasts = _differences(maps, table, parcels, pair, config) if pair else ([], {})
-    rows += differences
+        rows.append({**row, "label": LABELS[row["method"]], **shared})
+    contrasts: Facts = {}
+    if pair:
+        differences, contrasts = _differences(maps, table, parcels, pair, config)
+        rows += differences
+    rows = in_columns(rows, COLUMNS)
     facts: Facts = {
         "Splits": config.splits,
         "Subjects": shared["n_subjects"],
@@ -98,27 +102,36 @@ def evaluate(start: Start, config: Config) -> Results:
         "Seed": config.seed,
         **contrasts,
     }
-    rows = [{column: row.get(column) for column in COLUMNS} for row in rows]
-    matrices = {f"attention_{name}": matrix.astype(np.float32) for name, matrix in maps.mean.items()}
     return Results(
         facts,
         rows,
-        arrays={
-            **matrices,
-            "connectivity": maps.connectivity.astype(np.float32),
-            "coordinates": maps.coordinates.astype(np.float32),
-            "parcel": parcels["name"].astype(str).to_numpy(dtype=str),
-            "network": parcels["network"].astype(str).to_numpy(dtype=str) if "network" in parcels else np.array([""]),
-            "levels": np.array(list(pair or []), dtype=str),
-        },
+        arrays=_arrays(maps, parcels, pair),
         comparisons=_against_untrained(maps, subjects, weights, config.seed),
         warnings=_warnings(facts),
         published=PUBLISHED,
         more={
             "Results": [row for row in rows if not row["part"].endswith("_parcel")],  # single parcels: in the table
-            "Significant": [row for row in rows if row["significant"]],
+            "Significant": select(rows, significant=True),
         },
     )
+
+
+def _arrays(maps: AttentionMaps, parcels: pd.DataFrame, pair: tuple[str, str] | None) -> dict[str, Any]:
+    """What the figure needs beside the table."""
+    arrays: dict[str, Any] = {}
+    for name, matrix in maps.mean.items():
+        arrays[f"attention_{name}"] = matrix.astype(np.float32)
+    networks = np.array([""])
+    if "network" in parcels:
+        networks = parcels["network"].astype(str).to_numpy(dtype=str)
+    return {
+        **arrays,
+        "connectivity": maps.connectivity.astype(np.float32),
+        "coordinates": maps.coordinates.astype(np.float32),
+        "parcel": parcels["name"].astype(str).to_numpy(dtype=str),
+        "network": networks,
+        "levels": np.array(list(pair or []), dtype=str),
+    }
 
 
 def _pair(table: pd.DataFrame, config: Config) -> tuple[str, str] | None:
@@ -129,25 +142,27 @@ def _pair(table: pd.DataFrame, config: Config) -> tuple[str, str] | None:
         name = getattr(config, key)
         if name is not None and name not in table:
             raise ConfigError(f"attention.{key}: no column {name!r}", f"one of {', '.join(table.columns)}")
-    levels = [groups.text(v) for v in table[config.group]]
-    there = sorted({v for v in levels if v is not None})
-    asked = [str(groups.text(v)) for v in config.levels] or there
-    if len(asked) != 2 or not set(asked) <= set(there):
+    levels = [groups.text(value) for value in table[config.group]]
+    there = sorted({level for level in levels if level is not None})
+    requested = [str(groups.text(value)) for value in config.levels] or there
+    if len(requested) != 2 or not set(requested) <= set(there):
         raise ConfigError(
-            f"attention.levels: {', '.join(asked[:8]) or 'none'}; {config.group} has {', '.join(there[:8]) or 'none'}",
+            f"attention.levels: {', '.join(requested[:8]) or 'none'}; {config.group} has "
+            f"{', '.join(there[:8]) or 'none'}",
             "name two of its values: attention.levels=[a, b]",
         )
-    groups.design(table["subject"].astype(str).tolist(), levels, (asked[0], asked[1]))
-    return asked[0], asked[1]
+    pair = requested[0], requested[1]
+    groups.design(table["subject"].astype(str).tolist(), levels, pair)  # refuses levels of too few subjects
+    return pair
 
 
-def _cls(maps: AttentionMaps, parcels: pd.DataFrame, weights: Array) -> list[dict[str, Any]]:
+def _cls(maps: AttentionMaps, parcels: pd.DataFrame, weights: Array) -> list[Row]:
     rows = []
     for method, values_RP in maps.cls.items():
         for part, names, networks, values in _levels(values_RP, parcels, "cls"):
-            for name, network, value, low, high in zip(names, networks, *bootstrap(values, weights), strict=True):
+            for name, network, estimate in zip(names, networks, estimates(values, weights), strict=True):
                 rows.append({"part": part, "method": method, "name": name, "network": network,
-                             "metric": "times_uniform", "value": value, "low": low, "high": high})  # fmt: skip
+                             "metric": "times_uniform", **estimate})  # fmt: skip
     return rows
 
 
@@ -163,57 +178,66 @@ def _levels(
     ]
 
 
-def _coupling(maps: AttentionMaps, weights: Array) -> list[dict[str, Any]]:
+def _coupling(maps: AttentionMaps, weights: Array) -> list[Row]:
     rows = []
     for method, values_R2 in maps.coupling.items():
-        for metric, value, low, high in zip(METRICS, *bootstrap(values_R2, weights), strict=True):
+        for metric, estimate in zip(METRICS, estimates(values_R2, weights), strict=True):
             rows.append({"part": "coupling", "method": method, "name": METRICS[metric], "network": "",
-                         "metric": metric, "value": value, "low": low, "high": high})  # fmt: skip
+                         "metric": metric, **estimate})  # fmt: skip
     return rows
 
 
-def _against_untrained(maps: AttentionMaps, subjects: Sequence[str], weights: Array, seed: int) -> list[dict[str, Any]]:
+def _against_untrained(maps: AttentionMaps, subjects: Sequence[str], weights: Array, seed: int) -> list[Row]:
     """Trained minus untrained coupling, with the paired interval and a sign-flip test, corrected for two metrics."""
     change_R2 = maps.coupling["model"] - maps.coupling["untrained"]
-    value, low, high = bootstrap(change_R2, weights)
-    p = [sign_flip(change_R2[:, i], subjects, seed) for i in range(len(METRICS))]
-    return [
-        {"metric": metric, "method": "model", "against": "untrained", "difference": value[i], "low": low[i],
-         "high": high[i], "p": p[i], "p_holm": corrected, "verdict": verdict(value[i], corrected)}
-        for i, (metric, corrected) in enumerate(zip(METRICS, holm(p), strict=True))
-    ]  # fmt: skip
+    rows = []
+    for metric, change_R, estimate in zip(METRICS, change_R2.T, estimates(change_R2, weights), strict=True):
+        rows.append(
+            {"metric": metric, "method": "model", "against": "untrained", "difference": estimate["value"],
+             "low": estimate["low"], "high": estimate["high"], "p": sign_flip(change_R, subjects, seed)}
+        )  # fmt: skip
+    judge(rows)
+    return rows
 
 
 def _differences(
     maps: AttentionMaps, table: pd.DataFrame, parcels: pd.DataFrame, pair: tuple[str, str], config: Config
-) -> tuple[list[dict[str, Any]], Facts]:
+) -> tuple[list[Row], Facts]:
+    """Rows of the comparison of two levels, and how it was made."""
     subjects = table["subject"].astype(str).tolist()
-    levels = [groups.text(v) for v in table[config.group]]
-    strata = None if config.strata is None else [str(groups.text(v)) for v in table[config.strata]]
-    rows: list[dict[str, Any]] = []
+    levels = [groups.text(value) for value in table[config.group]]
+    strata = None
+    if config.strata is not None:
+        strata = [str(groups.text(value)) for value in table[config.strata]]
+    rows: list[Row] = []
     facts: Facts = {}
     for method, values_RP in maps.cls.items():
         for part, names, networks, values in _levels(values_RP, parcels, "difference"):
             contrast = groups.contrast(
                 values, subjects, levels, pair, config.permutations, config.bootstrap, config.seed, strata
             )
+            people = contrast.first  # paired: the same subjects have both levels
+            if contrast.design == "between":
+                people += contrast.second
             for i, name in enumerate(names):
                 rows.append(
                     {"part": part, "method": method, "name": name, "network": networks[i], "metric": "times_uniform",
                      "value": contrast.difference[i], "low": contrast.low[i], "high": contrast.high[i],
                      "t": contrast.t[i], "p": contrast.p[i], "significant": bool(contrast.p[i] < LEVEL),
-                     "n_subjects": contrast.first + (contrast.second if contrast.design == "between" else 0),
-                     "n_recordings": len(table), "label": LABELS[method]}
+                     "n_subjects": people, "n_recordings": len(table), "label": LABELS[method]}
                 )  # fmt: skip
             facts |= {
                 "Design": contrast.design,
                 "SubjectsOfLevels": [contrast.first, contrast.second],
                 "LeftOut": contrast.left_out,
             }
-            facts[f"{method}_{part}_significant"] = sum(bool(p < LEVEL) for p in contrast.p)
+            facts[f"{method}_{part}_significant"] = int((contrast.p < LEVEL).sum())
     if "mean_fd_mm" in table:
-        which = np.array(levels, dtype=object)
-        facts["MeanFdMmOfLevels"] = [float(np.nanmean([*table.loc[which == v, "mean_fd_mm"], np.nan])) for v in pair]
+        own_level = np.array(levels, dtype=object)
+        facts["MeanFdMmOfLevels"] = []
+        for level in pair:
+            motion = table.loc[own_level == level, "mean_fd_mm"]
+            facts["MeanFdMmOfLevels"].append(float(np.nanmean([*motion, np.nan])))
     return rows, facts
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval
+from brainlm_model.eval.rows import by, find, select
 
 TITLE = "Attention"
 CAPTION = (
@@ -16,7 +17,7 @@ CAPTION = (
 
 def headline(content: Mapping[str, Any]) -> list[str]:
     """Where CLS looks, whether attention follows connectivity, whether groups differ."""
-    networks = [r for r in content["Results"] if (r["part"], r["method"]) == ("cls_network", "model")]
+    networks = select(content["Results"], part="cls_network", method="model")
     sentences = []
     if networks:
         ordered = sorted(networks, key=lambda r: r["value"])
@@ -24,9 +25,9 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             f"CLS attends most to {ordered[-1]['name']} ({ordered[-1]['value']:.3f} times uniform) and least to "
             f"{ordered[0]['name']} ({ordered[0]['value']:.3f}), in {content['Recordings']} recordings."
         )
-    coupled = {r["method"]: r for r in content["Results"] if (r["part"], r["metric"]) == ("coupling", "r")}
+    coupled = by("method", select(content["Results"], part="coupling", metric="r"))
     if "model" in coupled:
-        row = next((r for r in content["Comparisons"] if r["metric"] == "r"), None)
+        row = find(content["Comparisons"], metric="r")
         more = {"better": "more than", "worse": "less than", "not distinguishable": "no otherwise than"}
         text = f"Attention between parcels correlates with connectivity by {interval(coupled['model'])}"
         if row is not None and "untrained" in coupled:
@@ -44,7 +45,9 @@ def headline(content: Mapping[str, Any]) -> list[str]:
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """CLS attention by network, coupling, differences by network."""
-    rows = [[r["part"].replace("_", " "), r["label"], r["name"], r["metric"], interval(r)] for r in content["Results"]]
+    rows = []
+    for r in content["Results"]:
+        rows.append([r["part"].replace("_", " "), r["label"], r["name"], r["metric"], interval(r)])
     return ["part", "model", "of", "measure", "value"], rows
 
 

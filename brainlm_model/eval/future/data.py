@@ -54,7 +54,9 @@ class HeldOutWindows:
 
     def __iter__(self) -> Iterator[Array]:
         """Windows (B, P, T), a recording at a time."""
-        return (part.spread(i, self.count).numpy() for part in self.parts.values() for i in range(len(part)))
+        for part in self.parts.values():
+            for i in range(len(part)):
+                yield part.spread(i, self.count).numpy()
 
     def windows(self, place: int) -> Array:
         """Windows (B, P, T) of one recording."""
@@ -107,8 +109,9 @@ class Learning:
     def error(self, forecast: Forecast, steps: int) -> float:
         """Mean squared error of a forecast on validation subjects, a recording as much as any other."""
         data = HeldOutWindows({"validation": self.validation}, self.count, [])
-        sums = score(data, forecast, steps).sum(1)
-        return float(np.mean(sums[:, 3] / np.maximum(sums[:, 0], 1)))
+        sums_R6 = score(data, forecast, steps).sum(1)
+        count_R, error_R = sums_R6[:, 0], sums_R6[:, 3]
+        return float(np.mean(error_R / np.maximum(count_R, 1)))
 
 
 def learning(store: Any, most: int, model: TrainedModel, settings: Settings) -> Learning:
@@ -120,11 +123,11 @@ def learning(store: Any, most: int, model: TrainedModel, settings: Settings) -> 
     """
     if not has_split(store, "validation"):
         raise InputError(f"{store.path}: no validation subject", "larger shares: collate.validation")
-    parts = [
-        held(store, [split], number, model, settings, settings.windows).parts[split]
-        for split, number in (("train", most), ("validation", max(most // 4, 2)))
-    ]
-    return Learning(parts[0], parts[1], settings.windows)
+
+    def windows(split: str, count: int) -> Windows:
+        return held(store, [split], count, model, settings, settings.windows).parts[split]
+
+    return Learning(windows("train", most), windows("validation", max(most // 4, 2)), settings.windows)
 
 
 def score(data: HeldOutWindows, forecast: Forecast, steps: int) -> Array:

@@ -68,25 +68,25 @@ def of_network(network: Any) -> Forecast:
     return predict
 
 
-def finetuned(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def finetuned(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The checkpoint, fine-tuned for this horizon."""
-    return _learnt(copy.deepcopy(given.model.network), given, setting)
+    return _learnt(copy.deepcopy(inputs.model.network), inputs, setting)
 
 
-def untrained(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def untrained(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The same architecture from random weights, trained like `finetuned`."""
-    return _learnt(scoring.untrained(given.model).network, given, setting)
+    return _learnt(scoring.untrained(inputs.model).network, inputs, setting)
 
 
-def _learnt(network: Any, given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
-    fit(FutureTask(network, given.windows, given.settings), replace(given.settings, **setting))
+def _learnt(network: Any, inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+    fit(FutureTask(network, inputs.windows, inputs.settings), replace(inputs.settings, **setting))
     network.eval()
     return of_network(network)
 
 
-def pretrained(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def pretrained(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The checkpoint as it is."""
-    return of_network(given.model.network)
+    return of_network(inputs.model.network)
 
 
 @dataclass
@@ -108,31 +108,32 @@ class NetworkTask(WindowTask):
         return loss
 
 
-def network(given: ForecastInputs, setting: dict[str, Any], name: str) -> Forecast:
+def network(inputs: ForecastInputs, setting: dict[str, Any], name: str) -> Forecast:
     """An LSTM or an ODE (`forecast_networks`)."""
-    device = given.model.network.cls.device
-    torch.manual_seed(int(generator(given.settings.seed, FIRST_WEIGHTS).initial_seed()))
-    made = NETWORKS[name](given.model.config.parcels, setting["hidden"]).to(device)
+    device = inputs.model.network.cls.device
+    torch.manual_seed(int(generator(inputs.settings.seed, FIRST_WEIGHTS).initial_seed()))
+    forecaster = NETWORKS[name](inputs.model.config.parcels, setting["hidden"]).to(device)
     settings = replace(
-        given.settings, lr=setting["lr"], epochs=given.network_epochs, patience=max(given.network_epochs // 5, 2)
+        inputs.settings, lr=setting["lr"], epochs=inputs.network_epochs, patience=max(inputs.network_epochs // 5, 2)
     )
-    fit(NetworkTask(made, given.windows, settings, device), settings)
-    made.eval()
+    fit(NetworkTask(forecaster, inputs.windows, settings, device), settings)
+    forecaster.eval()
 
     def predict(past_BPH: Array, steps: int) -> Array:
         with torch.inference_mode():
-            return made(torch.from_numpy(past_BPH).float().to(device), steps).double().cpu().numpy()
+            return forecaster(torch.from_numpy(past_BPH).float().to(device), steps).double().cpu().numpy()
 
     return predict
 
 
-def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def gaussian(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """The conditional Gaussian alone (`prior.py`), as a model has it before its first training step."""
-    config = given.model.config
+    config = inputs.model.config
     prior = GaussianPrior(config.parcels, getattr(config, "strength", STRENGTH))
-    series = (x.transpose(0, 2, 1).reshape(-1, config.parcels) for x in given.learning.read("short"))
+    # windows (B, P, T) as rows of one long series (B T, P): only the covariance between parcels is estimated
+    series = (x_BPT.transpose(0, 2, 1).reshape(-1, config.parcels) for x_BPT in inputs.learning.read("short"))
     prior.covariance.copy_(torch.from_numpy(population_covariance(series, setting["ridge"])))
-    prior = prior.to(given.model.network.cls.device)
+    prior = prior.to(inputs.model.network.cls.device)
     device = prior.covariance.device
 
     def predict(past_BPH: Array, steps: int) -> Array:
@@ -147,32 +148,32 @@ def gaussian(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     return predict
 
 
-def ar(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def ar(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Ridge of each parcel on its own past."""
-    history = given.model.config.window - given.steps
-    return autoregression.fit_ar(given.moments, given.steps, min(setting["order"], history), setting["penalty"])
+    history = inputs.model.config.window - inputs.steps
+    return autoregression.fit_ar(inputs.moments, inputs.steps, min(setting["order"], history), setting["penalty"])
 
 
-def var(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def var(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Ridge of principal components on the last steps of all of them."""
-    history = given.model.config.window - given.steps
+    history = inputs.model.config.window - inputs.steps
     order = min(setting["order"], history)
     return autoregression.fit_var(
-        partial(given.learning.read, "short"), given.steps, order, setting["components"], setting["penalty"]
+        partial(inputs.learning.read, "short"), inputs.steps, order, setting["components"], setting["penalty"]
     )
 
 
-def linear_system(given: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+def linear_system(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Linear state-space model of principal components."""
-    order = min(setting["order"], given.model.config.window // 2)
+    order = min(setting["order"], inputs.model.config.window // 2)
     return state_space.fit_state_space(
-        partial(given.learning.read, "short"), setting["components"], order, setting["states"]
+        partial(inputs.learning.read, "short"), setting["components"], order, setting["states"]
     )
 
 
 @dataclass(frozen=True)
 class Method:
-    """`fit(given, setting)` for each of `settings`: the one with the least error on validation subjects is kept."""
+    """`fit(inputs, setting)` for each of `settings`: the one with the least error on validation subjects is kept."""
 
     label: str
     fit: Callable[[ForecastInputs, dict[str, Any]], Forecast]
@@ -205,15 +206,15 @@ METHODS: dict[str, Method] = {
         {"components": 40, "order": 8, "states": 80},
     )),
     "gaussian": Method("conditional Gaussian", gaussian, ({"ridge": 1e-2}, {"ridge": 1e-1}, {"ridge": 1.0})),
-    "persistence": Method("last value", lambda given, setting: persistence),
-    "mean": Method("mean", lambda given, setting: mean),
+    "persistence": Method("last value", lambda inputs, setting: persistence),
+    "mean": Method("mean", lambda inputs, setting: mean),
 }  # fmt: skip
 
 
-def best(method: Method, given: ForecastInputs) -> tuple[Forecast, dict[str, Any]]:
+def best(method: Method, inputs: ForecastInputs) -> tuple[Forecast, dict[str, Any]]:
     """The forecast of the best setting; that setting with its error, and all errors, on validation subjects."""
-    tried = [method.fit(given, setting) for setting in method.settings]
-    errors = [given.learning.error(fitted, given.steps) for fitted in tried]
+    forecasts = [method.fit(inputs, setting) for setting in method.settings]
+    errors = [inputs.learning.error(forecast, inputs.steps) for forecast in forecasts]
     place = int(np.nanargmin(errors))
     chosen = {**method.settings[place], "validation_mse": errors[place], "tried_mse": errors}
-    return tried[place], chosen
+    return forecasts[place], chosen

@@ -20,10 +20,13 @@ REASON = (
 
 def published(ours: str) -> list[dict[str, Any]]:
     """One entry per method, cohort and metric; `ours`: what is different here, in words."""
-    return [
-        {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "cohort": cohort, "method": method, "metric": metric,
-         "value": value, "comparable": False, "reason": REASON.format(cohort=cohort, ours=ours)}
-        for method, both in VALUES.items()
-        for cohort, numbers in zip(("UK Biobank", "HCP"), both, strict=True)
-        for metric, value in zip(("r2_flat", "r_flat", "mse"), numbers, strict=True)
-    ]  # fmt: skip
+    entries = []
+    for method, both in VALUES.items():
+        for cohort, numbers in zip(("UK Biobank", "HCP"), both, strict=True):
+            for metric, value in zip(("r2_flat", "r_flat", "mse"), numbers, strict=True):
+                entries.append(
+                    {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "cohort": cohort, "method": method,
+                     "metric": metric, "value": value, "comparable": False,
+                     "reason": REASON.format(cohort=cohort, ours=ours)}
+                )  # fmt: skip
+    return entries

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from brainlm_model.eval.rows import Row
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.paired import holm, sign_flips, verdict
 from brainlm_model.eval.statistics.subjects import Array, bootstrap
@@ -32,13 +33,17 @@ def errors(sums_RF6: Array) -> Array:
 def measures(sums_RF6: Array, weights_BR: Array) -> dict[str, tuple[Array, Array, Array]]:
     """Value, low, high (X,) of each of `METRICS`: flat over all values, and the mean over recordings."""
     sums_RX6 = all_and_each(sums_RF6)
-    whole, drawn = of_numbers(sums_RX6.sum(0)), of_numbers(np.tensordot(weights_BR, sums_RX6, axes=1))
-    flat = {f"{k}_flat" if k != "mse" else k: (whole[k], *interval(drawn[k])) for k in ("r2", "r", "mse")}
+    whole = of_numbers(sums_RX6.sum(0))
+    drawn = of_numbers(np.tensordot(weights_BR, sums_RX6, axes=1))
     each = of_numbers(sums_RX6)
-    return flat | {f"{k}_recording": bootstrap(each[k], weights_BR) for k in ("r2", "r", "mse")}
+    values = {}
+    for flat, key in (("r2_flat", "r2"), ("r_flat", "r"), ("mse", "mse")):
+        values[flat] = whole[key], *interval(drawn[key])
+        values[f"{key}_recording"] = bootstrap(each[key], weights_BR)
+    return values
 
 
-def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any]) -> list[Row]:
     """Rows of one horizon: a method x metric x step; `step` is empty for all steps together, 1 is the next one."""
     rows = []
     for method, sums_RF6 in sums.items():
@@ -52,7 +57,7 @@ def table(sums: Mapping[str, Array], weights_BR: Array, shared: Mapping[str, Any
 
 def comparisons(
     sums: Mapping[str, Array], reference: str, subjects: Sequence[str], weights_BR: Array, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """`reference` against every other method: how much lower its error is, overall and at each step.
 
     `difference` is the other method's squared error less that of `reference`, the mean over recordings, so above 0 the
@@ -63,9 +68,10 @@ def comparisons(
     if reference not in sums or not others:
         return []
     own = errors(sums[reference])
-    change_RMX = np.stack([errors(sums[name]) - own for name in others], axis=1)
+    change_RMX = np.stack([errors(sums[name]) - own for name in others], axis=1)  # M: other methods
     value, low, high = bootstrap(change_RMX.reshape(len(own), -1), weights_BR)
     p_MX = sign_flips(change_RMX.reshape(len(own), -1), subjects, seed).reshape(len(others), -1)
+    # Two families of tests: one per method of all steps together (column 0), and one per method and single step.
     single = np.array(holm(p_MX[:, 1:].ravel().tolist())).reshape(len(others), -1)
     holm_MX = np.column_stack([holm(p_MX[:, 0].tolist()), single])
     rows = []
@@ -81,11 +87,14 @@ def comparisons(
     return rows
 
 
-def with_verdicts(rows: Sequence[dict[str, Any]], compared: Sequence[Mapping[str, Any]]) -> None:
-    """Give the rows of `mse` a `verdict`: whether the reference's error is significantly lower than theirs."""
+def with_verdicts(rows: Sequence[Row], compared: Sequence[Mapping[str, Any]]) -> None:
+    """Give rows a `model_error`: where the `mse` of the reference is significantly lower or higher, this word."""
     words = {"better": "lower", "worse": "higher", "not distinguishable": ""}
-    verdicts = {(r["horizon"], r["against"], r["step"] or ""): words[r["verdict"]] for r in compared}
+    of_step = {}
+    for comparison in compared:
+        place = comparison["horizon"], comparison["against"], comparison["step"] or ""
+        of_step[place] = words[comparison["verdict"]]
     for row in rows:
-        row["model_error"] = (
-            verdicts.get((row["horizon"], row["method"], row["step"]), "") if row["metric"] == "mse" else ""
-        )
+        row["model_error"] = ""
+        if row["metric"] == "mse":
+            row["model_error"] = of_step.get((row["horizon"], row["method"], row["step"]), "")

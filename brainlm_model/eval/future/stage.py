@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from brainlm_data import ConfigError, Facts, InputError, Progress, StageConfig
 from brainlm_model.eval.pieces import Pieces
+from brainlm_model.eval.rows import Row
 from brainlm_model.eval.statistics.paired import LEVEL
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, subject_draws
 from brainlm_model.eval.task import Results, Split, Start, task
@@ -67,28 +69,26 @@ def evaluate(start: Start, config: Config) -> Results:
 
     store, model = start.store, start.model
     _check(config, model, len(store.parcels))
-    settings = {steps: _settings(config, steps) for steps in config.horizons}
-    any_settings = settings[config.horizons[0]]
-    held = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
+    any_settings = _settings(config, config.horizons[0])
+    held_out = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
     learning = data.learning(store, config.train_recordings, model, any_settings)
-    weights = subject_draws(held.subjects, config.bootstrap, config.seed)
-    shared = {"n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids)}
-    rows: list[dict[str, Any]] = []
-    compared: list[dict[str, Any]] = []
+    weights = subject_draws(held_out.subjects, config.bootstrap, config.seed)
+    shared = {"n_subjects": len(set(held_out.subjects)), "n_recordings": len(held_out.ids)}
+    rows: list[Row] = []
+    compared: list[Row] = []
     chosen: dict[str, Any] = {}
-    arrays: dict[str, Any] = {"ids": np.array(held.ids, str), "subjects": np.array(held.subjects, str),
-                              "splits": np.array(held.splits, str)}  # fmt: skip
+    arrays: dict[str, Any] = {"ids": np.array(held_out.ids, str), "subjects": np.array(held_out.subjects, str),
+                              "splits": np.array(held_out.splits, str)}  # fmt: skip
     progress = Progress("future", len(config.horizons) * len(config.methods))
     for steps in config.horizons:
-        example = data.typical(held, steps)
-        outcomes = _horizon(config, steps, (model, learning, held, settings[steps]), example, start.pieces, progress)
-        sums = {name: piece["sums"] for name, piece in outcomes.items()}
-        here = [{"horizon": steps, **row} for row in
-                scores.comparisons(sums, REFERENCE, held.subjects, weights, config.seed)]  # fmt: skip
+        example = data.typical(held_out, steps)
+        outcomes = _horizon(config, steps, (model, learning, held_out), example, start.pieces, progress)
+        sums = {name: outcome["sums"] for name, outcome in outcomes.items()}
         rows += scores.table(sums, weights, {"horizon": steps, **shared})
-        compared += here
-        chosen[str(steps)] = {name: json.loads(str(piece["chosen"])) for name, piece in outcomes.items()}
-        arrays |= _arrays(held, steps, example, outcomes)
+        for row in scores.comparisons(sums, REFERENCE, held_out.subjects, weights, config.seed):
+            compared.append({"horizon": steps, **row})
+        chosen[str(steps)] = {name: json.loads(str(outcome["chosen"])) for name, outcome in outcomes.items()}
+        arrays |= _arrays(held_out, steps, example, outcomes)
     for row in rows:
         row["label"] = METHODS[row["method"]].label
     scores.with_verdicts(rows, compared)
@@ -96,7 +96,7 @@ def evaluate(start: Start, config: Config) -> Results:
         "Splits": config.splits,
         "Subjects": shared["n_subjects"],
         "Recordings": shared["n_recordings"],
-        "Skipped": held.skipped,
+        "Skipped": held_out.skipped,
         "TrainingRecordings": len(learning.train),
         "ValidationRecordings": len(learning.validation),
         "Window": model.config.window,
@@ -109,20 +109,18 @@ def evaluate(start: Start, config: Config) -> Results:
         "Seed": config.seed,
         "ModelSteps": model.training.get("Steps"),
     }
-    ours = f"{len(store.parcels)} parcels, {len(held.ids)} recordings"
+    ours = f"{len(store.parcels)} parcels, {len(held_out.ids)} recordings"
     return Results(facts, rows, arrays, compared, _warnings(facts), published(ours), more={"Chosen": chosen})
 
 
 def _check(config: Config, model: Any, parcels: int) -> None:
     patch, window = model.config.patch, model.config.window
+    remedy = f"multiples of {patch} below {window}"
+    if patch >= window:
+        remedy = "another architecture: this one has no patches in time"
     for steps in config.horizons:
         if steps < 1 or steps % patch or steps >= window:
-            raise ConfigError(
-                f"future.horizons: {steps}; the model's patch is {patch}, its window {window}",
-                f"multiples of {patch} below {window}"
-                if patch < window
-                else "another architecture: this one has no patches in time",
-            )
+            raise ConfigError(f"future.horizons: {steps}; the model's patch is {patch}, its window {window}", remedy)
     if len(set(config.horizons)) < len(config.horizons):
         raise ConfigError("future.horizons: a value is repeated", "give each once")
     if parcels != model.config.parcels:
@@ -141,41 +139,44 @@ def _settings(config: Config, steps: int) -> Any:
 
 
 def _horizon(
-    config: Config, steps: int, given: tuple[Any, ...], example: int, pieces: Pieces, progress: Progress
+    config: Config, steps: int, sources: tuple[Any, ...], example: int, pieces: Pieces, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Each method's sums, chosen setting (JSON), and forecast of the example (P, F)."""
+    """Each method's sums, chosen setting (JSON), and forecast of the example (P, F).
+
+    `sources`: the model, what is learnt from, and the held-out windows.
+    """
     from brainlm_model.eval.future.data import score
     from brainlm_model.eval.future.methods import METHODS, ForecastInputs, best
 
-    model, learning, held, settings = given
-    all_given = ForecastInputs(model, learning, steps, settings, config.network_epochs)
+    model, learning, held_out = sources
+    inputs = ForecastInputs(model, learning, steps, _settings(config, steps), config.network_epochs)
     done = config.horizons.index(steps) * len(config.methods)
 
     def piece(name: str) -> Mapping[str, Any]:
-        forecast, setting = best(METHODS[name], all_given)
-        past_BPH = held.windows(example)[:1, :, :-steps]
+        forecast, setting = best(METHODS[name], inputs)
+        past_BPH = held_out.windows(example)[:1, :, :-steps]
         return {
-            "sums": score(held, forecast, steps),
+            "sums": score(held_out, forecast, steps),
             "chosen": np.array(json.dumps(plain(setting))),
             "example": forecast(past_BPH, steps)[0].astype(np.float32),
         }
 
     outcomes: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(config.methods):
-        outcomes[name] = pieces.get(f"{steps}-{name}", lambda name=name: piece(name))  # type: ignore[misc]
+        outcomes[name] = pieces.get(f"{steps}-{name}", partial(piece, name))
         progress.step(done + number + 1, name)
     return outcomes
 
 
-def _arrays(held: Any, steps: int, example: int, pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _arrays(held_out: Any, steps: int, example: int, outcomes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Of a horizon: mean squared error of each recording, (R, 1 + F): all steps, then each; and the example."""
     from brainlm_model.eval.future.scores import errors
 
-    arrays: dict[str, Any] = {f"{steps}/id": np.array(held.ids[example], str)}
-    arrays[f"{steps}/truth"] = held.windows(example)[0].astype(np.float32)
-    for name, piece in pieces.items():
-        arrays[f"{steps}/example/{name}"] = piece["example"]
-        arrays[f"{steps}/mse/{name}"] = errors(piece["sums"]).astype(np.float32)
+    arrays: dict[str, Any] = {f"{steps}/id": np.array(held_out.ids[example], str)}
+    arrays[f"{steps}/truth"] = held_out.windows(example)[0].astype(np.float32)
+    for name, outcome in outcomes.items():
+        arrays[f"{steps}/example/{name}"] = outcome["example"]
+        arrays[f"{steps}/mse/{name}"] = errors(outcome["sums"]).astype(np.float32)
     return arrays
 
 
@@ -185,11 +186,13 @@ def _warnings(facts: Facts) -> list[str]:
     if subjects < ENOUGH_SUBJECTS:
         lines.append(f"only {subjects} subjects: intervals are too narrow, and no test can reach p < .05")
     else:
-        lines += [
-            f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {others * steps} tests"
-            for steps in facts["Horizons"]
-            if others * steps * 2.0 ** (1 - subjects) > LEVEL
-        ]
+        smallest_p = 2.0 ** (1 - subjects)  # of a sign-flip test: all signs alike, on either side
+        for steps in facts["Horizons"]:
+            tests = others * steps
+            if tests * smallest_p > LEVEL:
+                lines.append(
+                    f"{subjects} subjects are too few for a mark at a single step of {steps}: there are {tests} tests"
+                )
     if REFERENCE not in facts["Methods"]:
         lines.append(f"method {REFERENCE} was left out: nothing is compared with it")
     return lines

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval, joined
+from brainlm_model.eval.rows import by, find, select
 
 TITLE = "Future states"
 CAPTION = (
@@ -16,43 +17,41 @@ SHOWN = {"r2_flat": "R²", "r_flat": "r", "mse": "MSE"}
 
 
 def headline(content: Mapping[str, Any]) -> list[str]:
-    """The fine-tuned model, what is best, what it beats and what beats it; a sentence a horizon."""
+    """The fine-tuned model, what is best, what it beats and what beats it; one sentence per horizon."""
     sentences = []
     for horizon in content["Horizons"]:
-        rows = {r["method"]: r for r in _overall(content, horizon, "r2_flat")}
-        shown = {m: f"{r['label']} {interval(r)}" for m, r in rows.items()}
-        best = max(rows, key=lambda m: rows[m]["value"])
-        text = f"The next {horizon} steps, R²: best is {shown[best]}"
-        if "finetuned" in rows and best != "finetuned":
-            text += f"; {shown['finetuned']}"
-        verdicts = {
-            r["against"]: r["verdict"]
-            for r in content["Comparisons"]
-            if (r["horizon"], r["step"], r["method"]) == (horizon, None, "finetuned")
-        }
+        rows = by("method", _overall(content, horizon, "r2_flat"))
+        best = max(rows.values(), key=lambda row: row["value"])
+        text = f"The next {horizon} steps, R²: best is {best['label']} {interval(best)}"
+        finetuned = rows.get("finetuned")
+        if finetuned is not None and finetuned is not best:
+            text += f"; {finetuned['label']} {interval(finetuned)}"
+        compared = select(content["Comparisons"], horizon=horizon, step=None, method="finetuned")
         for verdict, words in (("worse", "is beaten by"), ("not distinguishable", "cannot be told from")):
-            names = [rows[m]["label"] for m, v in verdicts.items() if v == verdict]
+            names = [rows[row["against"]]["label"] for row in select(compared, verdict=verdict)]
             if names:
                 text += f"; the fine-tuned model {words} {joined(names)}"
-        beaten = sum(v == "better" for v in verdicts.values())
-        sentences.append(f"{text}; it beats {beaten} of {len(verdicts)} others." if verdicts else f"{text}.")
+        if compared:
+            text += f"; it beats {len(select(compared, verdict='better'))} of {len(compared)} others"
+        sentences.append(f"{text}.")
     return sentences
 
 
 def _overall(content: Mapping[str, Any], horizon: int, metric: str) -> list[Mapping[str, Any]]:
-    return [
-        r for r in content["Results"] if r["horizon"] == horizon and r["metric"] == metric and r["step"] in ("", None)
-    ]
+    """Rows of all steps together, where `step` is empty."""
+    rows = select(content["Results"], horizon=horizon, metric=metric)
+    return [row for row in rows if row["step"] in ("", None)]
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """R2, r and MSE over all steps, by horizon and method."""
     rows = []
     for horizon in content["Horizons"]:
-        cells = {m: {r["method"]: r for r in _overall(content, horizon, m)} for m in SHOWN}
-        for method, first in cells["r2_flat"].items():
-            values = [interval(r) for r in (cells[m][method] for m in SHOWN)]
-            rows.append([str(horizon), first["label"], *values])
+        for first in _overall(content, horizon, "r2_flat"):
+            cells = [str(horizon), first["label"]]
+            for metric in SHOWN:
+                cells += [interval(r) for r in select(_overall(content, horizon, metric), method=first["method"])]
+            rows.append(cells)
     return ["steps", "method", *SHOWN.values()], rows
 
 
@@ -64,7 +63,7 @@ def said(row: Mapping[str, Any]) -> str:
 def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """The same method at the first horizon."""
     horizon = content["Horizons"][0]
-    for r in _overall(content, horizon, row["metric"]):
-        if r["method"] == row["method"]:
-            return f"{r['label']}, {horizon} steps", r
-    return None
+    own = find(_overall(content, horizon, row["metric"]), method=row["method"])
+    if own is None:
+        return None
+    return f"{own['label']}, {horizon} steps", own

@@ -46,39 +46,49 @@ def measure(
     `networks`: "" and "_untrained" -> a model. A half that is shorter than the model's window ends in steps that are
     not known.
     """
-    progress, batches = Progress(f"latent: {name}", len(parts)), []
+    progress = Progress(f"latent: {name}", len(parts))
+    kept: list[Part] = []
+    skipped: dict[Part, str] = {}
+    rows: dict[str, list[Array]] = {}
     for first in range(0, len(parts), TOGETHER):
         batch = parts[first : first + TOGETHER]
-        batches.append(pieces.get(f"{name}-{first:06d}", lambda batch=batch: _some(store, batch, networks)))  # type: ignore[misc]
+        piece = pieces.get(f"{name}-{first:06d}", partial(_some, store, batch, networks))
+        for part, reason in zip(batch, piece.pop("reason"), strict=True):
+            if reason:
+                skipped[part] = str(reason)
+            else:
+                kept.append(part)
+        for key, values in piece.items():
+            if len(values):  # a batch of which nothing could be embedded has arrays without a width
+                rows.setdefault(key, []).append(values)
         progress.step(first + len(batch))
-    reasons = np.concatenate([piece["reason"] for piece in batches]) if batches else np.zeros(0, dtype=str)
-    kept = [part for part, reason in zip(parts, reasons, strict=True) if not reason]
-    skipped = {part: str(reason) for part, reason in zip(parts, reasons, strict=True) if reason}
-    keys = [key for key in batches[0] if key != "reason"] if batches else []
-    full = {key: [piece[key] for piece in batches if len(piece[key])] for key in keys}
-    return kept, Vectors({key: np.concatenate(values) for key, values in full.items() if values}, skipped)
+    return kept, Vectors({key: np.concatenate(values) for key, values in rows.items()}, skipped)
 
 
 def _some(store: Any, parts: Sequence[Part], networks: Mapping[str, Any]) -> dict[str, Any]:
+    """`reason` of each part, empty where it could be embedded; and vectors (kept part, F) of those."""
     window = next(iter(networks.values())).config.window
     recordings = [SourceRecording(f"{i}", partial(_read, store, part, window)) for i, part in enumerate(parts)]
     reason = [""] * len(parts)
-    rows: dict[int, dict[str, Array]] = {}
+    vectors: list[dict[str, Array]] = [{} for _ in parts]
     for suffix, model in networks.items():
         for recording, result in embeddings(model.network, model.scaler, recordings):
             place = int(recording.id)
             if isinstance(result, BrainLMError):
                 reason[place] = f"{parts[place][0]}: {result.message}"
                 continue
-            rows.setdefault(place, {}).update(
-                {f"{kind}{suffix}": np.asarray(getattr(result, kind)).ravel() for kind in KINDS}
-            )
-    for place, row in rows.items():
-        row["connectivity"] = _connectivity(_steps(store, parts[place]))
-    kept = [rows[i] for i in range(len(parts)) if not reason[i]]
-    names = [f"{kind}{suffix}" for suffix in networks for kind in KINDS] + ["connectivity"]
-    return {"reason": np.array(reason, dtype=str),
-            **{key: np.array([row[key] for row in kept], dtype=np.float32) for key in names}}  # fmt: skip
+            for kind in KINDS:
+                vectors[place][f"{kind}{suffix}"] = np.asarray(getattr(result, kind)).ravel()
+    kept = []
+    for part, why, row in zip(parts, reason, vectors, strict=True):
+        if not why:
+            kept.append({**row, "connectivity": _connectivity(_steps(store, part))})
+    arrays: dict[str, Any] = {"reason": np.array(reason, dtype=str)}
+    for suffix in networks:
+        for kind in KINDS:
+            arrays[f"{kind}{suffix}"] = np.array([row[f"{kind}{suffix}"] for row in kept], dtype=np.float32)
+    arrays["connectivity"] = np.array([row["connectivity"] for row in kept], dtype=np.float32)
+    return arrays
 
 
 def _steps(store: Any, part: Part) -> Array:
@@ -87,7 +97,7 @@ def _steps(store: Any, part: Part) -> Array:
     series = np.asarray(store.series(name))
     if half is None:
         return series
-    middle = len(series) // 2
+    middle = len(series) // 2  # of an odd number of steps the one in the middle is in neither half
     return series[:middle] if half == 0 else series[len(series) - middle :]
 
 
@@ -114,17 +124,19 @@ def standardised(values_RF: Array, training_RF: Array) -> Array:
     """(x - mean) / SD of training recordings, a feature at a time, after `filled`; a constant feature becomes 0."""
     training = filled(training_RF, training_RF).astype(np.float64)
     mean, spread = training.mean(0), training.std(0)
-    varies = spread > 1e-6 * (np.abs(mean) + 1e-6)
+    varies = spread > 1e-6 * (np.abs(mean) + 1e-6)  # rounding of float32 is no variation
     return np.where(varies, (filled(values_RF, training_RF) - mean) / np.where(varies, spread, 1), 0)
 
 
 def axes(values_RF: Array, count: int | None = None) -> Array:
     """(R, count) scores on the principal axes of these recordings; None: all axes, which keeps every distance."""
+    # X = U S V': the scores X V are U S, and U, S^2 are eigenvectors and eigenvalues of the small matrix X X' (R, R).
     centred = values_RF - values_RF.mean(0)
     size, vectors = np.linalg.eigh(centred @ centred.T)
     order = np.argsort(-size)[: count or len(size)]
     vectors = vectors[:, order] * np.sqrt(np.maximum(size[order], 0))
-    sign = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])  # an axis has no direction
+    # An axis has no direction of its own: the entry that is farthest from 0 becomes positive.
+    sign = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(vectors.shape[1])])
     scores: Array = vectors * np.where(sign == 0, 1, sign)
     if count and scores.shape[1] < count:
         scores = np.pad(scores, ((0, 0), (0, count - scores.shape[1])))

@@ -36,6 +36,12 @@ class Pairs:
     first: list[Part]
     second: list[Part]
 
+    def add(self, subject: str, first: Part, second: Part) -> None:
+        """One more subject."""
+        self.subjects.append(subject)
+        self.first.append(first)
+        self.second.append(second)
+
 
 def pairs_of(table: Any, mode: str) -> Pairs | None:
     """Two recordings of each subject that has them, of the same task first; else halves of one recording.
@@ -50,16 +56,19 @@ def pairs_of(table: Any, mode: str) -> Pairs | None:
     """
     by_mode = {"retest": _retest(table), "tasks": _tasks(table), "halves": _halves(table)}
     if mode != "auto":
-        chosen = by_mode[mode]
-        return chosen if len(chosen.subjects) > 1 else None
-    enough = [p for p in by_mode.values() if len(p.subjects) >= ENOUGH_SUBJECTS]
-    some = enough or [p for p in by_mode.values() if len(p.subjects) > 1]
-    return some[0] if some else None
+        by_mode = {mode: by_mode[mode]}
+    for fewest in (ENOUGH_SUBJECTS, 2):
+        for pairs in by_mode.values():
+            if len(pairs.subjects) >= fewest:
+                return pairs
+    return None
 
 
 def _by_task(table: Any) -> dict[str, dict[str, list[str]]]:
     """task -> subject -> ids."""
-    tasks = table["task"].fillna("").astype(str) if "task" in table else [""] * len(table)
+    tasks = [""] * len(table)
+    if "task" in table:
+        tasks = table["task"].fillna("").astype(str)
     by_task: dict[str, dict[str, list[str]]] = {}
     for name, subject, task in zip(table["id"], table["subject"].astype(str), tasks, strict=True):
         by_task.setdefault(task, {}).setdefault(subject, []).append(name)
@@ -67,36 +76,48 @@ def _by_task(table: Any) -> dict[str, dict[str, list[str]]]:
 
 
 def _retest(table: Any) -> Pairs:
-    each = {task: {s: ids for s, ids in people.items() if len(ids) > 1} for task, people in _by_task(table).items()}
-    task = max(sorted(each), key=lambda name: len(each[name]))
-    people = each[task]
-    words = f"{WORDS['retest']} ({task or 'no task named'})"
-    return Pairs("retest", words, list(people), [(i[0], None) for i in people.values()],
-                 [(i[-1], None) for i in people.values()])  # fmt: skip
+    """First and last recording of the task that most subjects have twice."""
+    several: dict[str, dict[str, list[str]]] = {}
+    for task, people in _by_task(table).items():
+        several[task] = {subject: ids for subject, ids in people.items() if len(ids) > 1}
+    task = max(sorted(several), key=lambda name: len(several[name]))
+    pairs = Pairs("retest", f"{WORDS['retest']} ({task or 'no task named'})", [], [], [])
+    for subject, ids in several[task].items():
+        pairs.add(subject, (ids[0], None), (ids[-1], None))
+    return pairs
 
 
 def _tasks(table: Any) -> Pairs:
-    each = _by_task(table)
-    shared = Counter({(a, b): len(each[a].keys() & each[b].keys()) for a, b in combinations(sorted(each), 2)})
+    """First recordings of the two tasks that most subjects have both of."""
+    by_task = _by_task(table)
+    shared: Counter[tuple[str, str]] = Counter()
+    for a, b in combinations(sorted(by_task), 2):
+        shared[a, b] = len(by_task[a].keys() & by_task[b].keys())
     if not shared:
         return Pairs("tasks", WORDS["tasks"], [], [], [])
     (a, b), _ = shared.most_common(1)[0]
-    people = [s for s in each[a] if s in each[b]]
-    return Pairs("tasks", f"{WORDS['tasks']} ({a}, {b})", people, [(each[a][s][0], None) for s in people],
-                 [(each[b][s][0], None) for s in people])  # fmt: skip
+    pairs = Pairs("tasks", f"{WORDS['tasks']} ({a}, {b})", [], [], [])
+    for subject, ids in by_task[a].items():
+        if subject in by_task[b]:
+            pairs.add(subject, (ids[0], None), (by_task[b][subject][0], None))
+    return pairs
 
 
 def _halves(table: Any) -> Pairs:
+    """Both halves of each subject's first recording."""
     firsts: dict[str, str] = {}
     for name, subject in zip(table["id"], table["subject"].astype(str), strict=True):
         firsts.setdefault(subject, name)
-    return Pairs("halves", WORDS["halves"], list(firsts), [(n, 0) for n in firsts.values()],
-                 [(n, 1) for n in firsts.values()])  # fmt: skip
+    pairs = Pairs("halves", WORDS["halves"], [], [], [])
+    for subject, name in firsts.items():
+        pairs.add(subject, (name, 0), (name, 1))
+    return pairs
 
 
 def similarity(first_SF: Array, second_SF: Array) -> Array:
     """(S, S) Pearson correlations of the first parts' vectors with the second parts'."""
 
+    # r of two vectors is the inner product of both, centred and divided by their lengths
     def unit(values: Array) -> Array:
         centred = values.astype(np.float64) - values.mean(1, keepdims=True)
         size = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -118,8 +139,9 @@ def scores(similarity_SS: Array) -> Array:
     similar; `i_diff`: own similarity minus the mean with the others.
     """
     count = len(similarity_SS)
-    both = np.stack([ranks(similarity_SS), ranks(similarity_SS.T)])
+    both = np.stack([ranks(similarity_SS), ranks(similarity_SS.T)])  # first parts find second ones, and the reverse
     own = np.diag(similarity_SS)
+    # I_diff = own similarity - mean of row and column without the diagonal (Amico & Goni, 2018), for each subject
     others = (similarity_SS.sum(0) + similarity_SS.sum(1) - 2 * own) / (2 * (count - 1))
     rank = both.mean(0)
     return np.stack([(both == 1).mean(0), rank, 1 - (rank - 1) / (count - 1), own - others], axis=1)
@@ -129,9 +151,10 @@ def by_chance(similarity_SS: Array, permutations: int, seed: int) -> tuple[Array
     """(4,) means and p of `scores` when identities are permuted: how often they are as good (one-sided)."""
     rng = np.random.default_rng(seed)
     observed = scores(similarity_SS).mean(0)
-    drawn = np.stack([
-        scores(similarity_SS[:, rng.permutation(len(similarity_SS))]).mean(0) for _ in range(permutations)
-    ])  # fmt: skip
-    better = drawn >= observed - 1e-12
-    better[:, 1] = drawn[:, 1] <= observed[1] + 1e-12  # a low rank is a good one
-    return drawn.mean(0), (1 + better.sum(0)) / (1 + permutations)
+    drawn = np.empty((permutations, len(METRICS)))
+    for row in range(permutations):
+        order = rng.permutation(len(similarity_SS))
+        drawn[row] = scores(similarity_SS[:, order]).mean(0)
+    as_good = drawn >= observed - 1e-12
+    as_good[:, 1] = drawn[:, 1] <= observed[1] + 1e-12  # a low rank is a good one
+    return drawn.mean(0), (1 + as_good.sum(0)) / (1 + permutations)

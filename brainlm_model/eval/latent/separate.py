@@ -57,7 +57,7 @@ def variable(table: Any, name: str) -> Variable | str:
         if subjects.iloc[rows].nunique() <= 2 * FEW_SUBJECTS:
             return f"{name}: {subjects.iloc[rows].nunique()} subjects with a value"
         return Variable(name, [], rows, numbers.to_numpy(dtype=float)[rows], len(table) - len(rows))
-    text = column.map(lambda v: None if pd.isna(v) else f"{v:g}" if isinstance(v, float) else str(v))
+    text = column.map(_level)
     counts = subjects.groupby(text).nunique()
     levels = sorted(counts.index[counts >= FEW_SUBJECTS])
     if len(levels) < 2:
@@ -67,11 +67,20 @@ def variable(table: Any, name: str) -> Variable | str:
     return Variable(name, levels, rows, places, len(table) - len(rows))
 
 
+def _level(value: Any) -> str | None:
+    """A value as the level of a category, 1.0 as 1; None where it is missing."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def neighbours(x_RF: Array, subjects: Sequence[str], count: int) -> Ints:
     """(R, k) nearest recordings of *other* subjects by Euclidean distance, the nearest first."""
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
     same_RR = owner[:, None] == owner
-    fewest = int((~same_RR).sum(1).min())
+    fewest = int((~same_RR).sum(1).min())  # a subject of many recordings has fewer others
     return nearest(x_RF, x_RF, min(count, fewest), same_RR)
 
 
@@ -83,26 +92,38 @@ def predictions(values_KR: Array, near_Rk: Ints, levels: int) -> Array:
     votes_KRk = values_KR[:, near_Rk]
     if not levels:
         return votes_KRk.mean(2)
-    share = np.stack([((votes_KRk == v).sum(2)) / np.maximum((values_KR == v).sum(1)[:, None], 1)
-                      for v in range(levels)], axis=2)  # fmt: skip
-    nearest: Array = share.argmax(2).astype(float)
-    return nearest
+    shares = []
+    for level in range(levels):
+        votes_KR = (votes_KRk == level).sum(2)
+        count_K1 = (values_KR == level).sum(1)[:, None]
+        shares.append(votes_KR / np.maximum(count_K1, 1))
+    winner: Array = np.stack(shares, axis=2).argmax(2).astype(float)
+    return winner
 
 
-def score(found_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -> Array:
+def score(predicted_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -> Array:
     """(K,) balanced accuracy, or Pearson's correlation, of weighted recordings; NaN where nothing varies."""
     with np.errstate(invalid="ignore", divide="ignore"):
         if levels:
-            hits = (found_KR == true_KR) * weights_KR
-            recall = [(hits * (true_KR == v)).sum(1) / (weights_KR * (true_KR == v)).sum(1) for v in range(levels)]
-            known = np.isfinite(recall)
-            mean: Array = np.where(known, recall, 0).sum(0) / known.sum(0)
-            return mean
+            return _balanced_accuracy(predicted_KR, true_KR, weights_KR, levels)
+        # weighted Pearson: sum w a b / sqrt(sum w a^2 sum w b^2), a and b without their weighted means
         total = weights_KR.sum(1, keepdims=True)
-        a = found_KR - (found_KR * weights_KR).sum(1, keepdims=True) / total
+        a = predicted_KR - (predicted_KR * weights_KR).sum(1, keepdims=True) / total
         b = true_KR - (true_KR * weights_KR).sum(1, keepdims=True) / total
         size = np.sqrt((weights_KR * a**2).sum(1) * (weights_KR * b**2).sum(1))
         return np.where(size > 1e-12, (weights_KR * a * b).sum(1) / size, np.nan)
+
+
+def _balanced_accuracy(predicted_KR: Array, true_KR: Array, weights_KR: Array, levels: int) -> Array:
+    """(K,) mean, over the levels that occur, of the share of a level's recordings that are told right."""
+    hits_KR = (predicted_KR == true_KR) * weights_KR
+    recall = []
+    for level in range(levels):
+        own_KR = true_KR == level
+        recall.append((hits_KR * own_KR).sum(1) / (weights_KR * own_KR).sum(1))
+    known = np.isfinite(recall)
+    mean: Array = np.where(known, recall, 0).sum(0) / known.sum(0)
+    return mean
 
 
 def permuted(values_R: Array, subjects: Sequence[str], rng: np.random.Generator) -> Array:
@@ -112,16 +133,16 @@ def permuted(values_R: Array, subjects: Sequence[str], rng: np.random.Generator)
     permuted, and then subjects with as many recordings: what a subject's recordings have in common stays together.
     """
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
-    places = [np.flatnonzero(owner == s) for s in range(owner.max() + 1)]
+    rows_of = [np.flatnonzero(owner == subject) for subject in range(owner.max() + 1)]
     permuted_R = values_R.copy()
-    if all(np.ptp(values_R[p]) == 0 for p in places):
-        each = rng.permutation([values_R[p[0]] for p in places])
+    if all(np.ptp(values_R[rows]) == 0 for rows in rows_of):
+        each = rng.permutation([values_R[rows[0]] for rows in rows_of])
         return np.asarray(each[owner], dtype=float)
-    sizes = np.array([len(p) for p in places])
+    sizes = np.array([len(rows) for rows in rows_of])
     for size in np.unique(sizes):
-        these = np.flatnonzero(sizes == size)
-        for to, source in zip(these, rng.permutation(these), strict=True):
-            permuted_R[places[to]] = rng.permutation(values_R[places[source]])
+        alike = np.flatnonzero(sizes == size)
+        for to, source in zip(alike, rng.permutation(alike), strict=True):
+            permuted_R[rows_of[to]] = rng.permutation(values_R[rows_of[source]])
     return permuted_R
 
 
@@ -130,13 +151,18 @@ def swap_test(
 ) -> float:  # fmt: skip
     """Two-sided p that one set of predictions is better: subject by subject, the two are exchanged at random."""
     if not levels:  # units do not matter to a correlation, and must not to what is exchanged
-        first_R, second_R = ((x - x.mean()) / max(x.std(), 1e-12) for x in (first_R, second_R))
+        first_R, second_R = _unit(first_R), _unit(second_R)
     owner = np.unique(np.asarray(subjects), return_inverse=True)[1]
     swap_KR = np.random.default_rng(seed).integers(0, 2, size=(FLIPS, owner.max() + 1)).astype(bool)[:, owner]
-    swap_KR[0] = False
+    swap_KR[0] = False  # the first is what was observed
     weights = np.ones((1, len(true_R)))
-    a, b = (np.where(swap_KR, y, x) for x, y in ((first_R, second_R), (second_R, first_R)))
-    change = np.nan_to_num(score(a, true_R[None], weights, levels)) - np.nan_to_num(
-        score(b, true_R[None], weights, levels)
-    )
+    scores_of_first = score(np.where(swap_KR, second_R, first_R), true_R[None], weights, levels)
+    scores_of_second = score(np.where(swap_KR, first_R, second_R), true_R[None], weights, levels)
+    change = np.nan_to_num(scores_of_first) - np.nan_to_num(scores_of_second)
     return float((np.abs(change) >= abs(change[0]) - 1e-12).mean())
+
+
+def _unit(values: Array) -> Array:
+    """Values with mean 0 and SD 1."""
+    unit: Array = (values - values.mean()) / max(values.std(), 1e-12)
+    return unit

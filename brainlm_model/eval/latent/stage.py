@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from brainlm_data import Facts, InputError, StageConfig
 from brainlm_model.eval.latent import identify, tables
-from brainlm_model.eval.latent.features import SPACES, filled, measure, standardised
+from brainlm_model.eval.latent.features import SPACES, Vectors, filled, measure, standardised
 from brainlm_model.eval.latent.separate import Variable, variable
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array
 from brainlm_model.eval.task import Results, Split, Start, task
@@ -72,26 +73,23 @@ def evaluate(start: Start, config: Config) -> Results:
     pairs = identify.pairs_of(table, config.pairs)
     training = start.recordings(["train"], config.train_recordings, config.seed)["id"].tolist()
     networks = {"": start.model, "_untrained": replace(start.model, network=start.networks()["untrained"])}
+    vectors = partial(measure, start.store, networks=networks, pieces=start.pieces)
 
-    def vectors(parts: Sequence[Any], name: str) -> Any:
-        return measure(start.store, parts, networks, start.pieces, name)
-
-    kept, embedded = vectors([(name, None) for name in table["id"]], "recordings")
+    # a part is a recording and None, or one of its halves (0, 1), which `_similarities` may ask for
+    kept, embedded = vectors([(name, None) for name in table["id"]], name="recordings")
     if len(kept) < 4:
         raise InputError(
             f"latent: {len(kept)} recordings can be embedded, not 4",
             next(iter(embedded.skipped.values()), "other splits"),
         )
     table = table.set_index("id").loc[[name for name, _ in kept]].reset_index()
-    used = [variable(table, name) for name in columns]
-    variables = [v for v in used if isinstance(v, Variable)]
-    _, trained_on = vectors([(name, None) for name in training], "training")
+    _, trained_on = vectors([(name, None) for name in training], name="training")
     if not trained_on.values:
         raise InputError("latent: no training recording can be embedded", next(iter(trained_on.skipped.values())))
+    variables, left_out = _variables(table, columns)
     spaces, pictures = _spaces(embedded.values, trained_on.values, config)
     subjects = table["subject"].astype(str).tolist()
     rows, compared = tables.separation(spaces, variables, subjects, config)
-
     matrices, who = _similarities(pairs, vectors, embedded, kept, training, trained_on)
     if matrices:
         more, against = tables.identification(matrices, who, config)
@@ -104,7 +102,7 @@ def evaluate(start: Start, config: Config) -> Results:
         "TrainingRecordings": len(next(iter(trained_on.values.values()))),
         "Skipped": list(embedded.skipped.values()),
         "Columns": {v.name: v.levels or "number" for v in variables},
-        "ColumnsLeftOut": [v for v in used if isinstance(v, str)],
+        "ColumnsLeftOut": left_out,
         "RecordingsLeftOut": {v.name: v.left_out for v in variables},
         "UnknownPairsOfParcels": int(np.isnan(embedded.values["connectivity"]).sum()),
         "Pairs": pairs.what if matrices and pairs else None,
@@ -114,39 +112,66 @@ def evaluate(start: Start, config: Config) -> Results:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    arrays: dict[str, Any] = {
+    arrays = {
         "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
-        "columns": np.array([v.name for v in variables], dtype=str),
-        **{f"xy/{name}": xy for name, xy in pictures.items()},
-        **{f"similarity/{name}": m.astype(np.float32) for name, m in matrices.items()},
+        **_drawn(variables, pictures, matrices),
     }  # fmt: skip
+    return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)
+
+
+def _drawn(
+    variables: Sequence[Variable], pictures: Mapping[str, Array], matrices: Mapping[str, Array]
+) -> dict[str, Any]:
+    """What figures need: points (R, 2), similarities (S, S), and the rows that have a variable with their values."""
+    arrays: dict[str, Any] = {"columns": np.array([v.name for v in variables], dtype=str)}
+    for name, xy in pictures.items():
+        arrays[f"xy/{name}"] = xy
+    for name, matrix in matrices.items():
+        arrays[f"similarity/{name}"] = matrix.astype(np.float32)
     for v in variables:
         arrays |= {f"rows/{v.name}": v.rows, f"values/{v.name}": v.values, f"levels/{v.name}": np.array(v.levels)}
-    return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)
+    return arrays
+
+
+def _variables(table: Any, columns: Sequence[str]) -> tuple[list[Variable], list[str]]:
+    """The columns that can be used, and why others cannot."""
+    variables, left_out = [], []
+    for column in columns:
+        usable = variable(table, column)
+        if isinstance(usable, Variable):
+            variables.append(usable)
+        else:  # the reason
+            left_out.append(usable)
+    return variables, left_out
+
+
+def _scaled(name: str, values: Mapping[str, Array], training: Mapping[str, Array]) -> Array:
+    """Vectors ready for distances. Correlations have one scale already; dimensions of an embedding have none."""
+    scale = filled if name == "connectivity" else standardised
+    return scale(values[name], training[name])
 
 
 def _spaces(
     values: Mapping[str, Array], training: Mapping[str, Array], config: Config
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Every space (R, F); and the two-dimensional ones, the pictures. No label is used."""
-    scaled = {
-        name: (filled if name == "connectivity" else standardised)(values[name], training[name])
-        for name in {vectors for vectors, _ in SPACES.values()}
-    }
-    spaces = {
-        name: scaled[vectors] if make is None else make(scaled[vectors], config.umap_neighbours, config.seed)
-        for name, (vectors, make) in SPACES.items()
-    }
-    return spaces, {name: xy for name, xy in spaces.items() if SPACES[name][1] is not None}
+    spaces, pictures = {}, {}
+    for name, (vectors, make) in SPACES.items():
+        scaled = _scaled(vectors, values, training)
+        if make is None:
+            spaces[name] = scaled
+        else:
+            spaces[name] = pictures[name] = make(scaled, config.umap_neighbours, config.seed)
+    return spaces, pictures
 
 
 def _similarities(
     pairs: identify.Pairs | None,
     vectors: Any,
-    embedded: Any,
+    embedded: Vectors,
     kept: Sequence[Any],
     training: Sequence[str],
-    trained_on: Any,
+    trained_on: Vectors,
 ) -> tuple[dict[str, Array], list[str]]:
     """Method -> (S, S) similarities of first and second parts, and the subjects; nothing where nobody has two.
 
@@ -154,28 +179,26 @@ def _similarities(
     """
     if pairs is None:
         return {}, []
-    values: Mapping[str, Array]
     if pairs.mode == "halves":
-        kept, more = vectors([*pairs.first, *pairs.second], "halves")
-        _, reference = vectors([(name, 0) for name in training], "halves of training")
-        values, known = more.values, reference.values
-    else:
-        values, known = embedded.values, trained_on.values
-    place = {part: i for i, part in enumerate(kept)}
-    both = [
-        (s, place[a], place[b])
-        for s, a, b in zip(pairs.subjects, pairs.first, pairs.second, strict=True)
-        if a in place and b in place
-    ]
-    if len(both) < 2 or not known:
+        kept, embedded = vectors([*pairs.first, *pairs.second], name="halves")
+        _, trained_on = vectors([(name, 0) for name in training], name="halves of training")
+    row_of = {part: row for row, part in enumerate(kept)}
+    subjects, first, second = [], [], []  # a pair counts only if both of its parts could be embedded
+    for subject, a, b in zip(pairs.subjects, pairs.first, pairs.second, strict=True):
+        if a in row_of and b in row_of:
+            subjects.append(subject)
+            first.append(row_of[a])
+            second.append(row_of[b])
+    if len(subjects) < 2 or not trained_on.values:
         return {}, []
-    first, second = [i for _, i, _ in both], [j for _, _, j in both]
     matrices = {}
     for method in tables.METHODS:
-        name = method.removesuffix("_standardised")
-        ready = (filled if method == "connectivity" else standardised)(values[name], known[name])
-        matrices[method] = identify.similarity(ready[first], ready[second])
-    return matrices, [s for s, _, _ in both]
+        if method == "connectivity_standardised":
+            scaled = standardised(embedded.values["connectivity"], trained_on.values["connectivity"])
+        else:
+            scaled = _scaled(method, embedded.values, trained_on.values)
+        matrices[method] = identify.similarity(scaled[first], scaled[second])
+    return matrices, subjects
 
 
 def _warnings(facts: Facts) -> list[str]:
@@ -183,8 +206,9 @@ def _warnings(facts: Facts) -> list[str]:
     lines += [f"not looked at: {reason}" for reason in facts["ColumnsLeftOut"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
         lines.append(f"only {facts['Subjects']} subjects: intervals over so few people are too narrow")
-    counts = facts["RecordingsLeftOut"].items()
-    lines += [f"{name}: {n} recordings without a value or of a rare level" for name, n in counts if n]
+    for name, count in facts["RecordingsLeftOut"].items():
+        if count:
+            lines.append(f"{name}: {count} recordings without a value or of a rare level")
     if facts["UnknownPairsOfParcels"]:
         lines.append(f"{facts['UnknownPairsOfParcels']} correlations are unknown: means of training recordings instead")
     if facts["Pairs"] is None:

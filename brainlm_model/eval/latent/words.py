@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval, number
+from brainlm_model.eval.rows import by, find, select
 
 TITLE = "Latent space"
 CAPTION = (
@@ -16,31 +17,28 @@ VERDICT = {"better": "beats", "worse": "is beaten by", "not distinguishable": "c
 
 
 def headline(content: Mapping[str, Any]) -> list[str]:
-    """A sentence a variable, and one on identification."""
+    """One sentence per variable, and one on identification."""
     sentences = []
     for name in content["Columns"]:
-        these = {r["method"]: r for r in content["Results"] if r["column"] == name and r["metric"] != "silhouette"}
-        cls, other = these["cls"], these["connectivity"]
+        own = by("method", (r for r in select(content["Results"], column=name) if r["metric"] != "silhouette"))
+        cls, other = own["cls"], own["connectivity"]
         beyond = cls["p_holm"] is not None and cls["p_holm"] < 0.05
-        verdicts = {
-            c["against"]: VERDICT[c["verdict"]]
-            for c in content["Comparisons"]
-            if (c["part"], c.get("column")) == ("separation", name)
-        }
+        compared = by("against", select(content["Comparisons"], part="separation", column=name))
         metric = cls["metric"].replace("_", " ")
         sentences.append(
             f"{name}, told by neighbours' CLS: {metric} {interval(cls)}, {'' if beyond else 'not '}beyond the chance "
-            f"of {number(cls['chance'])}; connectivity {interval(other)}. CLS {verdicts['connectivity']} connectivity "
-            f"and {verdicts['untrained']} the untrained network."
+            f"of {number(cls['chance'])}; connectivity {interval(other)}. "
+            f"CLS {VERDICT[compared['connectivity']['verdict']]} connectivity "
+            f"and {VERDICT[compared['untrained']['verdict']]} the untrained network."
         )
-    rates = {r["method"]: r for r in content["Results"] if r["metric"] == "rank1"}
+    rates = by("method", select(content["Results"], metric="rank1"))
     if rates:
         best = max(rates.values(), key=lambda r: r["value"])
-        verdict = next(
-            VERDICT[c["verdict"]]
-            for c in content["Comparisons"]
-            if (c["part"], c["metric"], c["method"], c["against"]) == ("identification", "rank1", "cls", "connectivity")
+        comparison = find(
+            content["Comparisons"], part="identification", metric="rank1", method="cls", against="connectivity"
         )
+        assert comparison is not None  # `tables.identification` always makes it
+        verdict = VERDICT[comparison["verdict"]]
         people = content["PairedSubjects"]
         sentences.append(
             f"Identification among {people} people ({content['Pairs']}), rank-1 rate: CLS {interval(rates['cls'])}, "
@@ -66,9 +64,7 @@ def said(row: Mapping[str, Any]) -> str:
 
 def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """The rate of connectivity fingerprinting has a counterpart."""
-    if row["value"] is None:
+    own = find(content["Results"], method="connectivity", metric="rank1")
+    if row["value"] is None or own is None:
         return None
-    for r in content["Results"]:
-        if (r["method"], r["metric"]) == ("connectivity", "rank1"):
-            return f"{r['label']}, {content['PairedSubjects']} people, {content['Pairs']}", r
-    return None
+    return f"{own['label']}, {content['PairedSubjects']} people, {content['Pairs']}", own

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,31 +106,30 @@ def fit_baselines(
     What one chooses (a ridge, a rank) is chosen on validation subjects; without any it is the module's default.
     """
     series = [train.series(i).T for i in range(len(train))]
-    held = []
-    for recording in recordings(validation, 1) if validation is not None else []:
-        for ratio in ratios:
-            mask_BPT = draw_mask(recording, Condition("random", ratio), patch, seed)
-            held.append((recording.x_BPT, mask_BPT))
-        if len(held) >= VALIDATION_WINDOWS * len(ratios):
-            break
+    held_out: list[tuple[Windows, Mask]] = []
+    if validation is not None:
+        for recording in islice(recordings(validation, 1), VALIDATION_WINDOWS):
+            for ratio in ratios:
+                mask_BPT = draw_mask(recording, Condition("random", ratio), patch, seed)
+                held_out.append((recording.x_BPT, mask_BPT))
     fitted: dict[str, Predictor] = {}
     for name in LABELS:  # always in this order
-        if name in names:
-            baseline = module(name)
-            tuned = held and hasattr(baseline, "fit_tuned")
-            fitted[name] = baseline.fit_tuned(series, held) if tuned else baseline.fit(series)
+        if name not in names:
+            continue
+        baseline = module(name)
+        if held_out and hasattr(baseline, "fit_tuned"):
+            fitted[name] = baseline.fit_tuned(series, held_out)
+        else:
+            fitted[name] = baseline.fit(series)
     return fitted
 
 
 def recordings(data: WindowDataset, windows: int) -> Iterator[HeldOutRecording]:
     """`windows` windows of every recording, spread evenly over it; all of them where there are fewer places."""
-    import torch
+    from brainlm_model.finetune.windows import spread
 
     for index, (name, subject) in enumerate(zip(data.ids, data.subjects, strict=True)):
-        starts = data.starts(index)
-        chosen = np.unique(starts[np.linspace(0, len(starts) - 1, windows).round().astype(int)])
-        x_BPT = torch.stack([data.at(index, int(start)) for start in chosen]).numpy()
-        yield HeldOutRecording(name, subject, x_BPT, data.coordinates)
+        yield HeldOutRecording(name, subject, spread(data, index, windows).numpy(), data.coordinates)
 
 
 def draw_mask(recording: HeldOutRecording, condition: Condition, patch: int, seed: int) -> Mask:
@@ -159,7 +159,8 @@ def score(
     ----------
     total: number of recordings, for the progress on stderr; 0: silent.
     """
-    sums: dict[tuple[str, Condition], list[NDArray[np.float64]]] = {(m, c): [] for m in methods for c in conditions}
+    # Methods first: this is the order of the table, whatever the order of the work below.
+    sums: dict[tuple[str, Condition], list[NDArray[np.float64]]] = {key: [] for key in product(methods, conditions)}
     ids, subjects, progress = [], [], Progress("evaluate", total)
     for recording in data:
         for condition in conditions:
@@ -215,7 +216,7 @@ def example(
     first = replace(recording, x_BPT=recording.x_BPT[:1])
     mask_BPT = draw_mask(first, condition, patch, seed)
     hidden = hide(first.x_BPT, mask_BPT)
-    reconstructions = {
-        f"x_{name}": method.predict(hidden, mask_BPT)[0].astype(np.float32) for name, method in methods.items()
-    }
-    return {"truth": first.x_BPT[0].astype(np.float32), "mask": mask_BPT[0], **reconstructions}
+    arrays = {"truth": first.x_BPT[0].astype(np.float32), "mask": mask_BPT[0]}
+    for name, method in methods.items():
+        arrays[f"x_{name}"] = method.predict(hidden, mask_BPT)[0].astype(np.float32)
+    return arrays

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice, product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from brainlm_model.eval.writing import write_csv, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from brainlm_model.eval.masked.scoring import Scores
+    from brainlm_model.eval.masked.scoring import Condition, Scores
     from brainlm_model.trained.checkpoint import TrainedModel
 
 COLUMNS = (
@@ -86,16 +88,17 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         return WindowDataset(store, split, window, config.seed, max_invalid=config.max_invalid, fill=np.nan)
 
     train, held_out = windows("train"), windows(config.split)
-    tuning = windows("validation") if (store.recordings["split"] == "validation").any() else None
+    tuning = None  # people on whom a baseline chooses its ridge: neither trained on nor scored
+    if (store.recordings["split"] == "validation").any():
+        tuning = windows("validation")
     baselines = scoring.fit_baselines(
         ["gaussian", *config.baselines], train, tuning, patch, config.mask_ratios, config.seed + 1
     )
     methods = {"model": scoring.ModelPredictor(model.network), "untrained": scoring.untrained(model), **baselines}
-    conditions = [scoring.Condition(kind, ratio) for kind in config.masking for ratio in config.mask_ratios]
+    conditions = [scoring.Condition(kind, ratio) for kind, ratio in product(config.masking, config.mask_ratios)]
     recordings = scoring.recordings(held_out, config.windows_per_recording)
     scores = scoring.score(recordings, methods, conditions, patch, config.seed, total=len(held_out))
 
-    table = store.recordings.set_index("id").loc[scores.ids]
     facts: Facts = {
         "Split": config.split,
         "Subjects": len(set(scores.subjects)),
@@ -110,43 +113,55 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
         "SamplingFrequency": float(store.rate_hz) if store.rate_hz else None,
-        "EffectiveBands": _bands(table),
+        "EffectiveBands": _bands(store.recordings.set_index("id").loc[scores.ids]),
         "Ridge": getattr(baselines["gaussian"], "ridge", None),
         "RidgeChosenOn": "validation subjects" if tuning is not None else "default: there are no validation subjects",
         "Baselines": list(config.baselines),
         "Prior": model.config.prior,
     }  # fmt: skip
-    shared = {"band": band_text(facts["EffectiveBands"])}
-    rows = [
-        {**row, "label": label(row["method"], facts), **shared}
-        for row in scoring.table(scores, config.bootstrap, config.seed)
-    ]
-    content = {
-        **facts,
-        "Methods": {name: label(name, facts) for name in methods},
-        "Results": rows,
-        "Comparisons": scoring.comparisons(scores, config.bootstrap, config.seed),
-        "Warnings": warnings(facts),
-    }
-    write_json(outputs["masked_json"], content)
-    write_csv(outputs["masked_csv"], COLUMNS, rows)
-
+    _write_tables(outputs, scores, facts, methods)
+    # the example is a window of the typical recording, hidden as much as the configuration comes near to 75 %
     shown = scoring.Condition(config.masking[0], min(config.mask_ratios, key=lambda r: abs(r - EXAMPLE_RATIO)))
-    index = typical(scores, shown)
-    recording = next(r for i, r in enumerate(scoring.recordings(held_out, config.windows_per_recording)) if i == index)
+    again = scoring.recordings(held_out, config.windows_per_recording)
+    recording = next(islice(again, typical(scores, shown), None))
     arrays = scoring.example(recording, methods, shown, patch, config.seed)
-    parcels = store.parcels
+    _write_example(outputs["masked_example"], arrays, recording.id, shown, facts, store.parcels)
+    return facts
+
+
+def _write_example(
+    path: Path, arrays: dict[str, Any], recording: str, shown: Condition, facts: Facts, parcels: pd.DataFrame
+) -> None:
+    """What the figure of one window needs; see `scoring.example`."""
     np.savez_compressed(
-        outputs["masked_example"],
+        path,
         **arrays,
-        recording=recording.id,
+        recording=recording,
         masking=shown.masking,
         mask_ratio=shown.ratio,
         rate_hz=facts["SamplingFrequency"] or np.nan,
         parcel=parcels["name"].astype(str).to_numpy(dtype=str),
         network=parcels["network"].astype(str).to_numpy(dtype=str),
     )
-    return facts
+
+
+def _write_tables(outputs: Files, scores: Scores, facts: Facts, methods: Iterable[str]) -> None:
+    """JSON and CSV of the scores."""
+    from brainlm_model.eval.masked import scoring
+
+    band = band_text(facts["EffectiveBands"])
+    rows = []
+    for row in scoring.table(scores, facts["Bootstrap"], facts["Seed"]):
+        rows.append({**row, "label": label(row["method"], facts), "band": band})
+    content = {
+        **facts,
+        "Methods": {name: label(name, facts) for name in methods},
+        "Results": rows,
+        "Comparisons": scoring.comparisons(scores, facts["Bootstrap"], facts["Seed"]),
+        "Warnings": warnings(facts),
+    }
+    write_json(outputs["masked_json"], content)
+    write_csv(outputs["masked_csv"], COLUMNS, rows)
 
 
 def label(name: str, facts: Facts) -> str:
@@ -160,16 +175,19 @@ def band_text(bands: Sequence[Sequence[float | None]]) -> str:
     """Effective bands of the recordings in words, for example "0.01 to 0.45 Hz"; a lower edge may be unknown."""
     if len(bands) > 3:
         return f"{len(bands)} different bands"
-    low = ["unknown" if low is None else f"{low:.3g}" for low, _ in bands]
-    high = ["no low-pass" if high is None else f"{high:.3g} Hz" for _, high in bands]
-    return " or ".join(f"{a} to {b}" for a, b in zip(low, high, strict=True))
+    texts = []
+    for low, high in bands:
+        start = "unknown" if low is None else f"{low:.3g}"
+        end = "no low-pass" if high is None else f"{high:.3g} Hz"
+        texts.append(f"{start} to {end}")
+    return " or ".join(texts)
 
 
 def typical(scores: Scores, condition: Any) -> int:
     """The recording whose R2 is the median of the model's: an example that was not picked by hand."""
     from brainlm_model.eval.statistics.masked_r2 import r2
 
-    values = r2(scores.sums["model", condition].sum(axis=1))
+    values = r2(scores.sums["model", condition].sum(axis=1))  # over parcels: one value per recording
     order = np.argsort(values, kind="stable")
     return int(order[(len(order) - 1) // 2])
 
@@ -204,9 +222,10 @@ def _check_scaler(model: TrainedModel, store: Any) -> None:
 
 def _bands(table: pd.DataFrame) -> list[tuple[float | None, float | None]]:
     """The distinct effective bands (low, high) in Hz; None: open at that end."""
-    pairs = table[["band_low_hz", "band_high_hz"]].drop_duplicates().itertuples(index=False)
-    plain = [(_plain(low), _plain(high)) for low, high in pairs]
-    return sorted(set(plain), key=lambda band: (band[0] or 0, band[1] or math.inf))
+    distinct = set()
+    for low, high in table[["band_low_hz", "band_high_hz"]].drop_duplicates().itertuples(index=False):
+        distinct.add((_plain(low), _plain(high)))
+    return sorted(distinct, key=lambda band: (band[0] or 0, band[1] or math.inf))
 
 
 def _plain(value: Any) -> float | None:

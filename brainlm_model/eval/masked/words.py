@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
+
+from brainlm_model.eval.rows import select
 
 NEGLIGIBLE = 0.005  # of R2: a smaller difference can be certain and still not matter
 Content = Mapping[str, Any]
@@ -14,8 +17,13 @@ def number(value: float | None, low: float | None = None, high: float | None = N
     if value is None:
         return "–"
     places = 2 if abs(value) >= 0.0995 else 3
-    text, *ends = (f"{round(v, places) + 0.0:.{places}f}" for v in (value, low, high) if v is not None)  # no -0.00
-    return f"{text} [{', '.join(ends)}]" if len(ends) == 2 else text
+
+    def text(number: float) -> str:
+        return f"{round(number, places) + 0.0:.{places}f}"  # + 0.0: no -0.00
+
+    if low is None or high is None:
+        return text(value)
+    return f"{text(value)} [{text(low)}, {text(high)}]"
 
 
 def interval(row: Mapping[str, Any]) -> str:
@@ -30,10 +38,14 @@ def held_out(content: Content) -> str:
 
 def headline(content: Content) -> list[str]:
     """The answer first: the linear baseline, then what training added. Random masking where there is any."""
-    kind = content["Masking"][0] if "random" not in content["Masking"] else "random"
-    rows = [row for row in content["Comparisons"] if row["masking"] == kind]
-    lines = [_against_gaussian([r for r in rows if r["against"] == "gaussian"], kind)]
-    lines.append(_against_untrained([r for r in rows if r["against"] == "untrained"], content))
+    kind = content["Masking"][0]
+    if "random" in content["Masking"]:
+        kind = "random"
+    rows = select(content["Comparisons"], masking=kind)
+    lines = [
+        _against_gaussian(select(rows, against="gaussian"), kind),
+        _against_untrained(select(rows, against="untrained"), content),
+    ]
     if not rows[0]["firm"]:
         lines.append(
             f"There are only {rows[0]['n_subjects']} {held_out(content)}: too few for a statistical test, whatever the "
@@ -43,68 +55,62 @@ def headline(content: Content) -> list[str]:
 
 
 def _against_gaussian(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
-    won, lost, open_ = (
-        [r["mask_ratio"] for r in rows if r["verdict"] == verdict]
-        for verdict in ("better", "worse", "not distinguishable")
-    )
     linear = "the conditional Gaussian, the linear baseline,"
-    if len(lost) == len(rows):
+    if len(select(rows, verdict="worse")) == len(rows):
         return f"The linear baseline wins: {linear} is better than the model at every mask ratio ({kind} masking)."
-    if len(won) == len(rows):
+    if len(select(rows, verdict="better")) == len(rows):
         return f"The model is better than {linear} at every mask ratio ({kind} masking)."
-    parts = [
-        f"{words} at {listed(ratios)}"
-        for words, ratios in (
-            ("the model is better", won), ("the linear baseline wins", lost), ("neither can be told apart", open_),
-        )
-        if ratios
-    ]  # fmt: skip
+    parts = []
+    for verdict, words in (
+        ("better", "the model is better"),
+        ("worse", "the linear baseline wins"),
+        ("not distinguishable", "neither can be told apart"),
+    ):
+        ratios = [row["mask_ratio"] for row in select(rows, verdict=verdict)]
+        if ratios:
+            parts.append(f"{words} at {listed(ratios)}")
     return f"Against {linear} with {kind} masking: {'; '.join(parts)}."
 
 
 def _against_untrained(rows: Sequence[Mapping[str, Any]], content: Content) -> str:
-    change = "R² " + ", ".join(f"{r['difference']:+.3f} at {r['mask_ratio']:g}" for r in rows)
-    prior = content["Prior"] == "gaussian"
-    start = (
-        "its Gaussian prior, adapted to each window, to which no gradient step was made" if prior else "random weights"
-    )
-    helped = [r["mask_ratio"] for r in rows if r["verdict"] == "better"]
-    if all(r["verdict"] == "worse" for r in rows):
+    change = "R² " + ", ".join(f"{row['difference']:+.3f} at {row['mask_ratio']:g}" for row in rows)
+    start, rest = "random weights", ""
+    if content["Prior"] == "gaussian":
+        start = "its Gaussian prior, adapted to each window, to which no gradient step was made"
+        rest = " What the model reaches is what the prior reaches."
+    helped = [row["mask_ratio"] for row in select(rows, verdict="better")]
+    if len(select(rows, verdict="worse")) == len(rows):
         return f"Training made it worse: {change} from where the network started ({start})."
     if not helped:
         return f"Training did not measurably help: {change} from where the network started ({start})."
-    if all(abs(r["difference"]) < NEGLIGIBLE for r in rows):
-        rest = " What the model reaches is what the prior reaches." if prior else ""
+    if all(abs(row["difference"]) < NEGLIGIBLE for row in rows):
         return f"Training added next to nothing: {change} from where the network started ({start}).{rest}"
-    where = "at every mask ratio" if len(helped) == len(rows) else f"at mask ratios {listed(helped)} only"
+    where = "at every mask ratio"
+    if len(helped) < len(rows):
+        where = f"at mask ratios {listed(helped)} only"
     return f"Training helped {where}: {change} from where the network started ({start})."
 
 
 def verdicts(content: Content) -> list[str]:
-    """One sentence a way of masking and mask ratio."""
-    values = {
-        (r["method"], r["masking"], r["mask_ratio"]): number(r["value"], r["low"], r["high"])
-        for r in content["Results"]
-        if r["metric"] == "r2_flat"
-    }
+    """One sentence per way of masking and mask ratio."""
     lines = []
-    for kind in content["Masking"]:
-        for ratio in content["MaskRatios"]:
-            rows = [r for r in content["Comparisons"] if (r["masking"], r["mask_ratio"]) == (kind, ratio)]
-            clauses = []
-            for verdict in ("better", "worse", "not distinguishable"):
-                named = [
-                    f"{article(content['Methods'][r['against']])} "
-                    f"({values[r['against'], kind, ratio]}; {_advantage(r)})"
-                    for r in rows
-                    if r["verdict"] == verdict
-                ]
-                if named:
-                    clauses.append(f"{_verb(verdict, rows[0]['firm'])} {joined(named)}")
-            lines.append(
-                f"On {rows[0]['n_subjects']} {held_out(content)}, {kind} masking of {ratio:g}, the trained model "
-                f"(R² {values['model', kind, ratio]}) {'; '.join(clauses)}."
-            )
+    for kind, ratio in product(content["Masking"], content["MaskRatios"]):
+        values = {}
+        for row in select(content["Results"], metric="r2_flat", masking=kind, mask_ratio=ratio):
+            values[row["method"]] = interval(row)
+        rows = select(content["Comparisons"], masking=kind, mask_ratio=ratio)
+        clauses = []
+        for verdict in ("better", "worse", "not distinguishable"):
+            methods = []
+            for row in select(rows, verdict=verdict):
+                name = article(content["Methods"][row["against"]])
+                methods.append(f"{name} ({values[row['against']]}; {_advantage(row)})")
+            if methods:
+                clauses.append(f"{_verb(verdict, rows[0]['firm'])} {joined(methods)}")
+        lines.append(
+            f"On {rows[0]['n_subjects']} {held_out(content)}, {kind} masking of {ratio:g}, the trained model "
+            f"(R² {values['model']}) {'; '.join(clauses)}."
+        )
     return lines
 
 
@@ -131,7 +137,9 @@ def _advantage(row: Mapping[str, Any]) -> str:
 
 def joined(parts: Sequence[str]) -> str:
     """`a, b and c`."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def listed(ratios: Sequence[float]) -> str:

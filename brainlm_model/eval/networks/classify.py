@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.baselines.neighbours import nearest as nearest_rows
+
 Features = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -34,6 +36,7 @@ def folds(labels_P: Ints, rng: np.random.Generator) -> Ints:
     fold_P = np.full(len(labels_P), -1)
     for network in np.unique(labels_P[labels_P >= 0]):
         members = np.flatnonzero(labels_P == network)
+        # in turn, from a random fold on: else the first folds would get the remainder of every network
         fold_P[rng.permutation(members)] = (np.arange(len(members)) + rng.integers(FOLDS)) % FOLDS
     return fold_P
 
@@ -55,11 +58,13 @@ def within(
     for row, name in enumerate(ids):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         fold_P = folds(np.where(known_RP[row], labels_P, -1), rng)
-        labels = shuffled(labels_P, rng) if shuffle else labels_P
+        labels = labels_P
+        if shuffle:
+            labels = shuffled(labels_P, rng)
         train, test = fold_P > 0, fold_P == 0
         if not (train.any() and test.any()):
             continue
-        inner = folds(np.where(train, labels, -1), rng)
+        inner = folds(np.where(train, labels, -1), rng)  # a fifth of the training parcels chooses k or the penalty
         fit, check = train & (inner > 0), train & (inner == 0)
         x_PF = x_RPF[row]
         predicted = CLASSIFIERS[classifier](
@@ -81,9 +86,11 @@ def across(
     (x_RPF, known_RP), (y_RPF, seen_RP) = train, test
     count = int(labels_P.max()) + 1
     rng = np.random.default_rng(seed)
-    labels = shuffled(labels_P, rng) if shuffle else labels_P
+    labels = labels_P
+    if shuffle:
+        labels = shuffled(labels_P, rng)
     fold_P = folds(labels, rng)
-    half_R = rng.permutation(len(x_RPF)) % 2 == 0
+    half_R = rng.permutation(len(x_RPF)) % 2 == 0  # a random half of the training recordings
     confusion = np.zeros((len(y_RPF), count, count), dtype=np.int64)
     for fold in range(FOLDS):
         inside, outside = (fold_P >= 0) & (fold_P != fold), fold_P == fold
@@ -94,14 +101,14 @@ def across(
             return x_RPF[chosen], np.broadcast_to(labels, chosen.shape)[chosen]
 
         everyone = np.ones(len(x_RPF), dtype=bool)
-        held = seen_RP & outside
-        if not held.any():
+        held_out = seen_RP & outside
+        if not held_out.any():
             continue
         predicted = CLASSIFIERS[classifier](
             rows(half_R, inside & (inner > 0)), rows(~half_R, inside & (inner == 0)), rows(everyone, inside),
-            y_RPF[held], count,
+            y_RPF[held_out], count,
         )  # fmt: skip
-        place_R, place_P = np.nonzero(held)
+        place_R, place_P = np.nonzero(held_out)
         np.add.at(confusion, (place_R, labels[place_P], predicted), 1)
     return Outcome(confusion)
 
@@ -122,21 +129,17 @@ def nearest(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> I
 def _votes(train: Rows, x_mF: Features, count: int, neighbours: Sequence[int] = NEIGHBOURS) -> Ints:
     """Predictions (m, k) for each number of neighbours; of networks with as many votes the nearer neighbours' wins."""
     x_nF, labels_n = train
-    centre = x_nF.mean(0)  # differences of nearly equal rows, as of attention, would drown in rounding
-    x_nF, x_mF = x_nF - centre, x_mF - centre
     most = min(max(neighbours), len(labels_n))
-    predicted = []
+    # The nearer a neighbour, the more its vote counts, by so little that it decides between equal votes alone.
+    weight = 1 + 1e-6 / np.arange(1, most + 1)
+    predicted = [np.zeros((0, len(neighbours)), dtype=np.int64)]
     for first in range(0, len(x_mF), ROWS):
-        part = x_mF[first : first + ROWS]
-        distance = (x_nF**2).sum(1) - 2 * part @ x_nF.T
-        order = np.argpartition(distance, most - 1, axis=1)[:, :most]
-        order = np.take_along_axis(order, np.take_along_axis(distance, order, 1).argsort(1, kind="stable"), 1)
-        ballots = np.zeros((len(part), most, count))
-        weight = 1 + 1e-6 / np.arange(1, most + 1)
+        order = nearest_rows(x_nF, x_mF[first : first + ROWS], most)
+        ballots = np.zeros((*order.shape, count))
         np.put_along_axis(ballots, labels_n[order][:, :, None], np.broadcast_to(weight[:, None], (*order.shape, 1)), 2)
-        votes = ballots.cumsum(1)
+        votes = ballots.cumsum(1)  # (m, k, C): of the k nearest
         predicted.append(np.stack([votes[:, min(k, most) - 1].argmax(1) for k in neighbours], axis=1))
-    return np.concatenate(predicted) if predicted else np.zeros((0, len(neighbours)), dtype=np.int64)
+    return np.concatenate(predicted)
 
 
 def logistic(fit: Rows, check: Rows, both: Rows, x_mF: Features, count: int) -> Ints:

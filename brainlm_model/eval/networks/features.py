@@ -89,29 +89,35 @@ def read_windows(store: Any, table: Any, model: Any) -> Windows:
 
 
 def _of_network(network: Any, x_RPT: Features, kind: str) -> Features:
+    """What a network says of each parcel: its row of the attention matrix (R, P, P), or its embedding (R, P, D)."""
     import torch
 
     parts = []
     with torch.inference_mode():
         for part in torch.from_numpy(x_RPT).split(UNITED):
             part = part.to(network.cls.device)
-            parts.append(network.attention(part)[:, 1:, 1:] if kind == "attention" else network.encode(part)[2])
+            if kind == "attention":
+                parts.append(network.attention(part)[:, 1:, 1:])  # without CLS
+            else:
+                parts.append(network.encode(part).parcels_BPD)
     return torch.nan_to_num(torch.cat(parts).float().cpu()).numpy()
 
 
 def _network(which: str, kind: str) -> Callable[[Sources], tuple[Features, Features]]:
     def features(of: Sources) -> tuple[Features, Features]:
-        train, test = (_of_network(getattr(of, which), w.x, kind) for w in (of.train, of.test))
-        return train, test
+        network = getattr(of, which)
+        return _of_network(network, of.train.x, kind), _of_network(network, of.test.x, kind)
 
     return features
 
 
 def _each(make: Callable[[Windows], Features]) -> Callable[[Sources], tuple[Features, Features]]:
+    """A method that fits nothing: the same for training and for held-out windows."""
     return lambda of: (make(of.train), make(of.test))
 
 
 def _standardised(windows: Windows) -> Features:
+    """Series of mean 0 and SD 1: Euclidean distances between them are correlations, |x - y|^2 = 2 T (1 - r)."""
     x = windows.filled - windows.filled.mean(2, keepdims=True)
     return x / np.maximum(x.std(2, keepdims=True), 1e-6)
 
@@ -134,8 +140,8 @@ def _gcn(of: Sources) -> tuple[Features, Features]:
 
 
 def _position(of: Sources) -> tuple[Features, Features]:
-    place = np.nan_to_num(of.place_P3).astype(np.float32)
-    return tuple(np.repeat(place[None], len(w.ids), axis=0) for w in (of.train, of.test))  # type: ignore[return-value]
+    place = np.nan_to_num(of.place_P3).astype(np.float32)[None]
+    return np.repeat(place, len(of.train.ids), axis=0), np.repeat(place, len(of.test.ids), axis=0)
 
 
 # name -> features (R, P, F) of training and of held-out recordings

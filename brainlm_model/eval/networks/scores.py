@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.eval.rows import Row, estimates, judge
 from brainlm_model.eval.statistics.intervals import interval
-from brainlm_model.eval.statistics.paired import holm, sign_flip, verdict
-from brainlm_model.eval.statistics.subjects import Array, bootstrap
+from brainlm_model.eval.statistics.paired import sign_flip
+from brainlm_model.eval.statistics.subjects import Array
 
 Counts = NDArray[np.int64]
 
@@ -32,23 +33,24 @@ def recall(confusion: Counts, weights_BR: Array) -> Array:
         return np.diagonal(drawn, axis1=1, axis2=2) / drawn.sum(2)
 
 
-def table(
-    confusion: Counts, weights_BR: Array, networks: Sequence[str], shared: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def table(confusion: Counts, weights_BR: Array, networks: Sequence[str], shared: Mapping[str, Any]) -> list[Row]:
     """Rows of one method under one condition: accuracy, balanced accuracy (mean over networks), each network's."""
     everyone = np.ones((1, len(confusion)))
-    value, low, high = bootstrap(accuracy(confusion)[:, None], weights_BR)
-    rows = [{**shared, "metric": "accuracy", "network": "", "value": value[0], "low": low[0], "high": high[0],
-             "n_parcels": int(confusion.sum())}]  # fmt: skip
     each, drawn = recall(confusion, everyone), recall(confusion, weights_BR)
-    columns = [("balanced_accuracy", "", np.nanmean(each, axis=1), np.nanmean(drawn, axis=1), int(confusion.sum()))]
-    columns += [
-        ("recall", name, each[:, c], drawn[:, c], int(confusion[:, c].sum())) for c, name in enumerate(networks)
+    parcels = int(confusion.sum())
+
+    def row(metric: str, network: str, value: Array, drawn_B: Array, count: int) -> Row:
+        low, high = interval(drawn_B[:, None])
+        return {**shared, "metric": metric, "network": network, "value": value[0], "low": low[0], "high": high[0],
+                "n_parcels": count}  # fmt: skip
+
+    (estimate,) = estimates(accuracy(confusion)[:, None], weights_BR)
+    rows = [
+        {**shared, "metric": "accuracy", "network": "", **estimate, "n_parcels": parcels},
+        row("balanced_accuracy", "", np.nanmean(each, axis=1), np.nanmean(drawn, axis=1), parcels),
     ]
-    for metric, name, value, draws, count in columns:
-        low, high = interval(draws[:, None])
-        rows.append({**shared, "metric": metric, "network": name, "value": value[0], "low": low[0], "high": high[0],
-                     "n_parcels": count})  # fmt: skip
+    for c, name in enumerate(networks):
+        rows.append(row("recall", name, each[:, c], drawn[:, c], int(confusion[:, c].sum())))
     return rows
 
 
@@ -58,26 +60,25 @@ def comparisons(
     subjects: Sequence[str],
     weights_BR: Array,
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Each reference against every other method: difference of accuracy, paired; all p corrected together (Holm).
 
     `confusions`: (protocol, classifier, method) -> confusion.
     """
-    rows = []
+    rows: list[Row] = []
     for (protocol, classifier, method), confusion in confusions.items():
         if method not in references:
             continue
+        later = references[references.index(method) + 1 :]  # which are compared with this one in their own turn
         for (other_protocol, other_classifier, other), against in confusions.items():
-            seen = method in references[: references.index(other)] if other in references else False
-            if (other_protocol, other_classifier) != (protocol, classifier) or other == method or seen:
+            if (other_protocol, other_classifier) != (protocol, classifier) or other == method or other in later:
                 continue
             change_R = accuracy(confusion) - accuracy(against)
-            value, low, high = bootstrap(change_R[:, None], weights_BR)
+            (estimate,) = estimates(change_R[:, None], weights_BR)
             rows.append(
                 {"protocol": protocol, "classifier": classifier, "method": method, "against": other,
-                 "difference": value[0], "low": low[0], "high": high[0],
+                 "difference": estimate["value"], "low": estimate["low"], "high": estimate["high"],
                  "p": sign_flip(change_R, subjects, seed), "n_subjects": len(set(subjects))}
             )  # fmt: skip
-    for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"], row["verdict"] = corrected, verdict(row["difference"], corrected)
+    judge(rows)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -70,37 +71,38 @@ def evaluate(start: Start, config: Config) -> Results:
     methods = possible(store, config.methods)
     confusions = _classify(sources, methods, config, labels_P, start.pieces)
 
-    held = sources.test
-    weights = subject_draws(held.subjects, config.bootstrap, config.seed)
+    held_out = sources.test
+    weights = subject_draws(held_out.subjects, config.bootstrap, config.seed)
     rows = []
-    for (protocol, classifier, method, how), confusion in confusions.items():
-        shared = {"protocol": protocol, "classifier": classifier, "method": method, "labels": how,
-                  "n_subjects": len(set(held.subjects)), "n_recordings": len(held.ids),
+    comparable = {}  # without shuffled labels and without the largest network
+    for (protocol, classifier, method, labels), confusion in confusions.items():
+        shared = {"protocol": protocol, "classifier": classifier, "method": method, "labels": labels,
+                  "n_subjects": len(set(held_out.subjects)), "n_recordings": len(held_out.ids),
                   "label": LABELS.get(method, "largest network")}  # fmt: skip
         rows += scores.table(confusion, weights, names, shared)
-    true = {key[:3]: value for key, value in confusions.items() if key[3] == "true" and key[1] != "majority"}
+        if labels == "true" and classifier != "majority":
+            comparable[protocol, classifier, method] = confusion
     references = [name for name in REFERENCES if name in methods]
-    compared = scores.comparisons(true, references, held.subjects, weights, config.seed)
+    compared = scores.comparisons(comparable, references, held_out.subjects, weights, config.seed)
     facts: Facts = {
         "Splits": config.splits,
-        "Subjects": len(set(held.subjects)),
-        "Recordings": len(held.ids),
+        "Subjects": len(set(held_out.subjects)),
+        "Recordings": len(held_out.ids),
         "TrainingRecordings": len(sources.train.ids),
-        "Skipped": list(held.skipped.values()),
+        "Skipped": list(held_out.skipped.values()),
         "Networks": {name: int((labels_P == c).sum()) for c, name in enumerate(names)},
         "ParcelsWithoutNetwork": int((labels_P < 0).sum()),
         "NetworksOfFewParcels": few,
-        "UnknownParcels": int((~held.known[:, labels_P >= 0]).sum()),
+        "UnknownParcels": int((~held_out.known[:, labels_P >= 0]).sum()),
         "Window": model.config.window,
         "Methods": {name: LABELS[name] for name in methods},
         "Classifiers": config.classifiers,
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    arrays = {
-        "networks": np.array(names, dtype=str),
-        **{"/".join(key): confusion.sum(0) for key, confusion in confusions.items()},
-    }
+    arrays: dict[str, Any] = {"networks": np.array(names, dtype=str)}
+    for key, confusion in confusions.items():
+        arrays["/".join(key)] = confusion.sum(0)
     left_out = [name for name in config.methods if name not in methods]
     return Results(facts, rows, arrays, compared, _warnings(facts, left_out), _published(facts))
 
@@ -117,8 +119,13 @@ def networks_of(store: Any) -> tuple[list[str], classify.Ints, list[str]]:
             f"networks: the store's parcels name {len(names)} networks",
             "an atlas table with a column network: atlas.labels, or `brainlm-data import --atlas-labels`",
         )
-    labels = np.array([names.index(n) if n in names else -1 for n in network_of])
-    return names, labels, [n for c, n in enumerate(names) if (labels == c).sum() < classify.FOLDS]
+    labels_P = np.full(len(network_of), -1)
+    few = []
+    for number, name in enumerate(names):
+        labels_P[members[name]] = number
+        if members[name].sum() < classify.FOLDS:
+            few.append(name)
+    return names, labels_P, few
 
 
 def _classify(
@@ -128,27 +135,32 @@ def _classify(
     train, test = sources.train, sources.test
     confusions: dict[tuple[str, str, str, str], classify.Ints] = {}
 
-    def outcomes(x: tuple[Any, Any], kinds: Sequence[tuple[str, bool]]) -> dict[str, classify.Ints]:
-        done = {}
-        for classifier, shuffle in kinds:
-            how = "shuffled" if shuffle else "true"
-            given = (labels_P, classifier, config.seed, shuffle)
-            done[f"within/{classifier}/{how}"] = classify.within(x[1], test.known, test.ids, *given).confusion
-            done[f"across/{classifier}/{how}"] = classify.across(
-                (x[0], train.known), (x[1], test.known), *given
-            ).confusion  # fmt: skip
-        return done
+    def outcomes(x_train: Any, x_test: Any, classifier: str, labels: str) -> dict[str, classify.Ints]:
+        """`protocol/classifier/labels` -> confusion."""
+        arguments = (labels_P, classifier, config.seed, labels == "shuffled")
+        within = classify.within(x_test, test.known, test.ids, *arguments)
+        across = classify.across((x_train, train.known), (x_test, test.known), *arguments)
+        return {
+            f"within/{classifier}/{labels}": within.confusion,
+            f"across/{classifier}/{labels}": across.confusion,
+        }
 
-    kinds = [(name, False) for name in config.classifiers] + [(name, True) for name in config.classifiers[:1]]
+    def of_method(method: str) -> dict[str, classify.Ints]:
+        x_train, x_test = FEATURES[method](sources)
+        done: dict[str, classify.Ints] = {}
+        for classifier in config.classifiers:
+            done |= outcomes(x_train, x_test, classifier, "true")
+        return done | outcomes(x_train, x_test, config.classifiers[0], "shuffled")
+
     progress = Progress("networks", len(methods))
     for number, method in enumerate(methods):
-        done = pieces.get(method, lambda method=method: outcomes(FEATURES[method](sources), kinds))  # type: ignore[misc]
-        for key, confusion in done.items():
-            protocol, classifier, how = key.split("/")
-            confusions[protocol, classifier, method, how] = confusion
+        for key, confusion in pieces.get(method, partial(of_method, method)).items():
+            protocol, classifier, labels = key.split("/")
+            confusions[protocol, classifier, method, labels] = confusion
         progress.step(number + 1, method)
-    nothing = tuple(np.zeros((*w.known.shape, 1), np.float32) for w in (train, test))
-    for key, confusion in outcomes((nothing[0], nothing[1]), [("majority", False)]).items():
+    # The largest network needs no features, but as many rows as there are parcels.
+    nothing = [np.zeros((*windows.known.shape, 1), np.float32) for windows in (train, test)]
+    for key, confusion in outcomes(nothing[0], nothing[1], "majority", "true").items():
         confusions[key.split("/")[0], "majority", "majority", "true"] = confusion
     return confusions
 
@@ -170,11 +182,13 @@ def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
 
 def _published(facts: Facts) -> list[dict[str, Any]]:
     ours = f"here {facts['Recordings']} recordings, {sum(facts['Networks'].values())} parcels with a network"
-    return [
-        {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "protocol": "within", "classifier": "knn",
-         "method": method, "value": value, "comparable": False, "reason": REASON.format(ours=ours)}
-        for method, value in PUBLISHED.items()
-    ]  # fmt: skip
+    entries = []
+    for method, value in PUBLISHED.items():
+        entries.append(
+            {"source": "Ortega Caro et al., BrainLM, ICLR 2024", "protocol": "within", "classifier": "knn",
+             "method": method, "value": value, "comparable": False, "reason": REASON.format(ours=ours)}
+        )  # fmt: skip
+    return entries
 
 
 def describe(facts: Facts) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval
+from brainlm_model.eval.rows import by, find, select
 
 TITLE = "Functional networks of parcels"
 CAPTION = (
@@ -15,6 +17,10 @@ CAPTION = (
 PROTOCOLS = {"within": "parcels held out within each recording", "across": "parcels held out in everybody"}
 CLASSIFIERS = {"knn": "k nearest neighbours", "logistic": "logistic regression"}
 
+VERDICTS = {
+    "better": " Attention beats connectivity.", "worse": " Connectivity beats attention.",
+    "not distinguishable": " Attention and connectivity cannot be told apart.",
+}  # fmt: skip
 NAMED = {
     "attention": "attention", "embedding": "embeddings", "connectivity": "rows of the correlation matrix",
     "position": "MNI coordinates alone, which the model knows, too,",
@@ -22,46 +28,34 @@ NAMED = {
 
 
 def headline(content: Mapping[str, Any]) -> list[str]:
-    """Attention and embeddings against connectivity and position, and the best; a sentence a protocol."""
+    """Attention and embeddings against connectivity and position, and the best; one sentence per protocol."""
     classifier = content["Classifiers"][0]
     sentences = []
     for protocol, words in PROTOCOLS.items():
-        rows = {
-            r["method"]: r
-            for r in content["Results"]
-            if (r["protocol"], r["classifier"], r["metric"], r["labels"]) == (protocol, classifier, "accuracy", "true")
-        }
-        shown = {m: interval(r) for m, r in rows.items()}
-        values = ", ".join(f"{name} {shown[m]}" for m, name in NAMED.items() if m in rows)
+        condition = {"protocol": protocol, "classifier": classifier}
+        rows = by("method", select(content["Results"], **condition, metric="accuracy", labels="true"))
+        values = ", ".join(f"{name} {interval(rows[method])}" for method, name in NAMED.items() if method in rows)
         best = max(rows.values(), key=lambda r: r["value"])
         text = f"{words[0].upper()}{words[1:]} ({CLASSIFIERS[classifier]}): {values}."
-        text += f" Best is {best['label']} with {shown[best['method']]}."
-        text += _verdict(content, protocol, classifier)
+        text += f" Best is {best['label']} with {interval(best)}."
+        compared = find(content["Comparisons"], **condition, method="attention", against="connectivity")
+        if compared is not None:
+            text += VERDICTS[compared["verdict"]]
         sentences.append(text)
     return sentences
 
 
-def _verdict(content: Mapping[str, Any], protocol: str, classifier: str) -> str:
-    for r in content["Comparisons"]:
-        place = (r["protocol"], r["classifier"], r["method"], r["against"])
-        if place == (protocol, classifier, "attention", "connectivity"):
-            return {
-                "better": " Attention beats connectivity.", "worse": " Connectivity beats attention.",
-                "not distinguishable": " Attention and connectivity cannot be told apart.",
-            }[r["verdict"]]  # fmt: skip
-    return ""
-
-
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Accuracy, a column a protocol and classifier."""
-    conditions = [(p, c) for p in PROTOCOLS for c in content["Classifiers"]]
-    cells = {
-        (r["method"], r["protocol"], r["classifier"]): interval(r)
-        for r in content["Results"]
-        if r["metric"] == "accuracy" and r["labels"] == "true"
-    }
-    rows = [[label, *(cells.get((m, *c), "") for c in conditions)] for m, label in content["Methods"].items()]
-    return ["features", *(f"{p} recordings, {CLASSIFIERS[c]}" for p, c in conditions)], rows
+    """Accuracy, one column per protocol and classifier."""
+    header = ["features"]
+    rows = {method: [label] for method, label in content["Methods"].items()}
+    accuracy = select(content["Results"], metric="accuracy", labels="true")
+    for protocol, classifier in product(PROTOCOLS, content["Classifiers"]):
+        header.append(f"{protocol} recordings, {CLASSIFIERS[classifier]}")
+        measured = by("method", select(accuracy, protocol=protocol, classifier=classifier))
+        for method, cells in rows.items():
+            cells.append(interval(measured[method]) if method in measured else "")
+    return header, list(rows.values())
 
 
 def said(row: Mapping[str, Any]) -> str:
@@ -71,8 +65,6 @@ def said(row: Mapping[str, Any]) -> str:
 
 def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """The same features, the same protocol."""
-    for r in content["Results"]:
-        place = (r["protocol"], r["classifier"], r["method"], r["metric"], r["labels"])
-        if place == (row["protocol"], row["classifier"], row["method"], "accuracy", "true"):
-            return r["label"], r
-    return None
+    condition = {key: row[key] for key in ("protocol", "classifier", "method")}
+    own = find(content["Results"], **condition, metric="accuracy", labels="true")
+    return None if own is None else (own["label"], own)

@@ -6,6 +6,7 @@ Shapes: S subjects, P parcels, T steps, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,26 +32,31 @@ def move(
     target's recording - SD of the subject's|, no model. `training`: task and null -> training recordings whose mean
     is the target of all; None: each subject's own.
     """
-    common = _common(store, model, networks, training) if training else None
-    arrays: list[dict[str, Array]] = []
-    kept, left_out, progress = [], [], Progress("perturbation: CLS", len(people))
+    common = None
+    if training:
+        common = _common(store, model, networks, training)
+    arrays: dict[str, list[Array]] = {}
+    kept: list[Person] = []
+    left_out: list[str] = []
+    progress = Progress("perturbation: CLS", len(people))
     for first in range(0, len(people), TOGETHER):
+        batch = people[first : first + TOGETHER]
         group: list[Person] = []
         series: dict[str, Array] = {}
-        for person in people[first : first + TOGETHER]:
+        for person in batch:
             try:
-                names = [n for n in (person.rest, person.task, person.null) if n is not None]
-                series |= {n: scaled(store, n, model) for n in names}
+                series |= {name: scaled(store, name, model) for name in person.recordings}
             except InputError as error:
                 left_out.append(str(error.message))
                 continue
             group.append(person)
         if group:
-            part = pieces.get(f"move-{first:04d}", lambda g=group, s=series: _part(model, networks, g, s, common, share, steps))  # type: ignore[misc]  # fmt: skip  # noqa: E501
-            arrays.append(part)
+            make = partial(_part, model, networks, group, series, common, share, steps)
+            for key, values in pieces.get(f"move-{first:04d}", make).items():
+                arrays.setdefault(key, []).append(values)
             kept += group
-        progress.step(first + len(people[first : first + TOGETHER]))
-    return kept, {k: np.concatenate([part[k] for part in arrays]) for k in (arrays[0] if arrays else {})}, left_out
+        progress.step(first + len(batch))
+    return kept, {key: np.concatenate(parts) for key, parts in arrays.items()}, left_out
 
 
 def _cls(model: Any, network: Any, series_TP: Array) -> Any:
@@ -81,31 +87,45 @@ def _common(
             for method, network in networks.items():
                 collected.setdefault(f"{method}/{what}", []).append(_cls(model, network, series))
             collected.setdefault(f"sd/{what}", []).append(_spread(series))
-    missing = [w for w in training if f"sd/{w}" not in collected]
-    if missing:
-        raise InputError(f"perturbation: no training recording for the {missing[0]}", "perturbation.target: own")
-    return {key: np.nanmean(v, 0) if key.startswith("sd") else sum(v) / len(v) for key, v in collected.items()}
+    for what in training:
+        if f"sd/{what}" not in collected:
+            raise InputError(f"perturbation: no training recording for the {what}", "perturbation.target: own")
+    means: dict[str, Any] = {}
+    for key, each in collected.items():
+        if key.startswith("sd"):
+            means[key] = np.nanmean(each, 0)  # a parcel is unknown in some recordings
+        else:
+            means[key] = sum(each) / len(each)  # tensors, of which nothing is unknown
+    return means
 
 
 def _part(
     model: Any, networks: Mapping[str, Any], group: Sequence[Person], series: Mapping[str, Array],
     common: Mapping[str, Any] | None, share: float, steps: int,
 ) -> dict[str, Array]:  # fmt: skip
+    """The arrays of `move` for some subjects."""
     import torch
 
     arrays: dict[str, Array] = {}
     window = model.config.window
-    x_SPT = torch.from_numpy(np.stack([series[p.rest][:window].T for p in group]).astype(np.float32))
+    x_SPT = torch.from_numpy(np.stack([series[person.rest][:window].T for person in group]).astype(np.float32))
     unknown = ~np.isfinite(x_SPT.numpy()).all(2)
+    spread_SP = np.stack([_spread(series[person.rest]) for person in group])
     for what in ("task", "null"):
-        names = [p.task if what == "task" else p.null for p in group]
-        own = [common[f"sd/{what}"] if common else _spread(series[str(n)]) for n in names]
-        arrays[f"sd/{what}"] = np.abs(np.stack(own) - np.stack([_spread(series[p.rest]) for p in group]))
+        targets = [str(getattr(person, what)) for person in group]  # recordings; not used where targets are common
+        if common:
+            target_SP = np.stack([common[f"sd/{what}"]] * len(group))
+        else:
+            target_SP = np.stack([_spread(series[name]) for name in targets])
+        arrays[f"sd/{what}"] = np.abs(target_SP - spread_SP)
         for method, network in networks.items():
-            device = network.cls.device
-            goal = [common[f"{method}/{what}"] if common else _cls(model, network, series[str(n)]) for n in names]
-            shift = smallest(network.embed, x_SPT.to(device), torch.stack(goal), share, steps)
-            size = shift.delta_BPT.square().mean(2).sqrt().double().cpu().numpy()
-            arrays[f"{method}/{what}"] = np.where(unknown, np.nan, size)
-            arrays[f"{method}/{what}/distance"] = torch.stack([shift.before_B, shift.after_B], 1).double().cpu().numpy()
+            if common:
+                target_SD = torch.stack([common[f"{method}/{what}"]] * len(group))
+            else:
+                target_SD = torch.stack([_cls(model, network, series[name]) for name in targets])
+            shift = smallest(network.embed, x_SPT.to(network.cls.device), target_SD, share, steps)
+            size_SP = shift.delta_BPT.square().mean(2).sqrt().double().cpu().numpy()  # root mean square over steps
+            distance_S2 = torch.stack([shift.before_B, shift.after_B], 1).double().cpu().numpy()
+            arrays[f"{method}/{what}"] = np.where(unknown, np.nan, size_SP)
+            arrays[f"{method}/{what}/distance"] = distance_S2
     return arrays

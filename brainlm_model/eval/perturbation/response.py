@@ -5,6 +5,7 @@ Shapes: P parcels, T steps, N time patches, K seeds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,13 +21,14 @@ EDGE = 0.999999  # largest correlation of which Fisher's z is taken
 def seeds_of(networks: Sequence[str], count: int, seed: int) -> NDArray[np.intp]:
     """At most `count` parcels, the networks in turn, drawn by the seed; sorted."""
     order = np.random.default_rng(seed).permutation(len(networks))
-    turn: dict[str, int] = {}
-    keys = []
+    drawn: Counter[str] = Counter()
+    ranked = []  # the first parcel of every network, then the second of every one; parcels without a network last
     for parcel in order:
         name = networks[parcel]
-        turn[name] = turn.get(name, 0) + 1
-        keys.append((name == "unassigned", turn[name], parcel))
-    return np.array(sorted(parcel for _, _, parcel in sorted(keys)[:count]), dtype=np.intp)
+        drawn[name] += 1
+        ranked.append((name == "unassigned", drawn[name], parcel))
+    chosen = [parcel for _, _, parcel in sorted(ranked)[:count]]
+    return np.array(sorted(chosen), dtype=np.intp)
 
 
 def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: float) -> Array:
@@ -45,14 +47,15 @@ def responses(network: Any, x_PT: Array, seeds_K: NDArray[np.intp], amplitude: f
     for row, seed in enumerate(seeds_K):
         if not known_P[seed]:
             continue
-        both = np.stack([x_PT, x_PT]).astype(np.float32)
+        both = np.stack([x_PT, x_PT]).astype(np.float32)  # the seed up in one window, down in the other
         both[:, seed, steps:] += np.array([amplitude, -amplitude], dtype=np.float32)[:, None]
         mask = torch.zeros(2, config.parcels, config.patches, dtype=torch.bool)
         mask[:, :, first:] = True
-        mask[:, seed, first:] = False
+        mask[:, seed, first:] = False  # the seed alone is visible in the second half
         with torch.inference_mode():
             device = network.cls.device
             up, down = network(torch.from_numpy(both).to(device), mask.to(device)).float().cpu().numpy()
+        # a central difference: what does not depend on the sign of the drive cancels
         response_KP[row] = np.where(known_P, (up - down)[:, steps:].mean(1) / (2 * amplitude), np.nan)
         response_KP[row, seed] = np.nan
     return response_KP

@@ -33,7 +33,7 @@ def smallest(cls: Callable[[Tensor], Tensor], x_BPT: Tensor, target_BD: Tensor, 
     best = torch.zeros_like(x_BPT)
     delta = torch.zeros_like(x_BPT)
     before = after = torch.linalg.vector_norm(cls(x_BPT).detach() - target_BD, dim=1)
-    open_B = torch.arange(len(x_BPT), device=x_BPT.device)[before > 0]
+    open_B = torch.arange(len(x_BPT), device=x_BPT.device)[before > 0]  # windows that are still on their way
     for _ in range(steps + 1):
         if not len(open_B):
             break
@@ -41,10 +41,11 @@ def smallest(cls: Callable[[Tensor], Tensor], x_BPT: Tensor, target_BD: Tensor, 
         with torch.enable_grad():
             loss = (cls(x_BPT[open_B] + changed) - target_BD[open_B]).square().sum(1)
             (gradient,) = torch.autograd.grad(loss.sum(), changed)
-        loss, gradient = loss.detach(), gradient.nan_to_num()
+        loss, gradient = loss.detach(), gradient.nan_to_num()  # nothing changes where nothing is known
         closer = loss.sqrt() < after[open_B]
         after = after.index_put((open_B[closer],), loss.sqrt()[closer])
         best[open_B[closer]] = changed.detach()[closer]
+        # Polyak: x - (f(x) - f*) / |grad f|^2 grad f, with f* = 0, as the distance can be 0
         size = gradient.square().sum((1, 2))
         step = torch.where(size > 0, loss / size.clamp(min=1e-30), 0)
         delta[open_B] = changed.detach() - step[:, None, None] * gradient

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -12,9 +14,13 @@ from brainlm_model.eval.parcels import coordinates, known_mean, networks_of
 from brainlm_model.eval.perturbation import tables
 from brainlm_model.eval.perturbation.move import move
 from brainlm_model.eval.perturbation.response import group_rows, recording, seeds_of, why_not
-from brainlm_model.eval.perturbation.windows import levels_of, people
+from brainlm_model.eval.perturbation.windows import Person, levels_of, people
+from brainlm_model.eval.rows import Row
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.task import Results, Split, Start, task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED = [
     {
@@ -67,72 +73,42 @@ def evaluate(start: Start, config: Config) -> Results:
     ------
     ConfigError: a column or level that is not there. InputError: no recording.
     """
-    store, model, networks, pieces = start.store, start.model, start.networks(), start.pieces
-    table = start.recordings(config.splits, config.recordings, config.seed)
+    store, model = start.store, start.model
     everybody = start.recordings(config.splits, len(store.recordings), config.seed)
-    pair = levels_of(everybody, config.column, config.levels)
     training = start.recordings(["train"], len(store.recordings), config.seed)
     names = store.parcels["name"].astype(str).tolist()
     network_of, members = networks_of(store.parcels)
+    networks = start.networks()
 
-    rows: list[dict[str, Any]] = []
-    moved: dict[str, Any] = {}
-    left_out: list[str] = []
-    facts: Facts = {"Splits": config.splits, "Column": config.column, "Levels": [], "Target": config.target}
-    part_one = pair if isinstance(pair, str) else ""
-    if not isinstance(pair, str):
-        who = people(everybody, config.column, pair, config.target == "own", config.subjects, config.seed)
-        targets = None
-        if config.target == "training":
-            levels = training[config.column].astype(str)
-            targets = {what: training.loc[levels == level, "id"].tolist()[: config.train_recordings]
-                       for what, level in zip(("task", "null"), reversed(pair), strict=True)}  # fmt: skip
-        if len(who) > 1:
-            who, moved, left_out = move(
-                store, model, networks, who, targets, config.share, config.steps, pieces
-            )  # fmt: skip
-        if len(who) < 2:
-            part_one = (
-                f"part one left out: {len(who)} subjects with {pair[0]} and {pair[1]} in {', '.join(config.splits)} "
-                "(perturbation.target: training needs one recording a subject)"
-            )
-        else:
-            rows += tables.moved(moved, [p.subject for p in who], names, members, config)
-            own = sum(p.null_own for p in who)
-            facts |= {"Levels": list(pair), "Subjects": len(who), "NullOwnRecording": own}
-    facts["PartOne"] = part_one or "done"
+    one = _move(start, config, networks, everybody, training)
+    rows: list[Row] = []
+    if one.people:
+        rows += tables.moved(one.arrays, [person.subject for person in one.people], names, members, config)
 
     seeds = seeds_of(network_of, config.seeds, config.seed)
-    maps: list[dict[str, Any]] = []
-    compared: list[dict[str, Any]] = []
-    subjects: list[str] = []
-    skipped: list[str] = []
-    part_two = why_not(model)
-    gaussian = model.config.prior == "gaussian"
     group = group_rows(store, training["id"].tolist()[: config.train_recordings], seeds)
-    if not part_two:
-        progress = Progress("perturbation: responses", len(table))
-        for done, (name, subject) in enumerate(zip(table["id"], table["subject"].astype(str), strict=True), 1):
-            try:
-                maps.append(pieces.get(f"response-{name}",
-                    lambda name=name: recording(store, name, model, networks, seeds, config.amplitude)))  # type: ignore[misc]  # fmt: skip
-                subjects.append(subject)
-            except InputError as error:
-                skipped.append(str(error.message))
-            progress.step(done)
-        if not maps:
-            raise InputError("perturbation: no recording has a window", skipped[0])
-        agreed = tables.agreements(maps, group, gaussian)
-        more, compared = tables.responded(agreed, subjects, [network_of[s] for s in seeds], gaussian, config)
-        rows += more + tables.sizes(maps, subjects, gaussian, config)
-    facts |= {
-        "PartTwo": part_two or "done",
-        "Seeds": [names[s] for s in seeds],
-        "SeedNetworks": [network_of[s] for s in seeds],
-        "Recordings": len(maps),
-        "ResponseSubjects": len(set(subjects)),
+    two = _respond(start, config, networks, seeds)
+    compared: list[Row] = []
+    if two.maps:
+        gaussian = model.config.prior == "gaussian"
+        agreed = tables.agreements(two.maps, group, gaussian)
+        of_seeds = [network_of[seed] for seed in seeds]
+        more, compared = tables.responded(agreed, two.subjects, of_seeds, gaussian, config)
+        rows += more + tables.sizes(two.maps, two.subjects, gaussian, config)
+    facts: Facts = {
+        "Splits": config.splits,
+        "Column": config.column,
+        "Levels": one.levels,
+        "Target": config.target,
+        **one.facts,
+        "PartOne": one.why_not or "done",
+        "PartTwo": two.why_not or "done",
+        "Seeds": [names[seed] for seed in seeds],
+        "SeedNetworks": [network_of[seed] for seed in seeds],
+        "Recordings": len(two.maps),
+        "ResponseSubjects": len(set(two.subjects)),
         "TrainingRecordings": min(config.train_recordings, len(training)),
-        "Skipped": left_out + skipped,
+        "Skipped": one.skipped + two.skipped,
         "Prior": model.config.prior,
         "Share": config.share,
         "Steps": config.steps,
@@ -140,22 +116,95 @@ def evaluate(start: Start, config: Config) -> Results:
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
     }
-    keys = list(maps[0]) if maps else []
     arrays: dict[str, Any] = {
         "seeds": seeds, "parcels": np.array(names, dtype=str), "networks": np.array(network_of, dtype=str),
-        "levels": np.array(facts["Levels"], dtype=str), "coordinates": coordinates(store).astype(np.float32),
-        "map/group": group.astype(np.float32), **{f"moved/{k}": v.astype(np.float32) for k, v in moved.items()},
-        **{f"map/{k}": known_mean(np.stack([m[k] for m in maps])).astype(np.float32) for k in keys},
+        "levels": np.array(one.levels, dtype=str), "coordinates": coordinates(store).astype(np.float32),
+        "map/group": group.astype(np.float32), **_arrays(one, two),
     }  # fmt: skip
-    return Results(
-        facts,
-        rows,
-        arrays,
-        compared,
-        _warnings(facts, rows),
-        PUBLISHED,
-        more={"Results": [row for row in rows if row["part"] != "moved_parcel"]},  # single parcels are in the table
-    )
+    shown = [row for row in rows if row["part"] != "moved_parcel"]  # single parcels are in the table only
+    return Results(facts, rows, arrays, compared, _warnings(facts, rows), PUBLISHED, more={"Results": shown})
+
+
+@dataclass
+class PartOne:
+    """What moved CLS from rest to a task; `why_not` where nothing was moved."""
+
+    people: list[Person] = field(default_factory=list)
+    arrays: dict[str, Any] = field(default_factory=dict)
+    levels: list[str] = field(default_factory=list)
+    facts: Facts = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    why_not: str = ""
+
+
+def _move(
+    start: Start, config: Config, networks: dict[str, Any], everybody: pd.DataFrame, training: pd.DataFrame
+) -> PartOne:
+    """Part one, where the column has two levels and at least two subjects have a recording of each."""
+    pair = levels_of(everybody, config.column, config.levels)
+    if isinstance(pair, str):
+        return PartOne(why_not=pair)
+    part = PartOne()
+    who = people(everybody, config.column, pair, config.target == "own", config.subjects, config.seed)
+    targets = None
+    if config.target == "training":
+        level_of = training[config.column].astype(str)
+        targets = {}
+        for what, level in (("task", pair[1]), ("null", pair[0])):
+            targets[what] = training.loc[level_of == level, "id"].tolist()[: config.train_recordings]
+    if len(who) > 1:  # those whose recordings have no window are left out of `who` again
+        who, part.arrays, part.skipped = move(
+            start.store, start.model, networks, who, targets, config.share, config.steps, start.pieces
+        )
+    if len(who) < 2:
+        part.why_not = (
+            f"part one left out: {len(who)} subjects with {pair[0]} and {pair[1]} in {', '.join(config.splits)} "
+            "(perturbation.target: training needs one recording a subject)"
+        )
+        return part
+    part.people, part.levels = who, list(pair)
+    part.facts = {"Subjects": len(who), "NullOwnRecording": sum(person.null_own for person in who)}
+    return part
+
+
+@dataclass
+class PartTwo:
+    """Maps of responses by recording, and the recordings' subjects; `why_not` where the model cannot be asked."""
+
+    maps: list[dict[str, Any]] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    why_not: str = ""
+
+
+def _arrays(one: PartOne, two: PartTwo) -> dict[str, Any]:
+    """What was moved (subject, parcel), and the maps of responses (seed, parcel), mean over recordings."""
+    arrays = {}
+    for key, values in one.arrays.items():
+        arrays[f"moved/{key}"] = values.astype(np.float32)
+    for key in two.maps[0] if two.maps else ():
+        arrays[f"map/{key}"] = known_mean(np.stack([maps[key] for maps in two.maps])).astype(np.float32)
+    return arrays
+
+
+def _respond(start: Start, config: Config, networks: dict[str, Any], seeds: Any) -> PartTwo:
+    """Part two. Raises InputError where no recording has a window."""
+    table = start.recordings(config.splits, config.recordings, config.seed)
+    part = PartTwo(why_not=why_not(start.model))
+    if part.why_not:
+        return part
+    progress = Progress("perturbation: responses", len(table))
+    for done, (name, subject) in enumerate(zip(table["id"], table["subject"].astype(str), strict=True), 1):
+        make = partial(recording, start.store, name, start.model, networks, seeds, config.amplitude)
+        try:
+            part.maps.append(start.pieces.get(f"response-{name}", make))
+            part.subjects.append(subject)
+        except InputError as error:
+            part.skipped.append(str(error.message))
+        progress.step(done)
+    if not part.maps:
+        raise InputError("perturbation: no recording has a window", part.skipped[0])
+    return part
 
 
 def _warnings(facts: Facts, rows: list[dict[str, Any]]) -> list[str]:

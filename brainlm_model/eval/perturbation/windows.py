@@ -42,49 +42,63 @@ class Person:
     null: str | None
     null_own: bool
 
+    @property
+    def recordings(self) -> list[str]:
+        """Those that are read."""
+        return [name for name in (self.rest, self.task, self.null) if name is not None]
 
-def levels_of(table: Any, column: str, asked: list[str]) -> tuple[str, str] | str:
+
+def levels_of(table: Any, column: str, requested: list[str]) -> tuple[str, str] | str:
     """The two levels that are compared, or in words why there are none.
 
-    Raises ConfigError where levels are asked for that the column does not have.
+    Raises ConfigError where levels are requested that the column does not have.
     """
     if column not in table:
-        if asked or column != "task":
+        if requested or column != "task":
             raise ConfigError(f"perturbation.column: no column {column!r}", f"one of {', '.join(table.columns)}")
         return "part one left out: recordings.parquet has no column task (perturbation.column names another one)"
-    there = sorted({str(v) for v in table[column].dropna()})
-    if asked:
-        if not set(asked) <= set(there):
+    there = sorted({str(value) for value in table[column].dropna()})
+    if requested:
+        if not set(requested) <= set(there):
             raise ConfigError(
-                f"perturbation.levels: {', '.join(asked)}; {column} has {', '.join(there[:8]) or 'none'}",
+                f"perturbation.levels: {', '.join(requested)}; {column} has {', '.join(there[:8]) or 'none'}",
                 "name two of its values: perturbation.levels=[rest, wm]",
             )
-        return asked[0], asked[1]
+        return requested[0], requested[1]
     if len(there) < 2:
         return (
             f"part one left out: column {column} has {' and '.join(there) or 'no value'} only, and it takes two "
             "levels (perturbation.column, perturbation.levels)"
         )
-    first = REST if REST in there else there[0]
-    return first, next(v for v in there if v != first)
+    first = there[0]
+    if REST in there:
+        first = REST
+    there.remove(first)
+    return first, there[0]
 
 
 def people(table: Any, column: str, pair: tuple[str, str], own: bool, most: int, seed: int) -> list[Person]:
     """Subjects with a recording of the first level and, where `own`, of the second; at most `most`, by the seed."""
-    levels = table[column].astype(str)
-    rest, task = (
-        {str(s): list(ids) for s, ids in table[levels == level].groupby("subject")["id"]} for level in pair
-    )  # fmt: skip
-    who = sorted(s for s in rest if not own or s in task)
-    order = [who[i] for i in np.random.default_rng(seed).permutation(len(who))[:most]]
-    parts = []
-    for subject in sorted(order):
-        again = rest[subject][1:]
-        others = [s for s in sorted(rest) if s > subject] + [s for s in sorted(rest) if s < subject]
-        null = again[0] if again else rest[others[0]][0] if others else None
-        if own and null is None:
-            continue
-        parts.append(
-            Person(subject, rest[subject][0], task[subject][0] if own else None, null if own else None, bool(again))
-        )  # fmt: skip
-    return parts
+    rest = _ids_by_subject(table, column, pair[0])
+    task = _ids_by_subject(table, column, pair[1])
+    eligible = sorted(rest.keys() & task.keys() if own else rest)
+    drawn = np.random.default_rng(seed).permutation(len(eligible))[:most]
+    everybody = sorted(rest)
+    chosen = []
+    for subject in sorted(eligible[i] for i in drawn):
+        again = len(rest[subject]) > 1
+        if not own:
+            chosen.append(Person(subject, rest[subject][0], None, None, again))
+        elif again:
+            chosen.append(Person(subject, rest[subject][0], task[subject][0], rest[subject][1], again))
+        elif len(everybody) > 1:
+            # the null is the rest of the next subject in order, the first one's after the last one
+            neighbour = everybody[(everybody.index(subject) + 1) % len(everybody)]
+            chosen.append(Person(subject, rest[subject][0], task[subject][0], rest[neighbour][0], again))
+    return chosen
+
+
+def _ids_by_subject(table: Any, column: str, level: str) -> dict[str, list[str]]:
+    """Recordings of a level, by subject."""
+    of_level = table[table[column].astype(str) == level]
+    return {str(subject): list(ids) for subject, ids in of_level.groupby("subject")["id"]}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval
+from brainlm_model.eval.rows import by, select
 
 TITLE = "In-silico perturbation"
 CAPTION = (
@@ -21,32 +22,30 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     sentences = []
     if content["Levels"]:
         first, second = content["Levels"]
-        labels = {}
+        by_method = []
         for method in MOVED:
-            rows = [
-                r for r in content["Results"]
-                if (r["part"], r["method"], r["metric"]) == ("moved_network", method, "share_difference")
-            ]  # fmt: skip
+            rows = select(content["Results"], part="moved_network", method=method, metric="share_difference")
+            beyond = []
+            for row in rows:
+                if row["p_holm"] is not None and row["p_holm"] < 0.05:
+                    beyond.append(f"{row['name']} ({row['value']:+.2f})")
             if rows:
-                more = [
-                    f"{r['name']} ({r['value']:+.2f})" for r in rows if r["p_holm"] is not None and r["p_holm"] < 0.05
-                ]
-                labels[method] = f"{rows[0]['label']}: {', '.join(more) or 'none'}"
+                by_method.append(f"{rows[0]['label']}: {', '.join(beyond) or 'none'}")
         sentences.append(
             f"From {first} to {second}, networks whose share of the change differs from the null's: "
-            f"{'; '.join(labels.values())}."
+            f"{'; '.join(by_method)}."
         )
-    told = {r["method"]: r for r in content["Results"] if (r["part"], r["name"]) == ("response", "own")}
-    if told:
-        values = ", ".join(f"{r['label']} {interval(r)}" for r in told.values())
-        verdicts = ", ".join(
-            f"{VERDICT[c['verdict']]} {told[c['against']]['label']}"
-            for c in content["Comparisons"]
-            if c["target"] == "own" and c["against"] in told
-        )
+    responses = by("method", select(content["Results"], part="response", name="own"))
+    if responses:
+        values = ", ".join(f"{row['label']} {interval(row)}" for row in responses.values())
+        verdicts = []
+        for comparison in select(content["Comparisons"], target="own"):
+            if comparison["against"] in responses:
+                label = responses[comparison["against"]]["label"]
+                verdicts.append(f"{VERDICT[comparison['verdict']]} {label}")
         sentences.append(
             f"Responses to a driven parcel with the person's connectivity in steps that were not seen, r: {values}. "
-            f"The model is {verdicts}."
+            f"The model is {', '.join(verdicts)}."
         )
     if not content["Levels"]:
         sentences.append(f"Not asked: {content['PartOne']}.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import Progress, atomic
+from brainlm_data import Progress, atomic, reads
 from brainlm_model.baselines.traits import CANDIDATES
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
@@ -58,9 +58,12 @@ class Cohort:
         wanted = [name for ids in people.recordings for name in ids if name in embedded]
         self.people = people_of(store.recordings, wanted, config.subjects)
         self.recorded = record(store, self.people.recordings, embedded)
-        names = [*(config.methods or learn.METHODS)]
-        names = [name for name in names if name != "finetuned"] + (["finetuned"] if config.finetune else [])
-        self.methods = [n for n in learn.METHODS if n in names and not (config.confounds and n in ON_RECORDINGS)]
+        requested = {*(config.methods or learn.METHODS)} - {"finetuned"}
+        if config.finetune:
+            requested.add("finetuned")
+        if config.confounds:
+            requested -= set(ON_RECORDINGS)
+        self.methods = [name for name in learn.METHODS if name in requested]
         self._spaces: dict[str, list[Array]] = {}
 
     @property
@@ -77,19 +80,13 @@ class Cohort:
         outputs: dict[str, list[Array]] = {name: [] for name in [*self.methods, BEST, "trivial"]}
         chosen: dict[str, list[Any]] = {name: [] for name in [*self.methods, BEST]}
         learnt, transforms = np.full((len(folds), len(target.rows)), np.nan), []
+        ranked = [name for name in self.methods if learn.METHODS[name].group == "ours" and name != "finetuned"]
         for number, fold in enumerate(folds):
             transform = learn.transform_of(target, fold)
             transforms.append(transform)
             learnt[number] = transform.apply(target.labels)
-            task = learn.Task(
-                target,
-                fold,
-                learnt[number],
-                config.seed,
-                config.epochs,
-                self._of_fold(recorded, target, fold),
-                recorded,
-            )
+            spaces = self._of_fold(recorded, target, fold)
+            task = learn.Task(target, fold, learnt[number], config.seed, config.epochs, spaces, recorded)
             outcomes = {}
             for place, name in enumerate(self.methods):
                 outcomes[name] = self._piece(name, task)
@@ -98,31 +95,45 @@ class Cohort:
                 progress.step(number * len(self.methods) + place + 1)
             outputs["trivial"].append(learn.trivial(task))
             # a fine-tuned model is judged on one inner split, the others on all: only these can be ranked
-            ours = [n for n in self.methods if learn.METHODS[n].group == "ours" and n != "finetuned"]
-            if ours:
-                best = max(ours, key=lambda name: outcomes[name].inner)
+            if ranked:
+                best = max(ranked, key=lambda name: outcomes[name].inner)
                 outputs[BEST].append(outcomes[best].outputs)
                 chosen[BEST].append(best)
-        held = {name: self._held(parts, target, folds, learnt, transforms) for name, parts in outputs.items() if parts}
+        held: dict[str, HeldOutPredictions] = {}
+        for name, parts in outputs.items():
+            if parts:
+                held[name] = self._held(parts, target, folds, learnt, transforms)
+        return self._results(target, folds, held, chosen)
+
+    def _results(
+        self, target: Target, folds: list[Fold], held: dict[str, HeldOutPredictions], chosen: dict[str, list[Any]]
+    ) -> ColumnResults:
+        """Scores of the methods' held-out predictions. `chosen`: the setting of each method in each fold."""
+        config = self.config
         references = [name for name in (BEST, REFERENCE) if name in held]
-        rows, compared = report(held, target.task, references, config.bootstrap, config.permutations, config.seed)
-        validation = f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds"
+        scores, comparisons = report(held, target.task, references, config.bootstrap, config.permutations, config.seed)
+        validation = f"{config.folds} folds"
+        if config.leave_out:
+            validation = f"leave one {config.leave_out} out"
         shared = {"column": target.name, "task": target.task, "validation": validation}
-        more = {"n_folds": len(folds)}
+        rows = []
+        for row in scores:
+            rows.append({**shared, **row, **self._words(row["method"], target.task), "n_folds": len(folds)})
+        subjects_of = {}
+        for number, label in enumerate(target.classes):
+            subjects_of[label] = int((target.labels == number).sum())
         facts = {
             "Column": target.name, "Task": target.task, "Transform": target.transform, "Subjects": len(target.rows),
-            "Classes": {c: int((target.labels == i).sum()) for i, c in enumerate(target.classes)} or None,
+            "Classes": subjects_of or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
         tested = np.sort(np.concatenate([fold.test for fold in folds]))
         first = next(iter(held.values()))
         subjects = np.array([self.people.names[i] for i in target.rows[tested]])
-        return ColumnResults(
-            [{**shared, **row, **self._words(row["method"], target.task), **more} for row in rows],
-            [{**shared, **row} for row in compared],
-            facts,
-            {"subject": subjects, "truth": first.truth, "fold": first.folds, **{n: h.outputs for n, h in held.items()}},
-        )
+        arrays: dict[str, NDArray[Any]] = {"subject": subjects, "truth": first.truth, "fold": first.folds}
+        for name, predictions in held.items():
+            arrays[name] = predictions.outputs
+        return ColumnResults(rows, [{**shared, **row} for row in comparisons], facts, arrays)
 
     def _words(self, name: str, task: str) -> dict[str, str]:
         if name == BEST:
@@ -149,12 +160,13 @@ class Cohort:
             return self._run(name, task)
         target, fold = task.target, task.fold
         names = [self.people.names[i] for i in target.rows]
-        asked = [self.key, name, names, task.learnt.tolist(), target.classes, self.config.epochs, task.seed,
-                 fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds]  # fmt: skip
-        file = self.workdir / f"{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:24]}.json"
+        depends_on = [self.key, name, names, task.learnt.tolist(), target.classes, self.config.epochs, task.seed,
+                      fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds]  # fmt: skip
+        file = self.workdir / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]}.json"
         if file.is_file():
-            kept = json.loads(file.read_text())
-            return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
+            with reads(file, "delete it: it is computed again"):
+                kept = json.loads(file.read_text())
+                return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
         outcome = self._run(name, task)
         with atomic(file) as part:
             kept = {"outputs": outcome.outputs.tolist(), "inner": outcome.inner, "chosen": outcome.chosen}
@@ -175,9 +187,9 @@ class Cohort:
         order = np.argsort(people)
         number = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])[order]
         after = np.concatenate(parts)[order]
-        if target.classes:
-            own = after
-        else:
-            own = np.concatenate([t.invert(part) for t, part in zip(transforms, parts, strict=True)])[order]
+        own = after  # of classes nothing was transformed
+        if not target.classes:
+            inverted = [transform.invert(part) for transform, part in zip(transforms, parts, strict=True)]
+            own = np.concatenate(inverted)[order]
         people = people[order]
         return HeldOutPredictions(own, after, target.labels[people], learnt[number, people], number)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError, Progress, atomic
+from brainlm_data import BrainLMError, Progress, atomic, reads
 from brainlm_model.baselines import coskewness, tangent
 
 if TYPE_CHECKING:
@@ -56,8 +57,12 @@ class Recorded:
         """The same of some people."""
         if np.array_equal(rows, np.arange(len(self.z))):
             return self
-        arrays = {k: v[rows] for k, v in vars(self).items() if k != "series"}
-        return Recorded(**arrays, series=[self.series[i] for i in rows])
+        arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
+        return Recorded(**arrays, series=[self.series[person] for person in rows])
+
+
+ARRAYS = tuple(name for name in Recorded.__annotations__ if name != "series")
+EMBEDDINGS = ("cls", "mean", "parcels")
 
 
 def embed(
@@ -66,43 +71,55 @@ def embed(
     """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why; kept in `workdir`."""
     from brainlm_model.trained.embedding import embeddings, recordings_of
 
-    file = workdir / f"embeddings-{key}.npz" if workdir else None
+    file = None
+    if workdir is not None:
+        file = workdir / f"embeddings-{key}.npz"
     if file is not None and file.is_file():
-        with np.load(file, allow_pickle=False) as kept:
-            arrays = {k: kept[k] for k in ("cls", "mean", "parcels")}  # an npz reads all of an array every time
-            by_recording = {name: {k: v[i] for k, v in arrays.items()} for i, name in enumerate(kept["ids"].tolist())}
-            return by_recording, kept["left_out"].tolist()
+        return _kept(file)
     chosen = recordings_of(store, model.card.data)
     by_recording, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
     for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):
             left_out.append(f"{recording.id}: {result.message}")
         else:
-            by_recording[recording.id] = {"cls": result.cls, "mean": result.mean, "parcels": result.parcels}
+            by_recording[recording.id] = {kind: getattr(result, kind) for kind in EMBEDDINGS}
         progress.step(done)
     if file is not None and by_recording:
-        stacked: dict[str, Any] = {
-            k: np.stack([one[k] for one in by_recording.values()]) for k in ("cls", "mean", "parcels")
-        }
+        stacked: dict[str, Any] = {}
+        for kind in EMBEDDINGS:
+            stacked[kind] = np.stack([vectors[kind] for vectors in by_recording.values()])
         with atomic(file) as part:
             np.savez(part, ids=np.array(list(by_recording)), left_out=np.array(left_out, dtype=str), **stacked)
     return by_recording, left_out
 
 
+def _kept(file: Path) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    """What `embed` wrote earlier."""
+    with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
+        arrays = {kind: kept[kind] for kind in EMBEDDINGS}  # an npz reads all of an array every time it is asked for
+        by_recording = {}
+        for row, name in enumerate(kept["ids"].tolist()):
+            by_recording[name] = {kind: vectors[row] for kind, vectors in arrays.items()}
+        return by_recording, kept["left_out"].tolist()
+
+
 def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]) -> Recorded:
     """Measure the recordings (ids by person)."""
-    used = [name for ids in recordings for name in ids]
+    used = list(chain.from_iterable(recordings))
     steps = min(STEPS, int(store.recordings.set_index("id").loc[used, "n_steps"].min()))
-    columns: dict[str, list[Array]] = {k: [] for k in Recorded.__annotations__ if k != "series"}
+    columns: dict[str, list[Array]] = {name: [] for name in ARRAYS}
     series, progress = [], Progress("phenotype: recordings", len(recordings))
     for done, ids in enumerate(recordings, 1):
         courses = [_demeaned(store.series(name)) for name in ids]
-        of_each = [{**_measured(x, steps), **embedded[name]} for x, name in zip(courses, ids, strict=True)]
-        for k, column in columns.items():
-            column.append(_mean(np.stack([one[k] for one in of_each])))
+        measured = []
+        for course, name in zip(courses, ids, strict=True):
+            measured.append({**_measured(course, steps), **embedded[name]})
+        for name, column in columns.items():
+            column.append(_mean(np.stack([values[name] for values in measured])))
         series.append(courses)
         progress.step(done)
-    return Recorded(**{k: np.stack(column) for k, column in columns.items()}, series=series)
+    stacked = {name: np.stack(column) for name, column in columns.items()}
+    return Recorded(**stacked, series=series)
 
 
 def _mean(values: Array) -> Array:
@@ -129,6 +146,7 @@ def _measured(x_TP: Array, steps: int) -> dict[str, Array]:
     known = np.isfinite(x_TP).all(axis=0)
     scaled = x_TP[:, known].astype(np.float64)
     scaled = scaled / scaled.std(axis=0)
+    # of columns with mean 0 and variance 1 the second moments, X'X / T, are the correlations
     correlations, third = np.full((2, parcels, parcels), np.nan)
     correlations[np.ix_(known, known)] = scaled.T @ scaled / len(scaled)
     third[np.ix_(known, known)] = coskewness.third_moments(scaled)
@@ -164,7 +182,7 @@ def correlations(of: Recorded, train: Places) -> Array:
 def _tangent(of: Recorded, train: Places) -> list[Array]:
     """Tangent vectors of shrunk correlations (1 - s) R + s I."""
     shrunk = correlations(of, train) * (1 - of.shrinkage[:, None, None])
-    shrunk[:, np.arange(shrunk.shape[1]), np.arange(shrunk.shape[1])] = 1
+    shrunk[:, np.arange(shrunk.shape[1]), np.arange(shrunk.shape[1])] = 1  # (1 - s) 1 + s
     return [tangent.features(shrunk, train)]
 
 
@@ -213,10 +231,13 @@ def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> li
     make, components = SPACES[name]
     scores = []
     for values in make(of, train):
-        x = values if confounds is None else residual(values, confounds, train)
-        x = x - x[train].mean(0)
+        if confounds is not None:
+            values = residual(values, confounds, train)
+        x = values - values[train].mean(0)
+        # There are fewer people than features. With X_train = U S V', the scores X V are X X_train' U / S, so that
+        # the eigenvectors U and eigenvalues S^2 of the small matrix X_train X_train' suffice.
         gram = (x[train] @ x[train].T).astype(np.float64)
-        size, axes = np.linalg.eigh(gram)
+        size, axes = np.linalg.eigh(gram)  # in rising order
         kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1][:components]
         scores.append((x @ x[train].T).astype(np.float64) @ (axes[:, kept] / np.sqrt(size[kept])))
     return scores
@@ -238,8 +259,11 @@ class Courses:
 
     def __init__(self, of: Recorded, train: Places, graphs: bool) -> None:
         self._series, self._scale = of.series, scale_of(of, train)
-        self._graphs = self._joined(correlations(of, train)) if graphs else ()
-        self.steps = min(WINDOW, min(len(x) for courses in of.series for x in courses))
+        self._graphs: tuple[Tensor, ...] = ()
+        if graphs:
+            self._graphs = self._joined(correlations(of, train))
+        shortest = min(map(len, chain.from_iterable(of.series)))
+        self.steps = min(WINDOW, shortest)
 
     @staticmethod
     def _joined(matrices_NPP: Array) -> tuple[Tensor, Tensor]:
@@ -253,14 +277,20 @@ class Courses:
 
     def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
         """A window at random of a recording at random of each person."""
-        return self._inputs(people, [self._cut(i, random.random(), random.random()) for i in people])
+        return self._inputs(people, [self._cut(person, random.random(), random.random()) for person in people])
 
     def every(self, people: Places) -> Iterator[tuple[Tensor, ...]]:
         """Windows spread evenly over each person's recordings."""
         for share in (np.arange(WINDOWS) + 0.5) / WINDOWS:
-            yield self._inputs(people, [self._cut(i, share, share * len(self._series[i]) % 1) for i in people])
+            windows = []
+            for person in people:
+                # laid end to end: the whole part of share x recordings is the recording, the rest the place in it
+                within = share * len(self._series[person]) % 1
+                windows.append(self._cut(person, share, within))
+            yield self._inputs(people, windows)
 
     def _cut(self, person: int, which: float, where: float) -> Array:
+        """A window; `which` (0 to 1) recording of the person, and `where` (0 to 1) in it."""
         courses = self._series[person]
         course = courses[int(which * len(courses))]
         first = int(where * (len(course) - self.steps + 1))

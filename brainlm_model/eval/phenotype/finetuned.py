@@ -52,6 +52,7 @@ def finetuned(model: TrainedModel, store: Any, task: Task, people: People) -> Ou
     own = FoldStore(store, task, people)
     train, validation = task.fold.within(0)
     subjects = np.array(people.names)[task.target.rows]
+    # What is predicted of a subject that the network cannot see: the classes' frequencies, or the mean label.
     if task.classes:
         base = np.bincount(task.learnt[train].astype(int), minlength=task.classes) / len(train)
     else:
@@ -64,8 +65,8 @@ def finetuned(model: TrainedModel, store: Any, task: Task, people: People) -> Ou
         )  # fmt: skip
         copied = replace(model, network=copy.deepcopy(model.network))
         rows = learn_label(copied, own, settings).predictions
-        held = _by_subject(rows, subjects[validation].tolist(), base)
-        score = inner_score(held, task.learnt[validation], np.zeros(len(held), np.intp), task.classes)
+        inner = _by_subject(rows, subjects[validation].tolist(), base)
+        score = inner_score(inner, task.learnt[validation], np.zeros(len(inner), np.intp), task.classes)
         if best is None or score > best.inner:
             best = Outcome(_by_subject(rows, subjects[task.fold.test].tolist(), base), score, dict(setting))
     assert best is not None
@@ -84,5 +85,9 @@ def _by_subject(rows: list[dict[str, Any]], subjects: list[str], base: np.ndarra
         else:
             values = [float(row["predicted"])]
         by_subject.setdefault(str(row["subject"]), []).append(values)
-    outputs = np.array([np.mean(by_subject[s], axis=0) if s in by_subject else base for s in subjects])
-    return outputs / base if len(base) > 1 else outputs
+    outputs = []
+    for subject in subjects:
+        outputs.append(np.mean(by_subject.get(subject, [base]), axis=0))
+    if len(base) > 1:
+        return np.array(outputs) / base
+    return np.array(outputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -109,8 +110,11 @@ def learner_of(name: str, task: Task) -> Outcome:
 
 def trivial(task: Task) -> Array:
     """(test people, outputs): the mean label; or the same for every class, as frequencies are when balanced."""
-    base = np.ones(task.classes) / task.classes if task.classes else [task.learnt[task.fold.train].mean()]
-    return np.tile(np.asarray(base, dtype=np.float64), (len(task.fold.test), 1))
+    if task.classes:
+        output = np.full(task.classes, 1 / task.classes)
+    else:
+        output = np.full(1, task.learnt[task.fold.train].mean())
+    return np.tile(output, (len(task.fold.test), 1))
 
 
 def _level(outputs: Array, labels: Array, classes: int) -> Array:
@@ -127,8 +131,8 @@ def inner_score(outputs: Array, learnt: Array, part: NDArray[np.intp], classes: 
     """Score of predictions on inner validation people; `part`: number of the inner split."""
     if not classes:
         return -float(((outputs[:, 0] - learnt) ** 2).mean())
-    held = HeldOutPredictions(outputs, outputs, learnt, learnt, part)
-    return float(np.nan_to_num(measure(held, np.ones((1, len(learnt))))["auroc"][0]))
+    predictions = HeldOutPredictions(outputs, outputs, learnt, learnt, part)
+    return float(np.nan_to_num(measure(predictions, np.ones((1, len(learnt))))["auroc"][0]))
 
 
 def _standard(task: Task, people: NDArray[np.intp]) -> tuple[float, float]:
@@ -142,72 +146,69 @@ def _standard(task: Task, people: NDArray[np.intp]) -> tuple[float, float]:
 def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
     """Choose among `CANDIDATES` settings, shared by the variants of the features, then fit on all training people."""
     fold, predict = task.fold, LEARNERS[learner].predict
-    options = _options(LEARNERS[learner].settings, len(variants))
+    # of v variants of the features every v-th setting, so that all methods choose among as many
+    settings = LEARNERS[learner].settings[:: max(len(variants), 1)]
+    options = list(product(range(len(variants)), settings))
+    assert len(options) == CANDIDATES
 
-    def outputs(train: NDArray[np.intp], test: NDArray[np.intp], chosen: Sequence[tuple[int, Any]]) -> list[Array]:
+    def outputs(
+        train: NDArray[np.intp], test: NDArray[np.intp], variant: int, chosen: Sequence[Mapping[str, Any]]
+    ) -> list[Array]:
+        """Outputs for people `test` under each of the chosen settings."""
         mean, spread = _standard(task, train)
-        predicted: list[Array] = []
-        for variant in sorted({v for v, _ in chosen}):
-            values = variants[variant]
-            data = Data(values[train], (task.learnt[train] - mean) / spread, values[test], task.classes)
-            predicted += [o * spread + mean for o in predict(data, [s for v, s in chosen if v == variant])]
-        return predicted
+        values = variants[variant]
+        data = Data(values[train], (task.learnt[train] - mean) / spread, values[test], task.classes)
+        return [output * spread + mean for output in predict(data, chosen)]
 
-    held: list[list[Array]] = [[] for _ in options]
+    inner: list[list[Array]] = [[] for _ in options]  # of each option, a validation part after another
     for number in range(len(fold.inner)):
         train, validation = fold.within(number)
-        for column, output in zip(held, outputs(train, validation, options), strict=True):
-            column.append(output)
+        predicted: list[Array] = []
+        for variant in range(len(variants)):
+            predicted += outputs(train, validation, variant, settings)
+        for parts, output in zip(inner, predicted, strict=True):
+            parts.append(output)
     people = np.concatenate(fold.inner)
-    part = np.repeat(np.arange(len(fold.inner)), [len(p) for p in fold.inner])
-    scores = [inner_score(np.concatenate(column), task.learnt[people], part, task.classes) for column in held]
+    part = np.repeat(np.arange(len(fold.inner)), [len(places) for places in fold.inner])
+    scores = [inner_score(np.concatenate(parts), task.learnt[people], part, task.classes) for parts in inner]
     best = int(np.argmax(scores))
     variant, setting = options[best]
-    level = _level(np.concatenate(held[best]), task.learnt[people], task.classes)
-    return Outcome(
-        outputs(fold.train, fold.test, [options[best]])[0] - level,
-        scores[best],
-        {**setting, **({"variant": variant} if len(variants) > 1 else {})},
-    )
-
-
-def _options(settings: Sequence[Mapping[str, Any]], variants: int) -> list[tuple[int, Mapping[str, Any]]]:
-    """`CANDIDATES` pairs (variant, setting): of v variants of the features every v-th setting."""
-    kept = settings[:: max(variants, 1)]
-    options = [(variant, setting) for variant in range(variants) for setting in kept]
-    assert len(options) == CANDIDATES
-    return options
+    level = _level(np.concatenate(inner[best]), task.learnt[people], task.classes)
+    chosen = dict(setting)
+    if len(variants) > 1:
+        chosen["variant"] = variant
+    return Outcome(outputs(fold.train, fold.test, variant, [setting])[0] - level, scores[best], chosen)
 
 
 def _network(method: Method, task: Task) -> Outcome:
     """Choose among `CANDIDATES` networks on the first inner split, which also stops them; no fit on all people."""
     from brainlm_model.baselines import small_networks as nets
 
-    train, stop = task.fold.within(0)
+    train, stop = task.fold.within(0)  # people `stop` choose the epoch and the setting; test people play no part
     mean, spread = _standard(task, train)
     target = (task.learnt - mean) / spread
+    outputs, parcels = max(task.classes, 1), task.recorded.variance.shape[1]
     source: nets.Source
+    build: Callable[..., nn.Module]
     if method.learner == "mlp":
         values = task.spaces(method.features)[0][:, :MLP_COMPONENTS]
         source = Rows(values, train)
-        build: Callable[..., nn.Module] = partial(nets.Perceptron, values.shape[1], max(task.classes, 1))
+        build = partial(nets.Perceptron, values.shape[1], outputs)
+    elif method.learner == "lstm":
+        source = Courses(task.recorded, train, graphs=False)
+        build = partial(nets.Lstm, parcels, outputs)
     else:
-        source = courses = Courses(task.recorded, train, graphs=method.learner == "gcn")
-        parcels, outputs = task.recorded.variance.shape[1], max(task.classes, 1)
-        build = (
-            partial(nets.Lstm, parcels, outputs)
-            if method.learner == "lstm"
-            else partial(nets.Gcn, courses.steps, parcels, outputs)
-        )
+        source = courses = Courses(task.recorded, train, graphs=True)
+        build = partial(nets.Gcn, courses.steps, parcels, outputs)
     fit = nets.Fit(target, task.classes, train, stop, task.epochs, max(task.epochs // 5, 2), task.seed)
     best: Outcome | None = None
     for setting in nets.SETTINGS[method.learner]:
-        shape = {k: v for k, v in setting.items() if k not in ("lr", "weight_decay")}
+        shape = {key: value for key, value in setting.items() if key not in ("lr", "weight_decay")}
         network = nets.fit(partial(build, **shape), source, fit, setting)
-        held: Array = nets.predict(network, source, stop).astype(np.float64) * spread + mean
-        score = inner_score(held, task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
+        inner: Array = nets.predict(network, source, stop).astype(np.float64) * spread + mean
+        score = inner_score(inner, task.learnt[stop], np.zeros(len(stop), np.intp), task.classes)
         if best is None or score > best.inner:
             predicted: Array = nets.predict(network, source, task.fold.test).astype(np.float64) * spread + mean
-            best = Outcome(predicted - _level(held, task.learnt[stop], task.classes), score, dict(setting))
+            best = Outcome(predicted - _level(inner, task.learnt[stop], task.classes), score, dict(setting))
     assert best is not None
     return best

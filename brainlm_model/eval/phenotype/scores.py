@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.eval.rows import Row
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.paired import holm, verdict
 from brainlm_model.eval.statistics.subjects import subject_draws
@@ -53,7 +53,7 @@ def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
         return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
-    measures = of_numbers(weights_BN @ sums_N6)
+    measures = of_numbers(weights_BN @ sums_N6)  # a draw of subjects is a weighted sum of their sums
     measures["r_within"] = _r_within(sums_N6, held, weights_BN)
     error = (held.learnt[:, 0] - held.learnt_truth) ** 2
     measures["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
@@ -68,6 +68,7 @@ def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Ar
     for k in np.unique(held.folds):
         n, y, yy, error, p, pp = (weights_BN[:, held.folds == k] @ sums_N6[held.folds == k]).T
         n = np.maximum(n, 1)
+        # sum y p = (sum y^2 + sum p^2 - sum (y - p)^2) / 2; without the fold's means: minus (sum y)(sum p) / n
         products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
     both, truth, predicted = products
     varies = (truth > 1e-9) & (predicted > 1e-9 * truth)
@@ -81,8 +82,11 @@ def _constant(held: HeldOutPredictions) -> bool:
 
 def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
     """Area under the ROC curve over pairs of one fold; of more than two classes the mean of one against the rest."""
+    positives = range(held.classes)
+    if held.classes == 2:
+        positives = range(1, 2)  # the other class has the same area
     areas = []
-    for number in [1] if held.classes == 2 else range(held.classes):
+    for number in positives:
         wins = _wins(held.outputs[:, number], held.folds)
         areas.append(_area(wins, held.folds, held.truth == number, weights_BN))
     return np.mean(areas, axis=0)
@@ -90,15 +94,20 @@ def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
 
 def _wins(scores: Array, folds: NDArray[np.intp]) -> Array:
     """(n, n): 1 where the first of two people of a fold has the higher score, .5 where it is the same."""
+    # The area under the ROC curve is the chance that a person of the class has the higher score than one who is not of
+    # it (Mann & Whitney); ties are half a win.
     same = folds[:, None] == folds
     difference = np.subtract.outer(scores, scores)
     return np.where(same, (difference > 0) + 0.5 * (difference == 0), 0.0)
 
 
 def _area(wins: Array, folds: NDArray[np.intp], positive: NDArray[np.bool_], weights_BN: Array) -> Array:
+    """(B,) share of the pairs (a person of the class, another one of the same fold) that the first one wins."""
     of, against = weights_BN * positive, weights_BN * ~positive
     won = ((of @ wins) * against).sum(1)
-    pairs = sum((of[:, folds == k].sum(1) * against[:, folds == k].sum(1) for k in np.unique(folds)), np.zeros(len(of)))
+    pairs = np.zeros(len(of))
+    for k in np.unique(folds):
+        pairs += of[:, folds == k].sum(1) * against[:, folds == k].sum(1)
     return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
 
 
@@ -108,7 +117,7 @@ def balanced_accuracy(held: HeldOutPredictions, weights_BN: Array) -> Array:
     Equal highest scores share the one person.
     """
     highest = held.outputs == held.outputs.max(1, keepdims=True)
-    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)
+    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)  # (n,): 1, 0, or a share of 1
     recalls = []
     for number in range(held.classes):
         of = weights_BN * (held.truth == number)
@@ -131,6 +140,7 @@ def p_of_permutations(held: HeldOutPredictions, task: str, count: int, seed: int
     random = np.random.default_rng([seed, 1])
     reached = 0
     for _ in range(count):
+        # Within folds alone: predictions of a fold come from one fit, and only among these are labels exchangeable.
         order = np.arange(len(held.truth))
         for k in np.unique(held.folds):
             places = np.flatnonzero(held.folds == k)
@@ -149,7 +159,7 @@ def report(
     draws: int,
     permutations: int,
     seed: int,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[Row], list[Row]]:
     """Rows of the table (method x metric), and comparisons of every method with every reference.
 
     A comparison is paired: the same draws of subjects for both. p is twice the smaller share of draws on one side of 0,
@@ -160,28 +170,36 @@ def report(
     everyone = np.ones((1, len(first.truth)))
     whole = {name: measure(held, everyone) for name, held in methods.items()}
     drawn = {name: measure(held, weights_BN) for name, held in methods.items()}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name, held in methods.items():
-        p = p_of_permutations(held, task, permutations, seed) if permutations else float("nan")
+        p = float("nan")
+        if permutations:
+            p = p_of_permutations(held, task, permutations, seed)
         for metric, value in whole[name].items():
             estimate = _estimate(value[0], drawn[name][metric])
             rows.append(
                 {"method": name, "metric": metric, **estimate, "p_permutation": p, "n_subjects": len(held.truth)}
             )
     key = KEY[task]
-    compared: list[dict[str, Any]] = []
+    compared: list[Row] = []
     for reference in references:
-        block: list[dict[str, Any]] = []
+        against: list[Row] = []
         for name in methods:
             if name == reference:
                 continue
             change = drawn[name][key] - drawn[reference][key]
             change = change[np.isfinite(change)]
             estimate = _estimate(whole[name][key][0] - whole[reference][key][0], change)
-            sides = min((change <= 0).sum(), (change >= 0).sum())
-            p = min(1.0, 2 * (1 + sides) / (1 + len(change))) if len(change) else float("nan")
-            block.append({"method": name, "against": reference, "metric": key, "difference": estimate["value"],
-                          "low": estimate["low"], "high": estimate["high"], "p": p})  # fmt: skip
-        for row, adjusted in zip(block, holm([row["p"] for row in block]), strict=True):
-            compared.append({**row, "p_holm": adjusted, "verdict": verdict(row["difference"], adjusted)})
+            against.append({"method": name, "against": reference, "metric": key, "difference": estimate["value"],
+                            "low": estimate["low"], "high": estimate["high"], "p": _p_of_draws(change)})  # fmt: skip
+        for row, corrected in zip(against, holm([row["p"] for row in against]), strict=True):
+            compared.append({**row, "p_holm": corrected, "verdict": verdict(row["difference"], corrected)})
     return rows, compared
+
+
+def _p_of_draws(change_B: Array) -> float:
+    """Twice the share of draws on the smaller side of 0, the observed one counted; NaN without draws."""
+    if not len(change_B):
+        return float("nan")
+    smaller_side = min((change_B <= 0).sum(), (change_B >= 0).sum())
+    return min(1.0, 2 * (1 + smaller_side) / (1 + len(change_B)))

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +51,16 @@ class Run:
 
     def step_from(self, other: Run, config: Config) -> str | None:
         """`data`, `model` or `training ratio`, where this one has the next larger (or next listed) one and no other."""
-        ratios = [_ratio(r) for r in config.training_ratios]
+        ratios = [_ratio(ratio) for ratio in config.training_ratios]
         shares = sorted(config.shares)
-        places = [
-            ("data", shares.index(self.share), shares.index(other.share)),
-            ("model", config.models.index(self.model), config.models.index(other.model)),  # type: ignore[arg-type]
-            ("training ratio", ratios.index(self.ratio), ratios.index(other.ratio)),
-        ]
-        changed = [(kind, new - old) for kind, new, old in places if new != old]
-        return changed[0][0] if self.seed == other.seed and len(changed) == 1 and changed[0][1] == 1 else None
+        steps = {
+            "data": shares.index(self.share) - shares.index(other.share),
+            "model": config.models.index(self.model) - config.models.index(other.model),  # type: ignore[arg-type]
+            "training ratio": ratios.index(self.ratio) - ratios.index(other.ratio),
+        }
+        if self.seed != other.seed or sorted(steps.values()) != [0, 0, 1]:
+            return None
+        return max(steps, key=lambda kind: steps[kind])
 
 
 def _ratio(value: float | Sequence[float]) -> float | tuple[float, ...]:
@@ -67,13 +69,10 @@ def _ratio(value: float | Sequence[float]) -> float | tuple[float, ...]:
 
 def grid(config: Config) -> list[Run]:
     """Every training that the section asks for."""
-    return [
-        Run(model, _ratio(ratio), share, seed)
-        for seed in dict.fromkeys(config.seeds)
-        for share in dict.fromkeys(config.shares)
-        for model in dict.fromkeys(config.models)
-        for ratio in dict.fromkeys(map(_ratio, config.training_ratios))
-    ]
+    runs: dict[Run, None] = {}  # each once, in this order, though a value may be listed twice
+    for seed, share, model, ratio in product(config.seeds, config.shares, config.models, config.training_ratios):
+        runs[Run(model, _ratio(ratio), share, seed)] = None
+    return list(runs)
 
 
 def baseline(name: str, share: float, seed: int) -> str:
@@ -108,8 +107,9 @@ class Bench:
         """`split/ratio/method` -> (recording, parcel, 4); ids and subjects of each split."""
         piece: Piece = {}
         for split, data in self.held.items():
-            wanted = self.chosen(split)
-            recordings = (r for i, r in enumerate(scoring.recordings(data, 1)) if i in wanted)
+            chosen = self.chosen(split)
+            is_chosen = [place in chosen for place in range(len(data))]
+            recordings = compress(scoring.recordings(data, 1), is_chosen)  # read one by one, as they are scored
             scores = scoring.score(recordings, methods, self.conditions, self.model.config.patch, self.config.seed)
             for (method, condition), sums_RP4 in scores.sums.items():
                 piece[f"{split}/{condition.ratio:g}/{method}"] = sums_RP4
@@ -130,8 +130,9 @@ class Bench:
     def _fit(self, train: WindowDataset) -> dict[str, Predictor]:
         """Baselines; what one chooses is chosen on validation subjects."""
         config = self.config
-        there = bool((self.store.recordings["split"] == "validation").any())
-        tuning = self._windows("validation") if there else None
+        tuning = None
+        if (self.store.recordings["split"] == "validation").any():
+            tuning = self._windows("validation")
         names, patch = ["gaussian", *config.baselines], self.model.config.patch
         return scoring.fit_baselines(names, train, tuning, patch, config.mask_ratios, config.seed + 1)
 

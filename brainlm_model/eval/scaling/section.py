@@ -47,6 +47,7 @@ class Config(StageConfig):
     @classmethod
     def _between(cls, value: list[Any]) -> list[Any]:
         for item in value:
-            if not all(0 < ratio <= 1 for ratio in (item if isinstance(item, list) else [item])) or item == []:
+            several = item if isinstance(item, list) else [item]
+            if not several or not all(0 < ratio <= 1 for ratio in several):
                 raise ValueError("ratios and shares lie between 0 and 1")
         return value

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, InputError, Progress
 from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.eval.masked import scoring
 from brainlm_model.eval.parcels import coordinates
+from brainlm_model.eval.pieces import Pieces
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
+from brainlm_model.eval.rows import Row, in_columns
 from brainlm_model.eval.scaling.runs import Bench, Run, baseline, grid
 from brainlm_model.eval.scaling.section import Config
 from brainlm_model.eval.statistics import masked_r2
@@ -49,79 +53,95 @@ def evaluate(start: Start, config: Config) -> Results:
         )
     bench = Bench(store, start.inputs["store"], config, splits, start.model)
     runs = grid(config)
-    shares = [(share, seed) for share, seed in dict.fromkeys((r.share, r.seed) for r in runs) if share < 1]
-    progress = Progress("scaling", 1 + len(shares) + len(runs))
-    done: dict[Any, dict[str, Any]] = {"checkpoint": pieces.get("checkpoint", bench.checkpoint)}
-    progress.step(1, "checkpoint")
-    for share, seed in shares:
-        name = f"baselines_share-{share:g}_seed-{seed}"
-        done[name] = pieces.get(name, lambda share=share, seed=seed: bench.baselines(share, seed))  # type: ignore[misc]
-        progress.step(len(done), name)
-    for one in runs:
-        folder = None if pieces.folder is None else pieces.folder / f"{one.name}.training"
-        done[one] = pieces.get(one.name, lambda one=one, folder=folder: bench.trained(one, folder))  # type: ignore[misc]
-        progress.step(len(done), one.name)
-
+    done = _scored(bench, runs, pieces)
     rows, compared = [], []
+    skipped: list[str] = []
     for split in splits:
         scores = bench.scores(split, done)
         rows += [{**row, "split": split} for row in _rows(scores, runs, done, config)]
         compared += [{"split": split, **row} for row in _comparisons(scores, runs, config)]
-    facts: Facts = {
-        "Splits": splits,
-        "Subjects": {split: len(set(bench.held[split].subjects)) for split in splits},
-        "Recordings": {split: len(bench.held[split]) for split in splits},
-        "Skipped": [reason for split in splits for reason in bench.held[split].skipped.values()],
-        "Models": {name: int(next(done[r] for r in runs if r.model == name)["parameters"]) for name in config.models},
-        "TrainingRatios": config.training_ratios,
-        "TrainingSubjects": {
-            f"{s:g}": int(next(done[r] for r in runs if r.share == s)["subjects"]) for s in config.shares
-        },
-        "Steps": config.steps,
-        "BatchSize": config.batch_size,
-        "LearningRate": config.lr,
-        "Seeds": config.seeds,
-        "MaskRatios": config.mask_ratios,
-        "Window": start.model.config.window,
-        "Patch": start.model.config.patch,
-        "Bootstrap": config.bootstrap,
-        "Seed": config.seed,
-        "CpuMinutes": {r.name: round(float(done[r]["cpu_minutes"]), 2) for r in runs},
-    }
+        skipped += bench.held[split].skipped.values()
+    facts = _facts(bench, runs, done, config) | {"Skipped": skipped}
     ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
-    of_parcels = {name: done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"].sum(0) for name in ("model", "gaussian")}
     arrays = {
         "coordinates": coordinates(store),
         "parcel": store.parcels["name"].astype(str).to_numpy(dtype=str),
         "map_ratio": ratio,
         "map_split": splits[0],
-        "r2_model": masked_r2.r2(of_parcels["model"]),
-        "r2_gaussian": masked_r2.r2(of_parcels["gaussian"]),
     }
+    for name in ("model", "gaussian"):
+        sums_RP4 = done["checkpoint"][f"{splits[0]}/{ratio:g}/{name}"]
+        arrays[f"r2_{name}"] = masked_r2.r2(sums_RP4.sum(0))
     return Results(facts, rows, arrays, compared, _warnings(facts), _published())
 
 
-def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+def _facts(bench: Bench, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> Facts:
+    """What was trained and scored, on whom; "Skipped" is filled in once every split is scored."""
+    parameters, people = {}, {}
+    for run in reversed(runs):  # so that the first run of each model and share is the one that stays
+        parameters[run.model] = int(done[run]["parameters"])
+        people[run.share] = int(done[run]["subjects"])
+    splits = list(bench.held)
+    return {
+        "Splits": splits,
+        "Subjects": {split: len(set(bench.held[split].subjects)) for split in splits},
+        "Recordings": {split: len(bench.held[split]) for split in splits},
+        "Skipped": [],
+        "Models": {name: parameters[name] for name in config.models},
+        "TrainingRatios": config.training_ratios,
+        "TrainingSubjects": {f"{share:g}": people[share] for share in config.shares},
+        "Steps": config.steps,
+        "BatchSize": config.batch_size,
+        "LearningRate": config.lr,
+        "Seeds": config.seeds,
+        "MaskRatios": config.mask_ratios,
+        "Window": bench.model.config.window,
+        "Patch": bench.model.config.patch,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "CpuMinutes": {run.name: round(float(done[run]["cpu_minutes"]), 2) for run in runs},
+    }
+
+
+def _scored(bench: Bench, runs: Sequence[Run], pieces: Pieces) -> dict[Any, dict[str, Any]]:
+    """Everything that is scored, by run; "checkpoint", and baselines on fractions of the people, by name."""
+    shares = [(share, seed) for share, seed in dict.fromkeys((run.share, run.seed) for run in runs) if share < 1]
+    progress = Progress("scaling", 1 + len(shares) + len(runs))
+    done: dict[Any, dict[str, Any]] = {"checkpoint": pieces.get("checkpoint", bench.checkpoint)}
+    progress.step(1, "checkpoint")
+    for share, seed in shares:
+        name = f"baselines_share-{share:g}_seed-{seed}"
+        done[name] = pieces.get(name, partial(bench.baselines, share, seed))
+        progress.step(len(done), name)
+    for run in runs:
+        folder = None if pieces.folder is None else pieces.folder / f"{run.name}.training"
+        done[run] = pieces.get(run.name, partial(bench.trained, run, folder))
+        progress.step(len(done), run.name)
+    return done
+
+
+def _rows(scores: Scores, runs: Sequence[Run], done: dict[Any, dict[str, Any]], config: Config) -> list[Row]:
     """The table: what was trained here, the checkpoint, and baselines fitted on the same people as each training."""
-    by_name = {r.name: r for r in runs}
+    by_name = {run.name: run for run in runs}
+    people_of = {(run.share, run.seed): int(done[run]["subjects"]) for run in runs}
     everybody = int(done["checkpoint"]["subjects"])
-    table = []
+    table: list[Row] = []
     for row in scoring.table(scores, config.bootstrap, config.seed):
-        name, *part = row["method"].split("@")
-        about: dict[str, Any]
+        name, *drawn = row["method"].split("@")
+        origin: Row
         if name in by_name:
-            one, facts = by_name[name], done[by_name[name]]
-            about = {"method": "trained", "label": one.label, "model": one.model, "training_ratio": one.ratio_text,
-                     "share": one.share, "seed": one.seed, "training_subjects": int(facts["subjects"]),
-                     "parameters": int(facts["parameters"]), "steps": int(facts["steps"])}  # fmt: skip
-        elif part:
-            share, seed = float(part[0]), int(part[1])
-            count = int(next(done[r]["subjects"] for r in runs if (r.share, r.seed) == (share, seed)))
-            about = {"method": name, "label": LABELS[name], "share": share, "seed": seed, "training_subjects": count}
+            run, facts = by_name[name], done[by_name[name]]
+            origin = {"method": "trained", "label": run.label, "model": run.model, "training_ratio": run.ratio_text,
+                      "share": run.share, "seed": run.seed, "training_subjects": int(facts["subjects"]),
+                      "parameters": int(facts["parameters"]), "steps": int(facts["steps"])}  # fmt: skip
+        elif drawn:  # a baseline on a share of the people, see `runs.baseline`
+            share, seed = float(drawn[0]), int(drawn[1])
+            origin = {"method": name, "label": LABELS[name], "share": share, "seed": seed,
+                      "training_subjects": people_of[share, seed]}  # fmt: skip
         else:
-            about = {"method": name, "label": LABELS[name], "share": 1.0, "training_subjects": everybody}
-        table.append({**dict.fromkeys(COLUMNS), **{k: v for k, v in row.items() if k in COLUMNS}, **about})
-    return table
+            origin = {"method": name, "label": LABELS[name], "share": 1.0, "training_subjects": everybody}
+        table.append({**row, **origin})
+    return in_columns(table, COLUMNS)
 
 
 LABELS = {
@@ -135,38 +155,43 @@ def _comparisons(scores: Scores, runs: Sequence[Run], config: Config) -> list[di
     """Flat R2, paired over subjects: each training against its baselines, more data, a larger model, another ratio."""
     weights = subject_draws(scores.subjects, config.bootstrap, config.seed)
     pairs: list[tuple[str, str, str]] = []
-    for one in runs:
-        pairs += [
-            ("baseline", one.name, baseline(name, one.share, one.seed)) for name in ("gaussian", *config.baselines)
-        ]
+    for run in runs:
+        for name in ("gaussian", *config.baselines):
+            pairs.append(("baseline", run.name, baseline(name, run.share, run.seed)))
         for other in runs:
-            if (step := one.step_from(other, config)) is not None:
-                pairs.append((step, one.name, other.name))
-    pairs += [("baseline", "model", name) for name in ("untrained", "gaussian", *config.baselines)]
-    rows = []
-    for kind, first, second in pairs:
-        for ratio in config.mask_ratios:
-            condition = scoring.Condition("random", ratio)
-            comparison = masked_r2.compare(
-                scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
-            )  # fmt: skip
-            rows.append(
-                {"kind": kind, "method": first, "against": second, "mask_ratio": ratio,
-                 "difference": comparison.difference.value, "low": comparison.difference.low,
-                 "high": comparison.difference.high,
-                 "verdict": comparison.verdict, "n_subjects": comparison.subjects, "firm": comparison.firm}
-            )  # fmt: skip
+            step = run.step_from(other, config)
+            if step is not None:
+                pairs.append((step, run.name, other.name))
+    for name in ("untrained", "gaussian", *config.baselines):
+        pairs.append(("baseline", "model", name))
+    rows: list[Row] = []
+    for (kind, first, second), ratio in product(pairs, config.mask_ratios):
+        condition = scoring.Condition("random", ratio)
+        comparison = masked_r2.compare(
+            scores.sums[first, condition], scores.sums[second, condition], scores.subjects, weights
+        )
+        rows.append(
+            {"kind": kind, "method": first, "against": second, "mask_ratio": ratio,
+             "difference": comparison.difference.value, "low": comparison.difference.low,
+             "high": comparison.difference.high,
+             "verdict": comparison.verdict, "n_subjects": comparison.subjects, "firm": comparison.firm}
+        )  # fmt: skip
     return rows
 
 
-def _published() -> list[dict[str, Any]]:
-    return [
-        {"source": "Ortega Caro et al., BrainLM, preprint v1",
-         "cohort": cohort if cohort == TRAINED_ON else f"{cohort}, not trained on", "training_ratio": ratio,
-         "share": share, "mask_ratio": tested, "metric": "r2_flat", "value": value, "comparable": False,
-         "reason": REASON}
-        for (cohort, ratio, share), cells in MASKED_R2.items() for tested, value in cells.items()
-    ]  # fmt: skip
+def _published() -> list[Row]:
+    entries: list[Row] = []
+    for (cohort, ratio, share), cells in MASKED_R2.items():
+        people = cohort
+        if cohort != TRAINED_ON:
+            people = f"{cohort}, not trained on"
+        for tested, value in cells.items():
+            entries.append(
+                {"source": "Ortega Caro et al., BrainLM, preprint v1", "cohort": people, "training_ratio": ratio,
+                 "share": share, "mask_ratio": tested, "metric": "r2_flat", "value": value, "comparable": False,
+                 "reason": REASON}
+            )  # fmt: skip
+    return entries
 
 
 def _warnings(facts: Facts) -> list[str]:

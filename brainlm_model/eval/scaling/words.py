@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from brainlm_model.eval.masked.words import interval, listed, number
+from brainlm_model.eval.rows import by, find, select
 
 TITLE = "Masked reconstruction"
 CAPTION = (
@@ -23,44 +24,47 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     """The checkpoint against the conditional Gaussian, then what data, size and training ratio did."""
     sentences = []
     for split in content["Splits"]:
-        cells = {
-            (r["method"], r["mask_ratio"]): r
-            for r in content["Results"]
-            if r["split"] == split and r["metric"] == "r2_flat" and r["method"] != "trained" and r["share"] == 1
-        }
-        values = ", ".join(
-            f"{number(cells['model', ratio]['value'])} ({number(cells['gaussian', ratio]['value'])})"
-            for ratio in content["MaskRatios"]
-        )
-        rows = [r for r in content["Comparisons"] if (r["split"], r["method"]) == (split, "model")]
-        against = {r["mask_ratio"]: r["verdict"] for r in rows if r["against"] == "gaussian"}
-        better = [ratio for ratio, verdict in against.items() if verdict == "better"]
-        won = "at every ratio" if len(better) == len(against) else f"at {listed(better)}" if better else "nowhere"
+        flat = select(content["Results"], split=split, metric="r2_flat", share=1)
+        model = by("mask_ratio", select(flat, method="model"))
+        gaussian = by("mask_ratio", select(flat, method="gaussian"))
+        values = []
+        for ratio in content["MaskRatios"]:
+            values.append(f"{number(model[ratio]['value'])} ({number(gaussian[ratio]['value'])})")
+        compared = select(content["Comparisons"], split=split, method="model", against="gaussian")
+        better = [row["mask_ratio"] for row in select(compared, verdict="better")]
+        if len(better) == len(compared):
+            won = "at every ratio"
+        elif better:
+            won = f"at {listed(better)}"
+        else:
+            won = "nowhere"
         sentences.append(
             f"Masked R² of {content['Subjects'][split]} {split} subjects with {listed(content['MaskRatios'])} hidden: "
-            f"{values}; in brackets the conditional Gaussian, which the checkpoint beats {won}."
+            f"{', '.join(values)}; in brackets the conditional Gaussian, which the checkpoint beats {won}."
         )
     for kind, (subject, helps, harms) in QUESTIONS.items():
-        rows = [r for r in content["Comparisons"] if (r["kind"], r["split"]) == (kind, content["Splits"][0])]
+        rows = select(content["Comparisons"], kind=kind, split=content["Splits"][0])
         if rows:
-            counts = [sum(r["verdict"] == verdict for r in rows) for verdict in ("better", "worse")]
-            least, most = (f"{end([r['difference'] for r in rows]):+.3f}" for end in (min, max))
+            better, worse = select(rows, verdict="better"), select(rows, verdict="worse")
+            differences = [row["difference"] for row in rows]
             sentences.append(
-                f"{subject}: {helps} in {counts[0]} of {len(rows)} comparisons, {harms} in {counts[1]} "
-                f"(differences of R² {least} to {most})."
+                f"{subject}: {helps} in {len(better)} of {len(rows)} comparisons, {harms} in {len(worse)} "
+                f"(differences of R² {min(differences):+.3f} to {max(differences):+.3f})."
             )
     return sentences
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Flat R2 in the first split, a column a tested ratio."""
-    rows: dict[str, dict[float, str]] = {}
-    for r in content["Results"]:
-        if r["split"] == content["Splits"][0] and r["metric"] == "r2_flat":
-            people = f"{r['label']} ({r['training_subjects']} people, seed {r['seed'] or 0})"
-            rows.setdefault(people, {})[r["mask_ratio"]] = interval(r)
+    """Flat R2 in the first split, one column per tested ratio."""
+    cells: dict[str, dict[float, str]] = {}
+    for row in select(content["Results"], split=content["Splits"][0], metric="r2_flat"):
+        method = f"{row['label']} ({row['training_subjects']} people, seed {row['seed'] or 0})"
+        cells.setdefault(method, {})[row["mask_ratio"]] = interval(row)
     ratios = content["MaskRatios"]
-    return ["method", *(f"{ratio:g} hidden" for ratio in ratios)], [[n, *map(c.get, ratios)] for n, c in rows.items()]  # type: ignore[list-item]
+    rows = []
+    for method, by_ratio in cells.items():
+        rows.append([method, *(by_ratio.get(ratio, "") for ratio in ratios)])
+    return ["method", *(f"{ratio:g} hidden" for ratio in ratios)], rows
 
 
 def said(row: Mapping[str, Any]) -> str:
@@ -74,15 +78,17 @@ def said(row: Mapping[str, Any]) -> str:
 def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
     """The training with the same ratio on the share next to it; the split that is most like the published cohort."""
     split = "external" if "not trained on" in row["cohort"] else "test"
-    rows = [
-        r
-        for r in content["Results"]
-        if (r["split"], r["method"], r["metric"], r["mask_ratio"]) == (split, "trained", "r2_flat", row["mask_ratio"])
-        and r["training_ratio"] == f"{row['training_ratio']:g}"
-    ]
+    rows = select(
+        content["Results"],
+        split=split,
+        method="trained",
+        metric="r2_flat",
+        mask_ratio=row["mask_ratio"],
+        training_ratio=f"{row['training_ratio']:g}",
+    )
     shares = sorted({r["share"] for r in rows})
     if not rows or (row["share"] < 1 and len(shares) < 2):
         return None
-    share = shares[-1] if row["share"] == 1 else shares[0]
-    chosen = next(r for r in rows if r["share"] == share)
+    chosen = find(rows, share=shares[-1] if row["share"] == 1 else shares[0])
+    assert chosen is not None
     return f"{chosen['label']} ({chosen['training_subjects']} people)", chosen

@@ -20,6 +20,7 @@ def interval(drawn_BX: Array) -> tuple[Array, Array]:
     finite = np.where(np.isfinite(drawn_BX), drawn_BX, np.nan)
     undefined = np.isnan(finite).all(axis=0)
     finite = np.where(undefined, 0, finite)  # spares numpy's warning of columns without a number
+    # the percentile interval (Efron & Tibshirani, 1993, ch. 13)
     low, high = np.nanpercentile(finite, BOUNDS, axis=0)
     same = undefined | (np.nanmax(finite, axis=0) == np.nanmin(finite, axis=0))
     return np.where(same, np.nan, low), np.where(same, np.nan, high)

@@ -25,6 +25,7 @@ def sums(truth: ArrayLike, predicted: ArrayLike, scored: ArrayLike) -> Array:
     ------
     ValueError: a scored value is NaN or infinite in truth or prediction.
     """
+    # Zeros add nothing to a sum: what is not scored is set to 0, and `count` says how many values are left.
     count = np.asarray(scored, dtype=bool)
     y = np.where(count, np.asarray(truth, dtype=np.float64), 0)
     error = np.where(count, y - np.asarray(predicted, dtype=np.float64), 0)
@@ -123,6 +124,7 @@ def compare(first_RP4: Array, second_RP4: Array, subjects: Sequence[str], weight
     everyone = np.ones((1, len(subjects)))
     value = r2_flat(first_RP4, everyone) - r2_flat(second_RP4, everyone)
     drawn = r2_flat(first_RP4, weights_BR) - r2_flat(second_RP4, weights_BR)
+    # One subject at a time is a draw, too: the weights are 1 for its recordings and 0 for all others.
     names, owner = np.unique(np.asarray(subjects), return_inverse=True)
     each = (owner == np.arange(len(names))[:, None]).astype(np.float64)
     ahead = r2_flat(first_RP4, each) > r2_flat(second_RP4, each)

@@ -44,12 +44,13 @@ def sign_flips(difference_RX: Array, subjects: Sequence[str], seed: int) -> Arra
     There are `FLIPS_EACH` flips for each of X, so that a corrected p can still be small. NaN counts as no difference.
     """
     each_SX = np.nan_to_num(by_subject(difference_RX, subjects)[0])
-    observed = np.abs(each_SX.sum(0)) - 1e-12 * np.abs(each_SX).sum(0)
+    observed = np.abs(each_SX.sum(0)) - 1e-12 * np.abs(each_SX).sum(0)  # sums that differ by rounding alone are equal
+    # The smallest p is 1 / (1 + flips), and Holm multiplies it by up to X: so many more flips are needed.
     flips = max(FLIPS_EACH * each_SX.shape[1], FLIPS)
     rng, reached = np.random.default_rng(seed), np.zeros(each_SX.shape[1])
     for first in range(0, flips, CHUNK):
         count = min(CHUNK, flips - first)
-        signs = 2.0 * rng.integers(0, 2, size=(count, len(each_SX)), dtype=np.int8) - 1
+        signs = 2.0 * rng.integers(0, 2, size=(count, len(each_SX)), dtype=np.int8) - 1  # -1 or 1
         reached += (np.abs(signs @ each_SX) >= observed).sum(0)
     p = (1 + reached) / (1 + flips)
     return np.where(np.abs(each_SX).sum(0) > 0, p, np.nan)
@@ -57,6 +58,7 @@ def sign_flips(difference_RX: Array, subjects: Sequence[str], seed: int) -> Arra
 
 def holm(p: Sequence[float]) -> list[float]:
     """p values corrected for their number (Holm, 1979); NaN stays NaN and does not count."""
+    # From the smallest p up, the k-th of m (from 0) is multiplied by m - k, and none may be below the one before it.
     values = np.asarray(p, dtype=float)
     order = [i for i in np.argsort(values) if np.isfinite(values[i])]
     corrected, highest = np.full(len(values), np.nan), 0.0

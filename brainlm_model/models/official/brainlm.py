@@ -27,8 +27,9 @@ from brainlm_model.models.official.parts import (
     activation,
     backbone,
     convolve,
-    encode,
-    random_masking,
+    decoder_layers,
+    encode_visible,
+    encoder_layers,
     unshuffle,
 )
 
@@ -42,6 +43,7 @@ def pseudo_inverse(matrix: Tensor) -> Tensor:
     The first guess is scaled by the largest column sum of the *whole batch*, so a window's result depends, as
     little as the iteration has left to converge, on the others.
     """
+    # Z <- Z (13 I - A Z (15 I - A Z (7 I - A Z))) / 4, from Z = A' / (largest column sum): rows sum to 1
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     inverse = matrix.transpose(-1, -2) / matrix.sum(-2).max()
     for _ in range(6):
@@ -77,19 +79,23 @@ class Layer(nn.Module):
 
         `wanted_BM`: places of the tokens whose output is needed, in order (B, M, D); the others are keys alone.
         """
-        own = self.attention["self"]
-        asking = x_BLD if wanted_BM is None else take(x_BLD, wanted_BM)
-        query, key, value = (
-            own[name](x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for name, x in (("query", asking), ("key", x_BLD), ("value", x_BLD))
-        )
-        scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there
+        queries_BMD = x_BLD
+        if wanted_BM is not None:
+            queries_BMD = take(x_BLD, wanted_BM)
+        query, key, value = self._split("query", queries_BMD), self._split("key", x_BLD), self._split("value", x_BLD)
+        scale = math.sqrt(math.sqrt(query.shape[-1]))  # of both, as there: d^(1/4) twice is the usual sqrt(d)
         mixed = self.attend(query / scale, key / scale, value, attentions).transpose(1, 2).flatten(2)
         if self.kernel is not None:
             near = self.convolve(value).transpose(1, 2).flatten(2)
-            mixed = mixed + (near if wanted_BM is None else take(near, wanted_BM))
-        x_BLD = self._residual(self.attention["output"], mixed, asking)
-        return self._residual(self.output, self.activation(self.intermediate["dense"](x_BLD)), x_BLD)
+            if wanted_BM is not None:
+                near = take(near, wanted_BM)
+            mixed = mixed + near
+        x_BMD = self._residual(self.attention["output"], mixed, queries_BMD)
+        return self._residual(self.output, self.activation(self.intermediate["dense"](x_BMD)), x_BMD)
+
+    def _split(self, name: str, x_BLD: Tensor) -> Tensor:
+        """Heads (B, H, L, D / H) of the query, key or value."""
+        return self.attention["self"][name](x_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def convolve(self, value: Tensor) -> Tensor:
         """Depthwise convolution (B, H, L, D / H) of the values over the order of the tokens."""
@@ -113,7 +119,9 @@ class Layer(nn.Module):
                 f"{query.shape[2]} tokens, segment_means_seq_len {self.segment}, num_landmarks {self.landmarks}",
                 "segment_means_seq_len must be CLS + visible tokens and a multiple of num_landmarks",
             )
-        q, k = (t.unflatten(2, (self.landmarks, -1)).mean(3) for t in (query, key))
+        # softmax(Q K') ~ softmax(Q k') softmax(q k')^+ softmax(q K'), where the landmarks q and k are means of segments
+        q = query.unflatten(2, (self.landmarks, -1)).mean(3)
+        k = key.unflatten(2, (self.landmarks, -1)).mean(3)
         kernel_1 = (query @ k.transpose(-1, -2)).softmax(-1)
         kernel_2 = (q @ k.transpose(-1, -2)).softmax(-1)
         kernel_3 = (q @ key.transpose(-1, -2)).softmax(-1)
@@ -170,10 +178,7 @@ class Decoder(nn.Module):
         self.decoder_embed = nn.Linear(config.hidden_size, width)
         self.decoder_xyz_projection = nn.Linear(3, width)
         self.pos_embedding = PositionalEncoding(width)
-        self.decoder_layers = nn.ModuleList(
-            Layer(width, config.decoder_num_attention_heads, config.decoder_intermediate_size, config)
-            for _ in range(config.decoder_num_hidden_layers)
-        )
+        self.decoder_layers = decoder_layers(Layer, config)
         self.decoder_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.decoder_pred1 = nn.Linear(width, width // 2)
         self.decoder_pred2 = nn.Linear(width // 2, config.timepoint_patching_size)
@@ -190,15 +195,19 @@ class Decoder(nn.Module):
         for layer in self.decoder_layers[:-1]:
             x = layer(x)
         last: Any = self.decoder_layers[-1]
-        if wanted_BM is None or last.landmarks != last.segment:  # Nystrom's landmarks are made from all queries
+        if wanted_BM is None:
             x = last(x)[:, 1:]
-            x = x if wanted_BM is None else take(x, wanted_BM)
+        elif last.landmarks != last.segment:  # Nystrom's landmarks are made from all queries
+            x = take(last(x)[:, 1:], wanted_BM)
         else:
             x = last(x, wanted_BM=wanted_BM + 1)  # behind CLS
         x = F.leaky_relu(self.decoder_pred1(self.decoder_norm(x)), 0.1)
         x = self.decoder_pred2(x)
-        x = x.tanh() if self.tanh else x
-        return x.unflatten(1, (parcels, -1)) if wanted_BM is None else x
+        if self.tanh:
+            x = x.tanh()
+        if wanted_BM is None:
+            x = x.unflatten(1, (parcels, -1))
+        return x
 
 
 class OfficialBrainLM(nn.Module):
@@ -209,11 +218,7 @@ class OfficialBrainLM(nn.Module):
     def __init__(self, config: BrainLMConfig) -> None:
         super().__init__()
         self.config = config
-        layers = nn.ModuleList(
-            Layer(config.hidden_size, config.num_attention_heads, config.intermediate_size, config)
-            for _ in range(config.num_hidden_layers)
-        )
-        self.vit = backbone(layers, Embeddings(config), config)
+        self.vit = backbone(encoder_layers(Layer, config), Embeddings(config), config)
         self.decoder = Decoder(config)
         self.initialize_weights()
 
@@ -263,16 +268,19 @@ class OfficialBrainLM(nn.Module):
             )
         x_BPNS = signal_BPT.unflatten(2, (-1, self.config.timepoint_patching_size))
         tokens = x_BPNS.shape[1] * x_BPNS.shape[2]
-        keep = int(tokens * (1 - (self.config.mask_ratio if mask_ratio is None else mask_ratio)))
+        if mask_ratio is None:
+            mask_ratio = self.config.mask_ratio
+        keep = int(tokens * (1 - mask_ratio))
         if noise_BL is None:
             noise_BL = torch.rand(len(signal_BPT), tokens, device=signal_BPT.device)
-        hidden: list[Tensor] | None = [] if details else None
-        attentions: list[Tensor] | None = [] if details else None
-        latent, mask, ids_restore = self.forward_encoder(x_BPNS, xyz_BP3, noise_BL, keep, hidden, attentions)
+        hidden: list[Tensor] = []
+        attentions: list[Tensor] = []
+        lists = (hidden, attentions) if details else (None, None)
+        latent, mask, ids_restore = self.forward_encoder(x_BPNS, xyz_BP3, noise_BL, keep, *lists)
         logits = self.decoder(latent, xyz_BP3, ids_restore)
         mask_BPN = mask.unflatten(1, x_BPNS.shape[1:3])
         loss = self.forward_loss(x_BPNS, logits, mask_BPN)
-        return Output(loss, logits, latent, mask_BPN, ids_restore, hidden or [], attentions or [])
+        return Output(loss, logits, latent, mask_BPN, ids_restore, hidden, attentions)
 
     def forward_encoder(
         self,
@@ -283,11 +291,10 @@ class OfficialBrainLM(nn.Module):
         hidden: list[Tensor] | None = None,
         attentions: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent (B, 1 + keep, D), mask (B, L), ids_restore (B, L); see `Output` for what is appended to the lists."""
+        """See `parts.encode_visible`."""
         embeddings = self.vit["embeddings"]
-        x, mask, ids_restore = random_masking(embeddings(x_BPNS, xyz_BP3), noise_BL, keep)
-        x = torch.cat([embeddings.cls_token.expand(len(x), -1, -1), x], dim=1)
-        return encode(self.vit, x, hidden, attentions), mask, ids_restore
+        cls_B1D = embeddings.cls_token.expand(len(x_BPNS), -1, -1)
+        return encode_visible(self.vit, embeddings(x_BPNS, xyz_BP3), cls_B1D, noise_BL, keep, hidden, attentions)
 
     def forward_loss(self, target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         """Mean (squared or absolute) error of masked values; **NaN where nothing is masked**, as the official code.

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, InputError
+from brainlm_data import ConfigError, InputError, check_sum, reads
 from brainlm_model.models.config import ModelConfig
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
@@ -121,21 +121,27 @@ def from_hf(content: Mapping[str, Any], source: str = "config.json") -> Config:
     if kind not in TYPES:
         raise InputError(f"{source}: model_type {kind!r}", f"a folder of one of {', '.join(TYPES)}")
     known = fields(TYPES[kind])
-    if missing := [f.name for f in known if f.default is MISSING and f.name not in content]:
+    missing = [field.name for field in known if field.default is MISSING and field.name not in content]
+    if missing:
         raise InputError(f"{source}: no {', '.join(missing)}", "take config.json from the folder of the weights")
-    given = {f.name: content[f.name] for f in known if f.name in content}
+    values: dict[str, Any] = {}
     for field in known:
-        value = given.get(field.name)
-        # annotations are strings here; bool is an int in Python and no size
-        if field.name in given and field.type in ("int", "float") and not _is_number(value, field.type):
+        if field.name not in content:
+            continue
+        value = values[field.name] = content[field.name]
+        # annotations are strings here
+        if field.type in ("int", "float") and not _is_number(value, field.type):
             raise InputError(f"{source}: {field.name} is {value!r}", "a number")
-    return TYPES[kind](**given)
+    return TYPES[kind](**values)
 
 
 def _is_number(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
+    """A size (`int`, above 0), or a number that is not negative (`float`)."""
+    if isinstance(value, bool):  # an int in Python
         return False
-    return isinstance(value, int) and value > 0 if kind == "int" else isinstance(value, (int, float)) and value >= 0
+    if kind == "int":
+        return isinstance(value, int) and value > 0
+    return isinstance(value, (int, float)) and value >= 0
 
 
 def to_hf(config: Config) -> dict[str, Any]:
@@ -149,10 +155,10 @@ def to_hf(config: Config) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it is missing or none."""
-    try:
+    remedy = "give the whole folder of a model, with its config.json"
+    check_sum(path, remedy)
+    with reads(path, remedy):
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}", "give the whole folder of a model, with its config.json") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: no JSON object", "take config.json from the folder of the weights")
     return content
@@ -163,11 +169,13 @@ def as_model_config(config: Config) -> ModelConfig:
 
     A ViTMAE has no tokens of one parcel; its `patch` is the whole window.
     """
-    window = config.num_timepoints_per_voxel
+    window = patch = config.num_timepoints_per_voxel
+    if isinstance(config, BrainLMConfig):
+        patch = config.timepoint_patching_size
     return ModelConfig(
         parcels=config.num_brain_voxels,
         window=window,
-        patch=config.timepoint_patching_size if isinstance(config, BrainLMConfig) else window,
+        patch=patch,
         width=config.hidden_size,
         heads=config.num_attention_heads,
         hidden=config.intermediate_size,

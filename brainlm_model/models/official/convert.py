@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, Scaler, open_store
+from brainlm_data import InputError, Scaler, open_store, reads, sum_folder
 from brainlm_model.models.card import ModelCard, ModelPart, read_card
 from brainlm_model.models.official.config import BrainLMConfig, Config, as_model_config, from_hf, read_json
 
@@ -55,11 +55,13 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
     if store is not None:
         tensors["coordinates"] = _coordinates(store, config)
         parcels = len(tensors["coordinates"])
-        scaler = scaler or next((p for p in [store.parent / "scaler.npz"] if p.is_file()), None)
-    if scaler is not None and (parcels_of_scaler := Scaler.load(scaler).median.shape[0]) != parcels:
-        raise InputError(
-            f"{scaler}: {parcels_of_scaler} parcels, the model has {parcels}", "a scaler of the same atlas"
-        )
+        beside_store = store.parent / "scaler.npz"
+        if scaler is None and beside_store.is_file():
+            scaler = beside_store
+    if scaler is not None:
+        of_scaler = len(Scaler.load(scaler).median)
+        if of_scaler != parcels:
+            raise InputError(f"{scaler}: {of_scaler} parcels, the model has {parcels}", "a scaler of the same atlas")
     _claim(target)
     save_file(tensors, target / "model.safetensors")
     facts = {
@@ -73,12 +75,22 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
     (target / "config.json").write_text(json.dumps(ours, indent=2) + "\n")
     if scaler is not None:
         shutil.copyfile(scaler, target / "scaler.npz")
-    notes = [f"Not in the source, and of no use to the model: {', '.join(absent)}"] if absent else []
-    notes += [_about(scaler is not None, "scaler.npz", "the data's median and IQR per parcel"),
-              _about(store is not None, "coordinates", "the parcels' places in mm, of the store")]  # fmt: skip
+    notes = [_note(scaler is not None, "scaler.npz", "the data's median and IQR per parcel"),
+             _note(store is not None, "coordinates", "the parcels' places in mm, of the store")]  # fmt: skip
+    if absent:
+        notes.insert(0, f"Not in the source, and of no use to the model: {', '.join(absent)}")
+    _card(target.resolve().name, facts, notes).save(target / "card.json", target / "card.md")
+    sum_folder(target)
+    line = f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}"
+    if scaler is None or store is None:
+        line += "; embed and evaluate need scaler and coordinates: convert with --store"
+    return [line, f"licence: {NOTICE}"]
+
+
+def _card(name: str, facts: dict[str, Any], notes: list[str]) -> ModelCard:
     part = ModelPart(
-        name=target.resolve().name,
-        title=target.resolve().name,
+        name=name,
+        title=name,
         made="An official BrainLM checkpoint; no tensor was changed.",
         licence=NOTICE,
         facts={key: value for key, value in facts.items() if key != "Seed"},
@@ -86,10 +98,13 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
         remark="The official weights come without scaler and card, and were probably trained on data at their own TR of"
         " 0.735 s (UK Biobank): `resample.hz: null` keeps the recordings' own rate.",
     )
-    ModelCard(model=part).save(target / "card.json", target / "card.md")
-    ready = scaler is not None and store is not None
-    todo = "" if ready else "; embed and evaluate need scaler and coordinates: convert with --store"
-    return [f"{facts['Model']}, {facts['Parameters']:,} parameters: {target}{todo}", f"licence: {NOTICE}"]
+    return ModelCard(model=part)
+
+
+def _note(there: bool, name: str, what: str) -> str:
+    if there:
+        return f"{name}: {what}"
+    return f"{name}: missing ({what}); convert again with --store"
 
 
 def to_hf(source: Path, target: Path) -> list[str]:
@@ -108,11 +123,15 @@ def to_hf(source: Path, target: Path) -> list[str]:
     theirs = from_authors(read_json(source / "config.json"))
     if theirs and not card.model.licence:
         card = card.model_copy(update={"model": card.model.model_copy(update={"licence": NOTICE})})
-    readme = ("---\nlicense: cc-by-nc-nd-4.0\n---\n\n" if theirs else "") + card.markdown()
+    readme = card.markdown()
     tensors = {key.removeprefix("network."): value for key, value in weights.items() if key != "coordinates"}
+    lines = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
+    if theirs:
+        readme = f"---\nlicense: cc-by-nc-nd-4.0\n---\n\n{readme}"
+        lines.append(f"licence: {NOTICE}")
     write(target, content, tensors, readme)
-    said = [f"{content['model_type']}, {len(tensors)} tensors: {target}"]
-    return [*said, f"licence: {NOTICE}"] if theirs else said
+    sum_folder(target)
+    return lines
 
 
 def from_authors(content: dict[str, Any]) -> bool:
@@ -129,16 +148,20 @@ def load_converted(folder: Path) -> OfficialNetwork:
     """
     from brainlm_model.models.official.files import build, load_weights, read_tensors
     from brainlm_model.models.official.network import OfficialNetwork
+    from brainlm_model.models.weights import check_finite
 
     config = from_hf(_official(folder), f"{folder}/config.json")
     weights = read_tensors(folder / "model.safetensors")
+    with reads(folder / "model.safetensors", "convert it again"):
+        check_finite(weights)
     if "coordinates" not in weights:
         raise InputError(f"{folder}: no coordinates of parcels", "convert again with --store STORE.zarr")
     coordinates = weights.pop("coordinates")
     if not isinstance(config, BrainLMConfig):
         config = dataclasses.replace(config, num_brain_voxels=len(coordinates))
     network = build(config)
-    load_weights(network, {k.removeprefix("network."): v for k, v in weights.items()}, f"{folder}/model.safetensors")
+    own = {key.removeprefix("network."): value for key, value in weights.items()}
+    load_weights(network, own, f"{folder}/model.safetensors")
     return OfficialNetwork(network, coordinates)
 
 
@@ -167,7 +190,3 @@ def _claim(target: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target}: has files in it", "give a new folder")
     target.mkdir(parents=True, exist_ok=True)
-
-
-def _about(there: bool, name: str, what: str) -> str:
-    return f"{name}: {what}" if there else f"{name}: missing ({what}); convert again with --store"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from brainlm_data import InputError
+from brainlm_data import InputError, check_sum, reads
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
 from brainlm_model.models.official.vitmae import OfficialViTMAE
@@ -36,7 +36,9 @@ def build(model: str | Config, **sizes: Any) -> Network:
     ConfigError: no such name.
     """
     config = preset(model, **sizes) if isinstance(model, str) else model
-    return OfficialBrainLM(config) if isinstance(config, BrainLMConfig) else OfficialViTMAE(config)
+    if isinstance(config, BrainLMConfig):
+        return OfficialBrainLM(config)
+    return OfficialViTMAE(config)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -65,20 +67,19 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of one file by name. A .bin file is unpickled with torch's list of harmless types only."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    check_sum(path, "download or convert it again")
+    with reads(path, "download it again"):
         if path.suffix == ".safetensors":
             return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: a damaged file, or a pickle of more than tensors, which could run any code; it was not loaded",
-            "ask for model.safetensors, or convert the file where you trust it",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())[:200]}", "download it again") from error
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{path}: damaged, or a pickle of more than tensors, which could run any code; it was not loaded",
+                "ask for model.safetensors, or convert the file where you trust it",
+            ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path}: no dictionary of tensors", "give the model's weights, not an optimiser's state")
     return weights
@@ -94,15 +95,15 @@ def load_weights(network: Network, weights: Mapping[str, Tensor], source: str) -
     expected = network.state_dict()
     optional = set(DEAD) if isinstance(network, OfficialBrainLM) else set()
     absent = [key for key in expected if key not in weights]
-    missing, extra = [k for k in absent if k not in optional], [k for k in weights if k not in expected]
+    missing = [key for key in absent if key not in optional]
+    extra = [key for key in weights if key not in expected]
     remedy = "weights and config.json must be of one model"
     if missing or extra:
         raise InputError(f"{source}: missing keys: {_list(missing)}; extra keys: {_list(extra)}", remedy)
-    shapes = [
-        f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
-        for key, value in weights.items()
-        if value.shape != expected[key].shape
-    ]
+    shapes = []
+    for key, value in weights.items():
+        if value.shape != expected[key].shape:
+            shapes.append(f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}")
     if shapes:
         raise InputError(f"{source}: shapes: {_list(shapes)}", remedy)
     network.load_state_dict(dict(weights), strict=False)

@@ -5,6 +5,7 @@ Shapes: B windows, P parcels, T steps, N time patches, S steps per patch, L toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from brainlm_model.models.official.config import BrainLMConfig, ViTMAEConfig
+from brainlm_model.models.official.config import TransformerConfig
 
 BLOCK = 32  # tokens that one matrix product of `convolve` gives
 
@@ -67,6 +68,22 @@ def unshuffle(visible_BVD: Tensor, mask_token: Tensor, ids_restore: Tensor) -> T
     return torch.cat([visible_BVD, masked], dim=1).gather(1, ids_restore[..., None].expand(-1, -1, width))
 
 
+def encoder_layers(layer: Callable[..., nn.Module], config: TransformerConfig) -> nn.ModuleList:
+    """The layers of an encoder; `layer`: the class of one."""
+    return nn.ModuleList(
+        layer(config.hidden_size, config.num_attention_heads, config.intermediate_size, config)
+        for _ in range(config.num_hidden_layers)
+    )
+
+
+def decoder_layers(layer: Callable[..., nn.Module], config: TransformerConfig) -> nn.ModuleList:
+    """The layers of a decoder."""
+    return nn.ModuleList(
+        layer(config.decoder_hidden_size, config.decoder_num_attention_heads, config.decoder_intermediate_size, config)
+        for _ in range(config.decoder_num_hidden_layers)
+    )
+
+
 def convolve(x_BHLD: Tensor, weight_HIKI: Tensor) -> Tensor:
     """Depthwise convolution along L, zeros beyond its ends, with a kernel (H, 1, K, 1) of odd length.
 
@@ -76,27 +93,42 @@ def convolve(x_BHLD: Tensor, weight_HIKI: Tensor) -> Tensor:
     """
     length, kernel = x_BHLD.shape[2], weight_HIKI.shape[2]
     blocks, wide = -(-length // BLOCK), BLOCK + kernel - 1
-    # rows of kernel and BLOCK zeros, read on as rows one shorter: each is moved by one step against the last
+    # y[t] = sum_k w[k] x[t + k - K // 2]. For BLOCK outputs this is T x with T[i, j] = w[j - i]: row i is the kernel
+    # moved by i places. A vector of kernel and BLOCK zeros, repeated and cut into rows one shorter than itself, is T:
+    #     w0 w1 w2 0 0 | w0 w1 w2 0 0 ...   ->   w0 w1 w2 0  |  0 w0 w1 w2 | ...       (K = 3, BLOCK = 2)
     rows = F.pad(weight_HIKI[:, 0, :, 0], (0, BLOCK)).repeat(1, BLOCK)
     toeplitz = rows[:, : BLOCK * wide].unflatten(1, (BLOCK, wide))
+    # windows (B, H, blocks, wide, D): each block of tokens with K // 2 neighbours on either side
     padded = F.pad(x_BHLD, (0, 0, kernel // 2, blocks * BLOCK - length + kernel // 2))
     windows = padded.unfold(2, wide, BLOCK).transpose(-1, -2)
     return (toeplitz[:, None] @ windows).flatten(2, 3)[:, :, :length]
 
 
-def backbone(layers: nn.ModuleList, embeddings: nn.Module, config: BrainLMConfig | ViTMAEConfig) -> nn.ModuleDict:
+def backbone(layers: nn.ModuleList, embeddings: nn.Module, config: TransformerConfig) -> nn.ModuleDict:
     """Embeddings, encoder layers and the last norm, under the official keys (`vit.*`)."""
     norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
     return nn.ModuleDict({"embeddings": embeddings, "encoder": nn.ModuleDict({"layer": layers}), "layernorm": norm})
 
 
-def encode(vit: Any, x_BLD: Tensor, hidden: list[Tensor] | None, attentions: list[Tensor] | None) -> Tensor:
-    """Latent (B, L, D) of tokens; see `Output` for what is appended to the lists."""
+def encode_visible(
+    vit: Any,
+    tokens_BLD: Tensor,
+    cls_B1D: Tensor,
+    noise_BL: Tensor,
+    keep: int,
+    hidden: list[Tensor] | None = None,
+    attentions: list[Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latent (B, 1 + keep, D) of CLS and the visible tokens, mask (B, L), ids_restore (B, L): see `random_masking`.
+
+    `hidden`, `attentions`: lists to which states and weights are appended, see `Output`.
+    """
+    visible_BVD, mask, ids_restore = random_masking(tokens_BLD, noise_BL, keep)
+    x_BLD = torch.cat([cls_B1D, visible_BVD], dim=1)
     for layer in vit["encoder"]["layer"]:
         if hidden is not None:
             hidden.append(x_BLD)
         x_BLD = layer(x_BLD, attentions)
     if hidden is not None:
         hidden.append(x_BLD)
-    latent: Tensor = vit["layernorm"](x_BLD)
-    return latent
+    return vit["layernorm"](x_BLD), mask, ids_restore

@@ -19,18 +19,29 @@ from torch.nn import functional as F
 
 from brainlm_data import InputError
 from brainlm_model.models.official.config import ViTMAEConfig
-from brainlm_model.models.official.parts import Output, activation, backbone, encode, random_masking, unshuffle
+from brainlm_model.models.official.parts import (
+    Output,
+    activation,
+    backbone,
+    decoder_layers,
+    encode_visible,
+    encoder_layers,
+    unshuffle,
+)
 
 PADDING = -1.0
 
 
 def sinusoid_2d(side: int, width: int) -> Tensor:
     """Fixed embedding (1, 1 + side^2, width) of a patch's place: its column, then its row; CLS has zeros."""
+    # sin(x w_i), cos(x w_i) with w_i = 10000^(-i / (width / 4)): a quarter of the width for each of the four
     rate = 1e4 ** (-torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    angles = [place.flatten()[:, None] * rate for place in (column, row)]
-    table = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-    return F.pad(table, (0, 0, 1, 0))[None].float()
+    waves = []
+    for place in (column, row):
+        angle = place.flatten()[:, None] * rate
+        waves += [angle.sin(), angle.cos()]
+    return F.pad(torch.cat(waves, dim=1), (0, 0, 1, 0))[None].float()
 
 
 class Layer(nn.Module):
@@ -56,17 +67,20 @@ class Layer(nn.Module):
 
     def forward(self, x_BLD: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
         """The layer's output (B, L, D); its attention weights are appended to `attentions`."""
-        normed, own = self.layernorm_before(x_BLD), self.attention["attention"]
-        query, key, value = (
-            own[name](normed).unflatten(2, (self.heads, -1)).transpose(1, 2) for name in ("query", "key", "value")
-        )
-        if attentions is not None:
+        # pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x))
+        normed = self.layernorm_before(x_BLD)
+        query, key, value = self._split("query", normed), self._split("key", normed), self._split("value", normed)
+        if attentions is not None:  # the fused kernel below does not hand its weights out
             attentions.append((query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(-1))
         dropout = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout).transpose(1, 2).flatten(2)
         x_BLD = x_BLD + self.dropout(self.attention["output"]["dense"](mixed))
         inner = self.activation(self.intermediate["dense"](self.layernorm_after(x_BLD)))
         return x_BLD + self.dropout(self.output["dense"](inner))
+
+    def _split(self, name: str, x_BLD: Tensor) -> Tensor:
+        """Heads (B, H, L, D / H) of the query, key or value."""
+        return self.attention["attention"][name](x_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 class Embeddings(nn.Module):
@@ -102,10 +116,7 @@ class Decoder(nn.Module):
         self.decoder_embed = nn.Linear(config.hidden_size, width)
         places = sinusoid_2d(config.side // config.patch_size, width)
         self.decoder_pos_embed = nn.Parameter(places, requires_grad=False)
-        self.decoder_layers = nn.ModuleList(
-            Layer(width, config.decoder_num_attention_heads, config.decoder_intermediate_size, config)
-            for _ in range(config.decoder_num_hidden_layers)
-        )
+        self.decoder_layers = decoder_layers(Layer, config)
         self.decoder_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.decoder_pred = nn.Linear(width, config.patch_size**2 * config.num_channels)
 
@@ -126,11 +137,7 @@ class OfficialViTMAE(nn.Module):
     def __init__(self, config: ViTMAEConfig) -> None:
         super().__init__()
         self.config = config
-        layers = nn.ModuleList(
-            Layer(config.hidden_size, config.num_attention_heads, config.intermediate_size, config)
-            for _ in range(config.num_hidden_layers)
-        )
-        self.vit = backbone(layers, Embeddings(config), config)
+        self.vit = backbone(encoder_layers(Layer, config), Embeddings(config), config)
         self.decoder = Decoder(config)
         self.initialize_weights()
 
@@ -168,12 +175,15 @@ class OfficialViTMAE(nn.Module):
         ------
         InputError: a window that cannot be padded evenly to the model's image.
         """
-        mode = self.config.train_mode if mode is None else mode
-        mask_ratio = self.config.mask_ratio if mask_ratio is None else mask_ratio
+        if mode is None:
+            mode = self.config.train_mode
+        if mask_ratio is None:
+            mask_ratio = self.config.mask_ratio
         image, side = self.pad(signal_BPT), self.config.side // self.config.patch_size
         scored = slice(0)  # steps that count as masked though their patches are visible
         if mode == "auto_encode":
-            noise_BL = torch.rand(len(image), side**2, device=image.device) if noise_BL is None else noise_BL
+            if noise_BL is None:
+                noise_BL = torch.rand(len(image), side**2, device=image.device)
             keep = int(side**2 * (1 - mask_ratio))
         else:
             columns, zeroed, scored = self.future_masking(signal_BPT.shape[2], mask_ratio, mode)
@@ -182,15 +192,17 @@ class OfficialViTMAE(nn.Module):
             noise_BGG[:, :, columns] = 1
             noise_BL = noise_BGG.flatten(1)
             keep = int(side**2 - noise_BL[0].sum())
-        hidden: list[Tensor] | None = [] if details else None
-        attentions: list[Tensor] | None = [] if details else None
-        latent, mask, ids_restore = self.forward_encoder(image, noise_BL, keep, hidden, attentions)
+        hidden: list[Tensor] = []
+        attentions: list[Tensor] = []
+        lists = (hidden, attentions) if details else (None, None)
+        latent, mask, ids_restore = self.forward_encoder(image, noise_BL, keep, *lists)
         logits = self.crop(self.unpatchify(self.decoder(latent, ids_restore)), signal_BPT)
+        # the mask of patches as one of pixels, so that it can be cropped to the window as the prediction is
         pixels = mask[..., None].expand(-1, -1, self.config.patch_size**2 * self.config.num_channels)
         mask_BPT = self.crop(self.unpatchify(pixels), signal_BPT)
         mask_BPT[..., scored] = 1
         loss = self.forward_loss(signal_BPT, logits, mask_BPT)
-        return Output(loss, logits, latent, mask_BPT, ids_restore, hidden or [], attentions or [])
+        return Output(loss, logits, latent, mask_BPT, ids_restore, hidden, attentions)
 
     def forward_encoder(
         self,
@@ -200,11 +212,10 @@ class OfficialViTMAE(nn.Module):
         hidden: list[Tensor] | None = None,
         attentions: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Latent (B, 1 + keep, D), mask (B, L), ids_restore (B, L); see `Output` for what is appended to the lists."""
+        """See `parts.encode_visible`."""
         embeddings = self.vit["embeddings"]
-        x, mask, ids_restore = random_masking(embeddings(image_BCII), noise_BL, keep)
-        x = torch.cat([embeddings.cls(len(x)), x], dim=1)
-        return encode(self.vit, x, hidden, attentions), mask, ids_restore
+        cls_B1D = embeddings.cls(len(image_BCII))
+        return encode_visible(self.vit, embeddings(image_BCII), cls_B1D, noise_BL, keep, hidden, attentions)
 
     def forward_loss(self, target: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         """Mean squared error of masked pixels that are no padding; NaN where nothing is masked."""
@@ -221,9 +232,12 @@ class OfficialViTMAE(nn.Module):
         end = left + steps  # of the window in the image
         last = math.ceil(end / patch)
         whole, rest = divmod(last * patch - (end - hidden), patch)
-        first = last - whole - (1 if rest and mode == "predict_last" else 0)
         if mode == "predict_last":
+            first = last - whole
+            if rest:  # a patch that the hidden steps touch is masked as a whole
+                first -= 1
             return slice(first, last), slice(0), slice(0)
+        first = last - whole
         covered = end - first * patch  # steps in masked patches; not positive where no whole patch fits
         zeroed = slice(first * patch - (hidden - covered), first * patch)
         # there: an empty slice, so a loss of NaN, where no patch is masked
