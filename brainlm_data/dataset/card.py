@@ -190,7 +190,7 @@ class Card(_Data):
         path = Path(path)
         path = path / FILE if path.is_dir() else path
         content = read_json(path)
-        data = content["data"] if "model" in content else content
+        data = content.get("data") if "model" in content else content
         if data is None:
             raise InputError(f"{path}: does not say how the model's data were made", "give the scaler.npz itself")
         return parsed(data, str(path))

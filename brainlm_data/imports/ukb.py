@@ -7,6 +7,7 @@ doi:10.1016/j.neuroimage.2017.10.034). The atlas's points are taken into the nat
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import tempfile
@@ -105,6 +106,10 @@ def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
                             shutil.copyfileobj(source, sink, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise Refused(f"not a whole zip ({error})", "fetch it again") from error
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # else the zip's directory names a place that no file has
+                raise
+            raise Refused(f"not a whole zip ({error.strerror})", "fetch it again") from error
         return _load_folder(folder, tr_s, plan)
 
 

@@ -13,12 +13,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, signal
 
+from brainlm_data.errors import InputError
 from brainlm_data.files.reads import reads
 
 Array = NDArray[np.float64]
@@ -71,11 +72,26 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Read what `save` wrote."""
+        """Read what `save` wrote. Raises InputError where it is damaged."""
         with reads(path):
             content = json.loads(path.read_text())
             known = {k: content[k] for k in cls.__dataclass_fields__}
-            return cls(**{**known, "censored": tuple(known["censored"])})
+            recipe = cls(**{**known, "censored": tuple(known["censored"])})
+            if not recipe._is_possible():
+                raise ValueError("values that no recording has")
+            return recipe
+
+    def _is_possible(self) -> bool:
+        """Whether the values, as a file says them, are those of a recording."""
+        counts = (self.n_volumes, self.dropped, *self.censored)
+        edges = [edge for edge in (self.low_hz, self.high_hz) if edge is not None]
+        if not all(type(count) is int for count in counts) or not 0 <= self.dropped < self.n_volumes:
+            return False
+        if not all(type(value) in (int, float) and 1e-6 < value < 60 for value in (self.tr_s, *edges)):
+            return False
+        nyquist = 0.5 / self.tr_s
+        band = (self.low_hz or 0.0) < (self.high_hz or nyquist) <= nyquist
+        return band and self.method in get_args(HighPass) and all(0 <= at < self.n_volumes for at in self.censored)
 
 
 def drop(x: Array, recipe: Recipe) -> Array:
@@ -249,9 +265,14 @@ class Regression:
 
     @classmethod
     def load(cls, path: Path) -> Regression:
-        """Read what `save` wrote."""
+        """Read what `save` wrote. Raises InputError where it is damaged."""
         with reads(path), np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["noise"], arrays["readout"])
+            noise, readout = arrays["noise"], arrays["readout"]
+            if noise.ndim != 2 or readout.shape != noise.shape[::-1] or {noise.dtype.kind, readout.dtype.kind} != {"f"}:
+                raise ValueError(f"noise {noise.dtype} {noise.shape}, readout {readout.dtype} {readout.shape}")
+            if not (np.isfinite(noise).all() and np.isfinite(readout).all()):
+                raise ValueError("numbers that are not finite")
+            return cls(noise, readout)
 
 
 @dataclass(frozen=True)
@@ -271,9 +292,20 @@ class Temporal:
         Parameters
         ----------
         grand_mean: mean over brain and time of the sampled data, scanner units. target: what it becomes; None: as is.
+
+        Raises
+        ------
+        InputError: one of them is damaged, or they are of two recordings.
         """
         scale = 1.0 if target is None else target / grand_mean
-        return cls(Recipe.load(filter_recipe), Regression.load(denoise_recipe), scale)
+        recipe, regression = Recipe.load(filter_recipe), Regression.load(denoise_recipe)
+        steps = recipe.n_volumes - recipe.dropped
+        if len(regression.noise) != steps:
+            raise InputError(
+                f"{denoise_recipe}: {len(regression.noise)} volumes, {filter_recipe.name} has {steps}",
+                "run stage denoise of this recording again",
+            )
+        return cls(recipe, regression, scale)
 
     def apply(self, x: NDArray[np.floating]) -> Array:
         """g, E, C, H, D, L on (T, n); dropped volumes come back as NaN. Columns with NaN stay NaN."""

@@ -34,6 +34,7 @@ from brainlm_data.runner.manifest import (
     merged,
     outputs_hold,
     read_manifest,
+    read_receipt,
 )
 from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
@@ -150,7 +151,7 @@ def _run_unit(
         return _refused(job, unit, refusal, scratch)
     digests = input_digests(inputs, upstream, job.outdir)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
-    receipt = sidecar.read_record(receipt_file)
+    receipt = read_receipt(receipt_file)
     known = receipt.get("signature") == job.signature and receipt.get("inputs") == digests
     if known and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
@@ -183,7 +184,7 @@ def _forget(job: Job, unit: Mapping[str, Any], scratch: Path) -> None:
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     places = [job.path(name, unit["prefix"]) for name in job.stage.outputs]
     ours = {*places, *(sidecar.sidecar_path(place) for place in places)}
-    for output in sidecar.read_record(receipt_file).get("entry", {}).get("outputs", {}).values():
+    for output in read_receipt(receipt_file).get("entry", {}).get("outputs", {}).values():
         path = job.outdir / output["path"]
         if path.is_dir() and path in ours:
             _remove_folder(path, scratch)

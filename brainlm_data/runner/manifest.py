@@ -28,9 +28,39 @@ def read_manifest(path: Path) -> Manifest:
     if not path.exists():
         raise InputError(f"stage {path.parent.name} has not run yet (no {path})", "run it first")
     manifest: Manifest = sidecar.load_record(path, f"run stage {path.parent.name} again")
-    if not {"signature", "content", "units"} <= manifest.keys():
+    try:
+        known = {"version", "config", "names", "watched"} <= json.loads(manifest["signature"]).keys()
+        whole = known and "content" in manifest and all(map(is_entry, manifest["units"].values()))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
         raise InputError(f"manifest {path}: not of this release", f"run stage {path.parent.name} again")
     return manifest
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """A receipt; empty where it is damaged or not there, as the unit is then done again."""
+    receipt = sidecar.read_record(path)
+    whole = is_entry(receipt.get("entry")) and isinstance(receipt.get("inputs"), dict)
+    return receipt if whole else {}
+
+
+def is_entry(entry: Any) -> bool:
+    """Whether something is what a manifest and a receipt have of a unit."""
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("status"), str)
+        or not isinstance(entry.get("reason"), str)
+    ):
+        return False
+    outputs, methods = entry.get("outputs", {}), entry.get("methods", {})
+    return isinstance(outputs, dict) and isinstance(methods, dict) and all(map(_is_output, outputs.values()))
+
+
+def _is_output(output: Any) -> bool:
+    """Whether something is what `describe_output` makes."""
+    kinds = {"path": str, "size": int, "mtime_ns": int, "sha256": str}
+    return isinstance(output, dict) and all(type(output.get(key)) is kind for key, kind in kinds.items())
 
 
 def merged(manifests: Iterable[Manifest], outputs: Collection[str], said: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.reads import reads
-from brainlm_data.runner.manifest import COHORT, read_manifest
+from brainlm_data.runner.manifest import COHORT, read_manifest, read_receipt
 
 NO_STAGES = ("listing", "receipts", "logs", "scratch")  # other folders below work/
 
@@ -115,8 +115,7 @@ class Records:
     def receipt(self, unit: Unit) -> dict[str, Any]:
         """What a unit was made from; empty, and said, where that is not known any more."""
         path = paths.receipt_path(self.outdir, unit.stage, unit.name)
-        receipt = sidecar.read_record(path)
-        if isinstance(receipt, dict) and isinstance(receipt.get("inputs"), dict):
+        if receipt := read_receipt(path):
             return receipt
         if unit.status != "refused":
             self.damaged[path] = f"receipt {path}: {'damaged' if path.exists() else 'not there'}, so what it read"

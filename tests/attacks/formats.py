@@ -370,9 +370,12 @@ def _read_recipes(path: Path) -> Any:
 
 
 def _store(folder: Path) -> Path:
+    from brainlm_data.dataset.store import write_sums_of
     from tests.model.cohort import make
 
     make(folder)
+    tables = [folder / name for name in ("recordings.parquet", "scaler.npz", "card.json")]
+    write_sums_of(folder / "SHA256SUMS", folder / "store.zarr", tables)
     return folder / "store.zarr" / "zarr.json"
 
 
@@ -616,15 +619,15 @@ FORMATS: dict[str, Format] = {
     "scaler-zip": Format(_scaler, _read_scaler, whole=True),
     "filter-recipe": Format(lambda f: _recipes(f)[0], _read_recipes, (damaged, mutate.damaged_json)),
     "denoise-recipe": Format(lambda f: _recipes(f)[1], _read_recipes, (damaged, mutate.within_zip)),
-    "zarr.json": Format(_store, _read_store, (damaged, mutate.damaged_json)),
+    "zarr.json": Format(_store, _read_store, (damaged, mutate.damaged_json), whole=True),
     "zarr-array": Format(_array_metadata, _read_store, (damaged, mutate.damaged_json)),
-    "zarr-chunk": Format(_chunk, _read_store),
-    "parquet": Format(_parquet, _read_parquet),
+    "zarr-chunk": Format(_chunk, _read_store, whole=True),
+    "parquet": Format(_parquet, _read_parquet, whole=True),
     "card": Format(_card_file, _read_card, (damaged, mutate.damaged_json)),
     "manifest": Format(_record("work/anat/sub-01.json"), _read_run, (damaged, mutate.damaged_json)),
     "receipt": Format(_record("work/receipts/anat/sub-01.json"), _read_run, (damaged, mutate.damaged_json)),
     "listing": Format(_record("work/listing/subject/sub-01.json"), _read_run, (damaged, mutate.damaged_json)),
-    "index": Format(_record("work/index.json"), _read_run, (damaged, mutate.damaged_json)),
+    "index": Format(_record("work/index.json"), _read_run),
     "model": Format(_model, _read_model, slow=True),
     "model-config": Format(_model_config, _read_model, (damaged, mutate.damaged_json), slow=True),
     "weights-bin": Format(_bin, _read_bin, (damaged, mutate.within_zip), slow=True),

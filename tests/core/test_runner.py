@@ -330,7 +330,8 @@ def test_results_of_another_name_stay(bids: Path, tmp_path: Path) -> None:
     for card in cards.values():
         card.parent.mkdir(parents=True)
         card.write_text("card")
-    receipt = {"entry": {"outputs": {"model_card": describe_output(cards["first"], dag.outdir)}}}
+    outputs = {"model_card": describe_output(cards["first"], dag.outdir)}
+    receipt = {"inputs": {}, "entry": {"status": "done", "reason": "", "outputs": outputs}}
     write_json(receipt_path(dag.outdir, stage.name, COHORT), receipt)
     _forget(jobs["second"], unit, tmp_path)
     assert cards["first"].exists()
