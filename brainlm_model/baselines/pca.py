@@ -44,4 +44,5 @@ def fit(train: Iterable[Windows], rank: int = DEFAULT_RANK) -> LowRank:
 def fit_tuned(train: Iterable[Windows], validation: Sequence[tuple[Windows, Mask]]) -> LowRank:
     """As `fit`, with the rank of `RANKS` that has the highest flat R2 over masked windows of validation subjects."""
     moments = second_moments(train)
-    return best_of([LowRank(moments, rank) for rank in RANKS if rank < len(moments)], validation)
+    ranks = [rank for rank in RANKS if rank < len(moments)] or [len(moments) - 1]  # of a few parcels: what there is
+    return best_of([LowRank(moments, rank) for rank in ranks], validation)

@@ -96,6 +96,10 @@ def test_pca_is_the_gaussian_where_its_rank_is_that_of_the_data(people):
     reached = [masked_r2.r2(masked_r2.sums(x, pca.fit(series, r).predict(x, mask), mask).sum(axis=0)) for r in (1, 3)]
     assert reached[1] > reached[0] + 0.1
     assert pca.fit_tuned(series, [(x, mask)]).rank == 5  # of the ranks that it tries, the nearest to three
+    few = [s[:4] for s in series]
+    assert (
+        pca.fit_tuned(few, [(x[:, :4], mask[:, :4] & (np.arange(4) < 2)[:, None])]).rank == 3
+    )  # four parcels have no five components
 
 
 def test_lags_help_where_series_are_smooth_and_cost_nothing_where_they_are_not(people):
