@@ -51,6 +51,10 @@ class BrainLMError(Exception):
         self.remedy = one_line(remedy)
         super().__init__(f"{self.message} -> {self.remedy}" if remedy else self.message)
 
+    def __reduce__(self) -> tuple[type[BrainLMError], tuple[str, str]]:
+        """From another process it comes with its remedy."""
+        return type(self), (self.message, self.remedy)
+
 
 class ConfigError(BrainLMError):
     """The configuration is not valid."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import pickle
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -66,3 +67,8 @@ def test_a_bug_is_one_line_that_says_where(tmp_path: Path, capsys: pytest.Captur
 def test_control_characters_are_escaped_and_other_letters_stay() -> None:
     assert one_line("é漢 a\tb\x1b[31m\u2028") == r"é漢 a\tb\x1b[31m\u2028"
     assert BrainLMError("a\nb").message == r"a\nb"
+
+
+def test_an_error_of_another_process_keeps_its_remedy() -> None:
+    error = pickle.loads(pickle.dumps(InputError("x.tsv: cut", "copy it again")))
+    assert (type(error), error.message, error.remedy) == (InputError, "x.tsv: cut", "copy it again")
