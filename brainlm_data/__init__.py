@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.reads import reads
@@ -37,8 +38,8 @@ __all__ = [
     "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
     "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
     "draw_as_text", "fresh_temporary", "in_words", "markdown_cell", "markdown_line", "new_array", "open_store",
-    "prepare", "read_config", "read_series", "reads", "seal", "section_from", "stage_summary", "sum_folder",
-    "write_sums",
+    "prepare", "read_config", "read_object", "read_series", "reads", "seal", "section_from", "stage_summary",
+    "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -68,6 +69,7 @@ _HEAVY = {  # imported only when they are asked for
     "open_store": ("dataset.store", "open_store"),
     "prepare": ("dataset.scaler", "prepare"),
     "read_config": ("config", "read_config"),
+    "read_object": ("files.json", "read_object"),
     "read_series": ("reading.sources", "read_series"),
     "reads": ("files.reads", "reads"),
     "seal": ("files.seal", "seal"),

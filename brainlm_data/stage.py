@@ -221,7 +221,9 @@ class Stage:
     # section -> key -> file, of files that it names otherwise than by a value of type Path (`graph.watched`)
     watches: Callable[[Any], Mapping[str, Path]] | None = None
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
-    told: tuple[str, ...] = ()  # facts of a recording (fields of `index.Recording`) that the stage states: in `meta`
+    told: tuple[
+        str, ...
+    ] = ()  # facts (fields of `index.Recording`; of a cohort stage, of `Index`) that it states: in `meta`
     routes: tuple[Route, ...] = get_args(Route)  # on which of them this stage is
     need: Need = UNMEASURED
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)

@@ -71,7 +71,7 @@ def _index(arguments: argparse.Namespace) -> None:
     for r in index.recordings:
         if r.fault:
             print(one_line(f"refused: {r.id}: {r.fault}"))
-    for note in index.notes:
+    for note in index.said():
         print(one_line(f"note: {note}"))
     for reason in index.ignored:
         print(one_line(f"ignored: {reason}"))
@@ -85,7 +85,7 @@ def _index_import(kind: str, path: Path) -> None:
     print("recording\ttr_s")
     for series in source.series:
         print(f"{series.id}\t{'n/a' if series.tr_s is None else series.tr_s}")
-    for note in source.people.notes():
+    for note in (*source.people.notes(), *(f"{name}: {text}" for name, text in source.people.columns().items())):
         print(f"note: {note}")
     for reason in source.left_aside:
         print(f"ignored: {reason}")

@@ -7,19 +7,19 @@ it must be cheap: one walk lists the files (`scan`), and what was read of them i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from brainlm_data.bids.names import index, parse
+from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
 from brainlm_data.errors import InputError
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
-from brainlm_data.reading.json import read_sidecar
-from brainlm_data.reading.people import read_people
 from brainlm_data.stage import StageConfig
 
 
@@ -127,10 +127,16 @@ class Index:
 
     recordings: tuple[Recording, ...]
     subjects: tuple[Subject, ...]
-    phenotypes: dict[str, dict[str, Any]]  # participants.tsv, by subject label
+    phenotypes: Mapping[str, Mapping[str, Any]]  # of each recording: the columns of the tables (bids/people.py)
     ignored: tuple[str, ...]  # files that are not taken, with the reason
     ids: tuple[str, ...]  # every recording of the dataset, selected or not
-    notes: tuple[str, ...] = ()  # what is odd about what is taken; of the participants' table: what did not join
+    notes: tuple[str, ...] = ()  # what is odd about what is taken
+    unjoined: tuple[str, ...] = ()  # of the tables: what did not join
+    columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
+
+    def said(self) -> list[str]:
+        """All of it, a sentence each."""
+        return [*self.notes, *self.unjoined, *(f"{name}: {text}" for name, text in self.columns.items())]
 
 
 def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cached: bool = False) -> Index:
@@ -165,8 +171,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         if known.get("key") == (key := key_of(walked)):
             return known
         found = {"key": key, **scan(bids_dir, walked)}
-        phenotypes, notes = _phenotypes(bids_dir, found)
-        found |= {"phenotypes": phenotypes, "notes": [*found["notes"], *notes]}
+        runs = [Run(row[0], row[1], row[2], row[7][0]) for row in found["recordings"]]
+        found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
@@ -221,8 +227,9 @@ def load_index(
         first, following, *_ = *(_raw(root, file) for file in t1w.get(s, ())), None, None
         subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
-    ignored, notes = (*cached["ignored"], *left), tuple(cached["notes"])
-    return Index(chosen, tuple(subjects), cached["phenotypes"], ignored, ids, notes)
+    told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
+    ignored, notes, unjoined = (*cached["ignored"], *left), tuple(cached["notes"]), tuple(cached["unjoined"])
+    return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
 
 
 def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[str]]:
@@ -262,17 +269,3 @@ def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]]
     return Recording(
         name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps, fault
     )
-
-
-def _phenotypes(bids_dir: Path, scanned: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """participants.tsv by the labels of the subjects who have recordings, and what did not join."""
-    path = bids_dir / "participants.tsv"
-    people = read_people(path if path.exists() else None, ("participant_id",))
-    subjects = sorted({row[1] for row in scanned["recordings"]})
-    rows = {subject: people.find(subject) for subject in subjects}
-    phenotypes = {
-        subject: {name: value for name, value in row.items() if name.lower() != "participant_id"}
-        for subject, row in rows.items()
-        if row
-    }
-    return phenotypes, people.notes()

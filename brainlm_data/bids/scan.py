@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 from brainlm_data.bids.fieldmaps import intended, names_nothing
 from brainlm_data.bids.names import IMAGES, Name, index, misplaced, not_raw, parse, same_run
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.json import read_object
 from brainlm_data.files.present import SMALL, check_present
 from brainlm_data.paths import ending
-from brainlm_data.reading.json import read_object
 from brainlm_data.reading.timing import stated_tr
 
-LAYOUT = 7  # of the cache: goes up when it keeps something else
+LAYOUT = 8  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 BESIDE = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")  # of BIDS, beside its images
 NAMED = 8  # of files of one kind that are named

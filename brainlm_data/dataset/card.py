@@ -13,11 +13,18 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from brainlm_data.dataset.splits import SPLITS
+from brainlm_data.dataset.splits import SPLITS, said_of_unknown
 from brainlm_data.errors import InputError
-from brainlm_data.files.reads import reads
+from brainlm_data.files.json import read_object
 from brainlm_data.files.sums import check_sum
 from brainlm_data.files.text import markdown_line
 from brainlm_data.stage import Sentence
@@ -40,6 +47,7 @@ MISMATCH = "Parcels lie some millimetres off; compare with data made in the same
 VARIANTS = 20  # wordings of one stage's sentence that are listed one by one
 LISTED = 50  # recordings that were left out, by name
 NUMERIC = ("rate_hz", "band_low_hz", "band_high_hz")
+IF_ANY = ("columns", "external_unknown")  # keys that are absent where they are empty
 COMPARED = (*NUMERIC, "atlas", "space", "units")
 
 
@@ -47,6 +55,12 @@ class _Data(BaseModel):
     """Part of a card: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As JSON, without what there is nothing to say of."""
+        content: dict[str, Any] = dump(self)
+        return {key: value for key, value in content.items() if value or key not in IF_ANY}
 
 
 class Range(_Data):
@@ -117,7 +131,8 @@ class Cohort(_Data):
     seed: int
     subjects: dict[str, int]  # by split
     recordings: dict[str, int]
-    external: dict[str, list[str]]  # column: values of groups that are in no other split
+    external: dict[str, list[str]]  # column: values of groups that are left out
+    external_unknown: dict[str, list[str]] = {}  # column: subjects of whom it is not known; they are not left out
     left_out: int
     reasons: dict[str, str]  # of the first `LISTED` of them, by id
 
@@ -129,7 +144,8 @@ class Card(_Data):
     ----------
     made_by: program and version. tr_s: s, as acquired. rate_hz: steps per second.
     band_low_hz, band_high_hz: what the filters left, Hz. filter: None where none is known.
-    warnings: sentences on what did not join or may be wrong. cohort: None in the store's attribute, which does not
+    warnings: sentences on what did not join or may be wrong. columns: of recordings.parquet, what was taken for what in
+        the tables of the participants (`89+`), in words. cohort: None in the store's attribute, which does not
         depend on splits.
     """
 
@@ -152,6 +168,7 @@ class Card(_Data):
     imported: Imported | None = None
     stages: list[Made]
     warnings: list[str] = []
+    columns: dict[str, str] = {}
     cohort: Cohort | None = None
 
     @classmethod
@@ -189,14 +206,20 @@ class Card(_Data):
         """
         path = Path(path)
         path = path / FILE if path.is_dir() else path
-        content = read_json(path)
+        if not path.is_file() and (path.parent / WORDS).is_file():
+            raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
+        remedy = f"the card lies beside scaler.npz; {AGAIN}"
+        check_sum(path, remedy)
+        content = read_object(path, remedy=remedy)
         data = content.get("data") if "model" in content else content
         if data is None:
             raise InputError(f"{path}: does not say how the model's data were made", "give the scaler.npz itself")
         return parsed(data, str(path))
 
-    def with_tables(self, table: pd.DataFrame, config: Mapping[str, Any]) -> Card:
-        """The card with what recordings.parquet says. `config`: section collate."""
+    def with_tables(
+        self, table: pd.DataFrame, config: Mapping[str, Any], unknown: Mapping[str, list[str]] | None = None
+    ) -> Card:
+        """The card with what recordings.parquet says. `config`: section collate. `unknown`: `splits.unknown_groups`."""
         done, out = table[table["status"] == "done"], table[table["status"] != "done"]
         splits = {split: done[done["split"] == split] for split in SPLITS}
         cohort = Cohort(
@@ -204,6 +227,7 @@ class Card(_Data):
             subjects={split: part["subject"].nunique() for split, part in splits.items()},
             recordings={split: len(part) for split, part in splits.items()},
             external=config["external"],
+            external_unknown=dict(unknown or {}),
             left_out=len(out),
             reasons={row.id: f"{row.status}, {row.reason}" for row in out.head(LISTED).itertuples()},
         )
@@ -239,7 +263,8 @@ class Card(_Data):
             " that were dropped or censored.",
             "- Which recordings count (`status`: done) and who is in which split is in recordings.parquet, not here.",
             "- A model sees (x - mean of the recording - median) / iqr, per parcel: `brainlm_data.prepare` does it.",
-            *(f"- Warning: {text}" for text in self.warnings),
+            *(f"- Column {name}: {text}" for name, text in self.columns.items()),
+            *(f"- Warning: {text}" for text in self.said()),
             "",
             "## Methods",
             "",
@@ -251,6 +276,11 @@ class Card(_Data):
         if self.cohort is not None:
             lines += _tables(self.cohort)
         return "\n".join(map(markdown_line, lines)) + "\n"
+
+    def said(self) -> list[str]:
+        """All warnings: what did not join or may be wrong, and whose group is not known."""
+        unknown = self.cohort.external_unknown if self.cohort else {}
+        return [*self.warnings, *(said_of_unknown(column, subjects) for column, subjects in unknown.items())]
 
     def _origin(self) -> str:
         if self.imported is None:
@@ -278,7 +308,15 @@ class Card(_Data):
         ]
 
 
-OPTIONAL = ("atlas_sha256", "space", "space_mismatch", "filter", "imported", "warnings")  # of the store's attributes
+OPTIONAL = (
+    "atlas_sha256",
+    "space",
+    "space_mismatch",
+    "filter",
+    "imported",
+    "warnings",
+    "columns",
+)  # of the store's attributes
 SHOWN = (
     "recordings", "subjects", "atlas", "atlas_sha256", "space", "space_mismatch", "parcels", "networks", "rate_hz",
     "tr_s", "band_low_hz", "band_high_hz", "units",
@@ -293,7 +331,8 @@ def _tables(cohort: Cohort) -> list[str]:
             lines.append(f"- {split}: {subjects} subjects, {cohort.recordings[split]} recordings")
     if cohort.external:
         groups = "; ".join(f"{column} {', '.join(values)}" for column, values in cohort.external.items())
-        lines.append(f"- External is a test on whole groups that are in no other split: {groups}.")
+        whole = "on whole groups that are in no other split" if not cohort.external_unknown else "on groups"
+        lines.append(f"- External is a test {whole}: {groups}.")
     lines += [
         f"- Splits are by subject (seed {cohort.seed}): all recordings of a person are on one side.",
         "- scaler.npz: median and interquartile range of each parcel over the valid steps of training subjects only,"
@@ -305,19 +344,6 @@ def _tables(cohort: Cohort) -> list[str]:
         more = cohort.left_out - len(cohort.reasons)
         lines.append(f"- ... and {more} more: recordings.parquet has all, with reasons")
     return lines
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A card.json. Raises InputError where it is missing or damaged."""
-    if not path.is_file() and (path.parent / WORDS).is_file():
-        raise InputError(f"{path.parent}: {WORDS} without {FILE}, made by an earlier release", AGAIN)
-    remedy = "the card lies beside scaler.npz; make it again where it is damaged"
-    check_sum(path, remedy)
-    with reads(path, remedy):
-        content = json.loads(path.read_text())
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a card", AGAIN)
-    return content
 
 
 def parsed(content: Any, source: str) -> Card:
@@ -375,7 +401,7 @@ def check_against(folder: Path, series: Path) -> None:
     ------
     InputError: no card, no sidecar, or another rate, band, atlas, space or unit than the card's.
     """
-    from brainlm_data.files.sidecar import read_document, sidecar_path
+    from brainlm_data.files.sidecar import sidecar_path
 
     wanted = Card.read(folder)
     path = sidecar_path(series)
@@ -383,7 +409,7 @@ def check_against(folder: Path, series: Path) -> None:
         raise InputError(
             f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
         )
-    compare(wanted, of_sidecar(read_document(path)), str(series))
+    compare(wanted, of_sidecar(read_object(path)), str(series))
 
 
 def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:

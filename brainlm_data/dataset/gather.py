@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from brainlm_data.dataset.shards import PreviousStore
-from brainlm_data.dataset.splits import SPLITS, as_text, external_subjects, split_subjects
+from brainlm_data.dataset.splits import SPLITS, as_text, external_subjects, split_subjects, unknown_groups
 from brainlm_data.errors import InputError
 from brainlm_data.stage import Facts, StageConfig
 
@@ -98,10 +98,17 @@ def empty_row(entities: Mapping[str, Any]) -> Row:
     return row | {"band_low_hz": np.nan, "band_high_hz": np.nan, **dict.fromkeys(METRICS, np.nan)}
 
 
-def with_phenotypes(row: Row, phenotypes: Mapping[str, Any]) -> Row:
-    """The row with the columns of participants.tsv last; a name that is taken gets `_participants`."""
-    own = {(f"{key}_participants" if key in row else key): value for key, value in phenotypes.items()}
-    return row | own | {"_phenotypes": phenotypes}
+def names_of_phenotypes(rows: Sequence[Row]) -> dict[str, str]:
+    """Column of the participants' tables -> its name in recordings.parquet; one that is taken gets `_participants`."""
+    taken = {key for row in rows for key in row}
+    names = dict[str, str]()
+    for column in dict.fromkeys(column for row in rows for column in row["_phenotypes"]):
+        name = column
+        while name in taken or name.startswith("_"):
+            name = f"{name.lstrip('_')}_participants"
+        names[column] = name
+        taken.add(name)
+    return names
 
 
 def gather(
@@ -119,10 +126,12 @@ def gather(
 
     Parameters
     ----------
-    rows: of all recordings (`empty_row`, `with_phenotypes`); those whose status is not refused are stored.
+    rows: of all recordings (`empty_row`); those whose status is not refused are stored. `_phenotypes`: the columns of
+        the participants' tables, which come last.
     series: (time, parcel) of the n-th stored row; can be pickled where `config.threads` is above 1.
     invalid: steps from dropped or censored volumes, and `methods` (`Card.describe`): one per stored row.
     parcels: one row per parcel. attributes: of the store; `rate_hz` and `units` come from the rows.
+        `warnings` on what did not join; for the card alone `columns`: what was taken for what in a participants' table.
     outputs: where `store`, `recordings`, `scaler`, `card_data`, `card` and `checksums` go. before: see `write_store`.
 
     Raises
@@ -134,9 +143,11 @@ def gather(
     from brainlm_data.dataset.fit_scaler import fit_scaler
     from brainlm_data.dataset.store import open_store, write_store, write_sums_of
 
+    outside = external_subjects([(row["subject"], row["_phenotypes"]) for row in rows], config.external)
+    names = names_of_phenotypes(rows)
+    rows = [row | {names[column]: value for column, value in row["_phenotypes"].items()} for row in rows]
     stored = [row for row in rows if row["status"] != "refused"]
     done = [row for row in rows if row["status"] == "done"]
-    outside = external_subjects([(row["subject"], row["_phenotypes"]) for row in rows], config.external)
     if not done:
         reasons = sorted({row["reason"] for row in rows})
         raise InputError(
@@ -144,8 +155,9 @@ def gather(
             "fix the data, or relax collate.exclude",
         )
     attributes = {**_common(stored), "n_parcels": len(parcels), **attributes}
+    columns = {names[column]: text for column, text in attributes.pop("columns", {}).items() if column in names}
     in_store = table_of(stored)
-    card = Card.describe(in_store, attributes, methods)
+    card = Card.describe(in_store, {**attributes, "columns": columns}, methods)
     starts = write_store(
         outputs["store"],
         series,
@@ -167,7 +179,8 @@ def gather(
     scaler = fit_scaler(open_store(outputs["store"]), training, config.memory_mb, config.threads, config.scheduler)
     scaler.save(outputs["scaler"])
     table.to_parquet(outputs["recordings"], index=False)
-    card.with_tables(table, config.model_dump()).save(outputs["card_data"], outputs["card"])
+    unknown = unknown_groups([(row["subject"], row["_phenotypes"]) for row in done], config.external)
+    card.with_tables(table, config.model_dump(), unknown).save(outputs["card_data"], outputs["card"])
     tables = [outputs[name] for name in ("recordings", "scaler", "card_data", "card")]
     write_sums_of(outputs["checksums"], outputs["store"], tables)
     counts = table[table["status"] == "done"].groupby("split")["subject"].nunique()
@@ -193,7 +206,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     for name in table.columns[len(FIRST) :]:
         known = table[name].dropna()
         if table[name].dtype == object and len({type(value) for value in known}) > 1:
-            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
+            table[name] = table[name].map(lambda value: None if value is None or value != value else as_text(value))
     return table
 
 

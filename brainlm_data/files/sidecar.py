@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.json import AGAIN, read_object
 from brainlm_data.files.lock import temporary_name
 from brainlm_data.files.reads import reads
 from brainlm_data.files.seal import BLANK, holds, sealed
@@ -35,7 +36,7 @@ INSIDE = "Sidecar"  # the key of a JSON document that holds its own sidecar
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the sidecar of a file: beside it, or into a JSON document, under `Sidecar`."""
     beside = sidecar_path(path)
-    write_json(beside, {**read_document(path), INSIDE: facts} if beside == path else facts)
+    write_json(beside, {**read_object(path, remedy=AGAIN), INSIDE: facts} if beside == path else facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -48,17 +49,13 @@ def read_facts(path: Path) -> dict[str, Any]:
     beside = sidecar_path(path)
     if not beside.exists():
         return {}
-    content = read_document(beside)
+    content = read_object(beside, remedy=AGAIN)
     return content.get(INSIDE, {}) if beside == path else content
 
 
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it cannot be read, or is none."""
-    with reads(path, "run the stage that writes it again"):
-        content = json.loads(path.read_text())
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-        return content
+    return read_object(path, remedy=AGAIN)
 
 
 CHECKSUM = "checksum"  # the key of a record that holds its seal

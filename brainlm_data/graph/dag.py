@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from brainlm_data import paths
 from brainlm_data.bids.index import Index, read_index
 from brainlm_data.config import General, validate
-from brainlm_data.dataset.splits import external_subjects
+from brainlm_data.dataset.splits import external_subjects, said_of_unknown, unknown_groups
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import clear_scratch, hold, planning
@@ -174,9 +174,9 @@ class Dag:
         self._check_route()
         self.producers = producers_of(list(self.stages.values()))
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
-        self._check_external()
+        unknown = self._check_external()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
-        self.notes = self.index.notes
+        self.notes = [*self.index.said(), *unknown]
         self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
         self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
@@ -194,11 +194,12 @@ class Dag:
                     f"take {name} out; {self.route} writes its own 4-D images below derivatives/fmriprep",
                 )
 
-    def _check_external(self) -> None:
-        """A site that nobody is of would else be found when all the work is done."""
+    def _check_external(self) -> list[str]:
+        """A site that nobody is of would else be found when all the work is done. Whose site is not known, in words."""
         groups = getattr(getattr(self.config, "collate", None), "external", {})
-        people = [(r.subject, self.index.phenotypes.get(r.subject, {})) for r in self.index.recordings]
-        external_subjects(people, groups)
+        people = [(r.subject, self.index.phenotypes.get(r.id, {})) for r in self.index.recordings]
+        external_subjects(people, groups, self.index.unjoined)
+        return [said_of_unknown(column, who) for column, who in unknown_groups(people, groups).items()]
 
     def __getitem__(self, name: str) -> Node:
         return self._nodes[name]

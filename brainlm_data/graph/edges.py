@@ -66,16 +66,17 @@ def details_of(
     for stage in stages:
         said = stage.by_unit(getattr(config, stage.name), index.ids) if stage.by_unit else {}
         keys = told(stage, config)
-        for recording in index.recordings if keys else ():
-            if facts := {key: value for key in keys if (value := getattr(recording, key))}:
-                said[recording.id] = said.get(recording.id, {}) | facts
+        told_of: Mapping[str, Any] = {COHORT: index} if stage.level == "cohort" else {r.id: r for r in index.recordings}
+        for unit, what in told_of.items() if keys else ():
+            if facts := {key: value for key in keys if (value := getattr(what, key))}:
+                said[unit] = said.get(unit, {}) | facts
         for unit in said.keys() & {*bundles, COHORT}:
             per_bundle.setdefault((stage.name, bundles.get(unit, COHORT)), {})[unit] = said[unit]
     return per_bundle
 
 
 def told(stage: Stage, config: General) -> list[str]:
-    """What the stage is told of each recording: fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
+    """What the stage is told (`Stage.told`): fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
     return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
 
 

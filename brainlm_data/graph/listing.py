@@ -14,9 +14,9 @@ from typing import Any
 from brainlm_data import paths
 from brainlm_data.bids.index import RawFile, Recording, Subject
 from brainlm_data.files import sidecar
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.graph import edges
 from brainlm_data.graph.view import DagView
-from brainlm_data.reading.json import read_sidecar
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level
 
@@ -41,7 +41,7 @@ def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], s
         digests[level, bundle] = _write(dag, level, bundle, units, more, to_disk, whole)
     rows = [
         {"id": r.id, "prefix": r.prefix, "subject": r.subject, "session": r.session, "task": r.task, "run": r.run,
-         "phenotypes": dag.index.phenotypes.get(r.subject, {})}
+         "phenotypes": dag.index.phenotypes.get(r.id, {})}
         for r in dag.index.recordings
     ]  # fmt: skip
     cohort = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}

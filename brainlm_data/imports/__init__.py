@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.paths import not_plain
-from brainlm_data.reading.people import People
+from brainlm_data.reading.people import People, beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +161,17 @@ def read(kind: str, path: Path, options: Options) -> Source:
     kind = kind_of(path) if kind == "parcellated" else kind
     if kind not in IMAGES and options.images != Treatment():
         raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
+    options = replace(options, participants=participants_of(kind, path, options.participants))
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
     return _with_plain_names(source, path)
+
+
+def participants_of(kind: str, path: Path, given: Path | None) -> Path | None:
+    """The table of the participants: the one that is given, else participants.tsv in the folder (abide has its own).
+
+    Raises InputError as `people.beside`.
+    """
+    return given or (None if kind == "abide" else beside(path))
 
 
 def _with_plain_names(source: Source, path: Path) -> Source:

@@ -39,7 +39,7 @@ def read(path: Path, options: Options) -> Source:
     series = []
     for number, name in enumerate(map(str, ids)):
         rows = data[int(offset[number]) : int(offset[number + 1])]
-        row = people.find(name)
+        row = people.find(name, name)
         load = partial(_load, rows, scale[number], bool(row), table.name)
         series.append(
             Series(name, name, load, task="rest", file=file.name, files=(file,), **described(row, options.tr_s))

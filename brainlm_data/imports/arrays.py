@@ -23,7 +23,6 @@ from brainlm_data.imports.files import NO_SUBJECT, facts_beside, found
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
 
 ENDINGS = (".npy", ".tsv")
-TABLE = "participants.tsv"
 OF_DERIVATIVES = ("space", "seg", "atlas", "stat", "desc", "res", "den", "cohort")  # they name no recording
 # suffixes of BIDS and of fMRIPrep and XCP-D for tables that are no series of parcels
 NO_SERIES = {"relmat", "events", "scans", "sessions", "physio", "stim", "channels", "coverage", "dseg", "outliers",
@@ -39,8 +38,6 @@ def read(path: Path, options: Options) -> Source:
     InputError: there are none, or two files of one recording.
     """
     table = options.participants
-    if table is None and path.is_dir() and (path / TABLE).is_file():
-        table = path / TABLE
     other = {file.absolute() for file in (table, options.labels) if file is not None}
     below, left_aside = found(path, *ENDINGS)
     listed = [file for file in below if file.absolute() not in other]
@@ -82,7 +79,7 @@ def _series(file: Path, find: Any, options: Options) -> Series:
     else:
         name = file.stem
     facts, refuse = facts_beside(file)
-    row = find(name, str(who["subject"]))
+    row = find(str(who["subject"]), name)
     if "sub-" not in file.stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
         who["subject"] = str(person).removeprefix("sub-")
     start = number(facts.get("StartTime"))

@@ -37,7 +37,7 @@ def read(path: Path, options: Options) -> Source:
     series: dict[str, Series] = {}
     for file in files:
         who = entities(file.stem)
-        row = people.find(file.stem, str(who["subject"]))
+        row = people.find(str(who["subject"]), file.stem)
         if file.stem in series:
             raise InputError(f"{path}: two files are called {file.name}", "import a folder with one file per recording")
         series[file.stem] = Series(

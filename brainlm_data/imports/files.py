@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.paths import ending
-from brainlm_data.reading.json import read_sidecar
 
 NO_SUBJECT = "A file whose name has no sub- is one subject: nothing says whether two are of one person."
 BESIDE = (".json", ".md", ".html", ".svg", "participants.tsv")  # what stands beside series and is none

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.files import facts_beside, found
 from brainlm_data.imports.images import Image, Plan, chosen_strategies, made, planned
 from brainlm_data.imports.participants import described, entities, number, read_participants
-from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import mask_file
 
 NAME = re.compile(
@@ -58,13 +58,12 @@ def read(path: Path, options: Options) -> Source:
     chosen = [(m["id"], file) for m, file in matches if _called(m) == space]
     plan, facts = planned(options, space.split(":")[0], low_hz=LOW_HZ)
     plan = Plan(**{**vars(plan), "chosen": chosen_strategies(options.images, STRATEGY)})
-    table = options.participants or next((t for t in [path / "participants.tsv"] if t.is_file()), None)
-    people = read_participants(table)
+    people = read_participants(options.participants)
     series = []
     for name, file in chosen:
         who = entities(name)
         confounds = _confounds(file, name)
-        row = people.find(name, str(who["subject"]))
+        row = people.find(str(who["subject"]), name)
         about, refuse = facts_beside(file)
         load = refuse or partial(_load, file, confounds, name, plan, options.tr_s)
         start = number(about.get("StartTime"))
@@ -91,10 +90,10 @@ def read(path: Path, options: Options) -> Source:
         "tSNR and DVARS were not measured here.",
     ]
     files = [file for one in series for file in one.files]
+    table = [options.participants] if options.participants else []
     return Source(
-        series, [*files, *([table] if table else [])], known=known, unknown=unknown, people=people,
-        left_aside=tuple(left_aside), **facts,
-    )  # fmt: skip
+        series, [*files, *table], known=known, unknown=unknown, people=people, left_aside=tuple(left_aside), **facts
+    )
 
 
 def _called(match: re.Match[str]) -> str:

@@ -28,7 +28,6 @@ NAME = re.compile(
 )
 SPACE = "MNI152NLin6Asym"
 TR_S = {"": 0.72, "_7T": 1.0}  # of the protocols at 3 T and at 7 T
-MISSING = ("n/a", "")
 
 
 def read(path: Path, options: Options) -> Source:
@@ -57,12 +56,12 @@ def read(path: Path, options: Options) -> Source:
             "wb_command -cifti-parcellate, then kind ptseries" if cifti else "give the folder of the subjects",
         )
     plan, facts = planned(options, SPACE, scaled=True)
-    people = read_participants(options.participants, MISSING)
+    people = read_participants(options.participants)
     series = []
     for (who, run), (match, file) in recordings.items():
         name = f"sub-{who}_task-rest_run-{match['number']}{match['field'] or ''}{match['dir']}".replace("_7T", "7T")
         load = partial(_load, file, options.tr_s, TR_S[match["field"] or ""], int(match["hp"]), plan)
-        row = described(people.find(name, who), options.tr_s)
+        row = described(people.find(who, name), options.tr_s)
         beside = [file.with_name("Movement_Regressors.txt"), sidecar_path(file)]
         own = (file, *(f for f in beside if f.is_file()))
         place = Path(*file.parts[: file.parts.index("MNINonLinear")])

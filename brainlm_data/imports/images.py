@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import LoadedSeries, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.chain import Confounds, Requested, confounds_of, recipe_of, regression_of
 from brainlm_data.methods.operators import ORDER, Recipe, Temporal
 from brainlm_data.reading.image import Run, repetition_time
-from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.parcel_means import ParcelReader, grand_mean_scale, leading, places
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Sentence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data.dataset.splits import as_text
 from brainlm_data.errors import InputError
 from brainlm_data.imports import Source
 from brainlm_data.imports.series import parcel_count
@@ -58,10 +59,11 @@ def parcels_of(count: int, columns: Sequence[str], atlas: str, labels: pd.DataFr
         name if name and not name.isdigit() else f"{prefix}_{i:03d}"
         for i, name in zip(table["index"].tolist(), own, strict=True)
     ]
-    table["name"] = given["name"].astype(str) if "name" in given else plain
+    table["name"] = given["name"].astype(object).where(given["name"].notna(), plain) if "name" in given else plain
     x = given["x"] if "x" in given else pd.Series(np.nan, index=table.index)
     side = np.where(x < 0, "L", np.where(x > 0, "R", "n/a"))
-    table["hemisphere"] = given["hemisphere"].astype(str) if "hemisphere" in given else side
+    said = given["hemisphere"] if "hemisphere" in given else pd.Series(side)
+    table["hemisphere"] = said.astype(object).where(said.notna(), side).astype(str)
     table["network"] = _networks(given["network"]) if "network" in given else "Unassigned"
     for axis in ("x", "y", "z"):
         table[axis] = given[axis].astype(float) if axis in given else np.nan
@@ -106,9 +108,11 @@ def numbered(columns: Sequence[str]) -> bool:
 
 
 def _networks(values: pd.Series) -> list[str]:
-    """Names; numbers are Yeo's seven, what is missing is Unassigned."""
+    """Names; numbers up to 7 are Yeo's seven, what is missing is Unassigned."""
     import pandas as pd
 
-    if pd.api.types.is_numeric_dtype(values):
-        return [YEO7[int(v)] if v == v and 0 <= v < len(YEO7) else "Unassigned" for v in values]
+    if pd.api.types.is_numeric_dtype(values) and values.dropna().isin(range(len(YEO7))).all():
+        return [YEO7[int(v)] if v == v else YEO7[0] for v in values]
+    if pd.api.types.is_numeric_dtype(values):  # of another parcellation: numbers are its names
+        return ["Unassigned" if v != v else as_text(float(v)) for v in values]
     return ["Unassigned" if v != v or v is None else str(v) for v in values]

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 SPACES = {"hcp": "MNI152NLin6Asym", "ukb": "MNI152NLin6Asym"}
 
 
-def participants(path: Path | None, table: Path | None) -> Path | None:
-    """The table of all recordings: a job reads the files of one alone, and does not find it beside them."""
-    beside = None if path is None else path / "participants.tsv"
-    return table or (beside if beside is not None and beside.is_file() else None)
-
-
 def names(kind: str, atlas: str | None, space: str | None) -> dict[str, str]:
     """What file names say of space and parcellation."""
     if kind not in IMAGES:
@@ -43,10 +37,12 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
     ------
     InputError: there is nothing of this kind, or two recordings have one id.
     """
+    from brainlm_data.bids.people import shared
+
     root = folder(path)
     source = read(kind, path.absolute(), options)
     rows, metadata = list[list[Any]](), list[Mapping[str, Any]]()
-    phenotypes: dict[str, Mapping[str, Any]] = {}
+    phenotypes: dict[str, Mapping[str, Any]] = {}  # of each recording
     seen = set[str]()
     for series in source.series:
         if series.id in seen:
@@ -61,10 +57,11 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
             "NumberOfVolumes": series.volumes, "HasRow": bool(series.phenotypes),
             "MeanFd": series.mean_fd_mm if series.mean_fd_mm == series.mean_fd_mm else None,
         })  # fmt: skip
-        phenotypes.setdefault(series.subject, dict(series.phenotypes))
+        phenotypes[series.id] = series.phenotypes
     ordered = sorted(rows, key=lambda row: str(row[0]))
     return {"recordings": ordered, "metadata": metadata, "t1w": {}, "ignored": list(source.left_aside),
-            "notes": source.people.notes(), "phenotypes": phenotypes}  # fmt: skip
+            "notes": [], "unjoined": source.people.notes(), "columns": source.people.columns(),
+            **shared(phenotypes)}  # fmt: skip
 
 
 def folder(path: Path) -> Path:

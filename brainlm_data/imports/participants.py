@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from brainlm_data.reading.people import People, read_people
+from brainlm_data.errors import InputError
+from brainlm_data.reading.people import People, Rows, read_people
 
-KEYS = ("id", "file_id", "participant_id", "subject", "sub_id")  # what a row is found by; in this order
+RECORDINGS = ("id", "file_id")  # columns that a row is found by: those of a recording's name, those of a person's
+SUBJECTS = ("participant_id", "subject", "sub_id")
 TR = ("repetition_time_s", "repetitiontime", "repetition_time", "tr_s", "tr")
 FD = ("mean_fd_mm", "mean_fd", "func_mean_fd")
 VOLUMES = ("n_volumes",)
@@ -24,7 +27,26 @@ def read_participants(path: Path | None, missing: Sequence[str] = ("n/a",)) -> P
     ------
     InputError: as `people.read_people`.
     """
-    return read_people(path, KEYS, missing)
+    people = read_people(path, SUBJECTS, RECORDINGS, missing, numbers=(*TR, *FD, *VOLUMES))
+    if people.table is not None:
+        _check(people.table)
+    return people
+
+
+@lru_cache(maxsize=2)  # as the table itself: once, not once per recording
+def _check(table: Rows) -> None:
+    """Raises InputError where columns that mean the same differ, or volumes are no whole number."""
+    for names in (TR, FD, VOLUMES):
+        columns = [name for name in (table.rows[0] if table.rows else ()) if name.lower() in names]
+        for row in table.rows if columns else ():
+            said = {name: row[name] for name in columns if row[name] is not None}
+            if len(set(said.values())) > 1:
+                values = " and ".join(f"{name} {value:g}" for name, value in said.items())
+                raise InputError(f"{table.path}: {values} of one row", "leave one of them")
+            if names is VOLUMES and any(not value.is_integer() for value in said.values()):
+                raise InputError(
+                    f"{table.path}: n_volumes {next(iter(said.values())):g} is no whole number", "count them"
+                )
 
 
 def take(row: dict[str, Any], names: Sequence[str]) -> Any:
@@ -47,10 +69,10 @@ def number(value: Any) -> float | None:
 
 def described(row: dict[str, Any], tr_s: float | None = None) -> dict[str, Any]:
     """What a row says of a recording, as keywords of `Series`. `tr_s`: what is known of the TR otherwise; it wins."""
-    rest = dict(row)
+    rest = dict(row)  # its numbers were checked when the table was read
     table_tr, fd, volumes = (number(take(rest, names)) for names in (TR, FD, VOLUMES))
     for name in list(rest):
-        if name.lower() in KEYS:
+        if name.lower() in (*RECORDINGS, *SUBJECTS):
             del rest[name]
     return {
         "tr_s": tr_s if tr_s is not None else table_tr,

@@ -34,7 +34,7 @@ def read(path: Path, options: Options) -> Source:
     for file in files:
         match = NAME.match(file.stem)
         name, subject = (match["id"], match["number"]) if match else (file.stem, file.stem)
-        row = people.find(name, subject)
+        row = people.find(subject, name)
         if match and "site" not in row:
             row["site"] = match["site"]
         load = partial(load_file, file)

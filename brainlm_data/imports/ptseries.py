@@ -18,7 +18,6 @@ from brainlm_data.imports.files import NO_SUBJECT, found
 from brainlm_data.imports.participants import atlas_of, described, entities, read_participants
 
 ENDING = ".ptseries.nii"
-TABLE = "participants.tsv"
 
 
 def read(path: Path, options: Options) -> Source:
@@ -26,13 +25,12 @@ def read(path: Path, options: Options) -> Source:
     files, left_aside = found(path, ENDING)
     if not files or not all(file.name.endswith(ENDING) for file in files):
         raise InputError(f"{path}: no {ENDING} file", "wb_command -cifti-parcellate makes them of a .dtseries.nii")
-    table = options.participants or next((t for t in [path / TABLE] if t.is_file()), None)
-    people = read_participants(table)
+    people = read_participants(options.participants)
     series: dict[str, Series] = {}
     for file in files:
         stem = file.name.removesuffix(ENDING)
         who = entities(stem)
-        row = people.find(stem, str(who["subject"]))
+        row = people.find(str(who["subject"]), stem)
         if "sub-" not in stem and (person := next((row[k] for k in row if k.lower() == "participant_id"), None)):
             who["subject"] = str(person).removeprefix("sub-")
         if stem in series:
@@ -53,7 +51,7 @@ def read(path: Path, options: Options) -> Source:
         "Whether recordings were scaled to one grand mean, and the units.",
         "How much of each parcel had data.",
     ]
-    used = [*files, *([table] if table else [])]
+    used = [*files, *([options.participants] if options.participants else [])]
     return Source(
         list(series.values()), used, atlas_of(files[0].name), known, unknown, people=people,
         left_aside=tuple(left_aside),

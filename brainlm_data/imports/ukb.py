@@ -56,7 +56,7 @@ def read(path: Path, options: Options) -> Source:
     if not zips and not folders:
         raise InputError(f"{path}: no *_20227_*.zip and no fMRI/{ICA}{BOLD} in it", "give the folder of the bulk zips")
     plan, facts = planned(options, SPACE, scaled=True)
-    people = read_participants(options.participants, ("n/a", ""))
+    people = read_participants(options.participants)
     series = []
     for place in [*zips, *folders]:
         called = place.stem if place.suffix == ".zip" else place.parents[1].name
@@ -67,7 +67,7 @@ def read(path: Path, options: Options) -> Source:
         if array and array != "0":
             name += f"_run-{array}"
         load = partial(_load_zip if place.suffix == ".zip" else _load_folder, place, options.tr_s, plan)
-        row = described(people.find(name, who), options.tr_s)
+        row = described(people.find(who, name), options.tr_s)
         run = array if array != "0" else None
         own = (place,) if place.suffix == ".zip" else tuple(f for name in WANTED if (f := place / name).is_file())
         whole = place if place.suffix == ".zip" else place.parents[1]

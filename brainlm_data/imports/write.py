@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.dataset.gather import Config, Row, empty_row, gather, with_phenotypes
-from brainlm_data.dataset.splits import external_subjects
+from brainlm_data.dataset.gather import Config, Row, empty_row, gather
+from brainlm_data.dataset.splits import external_subjects, said_of_unknown, unknown_groups
 from brainlm_data.dataset.store import write_sums_of
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
@@ -80,7 +80,8 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         raise InputError(f"{outdir}: there is a store in it already", "give another folder, or --force to replace it")
     if again := [name for name, count in Counter(s.id for s in source.series).items() if count > 1]:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
-    external_subjects([(s.subject, s.phenotypes) for s in source.series], config.external)  # before the work
+    people = [(s.subject, s.phenotypes) for s in source.series]
+    external_subjects(people, config.external, source.people.notes())  # before the work
     with holding(outdir), beside(outdir, "importing") as temporary:  # no run writes, or reads, there meanwhile
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)
@@ -120,8 +121,13 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     invalid = [done[row["id"]].invalid for row in stored]
     warnings = doubts(source, [about.shape for about in done.values()], bool(columns) or labels is not None)
     attributes["imported"]["unknown"] += warnings
-    attributes["warnings"] = source.people.notes()
-    warnings = [*warnings, *attributes["warnings"]]
+    attributes |= {"warnings": source.people.notes(), "columns": source.people.columns()}
+    unknown = unknown_groups([(series.subject, series.phenotypes) for series in source.series], config.external)
+    warnings += [
+        *attributes["warnings"],
+        *(f"{name}: {text}" for name, text in attributes["columns"].items()),
+        *(said_of_unknown(column, who) for column, who in unknown.items()),
+    ]
     facts = gather(
         rows, SpooledSeries([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config
     )
@@ -164,7 +170,7 @@ def _spooled(source: Source, hz: float, spool: Path, workers: int) -> tuple[list
             else:
                 by_id[series.id] = about
                 row |= {"status": "done", "reason": "", "_file": file}
-            rows.append(with_phenotypes(row, series.phenotypes))
+            rows.append(row | {"_phenotypes": series.phenotypes})
             progress.step()
     return rows, by_id
 

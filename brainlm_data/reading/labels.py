@@ -18,6 +18,7 @@ ALIASES = {
     "network": ("network", "network_label", "yeo7", "yeo-7"), "x": ("x",), "y": ("y",), "z": ("z",),
     "n_voxels": ("n_voxels", "nvox"),
 }  # fmt: skip
+NUMBERS = ("x", "y", "z", "n_voxels")
 REMEDY = "give a TSV, one row per parcel: index, name, network, x, y, z"
 
 
@@ -27,11 +28,11 @@ def read_labels(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError: as `read_table`; none of these columns; an index that is no whole number or stands twice; a coordinate
-        that is no number.
+        or a number of voxels that is no number.
     """
     import pandas as pd
 
-    table = read_table(path)
+    table = read_table(path, text=NAMES)
     by_lower = {name.lower(): name for name in table.columns}
     used, out = set[str](), dict[str, list[Any]]()
     for key, aliases in ALIASES.items():
@@ -40,11 +41,9 @@ def read_labels(path: Path) -> pd.DataFrame:
             continue
         used.add(name)
         values: list[Any] = table.whole(name) if key == "index" else table.columns[name]
-        if key in "xyz" and any(isinstance(value, str) for value in values):
-            raise InputError(f"{path}: column {name} has values that are no numbers", REMEDY)
-        if key == "name":
-            values = [None if value is None else str(value) for value in values]
+        if key in NUMBERS:
+            values = table.numbers(name).tolist()
         out[key] = values
     if not out:
         raise InputError(f"{path}: none of its columns is known (there are: {', '.join(table.columns)})", REMEDY)
-    return pd.DataFrame(out).astype({key: float for key in "xyz" if key in out})
+    return pd.DataFrame(out).astype({key: float for key in NUMBERS if key in out})

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import Card, compare, of_sidecar, of_store
 from brainlm_data.errors import InputError
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import sidecar_path
-from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.nifti import parcel_series
 from brainlm_data.reading.series import ParcelSeries
 

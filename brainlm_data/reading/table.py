@@ -1,7 +1,7 @@
-"""The one reader of tables that people have made: participants, parcels of an atlas, what an import is described by.
+"""The one reader of tables that people have made: participants, sessions, parcels of an atlas, verdicts, confounds.
 
-Columns have one kind of values: numbers where all cells but the missing ones are numbers, else words. Missing is what
-BIDS says: `n/a`, or an empty cell; None, NA and nan are words. `89+` (BIDS: ages above 89) is a number that says so.
+Missing is what BIDS says: `n/a`, or an empty cell; None, NA and nan are words. What the cells of a column mean:
+`values.py`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,27 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.present import FETCH, POINTER, POINTERS
+from brainlm_data.reading.values import number, typed, typed_of_people
 
-NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?(?<=[\d.])([eE][+-]?\d+)?")  # 007 is a code, no number
-CAPPED = re.compile(r"(\d+(\.\d+)?)\+")
+SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
+QUOTED = re.compile(r'"[^"]*"')
+
+
+class Cells(NamedTuple):
+    """A table as text: the header's cells, and for each row its line and as many cells, without spaces around them."""
+
+    header: list[str]
+    body: list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -31,13 +40,13 @@ class Table:
     Attributes
     ----------
     columns: values by name, in the file's order: all numbers or all words, None for what is missing.
-    lines: of the file, on which each row stands. notes: what was taken for what, in words.
+    lines: of the file, on which each row stands. notes: by column, what was taken for what, in words.
     """
 
     path: Path
     columns: dict[str, list[Any]]
     lines: tuple[int, ...]
-    notes: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict per row."""
@@ -53,29 +62,29 @@ class Table:
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column of numbers, NaN for what is missing. Raises InputError for a word, naming its line."""
         values = np.full(len(self.lines), np.nan)
-        for place, value in enumerate(self.column(name)):
-            if value is None:
+        for place, cell in enumerate(self.column(name)):
+            if cell is None:
                 continue
-            try:
-                values[place] = float(value)
-            except ValueError as error:
+            if (value := number(cell) if isinstance(cell, str) else float(cell)) is None:
                 raise InputError(
-                    f"{self.path}: line {self.lines[place]}: {name} {value!r} is no number", "write n/a for no value"
-                ) from error
+                    f"{self.path}: line {self.lines[place]}: {name} {cell!r} is no number", "write n/a for no value"
+                )
+            values[place] = value
         return values
 
     def whole(self, name: str) -> list[int]:
         """A column of different whole numbers. Raises InputError where one is missing, no number, or stands twice."""
         seen = dict[int, int]()
-        for value, line in zip(self.column(name), self.lines, strict=True):
-            if value is None or not NUMBER.fullmatch(str(value)) or not float(value).is_integer():
-                raise InputError(f"{self.path}: line {line}: {name} {value!r} is no whole number", "one per row")
-            number = int(float(value))
-            if number in seen:
+        for cell, line in zip(self.column(name), self.lines, strict=True):
+            value = None if cell is None else number(str(cell))
+            if value is None or not value.is_integer():
+                raise InputError(f"{self.path}: line {line}: {name} {cell!r} is no whole number", "one per row")
+            if int(value) in seen:
                 raise InputError(
-                    f"{self.path}: two rows of {name} {number}, lines {seen[number]} and {line}", "leave one of them"
+                    f"{self.path}: two rows of {name} {int(value)}, lines {seen[int(value)]} and {line}",
+                    "leave one of them",
                 )
-            seen[number] = line
+            seen[int(value)] = line
         return list(seen)
 
 
@@ -83,45 +92,52 @@ def read_table(
     path: Path,
     missing: Sequence[str] = ("n/a",),
     text: Collection[str] = (),
-    comment: str | None = None,
     short: bool = False,
+    of_people: bool = False,
 ) -> Table:
-    """A .tsv, or a .csv with commas or semicolons, in UTF-8.
+    """A table with tabs, commas or semicolons between its cells, in UTF-8, or in UTF-16 with its mark.
 
     Parameters
     ----------
     missing: cells without a value, beside empty ones. text: columns (in small letters) that hold words whatever they
-        look like: labels. comment: lines that start with it are left out.
+        look like: labels.
     short: rows may end before the last columns, which are then empty.
+    of_people: columns are typed as `values.typed_of_people` does it.
 
     Raises
     ------
-    InputError: unreadable, not UTF-8, without a header, a column without or with another's name, or a row whose cells
-        are more or fewer than the header's; names the line.
+    InputError: as `read_cells`; or a column has values and no name.
     """
-    header, body = _cells(path, comment, short)
-    columns, notes = dict[str, list[Any]](), list[str]()
+    header, body = read_cells(path, short)
+    columns, notes = dict[str, list[Any]](), dict[str, str]()
     for place, name in enumerate(header):
-        cells = [row[place] for _, row in body]
-        if not name and place and any(cells):
+        cells = [None if (cell := row[place]) in ("", *missing) else cell for _, row in body]
+        if not name and place and any(cell is not None for cell in cells):
             raise InputError(f"{path}: column {place + 1} has values and no name", "name it in the first line")
-        if not name or name.startswith("Unnamed: "):
+        if not name or (not place and name.startswith("Unnamed: ")):
             continue  # without values, or the row numbers that pandas writes
-        columns[name], note = _typed([None if cell in ("", *missing) else cell for cell in cells], name.lower() in text)
-        if note:
-            notes.append(f"{path.name}: {name}: {note}")
-    return Table(path, columns, tuple(line for line, _ in body), tuple(notes))
+        if name.lower() in text:
+            columns[name] = cells
+        elif of_people:
+            columns[name], note = typed_of_people(name, cells)
+            notes |= {name: note} if note else {}
+        else:
+            columns[name] = typed(cells)
+    return Table(path, columns, tuple(line for line, _ in body), notes)
 
 
-def _cells(path: Path, comment: str | None, short: bool) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header's cells, and for each row its line and its cells, without spaces around them; as many in each."""
+def read_cells(path: Path, short: bool = False) -> Cells:
+    """A table as text.
+
+    Raises
+    ------
+    InputError: unreadable, in another encoding, without a header, two columns of one name, a quote that is not closed,
+        or a row whose cells are more or fewer than the header's; names the line.
+    """
     text = _text(path)
-    lines = [line if not comment or not line.startswith(comment) else "" for line in io.StringIO(text, newline=None)]
-    first = next((line for line in lines if line.strip()), "")
-    separator = "\t"
-    if path.suffix.lower() == ".csv":
-        separator = ";" if first.count(";") > first.count(",") else ","
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    lines = list(io.StringIO(text, newline=None))
+    separator = _separator(path, lines)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     rows = list[tuple[int, list[str]]]()
     try:
         for cells in reader:
@@ -137,47 +153,57 @@ def _cells(path: Path, comment: str | None, short: bool) -> tuple[list[str], lis
     if again := [name for name, count in Counter(header).items() if name and count > 1]:
         raise InputError(f"{path}: two columns are called {again[0]}", "give each its own name")
     for line, row in body:
+        _check_quotes(path, line, row, separator, len(header))
+        row[:] = [cell.replace("\n", " ") for cell in row]
         while len(row) > len(header) and not row[-1]:
             row.pop()
         if short:
             row += [""] * (len(header) - len(row))
         if len(row) != len(header):
-            kind = "tabs" if separator == "\t" else f"{separator!r}"
             raise InputError(
                 f"{path}: line {line} has {len(row)} cells, the header {len(header)}",
-                f"cells are separated by {kind}; write n/a where there is no value",
+                f"cells are separated by {SEPARATORS[separator]}; write n/a where there is no value",
             )
-    return header, body
+    return Cells(header, body)
+
+
+def _separator(path: Path, lines: Sequence[str]) -> str:
+    """What the first line has: tabs, else semicolons or commas, whichever are more; whatever the file is called."""
+    first = QUOTED.sub("", next((line for line in lines if line.strip()), ""))
+    if "\t" in first or not ("," in first or ";" in first):
+        return "\t" if "\t" in first or path.suffix.lower() != ".csv" else ","
+    return ";" if first.count(";") >= first.count(",") else ","
+
+
+def _check_quotes(path: Path, line: int, row: Sequence[str], separator: str, width: int) -> None:
+    """Raises InputError where a quoted cell goes over lines that are rows: its quote was opened by mistake."""
+    for cell in row:
+        if "\n" in cell and cell.count(separator) >= width - 1:
+            first = line - cell.count("\n")
+            raise InputError(
+                f"{path}: lines {first} to {line} are one quoted cell", "close its quotes, or take them out"
+            )
 
 
 def _text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: not a file (a folder, a pipe or a device)", "give a table")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})", "check its path and permissions") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path}: in UTF-16, not in UTF-8", "save it again as tab-separated UTF-8")
+    if content.startswith(POINTERS):
+        raise InputError(f"{path}: {POINTER}", FETCH)
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path}: line {line} is not in UTF-8 (Latin-1, or another encoding)", "save it again as UTF-8"
+            f"{path}: line {line} is not in {encoding.removesuffix('-sig').upper()} (Latin-1, or another encoding)",
+            "save it again as UTF-8",
         ) from error
-
-
-def _typed(cells: list[str | None], is_text: bool) -> tuple[list[Any], str]:
-    """Cells as numbers where all are, else as they are; and what was taken for a number though it is more."""
-    there = [cell for cell in cells if cell is not None]
-    capped = {cell for cell in there if CAPPED.fullmatch(cell)}
-    plain = [cell for cell in there if cell not in capped]
-    if is_text or not there or not all(NUMBER.fullmatch(cell) for cell in plain):
-        return list(cells), ""
-    numbers = [None if cell is None else float(cell.rstrip("+")) for cell in cells]
-    note = ""
-    if capped:
-        count = sum(cell in capped for cell in there)
-        note = f"{', '.join(sorted(capped))} taken as the number, in {count} of {len(there)} rows"
-    if all(number is not None and number.is_integer() for number in numbers) and not any("." in c for c in there):
-        return [int(number) for number in numbers if number is not None], note
-    return numbers, note
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise InputError(f"{path}: line {line} has a NUL character (a damaged file, or UTF-16)", "save it as UTF-8")
+    return text

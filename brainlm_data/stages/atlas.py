@@ -244,7 +244,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="atlas",
-    version=3,
+    version=4,
     level="cohort",
     summary="Provide the parcellation: label image and table, checked against the template's space.",
     Config=Config,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather, with_phenotypes
+from brainlm_data.dataset.gather import Config, Exclude, Row, empty_row, gather
 from brainlm_data.dataset.shards import PreviousStore
 from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.errors import InputError
@@ -71,7 +71,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         ),
         [one.get("InvalidSteps", []) for one in facts],
         parcels,
-        _attributes(inputs.facts("atlas_table")) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
+        _attributes(inputs) | _filter((recordings[row["id"]]["files"] for row in stored), facts),
         [recordings[row["id"]]["methods"] for row in stored],
         outputs,
         config,
@@ -120,7 +120,7 @@ def _row(recording: dict[str, Any], exclude: Exclude) -> Row:
         }
         reason = exclude.reason(row)
         row |= {"status": "excluded" if reason else "done", "reason": reason}
-    return with_phenotypes(row, recording.get("phenotypes") or {})
+    return row | {"_phenotypes": recording.get("phenotypes") or {}}
 
 
 def _check(path: Path, sha256: str | None) -> None:
@@ -137,12 +137,15 @@ def _steps(path: Path, facts: dict[str, Any]) -> int:
         return sum(1 for _ in stream) - 1
 
 
-def _attributes(atlas: Facts) -> dict[str, Any]:
-    """Attributes of the store that the atlas decides."""
+def _attributes(inputs: Files) -> dict[str, Any]:
+    """Attributes of the store: those that the atlas decides, and what is to be said of the participants' tables."""
+    atlas = inputs.facts("atlas_table")
     keys = {"atlas": "AtlasName", "atlas_sha256": "Sha256", "space": "Space", "network_source": "NetworkSource"}
     found = {key: atlas.get(name, "") for key, name in keys.items()}
-    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported", "warnings": "Warnings"}
-    return found | {key: atlas[name] for key, name in more.items() if name in atlas}
+    more = {"space_mismatch": "SpaceMismatch", "imported": "Imported"}
+    found |= {key: atlas[name] for key, name in more.items() if name in atlas}
+    warnings = [*atlas.get("Warnings", []), *inputs.meta.get("unjoined", [])]
+    return found | {"columns": inputs.meta.get("columns", {})} | ({"warnings": warnings} if warnings else {})
 
 
 def _filter(files: Iterable[Mapping[str, str]], facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -168,7 +171,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=6,
+    version=7,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,
@@ -177,6 +180,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("filter_recipe",),
+    told=("unjoined", "columns"),
     grows=("store",),
     need=Need(4000, seconds=0.1, disk_mb=0.02, disk_mb_per_mb=0.03),
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_document
 from brainlm_data.reading.image import Run, load_image, repetition_time
-from brainlm_data.reading.json import read_sidecar
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Facts, Files, Need, Stage
 from brainlm_data.stages import sample

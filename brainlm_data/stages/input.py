@@ -55,12 +55,14 @@ class Config(StageConfig):
 
 def options_of(config: Config, how: Imported) -> Options:
     """What both sections say, as imports take it; images are treated as their kind has it where nothing is said."""
-    from brainlm_data.imports import Options, Treatment, listed
+    from brainlm_data.imports import Options, Treatment, participants_of
 
     images = Treatment(
         config.space, config.atlas, how.strategy, how.low_hz, how.high_hz, how.censor_fd_mm, config.allow_space_mismatch
     )
-    table = listed.participants(config.path, config.participants)
+    assert config.path is not None
+    # the table of all recordings: a job reads the files of one alone, and does not find it beside them
+    table = participants_of(config.kind, config.path, config.participants)
     return Options(config.tr_s, table, config.labels, images)
 
 
@@ -106,15 +108,16 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             "TrS": options.tr_s, "Participants": _text(options.participants), "Labels": _text(options.labels),
             "Space": treatment.space, "Atlas": atlas, "AllowSpaceMismatch": treatment.mismatch,
         },
-        "Warnings": [*source.people.notes(), *warnings],
+        "Warnings": warnings,
     }  # fmt: skip
 
 
 def watches(config: Config) -> dict[str, Path]:
     """The table beside the recordings, and the label image, which its key names as text."""
-    from brainlm_data.imports import label_image, listed
+    from brainlm_data.imports import label_image, participants_of
 
-    files = {"participants": listed.participants(config.path, config.participants), "atlas": label_image(config.atlas)}
+    table = None if config.path is None else participants_of(config.kind, config.path, config.participants)
+    files = {"participants": table, "atlas": label_image(config.atlas)}
     return {key: file for key, file in files.items() if file is not None}
 
 
@@ -153,7 +156,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="input",
-    version=2,
+    version=3,
     level="cohort",
     summary="Say what the run starts from; provide the parcels of what is imported.",
     Config=Config,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.errors import InputError
-from brainlm_data.files import sidecar
+from brainlm_data.files.json import AGAIN, read_object
 from brainlm_data.why.trace import Made, Raw, Trace
 
 DEEP = 4  # folders above a file that are looked at: models/NAME/metrics/SPLIT/x.csv
@@ -28,9 +28,9 @@ def trace_alone(path: Path) -> Trace | None:
     for folder in folders_of(path):
         card, imported = folder / "card.json", folder / "import.json"
         if card.is_file() and not made:
-            made += _of_card(sidecar.read_document(card))
+            made += _of_card(read_object(card, remedy=AGAIN))
         if imported.is_file():
-            about = sidecar.read_document(imported)
+            about = read_object(imported, remedy=AGAIN)
             made = [node for node in made if node.stage != "import"] + [_of_import(about)]
             raw += [Raw(name, 0, 0, str(sha), "as it was imported") for name, sha in about.get("Inputs", {}).items()]
             break

@@ -30,7 +30,7 @@ def draw(phenotype_csv: Path) -> Figure:
     import pandas as pd
 
     with reads(phenotype_csv):
-        table = pd.read_csv(phenotype_csv)
+        table = pd.read_csv(phenotype_csv, keep_default_na=False, na_values=[""])
     columns = list(table["column"].unique())
     if not columns:
         figure, axes = plt.subplots(figsize=(5.6, 1.2), layout="constrained")

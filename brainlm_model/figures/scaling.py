@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # of models; Okabe & Ito (2008)
 LINES = ("-", "--", ":", "-.")  # of training ratios
-TITLES = {"test": "Unseen people", "external": "People of unseen groups", "validation": "Validation people"}
+TITLES = {"test": "Unseen people", "external": "People of groups left out", "validation": "Validation people"}
 SHOWN = -0.1  # lowest R2 of the axes: what lies below is in the table
 WIDTH, HEIGHT = 10.2, 8.15  # inches
 

@@ -66,7 +66,7 @@ def learn_label(model: TrainedModel, store: Any, settings: Settings) -> Finetune
             report["units"] = "methods: of the label (mse: squared); transformed: after the transform"
     rows = _predictions(windows, own, predicted, transform, labels.classes)
     facts = {"transform": asdict(transform), "classes": labels.classes}
-    notes = []
+    notes = [*labels.notes]
     if labels.left_out:
         notes.append(f"left out, of a class that no training subject has: {', '.join(labels.left_out)}")
     return FinetuneResults(log, report, rows, counts(windows), head, facts, notes)

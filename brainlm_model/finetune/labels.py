@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +22,13 @@ class Labels:
     Attributes
     ----------
     values: by id of a recording. classes: empty for numbers. left_out: ids whose class no training subject has.
+    notes: how many have none, and what was taken for what in the participants' table.
     """
 
     values: dict[str, float]
     classes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_labels(store: Any, column: str, classify: bool) -> Labels:
@@ -47,7 +49,13 @@ def read_labels(store: Any, column: str, classify: bool) -> Labels:
                 f"{store.path}: no {split} subject with a known {column}",
                 "larger shares (collate.validation), or another column",
             )
-    return _classes(known, column) if classify else _numbers(known, column)
+    labels = _classes(known, column) if classify else _numbers(known, column)
+    notes, without = list[str](), len(table) - int(table[column].notna().sum())
+    if without:
+        notes.append(f"left out: {without} of {len(table)} recordings have no {column}")
+    if said := store.attrs.get("card_data", {}).get("columns", {}).get(column):
+        notes.append(f"{column}: {said}")
+    return replace(labels, notes=notes)
 
 
 def _numbers(known: pd.DataFrame, column: str) -> Labels:
@@ -61,7 +69,7 @@ def _numbers(known: pd.DataFrame, column: str) -> Labels:
 
 
 def _classes(known: pd.DataFrame, column: str) -> Labels:
-    text = known[column].map(lambda v: f"{v:g}" if isinstance(v, float) else str(v))
+    text = known[column].map(lambda v: f"{v:.15g}" if isinstance(v, float) else str(v))
     training = text[known["split"] == "train"]
     classes = sorted(set(training))
     if len(classes) < 2:

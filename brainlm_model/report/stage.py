@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from brainlm_data import SPLITS, Artifact, Facts, Files, Need, Sentence, Stage, StageConfig, reads
+from brainlm_data import SPLITS, Artifact, Card, Facts, Files, Need, Sentence, Stage, StageConfig, reads
 from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.eval.rows import by, select
@@ -92,7 +92,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         recordings=_listed(done.head(config.max_rows), cohort, inputs),
         done=len(done),
         columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
-        warnings=[*content["Warnings"], *cohort_warnings(table, cohort)],
+        warnings=[*content["Warnings"], *of_tables(Card.read(inputs["card_data"])), *cohort_warnings(table, cohort)],
         figures=figures,
         card=markdown(inputs["card"].read_text()),
         methods=_own_methods(cohort),
@@ -134,6 +134,11 @@ def split_table(table: pd.DataFrame) -> list[dict[str, Any]]:
             splits.append({"split": name, "subjects": int(rows["subject"].nunique()), "recordings": len(rows),
                            "steps": int(rows["n_steps"].sum())})  # fmt: skip
     return splits
+
+
+def of_tables(card: Card) -> list[str]:
+    """What did not join in the tables of the participants, and what was taken for what."""
+    return [*card.said(), *(f"{column}: {text}" for column, text in card.columns.items())]
 
 
 def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[str]:
@@ -271,12 +276,12 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="report",
-    version=1,
+    version=2,
     level="cohort",
     summary="Gather methods, cohort, figures and results into one self-contained page.",
     Config=Config,
     inputs=(
-        "recordings", "card", "model_config", "masked_json",
+        "recordings", "card", "card_data", "model_config", "masked_json",
         *(f"{name}_svg" for name in FIGURES), "qc_page", "qc_metrics",
     ),
     outputs=tuple(ARTIFACTS),

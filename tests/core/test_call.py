@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.json import read_object
 from brainlm_data.files.sidecar import digest, write_facts
 from brainlm_data.runner.call import call, places
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
@@ -70,5 +71,40 @@ def test_a_document_holds_its_own_sidecar_and_other_files_have_one_beside_them(i
 
 def test_a_damaged_sidecar_is_named(inputs: Files, tmp_path: Path) -> None:
     (tmp_path / "raw.json").write_text('{"RepetitionTime": ')
-    with pytest.raises(InputError, match=r"raw\.json: not readable as JSON"):
+    with pytest.raises(InputError, match=r"raw\.json: not readable JSON"):
         call(STAGE, inputs, places(STAGE, tmp_path / "out", NAMES), StageConfig(), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[1]", "a list, not a JSON object"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"a": ' * 100_000, "nested too deep"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": -Infinity}', "-Infinity is no number"),
+        (b'{"a": 1, "a": 2}', "two values of a"),
+        ('{"a": 1}'.encode("utf-16"), "not in UTF-8"),
+        (b'{"a": "\0"}', "not readable JSON"),
+        (b"\0" * 9, "not readable JSON"),
+        (b'{"a": %s}' % (b"9" * 9999), "a number of 9999 digits"),
+        (b'{"a": 1e400}', "1e400 is beyond the largest number"),
+        (b"", "not readable JSON"),
+        (b"null", "a NoneType, not a JSON object"),
+    ],
+)
+def test_what_is_no_json_object_is_one_line_with_its_remedy(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.json: ") as caught:
+        read_object(tmp_path / "x.json", remedy="do this")
+    assert says in caught.value.message and "\n" not in str(caught.value)
+    assert "do this" in caught.value.remedy or "UTF-8" in caught.value.remedy
+
+
+def test_a_json_object_with_a_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(b'\xef\xbb\xbf{"a": 1, "a": 1, "b": 1e300}')
+    assert read_object(tmp_path / "x.json") == {"a": 1, "b": 1e300}
+    with pytest.raises(InputError, match="there is no such file"):
+        read_object(tmp_path / "y.json")
+    with pytest.raises(InputError, match="not a file"):
+        read_object(tmp_path)

@@ -25,7 +25,7 @@ def test_recordings_and_subjects(tmp_path: Path) -> None:
     assert first.prefix == "sub-01/ses-a/func/sub-01_ses-a_task-nback_run-1"
     assert first.metadata["RepetitionTime"] == 2.0
     assert [s.id for s in index.subjects] == ["sub-01", "sub-02"]
-    assert index.phenotypes["02"] == {"age": 21}
+    assert index.phenotypes["sub-02_ses-b_task-rest_run-2"] == {"age": 21}
 
 
 def test_inherited_metadata(tmp_path: Path) -> None:
@@ -240,6 +240,10 @@ def test_the_first_t1w_of_anat_is_taken_and_the_others_are_said(tmp_path: Path) 
         ('{"RepetitionTime": 2.5, "RepetitionTime": 2}', "two values of RepetitionTime"),
         ("[" * 100_000, "nested too deep"),
         ("", "not readable JSON"),
+        ('{"RepetitionTime": 2}'.encode("utf-16"), "not in UTF-8"),
+        ('{"RepetitionTime": 2\0}', "not readable JSON"),
+        ('{"RepetitionTime": 1e999}', "1e999 is beyond the largest number"),
+        (f'{{"RepetitionTime": {"9" * 5000}}}', "a number of 5000 digits"),
     ],
 )
 def test_a_sidecar_that_cannot_be_read_is_not_absent(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -478,8 +482,8 @@ def test_an_image_without_content_is_taken_and_said(tmp_path: Path, content: byt
         ('"2.0"', "no number"),
         ("true", "no number"),
         ("[2.0]", "no number"),
-        ("1e999", "no time in seconds"),
-        ("1" + "0" * 400, "no time in seconds"),
+        ("1e999", "not readable JSON"),
+        ("1" + "0" * 400, "not readable JSON"),
         ("1" + "0" * 5000, "not readable JSON"),
         ("40", "no time in seconds from 0.05 to 30"),
     ],
@@ -504,7 +508,7 @@ def test_an_impossible_tr_is_refused_before_anything_runs(tmp_path: Path, value:
         ('{"VolumeTiming": [0]}', "equally far apart"),
         ('{"VolumeTiming": "0, 2"}', "equally far apart"),
         ('{"VolumeTiming": {"0": 2}}', "equally far apart"),
-        ('{"VolumeTiming": [0, 1' + "0" * 400 + "]}", "equally far apart"),
+        ('{"VolumeTiming": [0, 1' + "0" * 400 + "]}", "a number of 401 digits"),
         ('{"VolumeTiming": [[0, 2], [4, 6]]}', "equally far apart"),
     ],
 )

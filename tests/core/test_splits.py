@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainlm_data.dataset.splits import SPLITS, external_subjects, split_subjects
+from brainlm_data.dataset.splits import SPLITS, external_subjects, split_subjects, unknown_groups
 from brainlm_data.errors import InputError
 
 
@@ -51,12 +51,14 @@ def test_a_value_is_what_it_says_and_not_how_it_is_stored() -> None:
         ("a", {"site": 2.0}),
         ("b", {"site": 2}),
         ("c", {"site": "2"}),
-        ("d", {"site": "02"}),
+        ("d", {"site": "03"}),
         ("e", {"site": 2.5}),
     ]
     assert external_subjects(people, {"site": ["2"]}) == {"a", "b", "c"}
     assert external_subjects(people, {}) == set()
-    assert external_subjects(people, {"site": ["02", "2.5"]}) == {"d", "e"}
+    assert external_subjects(people, {"site": ["03", "2.5"]}) == {"d", "e"}
+    with pytest.raises(InputError, match="nobody's site is 3"):
+        external_subjects(people, {"site": ["3"]})
 
 
 def test_what_is_not_there_is_named() -> None:
@@ -67,3 +69,30 @@ def test_what_is_not_there_is_named() -> None:
         external_subjects(people, {"site": ["X", "Z", "W"]})
     with pytest.raises(InputError, match=r"no column site .* there are: none"):
         external_subjects([("a", {})], {"site": ["X"]})
+
+
+@pytest.mark.parametrize(
+    ("sites", "wanted", "alike"),
+    [
+        (["NYU", "Nyu", "KKI"], "NYU", "Nyu"),
+        (["UCLA_1", "ucla 1"], "UCLA_1", "ucla 1"),
+        (["01", "1", "2"], "1", "01"),
+        (["NYU", "KKI"], "NYU", ""),
+        (["-1", "1"], "1", ""),
+        (["1", "10"], "1", ""),
+    ],
+)
+def test_another_spelling_of_a_group_is_not_trained_on_in_silence(sites: list[str], wanted: str, alike: str) -> None:
+    people = [(str(number), {"site": site}) for number, site in enumerate(sites)]
+    if not alike:
+        assert external_subjects(people, {"site": [wanted]}) == {str(sites.index(wanted))}
+        return
+    with pytest.raises(InputError, match=f"site of 1 subjects is {alike}, spelled otherwise than {wanted}"):
+        external_subjects(people, {"site": [wanted]})
+    assert len(external_subjects(people, {"site": [wanted, alike]})) == 2
+
+
+def test_who_has_no_group_is_known() -> None:
+    people = [("1", {"site": "A"}), ("2", {"site": None}), ("3", {}), ("4", {"site": None}), ("4", {"site": "B"})]
+    assert unknown_groups(people, {"site": ["A"]}) == {"site": ["2", "3"]}
+    assert unknown_groups(people[:1], {"site": ["A"]}) == {}

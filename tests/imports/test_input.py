@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from brainlm_data import open_store
+from brainlm_data import Card, open_store
 from brainlm_data.cli import main
 from brainlm_data.graph.dag import Dag
 from brainlm_data.imports import KINDS
@@ -262,3 +262,32 @@ def test_a_path_from_within_a_subjects_folder(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(folder / "100002")
     assert stages(tmp_path, "input", "imported", input=section) == 0
     assert [p.name for p in (tmp_path / "dag/derivatives").glob("sub-*")] == ["sub-100002"]
+
+
+def test_rows_of_recordings_and_what_did_not_join_are_those_of_the_command(tmp_path: Path) -> None:
+    folder = bids(tmp_path / "in")
+    rows = [
+        (f"sub-{i:02d}_task-rest_run-{r}", i, f"{80 + i + r}", "A" if i < 2 else "B") for i in range(5) for r in (1, 2)
+    ]
+    rows[-1] = (rows[-1][0], 4, "89+", "n/a")
+    rows.append(("sub-77_task-rest_run-1", 77, "3", "B"))
+    lines = ["\t".join(map(str, row)) for row in [("id", "participant_id", "age", "site"), *rows]]
+    (folder / "participants.tsv").write_text("\n".join(lines))
+    external = {"site": ["A"]}
+    assert run("arrays", folder, tmp_path / "out", "--external", "site=A") == 0
+    section = {"kind": "arrays", "path": str(folder)}
+    assert stages(tmp_path, "input", "imported", "collate", input=section, collate={"external": external}) == 0
+    tables = [open_store(tmp_path / name / "store.zarr").recordings.set_index("id") for name in ("dag", "out")]
+    for table in tables:
+        assert table["age"].dropna().tolist() == [81, 82, 82, 83, 83, 84, 84, 85, 85, 89]
+        assert set(table.index[table["split"] == "external"].str[:6]) == {"sub-00", "sub-01"}
+    here, there = (Card.read(tmp_path / name) for name in ("dag", "out"))
+    assert here.warnings == there.warnings and here.columns == there.columns
+    assert here.columns == {"age": "89+ taken as 89, in 1 of 11 rows (participants.tsv)"}
+    assert (
+        here.warnings[0] == "participants.tsv: no row for 1 of 6 people (05)"
+        and "(sub-77_task-rest_run-1)" in here.warnings[1]
+    )
+    for card in (here, there):
+        assert card.cohort is not None and card.cohort.external_unknown == {"site": ["05"]}
+        assert "whole groups" not in card.markdown() and "the site of 1 subjects is not known (05)" in card.markdown()

@@ -42,7 +42,7 @@ def test_it_is_scored_on_the_site_that_was_left_out(home: Path) -> None:
     assert main(["evaluate", store, str(home / "mine"), *EVALUATE, "--out", str(home / "mine" / "other")]) == 0
     external = json.loads((home / "mine" / "metrics" / "external" / "masked.json").read_text())
     assert external["Split"] == "external" and external["Subjects"] == 5 == external["Recordings"]
-    assert words.verdicts(external)[0].startswith("On 5 subjects of groups left out as a whole, random masking")
+    assert words.verdicts(external)[0].startswith("On 5 subjects of groups that were left out, random masking")
     test = json.loads((home / "mine" / "other" / "masked.json").read_text())
     assert test["Split"] == "test" and test["Subjects"] == 1
     assert sorted(p.name for p in (home / "mine" / "other").iterdir()) == [

@@ -169,6 +169,45 @@ def test_an_external_group_is_in_no_other_split_and_not_in_the_scaler(tmp_path: 
         run(inputs, tmp_path / "c", external={"age": ["99"]})
 
 
+def test_whose_group_is_not_known_is_on_the_card(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    run(inputs, tmp_path / "a", external={"age": [21]})
+    assert "whole groups" in (tmp_path / "a" / "card.md").read_text()
+    for row in inputs.meta["recordings"]:
+        if row["subject"] in {"04", "07"}:
+            row["phenotypes"] = {"age": None}
+    run(inputs, tmp_path / "b", external={"age": [21]})
+    card = (tmp_path / "b" / "card.md").read_text()
+    assert "whole groups" not in card and "the age of 2 subjects is not known (04, 07)" in card
+    cohort_of = Card.read(tmp_path / "b").cohort
+    assert cohort_of is not None and cohort_of.external_unknown == {"age": ["04", "07"]}
+    assert Card.read(tmp_path / "b").markdown() == card
+
+
+def test_what_did_not_join_and_what_was_taken_for_what_is_on_the_card(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    inputs.meta["unjoined"] = ["participants.tsv: no row for 1 of 10 people (07)"]
+    inputs.meta["columns"] = {"age": "89+ as 89", "task": "x", "gone": "y"}
+    run(inputs, tmp_path / "a")
+    known = Card.read(tmp_path / "a")
+    assert known.warnings == ["participants.tsv: no row for 1 of 10 people (07)"]
+    assert known.columns == {"age": "89+ as 89", "task_participants": "x"}
+    for line in ("- Column age: 89+ as 89", "- Warning: participants.tsv: no row for 1 of 10 people (07)"):
+        assert line in known.markdown().splitlines()
+    assert open_store(tmp_path / "a" / "store.zarr").attrs["card_data"]["columns"] == known.columns
+
+
+def test_names_of_the_tables_columns_do_not_depend_on_the_recording(tmp_path: Path) -> None:
+    inputs = cohort(tmp_path)
+    for number, row in enumerate(inputs.meta["recordings"]):
+        row["phenotypes"] = {"n_ica": 7, "rate_hz": 3, "_hidden": number, "mixed": 2.0 if number % 2 else "b"}
+    run(inputs, tmp_path / "a")
+    table = pd.read_parquet(tmp_path / "a" / "recordings.parquet").set_index("id")
+    assert table["n_ica_participants"].eq(7).all() and table["rate_hz_participants"].eq(3).all()
+    assert table["n_ica"].isna().sum() == 1 and table["hidden_participants"].tolist() == list(range(20))
+    assert set(table["mixed"]) == {"2", "b"}
+
+
 def test_what_cannot_be_one_store(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"differ in rate_hz: 1.0, 2.0"):
         run(cohort(tmp_path, (1.0, 2.0)), tmp_path / "out")

@@ -40,6 +40,7 @@ def test_rows_go_to_their_recordings(tmp_path: Path) -> None:
     other = "classification\trecording\tcomponent\naccepted\tsub-01_task-rest\tica_00\n"
     other += "accepted\tsub-02_task-rest\tica_01\n"
     again = read_overrides(table(tmp_path, other), IDS)
+    assert read_overrides(table(tmp_path, other.replace("\t", ",")), IDS) == again
     assert again["sub-02_task-rest"]["overrides"] == found["sub-02_task-rest"]["overrides"][:1]
     assert again["sub-02_task-rest"]["_overrides_at"] == {"ica_01": f"{tmp_path}/overrides.tsv line 3"}
 
@@ -48,7 +49,7 @@ def test_rows_go_to_their_recordings(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "an empty table"),
-        ("recording,component,classification\n", "line 1: its columns are recording,component,classification"),
+        ("recording component classification\n", "line 1: its columns are recording component classification"),
         (HEADER.replace("note", "notes"), "line 1: its columns are .*notes"),
         (HEADER + "sub-01_task-rst\tica_00\taccepted\n", "line 2: no recording .* allowed: sub-01_task-rest, "),
         (HEADER + "sub-01_task-rest\tica_00\tnoise\n", "line 2: classification 'noise' -> allowed: accepted, rejected"),

@@ -73,7 +73,7 @@ def _level(value: Any) -> str | None:
 
     if pd.isna(value):
         return None
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def neighbours(x_RF: Array, subjects: Sequence[str], count: int) -> Ints:

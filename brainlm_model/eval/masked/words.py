@@ -33,7 +33,7 @@ def interval(row: Mapping[str, Any]) -> str:
 
 def held_out(content: Content) -> str:
     """Whom the model was tested on."""
-    return "subjects of groups left out as a whole" if content.get("Split") == "external" else "held-out subjects"
+    return "subjects of groups that were left out" if content.get("Split") == "external" else "held-out subjects"
 
 
 def headline(content: Content) -> list[str]:

@@ -62,12 +62,11 @@ def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", 
             f"phenotype: no recording to use ({subjects} subjects)", "phenotype.subjects: all; longer recordings"
         )
     groups = chosen.groupby("subject", sort=True)
-    numeric = {c: pd.to_numeric(chosen[c], errors="coerce").notna().equals(chosen[c].notna()) for c in chosen}
+    numeric = {c: pd.api.types.is_numeric_dtype(chosen[c]) for c in chosen}
     rows: dict[str, Any] = {}
     conflicting = {}
     for column in chosen:
-        own = pd.to_numeric(chosen[column]) if numeric[column] else chosen[column]
-        grouped = own.groupby(chosen["subject"], sort=True)
+        grouped = chosen[column].groupby(chosen["subject"], sort=True)
         several = grouped.agg(lambda values: len(set(values.dropna()))) > 1
         conflicting[str(column)] = set(several.index[several])
         rows[str(column)] = grouped.mean() if numeric[column] else grouped.first()
@@ -128,6 +127,8 @@ def target_of(
         raise InputError(f"phenotype: {column} is to be predicted and to be removed", "take it out of one of the two")
     labels = table[column]
     numeric = pd.api.types.is_numeric_dtype(labels) and not pd.api.types.is_bool_dtype(labels)
+    if task == "auto" and not numeric:
+        _check_words(column, labels)
     if task == "auto":
         task = "regression" if numeric and labels.nunique() > FEW_VALUES else "classification"
     if task == "regression" and not numeric:
@@ -143,9 +144,13 @@ def target_of(
         there = table[name].notna().to_numpy(dtype=bool)
         left_out[f"no {name}"] = int((known & ~there).sum())
         known = known & there
+        if name == leave_out or not pd.api.types.is_numeric_dtype(table[name]):  # numbers are averaged
+            clear = np.array([subject not in people.conflicting[name] for subject in table.index])
+            left_out[f"recordings with different {name}"] = int((known & ~clear).sum())
+            known = known & clear
     classes: list[str] = []
     if task == "classification":
-        text = np.array([f"{v:g}" if isinstance(v, (int, float, np.number)) else str(v) for v in labels])
+        text = _text(labels)
         counts = {name: int((text[known] == name).sum()) for name in sorted(set(text[known]))}
         classes = [name for name, count in counts.items() if count >= least]
         enough = np.isin(text, classes)
@@ -173,9 +178,24 @@ def target_of(
         values[rows],
         classes,
         _confounds(table.iloc[rows], confounds),
-        table[leave_out].astype(str).to_numpy(dtype=str)[rows] if leave_out else None,
+        _text(table[leave_out])[rows] if leave_out else None,
         {reason: count for reason, count in left_out.items() if count},
     )
+
+
+def _check_words(column: str, labels: pd.Series) -> None:
+    """Raises InputError for text that is numbers written with something else: it would be a class for each of them."""
+    like = sorted(text for text in set(labels.dropna().astype(str)) if re.match(r"[<>≤≥=+−-]*\s*\d", text))
+    if len(like) > FEW_VALUES:
+        raise InputError(
+            f"phenotype: column {column} is text that looks like numbers: {', '.join(like[:FEW_VALUES])}, ...",
+            "write plain numbers in the participants' table, or name the column with task: classification",
+        )
+
+
+def _text(values: pd.Series) -> NDArray[np.str_]:
+    """Values as names of classes or groups: 2 and 2.0 are `2`."""
+    return np.array([f"{v:.15g}" if isinstance(v, (int, float, np.number)) else str(v) for v in values], dtype=str)
 
 
 def _confounds(table: pd.DataFrame, names: Sequence[str]) -> Array | None:
@@ -186,7 +206,7 @@ def _confounds(table: pd.DataFrame, names: Sequence[str]) -> Array | None:
         return None
     parts = [
         table[[name]].astype(float) if pd.api.types.is_numeric_dtype(table[name])
-        else pd.get_dummies(table[name].astype(str), drop_first=True).astype(float)
+        else pd.get_dummies(table[name], drop_first=True).astype(float)
         for name in names
     ]  # fmt: skip
     return np.concatenate([part.to_numpy(dtype=np.float64) for part in parts], axis=1)

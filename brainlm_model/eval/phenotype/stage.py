@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
-    "n_subjects", "n_folds",
+    "n_subjects", "n_folds", "note",
 )  # fmt: skip
 ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
 # mean and deviation over runs of the mean squared error, of each of these labels
@@ -74,8 +74,10 @@ def evaluate(start: Start, config: Config) -> Results:
             passed_over |= more
             results = [cohort.column(target) for target in usable]
     rows, compared, predictions = [], [], {}
+    notes = store.attrs.get("card_data", {}).get("columns", {})  # what was taken for what in the participants' table
     for column in results:
-        rows += column.rows
+        column.facts["Note"] = notes.get(column.facts["Column"], "")
+        rows += [{**row, "note": column.facts["Note"]} for row in column.rows]
         compared += column.comparisons
         for name, values in column.held.items():
             predictions[f"{column.facts['Column']}/{name}"] = values
@@ -141,6 +143,8 @@ def warnings(facts: Facts) -> list[str]:
         lost = ", ".join(f"{count} {reason}" for reason, count in column["LeftOut"].items())
         if lost:
             lines.append(f"{column['Column']}: subjects left out: {lost}")
+        if column["Note"]:
+            lines.append(f"{column['Column']}: {column['Note']}")
     if facts["SubjectsSeenByModel"]:
         lines.append(
             f"the model was trained or watched on the series (not the labels) of {facts['SubjectsSeenByModel']} of "
@@ -170,7 +174,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "phenotype",
-    1,
+    2,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
     COLUMNS,

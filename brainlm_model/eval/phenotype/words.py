@@ -48,6 +48,8 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         p = rows.get(BEST, top)["p_permutation"]
         if p is not None and p >= 0.05:
             text += f" Permuted labels do as well as the embeddings (p {p:.2g}): they predict nothing."
+        if facts.get("Note"):
+            text += f" In the table of the participants: {facts['Note']}."
         sentences.append(text)
     return sentences
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, InputError, check_sum, reads
+from brainlm_data import ConfigError, InputError, check_sum, read_object
 from brainlm_model.models.config import ModelConfig
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
@@ -157,11 +156,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises InputError where it is missing or none."""
     remedy = "give the whole folder of a model, with its config.json"
     check_sum(path, remedy)
-    with reads(path, remedy):
-        content = json.loads(path.read_text())
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: no JSON object", "take config.json from the folder of the weights")
-    return content
+    return read_object(path, remedy=remedy)
 
 
 def as_model_config(config: Config) -> ModelConfig:
