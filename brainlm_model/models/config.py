@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, get_args, get_type_hints
 
 from brainlm_data import ConfigError
 
@@ -13,6 +14,7 @@ Decoder = Literal["full", "cross"]
 Prior = Literal["zero", "gaussian"]
 Spatial = Literal["learned", "coordinates", "both"]
 Temporal = Literal["learned", "sinusoid"]
+LARGEST = 1_000_000  # of any size: beyond, a file is damaged, and a network of it would fill any memory
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,21 @@ def build(preset: str, parcels: int, **overrides: Any) -> ModelConfig:
 
 
 def from_json(content: Mapping[str, Any]) -> ModelConfig:
-    """A `ModelConfig` from the content of config.json. Raises ConfigError for a key that this version does not know."""
+    """A `ModelConfig` from the content of config.json. Raises ConfigError for an unknown key or a wrong value."""
     known = {field.name for field in fields(ModelConfig)}
     if unknown := sorted(set(content) - known):
         raise ConfigError(f"model config: unknown keys {', '.join(unknown)}", "the model was made by another version")
+    kinds = get_type_hints(ModelConfig)
+    for name, value in content.items():
+        kind = kinds[name]
+        if kind is int:
+            fits = type(value) is int and 0 <= value <= LARGEST
+        elif kind is float:
+            fits = type(value) in (int, float) and 0 <= value < inf
+        else:
+            fits = value in get_args(kind)
+        if not fits:
+            raise ConfigError(
+                f"model config: {name} {str(value)[:60]!r} is impossible", "train or convert the model again"
+            )
     return ModelConfig(**content)
