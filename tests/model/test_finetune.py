@@ -24,7 +24,7 @@ from brainlm_model.trained.transform import Transform
 from tests.model.people import PARCELS, PATCH, SPLITS, WINDOW, make, trained
 
 FILES = {"model.safetensors", "head.safetensors", "config.json", "scaler.npz", "card.json", "card.md", "log.csv",
-         "predictions.tsv", "scores.json"}  # fmt: skip
+         "predictions.tsv", "scores.json", "SHA256SUMS"}  # fmt: skip
 
 
 LONG = ["--lr", "0.003", "--layer-decay", "1", "--batch-size", "4", "--epochs", "80", "--patience", "80"]
