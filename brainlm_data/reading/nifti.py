@@ -101,8 +101,8 @@ def find_atlas(card: Card, atlas: Path | None) -> tuple[NDArray[np.int64], NDArr
     InputError: an atlas that is not available without `atlas`, or whose sha256 is not the card's.
     """
     from brainlm_data.files.fetch import obtain
+    from brainlm_data.spaces.a424 import A424
     from brainlm_data.spaces.demo424 import embedded_atlas
-    from brainlm_data.stages.atlas import A424
 
     name, sha = card.atlas, card.atlas_sha256
     path = obtain(A424, "atlas") if atlas is None and name == "A424" else atlas

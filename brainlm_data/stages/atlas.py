@@ -13,25 +13,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.fetch import Remote, obtain
+from brainlm_data.files.fetch import obtain
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
+from brainlm_data.spaces.a424 import A424, A424_SPACE
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-A424 = Remote(
-    "A424+2mm.nii.gz",
-    "https://raw.githubusercontent.com/vandijklab/BrainLM/f65e5acdfeb4ab06bad4f10663250eedfcbe20be/"
-    "toolkit/atlases/A424%2B2mm.nii.gz",
-    "8478d7516a2bbf295989835d5033d03e4283143a2955c90428f634951702501b",
-    "Apache-2.0, vandijklab/BrainLM",
-)
-A424_SPACE = "MNI152NLin6Asym"
 MARGIN_MM, INSIDE = 6.0, 0.8  # of the check that an atlas lies in the template's brain
 COLUMNS = ["index", "name", "hemisphere", "network", "x", "y", "z", "n_voxels"]
 
