@@ -2,11 +2,9 @@
 import os
 import sys
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from brainlm_data.graph.dag import Dag
-from brainlm_data.errors import in_words
 from brainlm_data.pipeline import STAGES
 from brainlm_model.stages import ALL_STAGES
 
@@ -18,9 +16,7 @@ os.environ.update(PATH=os.path.dirname(sys.executable) + os.pathsep + os.environ
 configfile: "config.yaml"
 
 
-def in_one_line(error):
-    """Whatever fails is said in one line with its remedy, as the commands say it."""
-    return WorkflowError(str(in_words(error, config.get("outdir"))))
+include: "workflow/rules/common.smk"
 
 
 try:
