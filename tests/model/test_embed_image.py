@@ -13,6 +13,7 @@ import xarray as xr
 
 import brainlm_model
 from brainlm_data import InputError, read_series
+from brainlm_data.files.sums import sum_folder
 from brainlm_model.cli import main
 from tests.core.test_sources import card
 from tests.model.cohort import PARCELS, make, series
@@ -29,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = card(home / "slabs.nii.gz", parcels=PARCELS, atlas="slabs", band_high_hz=0.5)
     made = json.loads((home / "model" / "card.json").read_text())
     (home / "model" / "card.json").write_text(json.dumps({**made, "data": data.content()}))
+    sum_folder(home / "model")
     for number, steps in ((1, 240), (2, 150)):
         values = series(np.random.default_rng(number), steps)
         made = nib.Nifti1Image(

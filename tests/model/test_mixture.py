@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from brainlm_data import InputError
+from brainlm_data.files.seal import seal
 from brainlm_model.models.masking import generator
 from brainlm_model.windows.dataset import WindowDataset
 from brainlm_model.windows.mixture import Mixture
@@ -72,6 +73,7 @@ def test_stores_of_other_atlases_are_not_mixed(store, tmp_path):
     metadata = json.loads((folder / "store.zarr" / "zarr.json").read_text())
     metadata["attributes"]["atlas_sha256"] = "b" * 64
     (folder / "store.zarr" / "zarr.json").write_text(json.dumps(metadata))
+    seal(folder / "store.zarr" / "zarr.json")
     one = WindowDataset(store, "train")
     other = WindowDataset(open_store(folder / "store.zarr"), "train")
     one.store.attrs["atlas_sha256"] = "a" * 64

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brainlm_data.quality import alignment, plots
+from brainlm_data.quality import alignment, plots, strips
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import template
 from tests.stages import space
@@ -11,6 +11,7 @@ from tests.stages import space
 @pytest.fixture
 def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure of a page is drawn and a wrong place is looked for one voxel away: for tests of what is written."""
+    assert strips.as_png  # imported before the stub: it keeps the real one
     monkeypatch.setattr(plots, "as_png", lambda figure: b"")
     monkeypatch.setattr(alignment, "REACH", 1)
 

@@ -204,7 +204,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "networks",
-    1,
+    2,
     "Tell the functional network of each parcel from attention, series, connectivity, latents.",
     Config,
     COLUMNS,
