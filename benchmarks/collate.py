@@ -77,7 +77,7 @@ def cost(number: int, steps: int, threads: int) -> dict[str, float]:
         row |= {"mean_fd_mm": 0.1, "mean_dvars": 20.0, "median_tsnr": 60.0, "coverage_min": 0.9}
         row |= {f"metric_{k}": float(index % 97 + k) for k in range(25)}  # about as many as stage qc writes
         row |= {"status": "done", "reason": "", "rate_hz": RATE_HZ, "units": "grand mean 10000"}
-        rows.append(gather.with_phenotypes(row, {"age": 45 + index % 35, "sex": "FM"[index % 2]}))
+        rows.append(row | {"_phenotypes": {"age": 45 + index % 35, "sex": "FM"[index % 2]}})
     parcels = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{k}" for k in range(PARCELS)],
                             "hemisphere": "L", "network": "N", "x": 0.0, "y": 0.0, "z": 0.0})  # fmt: skip
     attributes = {"atlas": "A424", "atlas_sha256": "", "space": "MNI152NLin6Asym", "network_source": ""}

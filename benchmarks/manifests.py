@@ -36,6 +36,7 @@ UPSTREAM = {"resample": ("parcels",), "qc": ("qc_metrics", "qc_page")}
 
 def plant(outdir: Path, recordings: int, bundle: int) -> tuple[list[str], list[dict[str, Any]]]:
     """Manifests of both stages with the files that they name; the bundles, and a cohort's rows."""
+    known = {stage.name: stage for stage in STAGES}
     before = [s.name for s in STAGES if s.level != "cohort" and "native" in s.routes][:13]
     rows, bundles = list[dict[str, Any]](), []
     for first in range(0, recordings, bundle):
@@ -74,8 +75,9 @@ def plant(outdir: Path, recordings: int, bundle: int) -> tuple[list[str], list[d
                         }
                 units[stage][unit] = {"status": "done", "reason": "", "outputs": outputs, "methods": said}
         for stage, entries in units.items():
-            manifest = {"stage": stage, "bundle": name, "signature": "", "content": "", "units": entries}
-            sidecar.write_json(paths.manifest_path(outdir, stage, name), manifest)
+            signature = known[stage].signature(known[stage].Config())
+            manifest = {"stage": stage, "bundle": name, "signature": signature, "content": "", "units": entries}
+            sidecar.write_record(paths.manifest_path(outdir, stage, name), manifest)
     return bundles, rows  # fmt: skip
 
 
@@ -94,7 +96,10 @@ def gather(outdir: Path, bundles: list[str], rows: list[dict[str, Any]]) -> dict
     unit = {"id": COHORT, "prefix": "", "subject": "", "raw": {}, "meta": {}, "recordings": rows}
     known = {stage.name: stage for stage in STAGES}
     producers = {artifact: known[name] for name, artifacts in UPSTREAM.items() for artifact in artifacts}
-    job = Job(stage, StageConfig(), {}, producers, outdir, COHORT, [unit], dict.fromkeys(UPSTREAM, bundles))
+    job = Job(
+        stage, StageConfig(), {}, producers, outdir, COHORT, [unit], dict.fromkeys(UPSTREAM, bundles),
+        stage.signature(StageConfig()),
+    )  # fmt: skip
     with Cost() as cost:
         run_bundle(job)
     receipt = paths.receipt_path(outdir, "gather", COHORT).stat().st_size / 1e6
