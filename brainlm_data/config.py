@@ -110,8 +110,6 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"{arguments.configfile}: no UTF-8 text", "give a readable YAML file") from error
         if not isinstance(raw, dict):
             raise ConfigError(f"{arguments.configfile}: no mapping of keys to values", "see config.yaml")
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{arguments.configfile}: a {type(raw).__name__}, not keys and values", "see config.yaml")
     for key in ("bids_dir", "outdir"):
         if getattr(arguments, key):
             raw[key] = str(getattr(arguments, key))

@@ -322,8 +322,10 @@ class Store:
         """Median and IQR per parcel over training subjects, or None if scaler.npz is not beside the store."""
         beside = self.path.parent / "scaler.npz"
         with self._reading():
-            check_sum(beside, AGAIN)
-            return Scaler.load(beside) if beside.exists() else None
+            if beside.exists():
+                return Scaler.load(beside)  # which compares it
+            check_sum(beside, AGAIN)  # one that is listed, and gone, is an error
+            return None
 
     def place(self, recording: str) -> slice:
         """Steps of a recording in the store. Raises InputError where it has none."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ INSIDE = "Sidecar"  # the key of a JSON document that holds its own sidecar
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write the sidecar of a file: beside it, or into a JSON document, under `Sidecar`."""
     beside = sidecar_path(path)
-    write_json(beside, {**read_object(path, remedy=AGAIN), INSIDE: facts} if beside == path else facts)
+    write_json(beside, {**read_document(path), INSIDE: facts} if beside == path else facts)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     beside = sidecar_path(path)
     if not beside.exists():
         return {}
-    content = read_object(beside, remedy=AGAIN)
+    content = read_document(beside)
     return content.get(INSIDE, {}) if beside == path else content
 
 
@@ -174,7 +173,7 @@ def check_digest(path: Path, wanted: str) -> None:
 def let_plans_look_at(path: Path) -> None:
     """A damaged file may have the size and mtime that its manifest knows: a new mtime makes the next plan read it."""
     one = next((p for p in sorted(path.rglob("*")) if p.is_file()), path) if path.is_dir() else path
-    with contextlib.suppress(OSError):  # an outdir that cannot be written to
+    with suppress(OSError):  # an outdir that cannot be written to
         os.utime(one)
 
 

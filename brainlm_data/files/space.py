@@ -49,10 +49,8 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap
 
 def size(count: float) -> str:
     """Bytes in words."""
-    return (
-        f"{count / 1e12:.1f} TB"
-        if count >= 1e12
-        else f"{count / 1e9:.1f} GB"
-        if count >= 1e8
-        else f"{count / 1e6:.0f} MB"
-    )
+    if count >= 1e12:
+        return f"{count / 1e12:.1f} TB"
+    if count >= 1e8:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB"

@@ -24,7 +24,7 @@ from brainlm_data.files import lock, sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.files.processes import processes
 from brainlm_data.runner.call import call, common
-from brainlm_data.runner.digests import check_inputs, input_digests
+from brainlm_data.runner.digests import check_inputs, input_digests, written
 from brainlm_data.runner.manifest import (
     COHORT,
     Manifest,
@@ -149,14 +149,15 @@ def _run_unit(
         inputs = _inputs(job, unit, upstream)
     except Refused as refusal:
         return _refused(job, unit, refusal, scratch)
-    digests = input_digests(inputs, upstream, job.outdir)
+    known = written(upstream, job.outdir)
+    digests = input_digests(inputs, known)
     receipt_file = paths.receipt_path(job.outdir, job.stage.name, unit["id"])
     receipt = read_receipt(receipt_file)
-    known = receipt.get("signature") == job.signature and receipt.get("inputs") == digests
-    if known and outputs_hold(receipt["entry"], job.outdir):
+    is_same = receipt.get("signature") == job.signature and receipt.get("inputs") == digests
+    if is_same and outputs_hold(receipt["entry"], job.outdir):
         entry = receipt["entry"]
     else:
-        check_inputs(inputs, upstream, job.outdir, rows=not job.stage.grows)
+        check_inputs(inputs, known, rows=not job.stage.grows)
         if job.stage.level == "cohort":
             _set_aside(job, inputs, receipt)
             _forget(job, unit, scratch)  # a failure must not leave half of the old results beside half of the new

@@ -12,10 +12,11 @@ from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 from brainlm_data.stage import Files
 
+Known = Mapping[str, Mapping[str, Any]]  # path -> its entry in the manifests of the stages before
 
-def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, str]:
-    """sha256 of every input; taken from upstream manifests where size and mtime are still the same."""
-    known = _written(upstream, outdir)
+
+def input_digests(inputs: Files, known: Known) -> dict[str, str]:
+    """sha256 of every input; taken from what is `known` of it (`written`) where size and mtime are still the same."""
 
     def look_up(path: str) -> str:
         entry = known.get(path)
@@ -43,7 +44,7 @@ def input_digests(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outd
     return {**digests, "meta": _json(plain)}
 
 
-def check_inputs(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdir: Path, rows: bool = True) -> None:
+def check_inputs(inputs: Files, known: Known, rows: bool = True) -> None:
     """Read what a unit is about to be made from, and compare it with what its stages wrote.
 
     `input_digests` takes a file whose size and mtime are the same for the same. A folder (the store) checks itself when
@@ -53,15 +54,14 @@ def check_inputs(inputs: Files, upstream: Mapping[str, Mapping[str, Any]], outdi
     ------
     InputError: a file is damaged.
     """
-    known = _written(upstream, outdir)
     for path in _files(inputs, rows).values():
         for file in (Path(path), sidecar.sidecar_path(Path(path))):
             if (entry := known.get(str(file))) and not file.is_dir():
                 sidecar.check_digest(file, entry["sha256"])
 
 
-def _written(upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> dict[str, Mapping[str, Any]]:
-    """Path -> its entry in the manifests of the stages before."""
+def written(upstream: Mapping[str, Mapping[str, Any]], outdir: Path) -> Known:
+    """What the stages before wrote, by path. `upstream`: stage -> unit -> its manifest entry."""
     root = "" if outdir == Path() else f"{outdir}/"  # as in str(outdir / path), without a Path for each of millions
     return {
         root + output["path"]: output

@@ -23,6 +23,14 @@ COHORT = "cohort"
 Manifest = dict[str, Any]
 
 
+NO_STAGES = ("listing", "receipts", "logs", "scratch")  # other folders below work/
+
+
+def manifests(outdir: Path) -> list[Path]:
+    """Every manifest of an outdir, sorted."""
+    return sorted(path for path in (outdir / "work").glob("*/*.json") if path.parent.name not in NO_STAGES)
+
+
 def read_manifest(path: Path) -> Manifest:
     """A manifest. Raises InputError where it is missing, damaged or of an older release."""
     if not path.exists():

@@ -16,8 +16,9 @@ from brainlm_data.files import sidecar
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import SUMS, read_sums, sum_problem
 from brainlm_data.paths import listing_path, manifest_path, requested_path
-from brainlm_data.runner.manifest import COHORT, read_manifest
+from brainlm_data.runner.manifest import COHORT, manifests, read_manifest
 
+Bundles = Mapping[str, Sequence[str]]  # level -> the bundles of the last plan
 SHOWN = 5  # files and bundles that are named
 STORE = "store.zarr"
 RERUN = "run the same snakemake command again"
@@ -42,11 +43,6 @@ def verify(folder: Path) -> None:
         f"{folder}: neither manifests below work/ nor {SUMS}",
         "give the outdir of a run, or the folder of an import, a model or an export",
     )
-
-
-def manifests(outdir: Path) -> list[Path]:
-    """Every manifest of an outdir."""
-    return sorted(p for p in (outdir / "work").glob("*/*.json") if p.parent.name != "listing")
 
 
 def _verify_folder(folder: Path, store: str) -> None:
@@ -83,8 +79,9 @@ def _verify_run(outdir: Path) -> None:
             requested = sidecar.load_record(requested_path(outdir), RERUN)
         except InputError as error:
             bad.append(error.message)
-    absent += [f"results of {name}" for name in _absent(outdir, requested.get("finished", []), there)]
-    current = _current(outdir, there, requested.get("signatures", {}))
+    bundles = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
+    absent += [f"results of {name}" for name in _absent(outdir, requested.get("finished", []), bundles, set(there))]
+    current = _current(there, requested.get("signatures", {}), bundles)
     checked = 0
     for path in current:
         try:
@@ -123,17 +120,15 @@ def _is(file: Path, sha256: str) -> bool:
         return False
 
 
-def _current(outdir: Path, there: Sequence[Path], signatures: Mapping[str, Any]) -> list[Path]:
+def _current(there: Sequence[Path], signatures: Mapping[str, Any], bundles: Bundles) -> list[Path]:
     """The manifests of stages and bundles that the last run of the DAG was about: a rerun makes no others again."""
-    levels = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
-    bundles = {bundle for names in levels.values() for bundle in names}
+    known = {bundle for names in bundles.values() for bundle in names}
     stages = signatures or {path.parent.name for path in there}  # before any run of the DAG: by hand
-    return [p for p in there if p.parent.name in stages and (not bundles or p.stem in bundles)]
+    return [p for p in there if p.parent.name in stages and (not known or p.stem in known)]
 
 
-def _absent(outdir: Path, finished: Sequence[Sequence[str]], there: Sequence[Path]) -> list[str]:
+def _absent(outdir: Path, finished: Sequence[Sequence[str]], bundles: Bundles, there: set[Path]) -> list[str]:
     """Stages, with their bundles, whose manifests were there at the end of a run and are gone."""
-    bundles = sidecar.read_record(listing_path(outdir, "cohort", COHORT)).get("bundles", {})
     gone: list[str] = []
     for name, level in finished:
         gone += [f"{name} ({b})" for b in bundles.get(level, []) if manifest_path(outdir, name, b) not in there]

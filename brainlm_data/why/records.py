@@ -16,9 +16,7 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.reads import reads
-from brainlm_data.runner.manifest import COHORT, read_manifest, read_receipt
-
-NO_STAGES = ("listing", "receipts", "logs", "scratch")  # other folders below work/
+from brainlm_data.runner.manifest import COHORT, manifests, read_manifest, read_receipt
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,8 @@ class Records:
     def manifests(self) -> dict[str, list[Path]]:
         """Stage -> its manifests."""
         found: dict[str, list[Path]] = {}
-        for path in sorted((self.outdir / "work").glob("*/*.json")):
-            if path.parent.name not in NO_STAGES:
-                found.setdefault(path.parent.name, []).append(path)
+        for path in manifests(self.outdir):
+            found.setdefault(path.parent.name, []).append(path)
         return found
 
     def units(self, stage: str) -> Mapping[str, Unit]:
@@ -90,8 +87,8 @@ class Records:
         exact: list[tuple[Unit, str]] = []
         around: list[tuple[Unit, str]] = []
         within: list[tuple[Unit, str]] = []
-        for stage, manifests in self.manifests.items():
-            if not any(self._may_name(path, below, parents) for path in manifests):
+        for stage, files in self.manifests.items():
+            if not any(self._may_name(path, below, parents) for path in files):
                 continue
             for unit in self.units(stage).values():
                 for artifact, output in unit.outputs.items():

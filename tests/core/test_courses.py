@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from brainlm_data.methods import courses
 from brainlm_data.methods.courses import Courses, median
 from brainlm_data.methods.nuisance import compcor, compcor_regions, dvars
 from brainlm_data.methods.operators import cosines
+from tests.full_disk import files_up_to
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
 
@@ -61,17 +59,6 @@ def test_confounds_do_not_depend_on_the_blocks(tmp_path: Path, monkeypatch: pyte
             results.append([*dvars(made), *masks.values(), *parts])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """No file of this process may become larger."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_is_too_small_is_an_error_at_once(tmp_path: Path) -> None:
