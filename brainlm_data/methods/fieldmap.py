@@ -131,7 +131,8 @@ def carried(measured: Measured, bold: Volume, factor: float, axis: int) -> tuple
     voxels = np.indices(bold.data.shape).reshape(3, -1).T
     points = voxels @ bold.affine[:3, :3].T + bold.affine[:3, 3]
     shift = Shift(np.zeros(bold.data.shape, np.float32), bold.affine, axis)
-    places, matrix = points, np.eye(4)  # the map from points of the fieldmap to points of the reference
+    places: Array = points
+    matrix: Array = np.eye(4)  # from points of the fieldmap to points of the reference
     for _ in range(ROUNDS):
         straight = Volume(shift.undistorted(bold.data), bold.affine)
         for detail_mm, reach_mm, precision_mm in LEVELS:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from brainlm_data.methods import interp
 from brainlm_data.methods.cosines import Cosines, OnGrid, against_all, least_squares
-from brainlm_data.methods.distortion import LEAST_STRETCH
+from brainlm_data.methods.distortion import LEAST_STRETCH, Shift
+from brainlm_data.methods.rigidfit import Volume
 
 Array = NDArray[np.floating[Any]]
 Volume3 = NDArray[np.float32]
@@ -22,6 +23,52 @@ LEVELS = ((10.0, 40.0), (6.0, 24.0), (4.0, 14.0))  # smoothing of the images, an
 STEPS = 6  # of Gauss-Newton at each level
 PENALTY = 5.0  # mm^4: of a squared Laplacian (voxels per mm^2)^2 against squared differences of images of median 1
 MARGIN_MM = 10.0
+VOLUMES = 10  # at most, of an image with several
+MOVED_MM = 0.1  # where the head has moved less between the two images, nothing is repeated
+
+
+def field_of(
+    one: Volume, two: Volume, factors: tuple[float, float], axis: int
+) -> tuple[Volume3, Volume3, NDArray[np.bool_]]:
+    """The field on the grid of the first image, the mean of both undistorted, and where the head is.
+
+    Between the two the head may have moved: after a first field they are realigned, undistorted, and it is found again.
+    """
+    from scipy.ndimage import binary_dilation
+
+    from brainlm_data.methods.fieldmap import brain_of
+    from brainlm_data.methods.realign import Realigner
+
+    first: Volume3 = one.data
+    matrix: Array = np.eye(4)
+    field, second = first, first
+    for attempt in range(2):
+        second = _onto(two, one, matrix)
+        mask = binary_dilation(brain_of(first) | brain_of(second), iterations=2)
+        field = field_between((first, second), factors, mask, one.affine, axis)
+        straight = [
+            Shift(np.asarray(factor * field, dtype=np.float32), one.affine, axis).undistorted(image)
+            for factor, image in zip(factors, (first, second), strict=True)
+        ]
+        moved = Realigner(straight[0], one.affine).fit(straight[1]).matrix
+        points = Volume(mask.astype(np.float32), one.affine).points()
+        way = points @ (moved - np.eye(4))[:3, :3].T + moved[:3, 3]
+        if np.linalg.norm(way, axis=1).max() < MOVED_MM or attempt:
+            break
+        matrix = matrix @ moved
+    gain = np.median(first[mask]) / np.median(second[mask])
+    magnitude = np.asarray((straight[0] + gain * straight[1]) / 2, dtype=np.float32)
+    return field, magnitude, brain_of(magnitude)
+
+
+def _onto(image: Volume, grid: Volume, matrix: Array) -> Volume3:
+    """An image on the grid of another, whose points a matrix takes to its own; 0 outside."""
+    to_voxel = image.inverse @ matrix @ grid.affine
+    if image.data.shape == grid.data.shape and np.allclose(to_voxel, np.eye(4), atol=1e-4):
+        return image.data
+    voxels = np.indices(grid.data.shape, dtype=np.float64).reshape(3, -1).T
+    values = interp.sample(interp.coefficients(image.data), voxels, to_voxel)
+    return np.nan_to_num(values).reshape(grid.data.shape)
 
 
 def field_between(
@@ -43,7 +90,7 @@ def field_between(
     scaled = [np.asarray(image / np.median(image[mask]), dtype=np.float32) for image in images]
     weight = np.sqrt(mask / mask.sum())
     places = np.indices(shape, dtype=np.float64)
-    coefficients = np.zeros((1, 1, 1))
+    coefficients: Array = np.zeros((1, 1, 1))
     values = OnGrid([])
     for smooth_mm, half_period_mm in LEVELS:
         basis = Cosines.around(mask, voxel_mm, MARGIN_MM, half_period_mm=half_period_mm)

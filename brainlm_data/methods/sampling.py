@@ -80,7 +80,7 @@ class Sampler:
     Parameters
     ----------
     inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni);
-        slice_times and motion_params' sidecar where there are any.
+        fieldmap with undistorted_to_t1w, slice_times and motion_params' sidecar where there are any.
     points: (n, 3) RAS mm in template space.
     cubic: cubic B-spline, else trilinear.
 
@@ -105,7 +105,7 @@ class Sampler:
                 "run stage motion again",
             )
         self.matrices = np.linalg.inv(self.run.affine) @ motion
-        self.boldref_points = to_boldref(inputs, points)
+        self.boldref_points, self.stretch = to_boldref(inputs, points)
         usable = self._usable(inputs["boldref"])
         self.out_of_view = out_of_view(self.boldref_points[::EVERY], self.matrices, usable)
         kept = np.setdiff1d(np.arange(len(motion)), self.out_of_view)
@@ -128,13 +128,13 @@ class Sampler:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Values (n_inside,) of each volume, in the order of the points; slice timing corrected where that is asked."""
-        points = self.boldref_points[self.inside]
+        points, stretch = self.boldref_points[self.inside], self.stretch[self.inside]
         volumes = held(self.run, self._empty)
         if self.slice_times is not None:
             volumes = corrected(volumes, self.slice_times)
         prepared = interp.coefficients if self.cubic else interp.padded
         for volume, matrix in zip(volumes, self.matrices, strict=True):
-            yield interp.sample(prepared(volume), points, matrix, self.cubic, MARGIN)
+            yield interp.sample(prepared(volume), points, matrix, self.cubic, MARGIN) * stretch
 
 
 def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> list[int]:
@@ -151,13 +151,24 @@ def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> 
     return volumes.tolist() if len(volumes) <= MOST_OUT_OF_VIEW * len(matrices) else []
 
 
-def to_boldref(inputs: Files, points: Points) -> Points:
-    """Template points -> boldref points, RAS mm. Raises InputError where no route is given."""
+def to_boldref(inputs: Files, points: Points) -> tuple[Points, NDArray[np.float32]]:
+    """Where the BOLD reference shows template points, (n, 3), RAS mm, and how far it squeezes their signal (n,).
+
+    Raises
+    ------
+    InputError: no route is given.
+    """
+    from brainlm_data.methods.distortion import Shift
     from brainlm_data.methods.registration import template_to_boldref
 
     route = {name: inputs.get(name) for name in ("bold_to_t1w", "t1w_to_mni", "bold_to_mni")}
+    if inputs.get("fieldmap"):
+        route["bold_to_t1w"] = inputs["undistorted_to_t1w"]
     if route["bold_to_mni"] is None and (route["bold_to_t1w"] is None or route["t1w_to_mni"] is None):
         raise InputError(
             f"{inputs['bold']}: no transform to the template", "stage coreg writes bold_to_t1w or bold_to_mni"
         )
-    return np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)
+    there = np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)
+    if inputs.get("fieldmap"):
+        return Shift.read(inputs["fieldmap"], inputs.facts("fieldmap")).carried(there)
+    return there, np.ones(len(there), np.float32)
