@@ -16,7 +16,7 @@ from brainlm_data.bids.names import Name
 from brainlm_data.stage import Facts
 
 WARNING = "a fieldmap is intended for this run; susceptibility distortion correction is not done"
-ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE")
+ENCODING = ("PhaseEncodingDirection", "PhaseEncodingAxis", "TotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE")
 KEYS = (*ENCODING, "EchoTime", "EchoTime1", "EchoTime2", "Units")  # of a fieldmap's metadata, what is kept
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 UNITS = {"hz": "Hz", "rad/s": "rad/s", "t": "T", "tesla": "T"}
