@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainlm_data.bids import fieldmaps
@@ -357,6 +357,7 @@ METADATA = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(PARTS, METADATA, max_size=8), METADATA)
 def test_every_image_is_used_or_left_with_a_reason(images: dict[Any, dict[str, Any]], run: dict[str, Any]) -> None:
     """Whatever the metadata are; a source that is handed on has what its kind needs."""
