@@ -95,11 +95,16 @@ class OnGrid:
 
     def sum(self, coefficients: Array) -> Array:
         """(x, y, z) from coefficients (numbers)."""
-        return np.asarray(np.einsum("abc,xa,yb,zc->xyz", coefficients, *self.bases, optimize=True))
+        x, y, z = self.bases
+        a, b, c = coefficients.shape
+        # axis by axis: abc -> xbc -> xbz -> xyz
+        return np.asarray(y @ ((x @ coefficients.reshape(a, b * c)).reshape(-1, b, c) @ z.T))
 
     def against(self, values: Array) -> Array:
         """(numbers): inner product of values (x, y, z) with every cosine, the transpose of `sum`."""
-        return np.asarray(np.einsum("xyz,xa,yb,zc->abc", values, *self.bases, optimize=True))
+        x, y, z = self.bases
+        part = y.T @ values @ z  # xyz -> xbc
+        return np.asarray((x.T @ part.reshape(len(x), -1)).reshape(-1, *part.shape[1:]))
 
 
 Terms = Sequence[tuple[Array, OnGrid]]  # pairs (w_i, B_i) that stand for sum_i w_i (B_i c), (x, y, z)

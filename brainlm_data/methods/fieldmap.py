@@ -70,7 +70,7 @@ def radians(phase: Array) -> Array:
 
 
 def unwrapped(phase: Array, mask: Mask, voxel_mm: Array) -> Array:
-    """A phase (x, y, z), radians, without its jumps of 2 pi, in a mask; its median lies within half a turn of 0.
+    """A phase (x, y, z), radians, without its jumps of 2 pi, in a mask; but for whole turns of all of it.
 
     Differences of neighbours, taken back into half a turn, are those of the phase without jumps, as long as it changes
     by less than that from voxel to voxel. The smooth field with these differences is near it everywhere, which tells
@@ -90,8 +90,7 @@ def unwrapped(phase: Array, mask: Mask, voxel_mm: Array) -> Array:
     coefficients = least_squares(equations, right, 0.01 * basis.roughness + 1e-9, 1e-3)
     near = basis.on(mask.shape).sum(coefficients)
     near += np.angle(np.mean(np.exp(1j * (phase - near)[mask])))
-    out = near + _turned(phase - near)
-    return np.asarray(out - 2 * np.pi * np.round(np.median(out[mask]) / (2 * np.pi)))
+    return np.asarray(near + _turned(phase - near))
 
 
 def _turned(angle: Array) -> Array:
@@ -126,7 +125,10 @@ def carried(measured: Measured, bold: Volume, factor: float, axis: int) -> tuple
         Volume(measured.mask.astype(np.float32), measured.affine),
     )
     voxel_mm = np.sqrt((measured.affine[:3, :3] ** 2).sum(0))
-    field = interp.padded(factor * smooth(measured.hz, measured.mask, voxel_mm))
+    # What is the same everywhere shifts the whole head, which its registration to the T1w takes up; of phases it is
+    # not even known.
+    hz = measured.hz - np.median(measured.hz[measured.mask])
+    field = interp.padded(factor * smooth(hz, measured.mask, voxel_mm))
     centre, last = where.points().mean(0), np.array(measured.mask.shape) - 1
     voxels = np.indices(bold.data.shape).reshape(3, -1).T
     points = voxels @ bold.affine[:3, :3].T + bold.affine[:3, 3]

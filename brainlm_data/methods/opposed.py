@@ -20,7 +20,7 @@ from brainlm_data.methods.rigidfit import Volume
 Array = NDArray[np.floating[Any]]
 Volume3 = NDArray[np.float32]
 LEVELS = ((10.0, 40.0), (6.0, 24.0), (4.0, 14.0))  # smoothing of the images, and half a period of the finest cosine, mm
-STEPS = 6  # of Gauss-Newton at each level
+STEPS, ENOUGH = 6, 0.03  # of Gauss-Newton at each level; a smaller step, voxels, is the last one
 PENALTY = 5.0  # mm^4: of a squared Laplacian (voxels per mm^2)^2 against squared differences of images of median 1
 MARGIN_MM = 10.0
 VOLUMES = 10  # at most, of an image with several
@@ -85,6 +85,7 @@ def field_between(
     from scipy.ndimage import gaussian_filter
 
     shape = mask.shape
+    unit = max(abs(factor) for factor in factors)  # while fitting, the field is in voxels
     voxel_mm = np.sqrt((affine[:3, :3] ** 2).sum(0))
     # One median for both: they may differ by a gain.
     scaled = [np.asarray(image / np.median(image[mask]), dtype=np.float32) for image in images]
@@ -107,6 +108,7 @@ def field_between(
             field, slope = values.sum(coefficients), slopes.sum(coefficients)
             residual, a, b = np.zeros(shape), np.zeros(shape), np.zeros(shape)
             for sign, factor, spline, gradient in zip((1, -1), factors, splines, gradients, strict=True):
+                factor = factor / unit
                 seen = places.copy()
                 seen[axis] = np.clip(seen[axis] + factor * field, 0, shape[axis] - 1)
                 at = seen.reshape(3, -1).T
@@ -118,5 +120,8 @@ def field_between(
                 b += sign * factor * value
             terms = [(weight * a, values), (weight * b, slopes)]
             downhill = against_all(terms, weight * residual) + ridge * coefficients
-            coefficients = coefficients - least_squares([terms], downhill, ridge)
-    return np.asarray(values.sum(coefficients), dtype=np.float32)
+            step = least_squares([terms], downhill, ridge)
+            coefficients = coefficients - step
+            if np.abs(values.sum(step)[mask]).max() < ENOUGH:
+                break
+    return np.asarray(values.sum(coefficients) / unit, dtype=np.float32)

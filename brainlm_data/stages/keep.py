@@ -106,7 +106,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="keep",
-    version=4,
+    version=5,
     level="recording",
     summary="Write 4-D NIfTI in template space, where asked for (keep: [preproc, denoised]).",
     Config=Config,

@@ -105,15 +105,15 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=3,
+    version=4,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,
     inputs=(  # in the order of the methods text
         "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "slice_times",
         "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
-        "undistorted_to_t1w", "t1w_preproc", "t1w_wm", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw",
-        "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
+        "undistorted_to_t1w", "t1w_wm", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw", "coverage",
+        "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
         "parcels_native",
     ),
     outputs=("qc_metrics", "qc_page"),
@@ -121,7 +121,7 @@ STAGE = Stage(
     describe=describe,
     optional=(
         "t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
-        "undistorted_to_t1w", "t1w_preproc", "t1w_wm", "qc_page",
+        "undistorted_to_t1w", "t1w_wm", "qc_page",
     ),
     routes=("native", "fmriprep"),
     need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),

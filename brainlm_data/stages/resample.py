@@ -63,7 +63,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="resample",
-    version=3,
+    version=4,
     level="recording",
     summary="Resample the parcel series to a common rate, with anti-aliasing.",
     Config=Config,

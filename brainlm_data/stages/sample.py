@@ -234,7 +234,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="sample",
-    version=3,
+    version=4,
     level="recording",
     summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
     Config=Config,
