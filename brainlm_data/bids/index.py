@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from brainlm_data.bids.echoes import Choice, Echo, choose
 from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
@@ -20,6 +21,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.reading.timing import stated_echo
 from brainlm_data.stage import StageConfig
 
 
@@ -34,6 +36,12 @@ class Select(StageConfig):
         {},
         description="of several T1w of a subject, that with these entities: {acq: mprage}; else the first by name",
     )
+    echo: Literal["nearest", "combine"] | Annotated[int, Field(ge=1)] = Field(
+        "nearest",
+        description="of a run with several echoes: that nearest to echo_ms; combine: all of them, weighted by T2*; or"
+        " the number of one",
+    )
+    echo_ms: float = Field(30.0, ge=1, le=300, description="the echo time that `echo: nearest` looks for, ms")
 
     @field_validator("t1w", mode="before")
     @classmethod
@@ -81,8 +89,7 @@ def _index(text: str) -> str:
     return str(int(label)) if (label := _label(text)).isdigit() else label
 
 
-@dataclass(frozen=True, slots=True)
-class RawFile:
+class RawFile(NamedTuple):
     """A raw file as it was when the index was made."""
 
     path: str
@@ -105,6 +112,8 @@ class Recording:
     sbref: RawFile | None = None
     fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
     fault: str = ""  # why it is refused, by its metadata alone
+    echo: Mapping[str, Any] = field(default_factory=dict)  # where its name says which one it is: `echoes.Choice.facts`
+    echo_files: Mapping[str, RawFile] = field(default_factory=dict)  # to be combined, by path below the root
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +217,12 @@ def load_index(
             write_record(cache, new)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
-    faults = cached.get("faults", {})
-    recordings = tuple(_recording(root, row, cached["metadata"], faults.get(row[0], "")) for row in rows)
+    faults, metadata = cached.get("faults", {}), cached["metadata"]
+    recordings, of_echoes = list[Recording](), list[str]()
+    for row in rows:
+        choice = _choice(row, metadata, faults.get(row[0], ""), select)
+        recordings.append(_recording(root, row, metadata, choice))
+        of_echoes += choice.left
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -228,7 +241,8 @@ def load_index(
         subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    ignored, notes, unjoined = (*cached["ignored"], *left), tuple(cached["notes"]), tuple(cached["unjoined"])
+    ignored = (*cached["ignored"], *of_echoes, *left)
+    notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
 
 
@@ -261,11 +275,23 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
-def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str) -> Recording:
-    """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
-    name, subject, session, task, run, number, fieldmaps, bold, sbref = row
+def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, select: Select) -> Choice:
+    """Which images of a row of the cache (`scan.scan`) stand for the run; most have one echo."""
+    *_, number, _, bold, sbref, listed = row
+    if listed is None:
+        return Choice(Echo("", number, bold, sbref, fault), fault, {}, [], [])
+    echoes = [Echo(*one) for one in listed]
+    times = {echo.label: stated_echo(metadata[echo.metadata]) for echo in echoes}
+    return choose(echoes, times, select.echo, select.echo_ms)
+
+
+def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], choice: Choice) -> Recording:
+    """From a row of the cache; recordings of the same metadata share them."""
+    name, subject, session, task, run, _, fieldmaps, *_ = row
     prefix = recording_prefix(subject, session, name)
-    reference = _raw(root, sbref) if sbref else None
+    used = choice.used
+    reference = _raw(root, used.sbref) if used.sbref else None
     return Recording(
-        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps, fault
-    )
+        name, prefix, subject, session, task, run, _raw(root, used.bold), metadata[used.metadata], reference,
+        fieldmaps, choice.fault, choice.facts, {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined},
+    )  # fmt: skip

@@ -51,6 +51,7 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
         files = [(str(file.absolute().relative_to(root)), *size_and_mtime(file)) for file in series.files]
         rows.append([
             series.id, series.subject, series.session, series.task, series.run, len(metadata), [], files[0], None,
+            None,
         ])  # fmt: skip
         metadata.append({
             "Place": str((series.place or series.files[0]).absolute()), "Files": files, "RepetitionTime": series.tr_s,

@@ -39,6 +39,8 @@ from brainlm_data.runner.manifest import (
 from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
+FILES_TOLD = ("echo_files",)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
+
 
 @dataclass(frozen=True)
 class Job:
@@ -225,7 +227,12 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     """Paths of the unit's inputs. Raises Refused where the index or an upstream stage refused it."""
     if fault := unit["meta"].get("fault"):
         raise Refused(fault)
+    meta = dict(unit["meta"])
     files: dict[str, Path] = {}
+    for told in FILES_TOLD:
+        for name, (path, *_) in meta.pop(told, {}).items():  # a `RawFile`, as JSON has it
+            files[name] = Path(path)
+            check_present(files[name])
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
         if name in unit["raw"]:
@@ -251,7 +258,6 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     missing = [n for n in missing if job.stage.level != "cohort" or job.artifacts[n].level == "cohort"]
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
-    meta = dict(unit["meta"])
     workdir = paths.state_path(job.outdir, job.stage.name, unit["id"])
     meta |= {
         "id": unit["id"],
