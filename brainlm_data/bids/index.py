@@ -110,10 +110,13 @@ class Recording:
     bold: RawFile
     metadata: dict[str, Any]
     sbref: RawFile | None = None
-    fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
     fault: str = ""  # why it is refused, by its metadata alone
     echo: Mapping[str, Any] = field(default_factory=dict)  # where its name says which one it is: `echoes.Choice.facts`
     echo_files: Mapping[str, RawFile] = field(default_factory=dict)  # to be combined, by path below the root
+    phase_encoding: Mapping[str, Any] = field(default_factory=dict)  # what is stated of it (`fieldmaps.ENCODING`)
+    fieldmaps: Sequence[Mapping[str, Any]] = ()  # sources of its field, the best first (`fieldmaps.Found`)
+    fieldmap_files: Mapping[str, RawFile] = field(default_factory=dict)  # their images, by path below the root
+    fieldmaps_left: Mapping[str, str] = field(default_factory=dict)  # path of one that cannot be used -> why
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,10 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         if known.get("key") == (key := key_of(walked)):
             return known
         found = {"key": key, **scan(bids_dir, walked)}
-        runs = [Run(row[0], row[1], row[2], row[7][0]) for row in found["recordings"]]
+        runs = list[Run]()
+        for name, subject, session, *_, bold, _, echoes in found["recordings"]:
+            images = [Echo(*one).bold for one in echoes] if echoes else [bold]  # scans.tsv has a row for each
+            runs += [Run(name, subject, session, image[0]) for image in images]
         found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
@@ -217,12 +223,14 @@ def load_index(
             write_record(cache, new)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
-    faults, metadata = cached.get("faults", {}), cached["metadata"]
-    recordings, of_echoes = list[Recording](), list[str]()
+    fieldmaps = [_fieldmap(root, source, cached["metadata"]) for source in cached.pop("fieldmaps", ())]
+    faults, left = cached.get("faults", {}), cached.get("fieldmaps_left", {})
+    metadata = cached["metadata"]
+    recordings, unused_echoes = list[Recording](), list[str]()
     for row in rows:
         choice = _choice(row, metadata, faults.get(row[0], ""), select)
-        recordings.append(_recording(root, row, metadata, choice))
-        of_echoes += choice.left
+        recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {})))
+        unused_echoes += choice.left
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -230,7 +238,7 @@ def load_index(
             f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
             f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
         )
-    t1w, left = _chosen(cached["t1w"], select.t1w)
+    t1w, others = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
         if r.subject in runs:
@@ -241,7 +249,7 @@ def load_index(
         subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    ignored = (*cached["ignored"], *of_echoes, *left)
+    ignored = (*cached["ignored"], *unused_echoes, *others)
     notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
 
@@ -275,9 +283,20 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
+Fieldmap = tuple[Mapping[str, Any], Mapping[str, RawFile]]  # a source, and its files by path below the root
+
+
+def _fieldmap(root: str, cached: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Fieldmap:
+    """From an entry of the cache (`scan.scan`)."""
+    source, files = cached
+    numbers = source["metadata"]
+    stated = [metadata[n] for n in numbers] if isinstance(numbers, list) else metadata[numbers]
+    return {**source, "metadata": stated}, {file[0]: _raw(root, file) for file in files}
+
+
 def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, select: Select) -> Choice:
     """Which images of a row of the cache (`scan.scan`) stand for the run; most have one echo."""
-    *_, number, _, bold, sbref, listed = row
+    number, bold, sbref, listed = row[5], *row[8:]
     if listed is None:
         return Choice(Echo("", number, bold, sbref, fault), fault, {}, [], [])
     echoes = [Echo(*one) for one in listed]
@@ -285,13 +304,18 @@ def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, 
     return choose(echoes, times, select.echo, select.echo_ms)
 
 
-def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], choice: Choice) -> Recording:
-    """From a row of the cache; recordings of the same metadata share them."""
-    name, subject, session, task, run, _, fieldmaps, *_ = row
-    prefix = recording_prefix(subject, session, name)
-    used = choice.used
+def _recording(
+    root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fieldmaps: Sequence[Fieldmap], choice: Choice,
+    left: Mapping[str, str],
+) -> Recording:  # fmt: skip
+    """From a row of the cache (`scan.scan`); recordings of the same metadata, or of one fieldmap, share them."""
+    name, subject, session, task, run, _, encoding, sources, *_ = row
+    prefix, used = recording_prefix(subject, session, name), choice.used
     reference = _raw(root, used.sbref) if used.sbref else None
+    own = [fieldmaps[n] for n in sources]
+    files = own[0][1] if len(own) == 1 else {path: file for _, listed in own for path, file in listed.items()}
     return Recording(
         name, prefix, subject, session, task, run, _raw(root, used.bold), metadata[used.metadata], reference,
-        fieldmaps, choice.fault, choice.facts, {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined},
+        choice.fault, choice.facts, {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined},
+        {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left,
     )  # fmt: skip

@@ -39,7 +39,10 @@ from brainlm_data.runner.manifest import (
 from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
-FILES_TOLD = ("echo_files",)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
+FILES_TOLD = (
+    "echo_files",
+    "fieldmap_files",
+)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
 
 
 @dataclass(frozen=True)
