@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field, field_validator
 
@@ -81,8 +81,7 @@ def _index(text: str) -> str:
     return str(int(label)) if (label := _label(text)).isdigit() else label
 
 
-@dataclass(frozen=True, slots=True)
-class RawFile:
+class RawFile(NamedTuple):
     """A raw file as it was when the index was made."""
 
     path: str
@@ -103,8 +102,11 @@ class Recording:
     bold: RawFile
     metadata: dict[str, Any]
     sbref: RawFile | None = None
-    fieldmaps: Sequence[str] = ()  # images below the dataset's root that are meant for it; they are not used
     fault: str = ""  # why it is refused, by its metadata alone
+    phase_encoding: Mapping[str, Any] = field(default_factory=dict)  # what is stated of it (`fieldmaps.ENCODING`)
+    fieldmaps: Sequence[Mapping[str, Any]] = ()  # sources of its field, the best first (`fieldmaps.Found`)
+    fieldmap_files: Mapping[str, RawFile] = field(default_factory=dict)  # their images, by path below the root
+    fieldmaps_left: Mapping[str, str] = field(default_factory=dict)  # path of one that cannot be used -> why
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         if known.get("key") == (key := key_of(walked)):
             return known
         found = {"key": key, **scan(bids_dir, walked)}
-        runs = [Run(row[0], row[1], row[2], row[7][0]) for row in found["recordings"]]
+        runs = [Run(row[0], row[1], row[2], row[8][0]) for row in found["recordings"]]
         found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
@@ -225,8 +227,12 @@ def _loaded(
             write_record(cache, new)
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
-    faults = cached.get("faults", {})
-    recordings = tuple(_recording(root, row, cached["metadata"], faults.get(row[0], "")) for row in rows)
+    fieldmaps = [_fieldmap(root, source, cached["metadata"]) for source in cached.pop("fieldmaps", ())]
+    faults, left = cached.get("faults", {}), cached.get("fieldmaps_left", {})
+    recordings = tuple(
+        _recording(root, row, cached["metadata"], fieldmaps, faults.get(row[0], ""), left.get(row[0], {}))
+        for row in rows
+    )
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -234,7 +240,7 @@ def _loaded(
             f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
             f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
         )
-    t1w, left = _chosen(cached["t1w"], select.t1w)
+    t1w, others = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
         if r.subject in runs:
@@ -245,7 +251,7 @@ def _loaded(
         subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    ignored, notes, unjoined = (*cached["ignored"], *left), tuple(cached["notes"]), tuple(cached["unjoined"])
+    ignored, notes, unjoined = (*cached["ignored"], *others), tuple(cached["notes"]), tuple(cached["unjoined"])
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
 
 
@@ -278,11 +284,28 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
-def _recording(root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str) -> Recording:
-    """From a row of the cache (`scan.scan`); recordings of the same metadata share them."""
-    name, subject, session, task, run, number, fieldmaps, bold, sbref = row
+Fieldmap = tuple[Mapping[str, Any], Mapping[str, RawFile]]  # a source, and its files by path below the root
+
+
+def _fieldmap(root: str, cached: Sequence[Any], metadata: Sequence[dict[str, Any]]) -> Fieldmap:
+    """From an entry of the cache (`scan.scan`)."""
+    source, files = cached
+    numbers = source["metadata"]
+    stated = [metadata[n] for n in numbers] if isinstance(numbers, list) else metadata[numbers]
+    return {**source, "metadata": stated}, {file[0]: _raw(root, file) for file in files}
+
+
+def _recording(
+    root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fieldmaps: Sequence[Fieldmap], fault: str,
+    left: Mapping[str, str],
+) -> Recording:  # fmt: skip
+    """From a row of the cache (`scan.scan`); recordings of the same metadata, or of one fieldmap, share them."""
+    name, subject, session, task, run, number, encoding, sources, bold, sbref = row
     prefix = recording_prefix(subject, session, name)
     reference = _raw(root, sbref) if sbref else None
+    own = [fieldmaps[n] for n in sources]
+    files = own[0][1] if len(own) == 1 else {path: file for _, listed in own for path, file in listed.items()}
     return Recording(
-        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fieldmaps, fault
-    )
+        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fault,
+        {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left,
+    )  # fmt: skip

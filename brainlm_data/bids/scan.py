@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from brainlm_data.bids.fieldmaps import intended, names_nothing
+from brainlm_data.bids import fieldmaps
 from brainlm_data.bids.names import IMAGES, Name, index, misplaced, not_raw, parse, same_run
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.json import read_object
@@ -26,7 +26,7 @@ from brainlm_data.files.present import SMALL, check_present
 from brainlm_data.paths import ending
 from brainlm_data.reading.timing import stated_tr
 
-LAYOUT = 8  # of the cache: goes up when it keeps something else
+LAYOUT = 9  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 BESIDE = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")  # of BIDS, beside its images
 NAMED = 8  # of files of one kind that are named
@@ -34,6 +34,7 @@ METADATA_KEYS = (
     "RepetitionTime", "VolumeTiming", "TaskName", "SliceTiming", "SliceEncodingDirection", "EchoTime",
     "PhaseEncodingDirection",
 )  # fmt: skip
+CHECKED_KEYS = dict.fromkeys((*METADATA_KEYS, *fieldmaps.KEYS))  # two sidecars that contradict each other are an error
 
 
 class Listed(NamedTuple):
@@ -148,12 +149,15 @@ def key_of(walked: Walk) -> str:
 def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     """What the cache of the index keeps, as JSON values.
 
-    `recordings`: by id, rows of id, subject, session, task, run, number of its metadata, fieldmaps, bold, sbref (files
-    as `Listed`); `metadata`: the distinct ones; `faults`: by id, why a recording is refused; `t1w`: by subject, those
-    that can be used, the preferred one first; `ignored`: whatever else looks like data, with the reason; `notes`: what
-    is odd about what is taken.
+    `recordings`: by id, rows of id, subject, session, task, run, numbers of its metadata and of its phase encoding,
+    numbers of its fieldmaps, bold, sbref (files as `Listed`); `metadata`: the distinct ones; `fieldmaps`: the distinct
+    ones, each a source (`fieldmaps.Found`) with numbers of metadata, and its files; `fieldmaps_left`: by id, those that
+    cannot be used; `faults`: by id, why a recording is refused; `t1w`: by subject, those that can be used, the
+    preferred one first; `ignored`: whatever else looks like data, with the reason; `notes`: what is odd about what is
+    taken.
     """
-    distinct: dict[str, int] = {}
+    distinct, sources = _Distinct(), _Distinct()
+    unusable = dict[str, dict[str, str]]()  # fieldmaps
     recordings: list[list[Any]] = []
     faults: dict[str, str] = {}
     t1w: dict[str, list[Listed]] = {}
@@ -167,13 +171,19 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
         person = _Person(str(bids_dir), {file.path: file for file in own}, at_root, ignored, notes)
         for path, (metadata, fault) in person.runs().items():
             entities = person.names[path].entities
-            kept = {k: v for k, v in metadata.items() if k in METADATA_KEYS}
-            number = distinct.setdefault(json.dumps(kept, sort_keys=True), len(distinct))
             name = _stem(path)
             sbref = person.sbref(path)
+            meant = person.fieldmaps_of(path, metadata)
+            numbers = list[int]()
+            for source in meant.sources:
+                files = [person.files[file] for file in fieldmaps.files_of(source)]
+                numbers.append(sources.number([source | {"metadata": distinct.numbers(source["metadata"])}, files]))
+            if meant.left:
+                unusable[name] = meant.left
             recordings.append([
-                name, entities["sub"], entities.get("ses"), entities.get("task"), index(entities.get("run")), number,
-                person.fieldmaps(path, metadata), person.files[path], person.files[sbref] if sbref else None,
+                name, entities["sub"], entities.get("ses"), entities.get("task"), index(entities.get("run")),
+                distinct.number(_of(METADATA_KEYS, metadata)), distinct.number(_of(fieldmaps.ENCODING, metadata)),
+                numbers, person.files[path], person.files[sbref] if sbref else None,
             ])  # fmt: skip
             if fault:
                 faults[name] = fault
@@ -192,9 +202,31 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     notes += [f"{_some(paths)}: {reason}" for reason, paths in absent.items()]
     recordings.sort(key=lambda row: row[0])
     return {
-        "recordings": recordings, "metadata": list(map(json.loads, distinct)), "faults": faults, "t1w": t1w,
-        "ignored": list(map(_printable, ignored)), "notes": list(map(_printable, dict.fromkeys(notes))),
+        "recordings": recordings, "metadata": distinct.values(), "fieldmaps": sources.values(),
+        "fieldmaps_left": unusable, "faults": faults, "t1w": t1w,
+        "ignored": list(map(_printable, dict.fromkeys(ignored))), "notes": list(map(_printable, dict.fromkeys(notes))),
     }  # fmt: skip
+
+
+class _Distinct:
+    """JSON values, each kept once, by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, value: Any) -> int:
+        return self._numbers.setdefault(json.dumps(value, sort_keys=True), len(self._numbers))
+
+    def numbers(self, values: Any) -> Any:
+        """Of one value, or of each of a list."""
+        return [self.number(value) for value in values] if isinstance(values, list) else self.number(values)
+
+    def values(self) -> list[Any]:
+        return list(map(json.loads, self._numbers))
+
+
+def _of(keys: Iterable[str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: metadata[key] for key in keys if key in metadata}
 
 
 def _missing(root: str, file: Listed) -> str:
@@ -218,6 +250,7 @@ class _Person:
         self.root, self.files, self._ignored, self._notes = root, files, ignored, notes
         self.names = {path: parse(path) for path in files}
         self.taken = set[str]()  # images
+        self._metadata = dict[str, Mapping[str, Any]]()  # of the runs that are taken
         self._own_sidecars = _sidecars(files.values())
         self._sidecars = (*at_root, *self._own_sidecars)
 
@@ -257,6 +290,7 @@ class _Person:
             except ValueError as error:
                 fault = f"{first}: {error} -> fix the sidecar, or leave this run out"
             found[first] = metadata, fault
+        self._metadata = {path: metadata for path, (metadata, _) in found.items()}
         return found
 
     def _last_choice(self, path: str) -> tuple[Any, ...]:
@@ -316,8 +350,8 @@ class _Person:
         for sidecar in self._own_sidecars:
             if sidecar.name.suffix == "bold" and not any(_applies(sidecar, name) for name in images):
                 self._ignored.append(f"{sidecar.file.path}: of no image (is its name right?)")
-        for path, metadata in self._maybe_fieldmaps.items():
-            if absent := names_nothing(path, metadata, self.files):
+        for path, image in self._maybe_fieldmaps.items():
+            if absent := fieldmaps.names_nothing(path, image.metadata, self.files):
                 self._notes.append(f"{path}: IntendedFor names no image of this subject: {_some(absent)}")
 
     def others(self) -> Iterator[str]:
@@ -328,7 +362,8 @@ class _Person:
             where = name.datatype or "not where BIDS has images"
             kind = f"*_{name.suffix}" if "_" in path.rsplit("/", 1)[-1] else f"{name.suffix}*"
             kind = re.sub(r"\d+", "#", kind) if name.fault else kind  # volumes by number are one kind
-            yield f"{kind} ({where})" + (" of no run that is taken" if name.suffix == "sbref" else "")
+            of_no_run = " of no run that is taken" if name.suffix == "sbref" else ""
+            yield f"{kind} ({where})" + (", meant for no run that is taken" if where == "fmap" else of_no_run)
 
     def metadata(self, path: str) -> dict[str, Any]:
         """Of an image, by the inheritance principle: what is said nearer to it, and of fewer images, counts.
@@ -342,7 +377,7 @@ class _Person:
             if not _applies(sidecar, self.names[path]):
                 continue
             content = _content(f"{self.root}/{sidecar.file.path}", sidecar.file.mtime_ns)
-            for key in METADATA_KEYS:
+            for key in CHECKED_KEYS:
                 if key in content and key in found and content[key] != found[key]:
                     self._check_order(key, source[key], sidecar)
             found |= content
@@ -364,22 +399,57 @@ class _Person:
             "BIDS has one sidecar per image in a folder: merge them",
         )
 
-    def fieldmaps(self, bold: str, metadata: Mapping[str, Any]) -> list[str]:
-        """Images that are meant for a run; another run can be one."""
-        return intended(bold, {**self._maybe_fieldmaps, bold: metadata})
+    def fieldmaps_of(self, bold: str, metadata: Mapping[str, Any]) -> fieldmaps.Found:
+        """What is meant for a run, usable or not; each that is not is said."""
+        images = self._maybe_fieldmaps
+        if "B0FieldSource" in metadata:
+            images = {**images, **self._other_runs}
+            for unknown in fieldmaps.unknown_sources(metadata, images.values()):
+                self._notes.append(f"{bold}: its B0FieldSource {unknown!r} is the B0FieldIdentifier of no image")
+        intended = fieldmaps.intended(bold, metadata, images)
+        if not intended:
+            return fieldmaps.Found()
+        found = fieldmaps.found(bold, metadata, intended, images)
+        self._ignored += [f"{path}: {reason}" for path, reason in found.left.items()]
+        self.taken.update(found.left)
+        for source in found.sources:
+            stems = {path.rsplit("_", 1)[0] for path in fieldmaps.files_of(source)}
+            self.taken.update(path for path in images if path.rsplit("_", 1)[0] in stems)  # the second magnitude, too
+        return found
 
     @cached_property
-    def _maybe_fieldmaps(self) -> dict[str, Mapping[str, Any]]:
-        """Metadata of images that may be fieldmaps; an unreadable sidecar of one is said, and the image is left out."""
-        images = dict[str, Mapping[str, Any]]()
-        for path, name in self.names.items():
-            is_run = name.datatype == "func" and name.suffix == "bold"
-            if name.extension in IMAGES and (name.datatype == "fmap" or is_run):
-                try:
-                    images[path] = self.metadata(path)
-                except InputError as error:
-                    if not is_run:
-                        self._ignored.append(f"{path}: its sidecar {str(error).replace(f'{self.root}/', '')}")
+    def _maybe_fieldmaps(self) -> dict[str, fieldmaps.Image]:
+        """Images of fmap/."""
+        return self._images(path for path, name in self.names.items() if name.datatype == "fmap")
+
+    @cached_property
+    def _other_runs(self) -> dict[str, fieldmaps.Image]:
+        """Runs that are taken, each by its single-band reference where that has an identifier, else by itself."""
+        images = dict[str, fieldmaps.Image]()
+        for bold, metadata in self._metadata.items():
+            reference = self.sbref(bold)
+            beside = self._images([reference] if reference else [])
+            if any("B0FieldIdentifier" in image.metadata for image in beside.values()):
+                images |= beside
+            else:
+                images[bold] = fieldmaps.Image(self.names[bold], metadata)
+        return images
+
+    def _images(self, paths: Iterable[str]) -> dict[str, fieldmaps.Image]:
+        """Images with their metadata; one whose sidecar cannot be read is said, and left out."""
+        images = dict[str, fieldmaps.Image]()
+        for path in paths:
+            name = self.names[path]
+            if name.extension not in IMAGES:
+                continue
+            try:
+                metadata = self.metadata(path)
+            except InputError as error:
+                self.taken.add(path)
+                self._ignored.append(f"{path}: its sidecar {str(error).replace(f'{self.root}/', '')}")
+                continue
+            problem = name.fault or not_raw(name) or _missing(self.root, self.files[path])
+            images[path] = fieldmaps.Image(name, metadata, problem)
         return images
 
 

@@ -77,7 +77,7 @@ def details_of(
 
 def told(stage: Stage, config: General) -> list[str]:
     """What the stage is told (`Stage.told`): fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
-    return [key for key in stage.told if key != "fieldmaps" or route_of(config) == "native"]
+    return [key for key in stage.told if not key.startswith("fieldmap") or route_of(config) == "native"]
 
 
 def listing_digest(

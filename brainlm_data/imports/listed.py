@@ -50,7 +50,8 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
         seen.add(series.id)
         files = [(str(file.absolute().relative_to(root)), *size_and_mtime(file)) for file in series.files]
         rows.append([
-            series.id, series.subject, series.session, series.task, series.run, len(metadata), [], files[0], None,
+            series.id, series.subject, series.session, series.task, series.run, len(metadata), None, [], files[0],
+            None,
         ])  # fmt: skip
         metadata.append({
             "Place": str((series.place or series.files[0]).absolute()), "Files": files, "RepetitionTime": series.tr_s,

@@ -227,7 +227,11 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     """Paths of the unit's inputs. Raises Refused where the index or an upstream stage refused it."""
     if fault := unit["meta"].get("fault"):
         raise Refused(fault)
+    meta = dict(unit["meta"])
     files: dict[str, Path] = {}
+    for name, (path, *_) in meta.pop("fieldmap_files", {}).items():
+        files[name] = Path(path)
+        check_present(files[name])
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
         if name in unit["raw"]:
@@ -253,7 +257,6 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
     missing = [n for n in missing if job.stage.level != "cohort" or job.artifacts[n].level == "cohort"]
     if missing:
         raise Refused(f"{unit['id']}: stage {job.stage.name} needs {', '.join(missing)}, which it does not have")
-    meta = dict(unit["meta"])
     workdir = paths.state_path(job.outdir, job.stage.name, unit["id"])
     meta |= {
         "id": unit["id"],

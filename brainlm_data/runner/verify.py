@@ -1,7 +1,7 @@
 """`brainlm-data verify FOLDER`: every byte that was written is read, and compared with what was noted of it.
 
-Of an outdir by its manifests; of any other folder (an import, a model, an export, embeddings in Zarr) by its SHA256SUMS,
-and a store by the checksums of its chunks.
+Of an outdir by its manifests; of any other folder (an import, a model, an export, embeddings in Zarr) by its
+SHA256SUMS, and a store by the checksums of its chunks.
 """
 
 from __future__ import annotations

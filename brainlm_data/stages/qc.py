@@ -121,7 +121,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "qc_page"),
-    told=("fieldmaps",),
+    told=("fieldmaps", "fieldmaps_left"),
     routes=("native", "fmriprep"),
     need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),
 )  # fmt: skip

@@ -76,7 +76,7 @@ STAGE = Stage(
     outputs=("parcels",),
     run=run,
     describe=describe,
-    told=("fieldmaps",),
+    told=("fieldmaps", "fieldmaps_left"),
     routes=("native", "fmriprep"),
     need=Need(400, 0.5, 10, disk_mb=0.2, disk_mb_per_mb=0.06),
 )

@@ -21,7 +21,7 @@ from brainlm_data.runner.bundle import Job, _forget, run_bundle
 from brainlm_data.runner.manifest import COHORT, describe_output
 from brainlm_data.stage import Artifact, Facts, Files, Sentence, Stage, StageConfig
 from tests.conftest import write_bids
-from tests.core.toy import ANAT, CALLS, COLLATE, MOTION, STAGES
+from tests.core.toy import ANAT, CALLS, COLLATE, MOTION, STAGES, MotionConfig
 
 
 def run(raw: dict[str, Any], stages: Sequence[Stage] = STAGES) -> tuple[Dag, dict[str, Any]]:
@@ -443,3 +443,47 @@ def test_a_plan_beside_a_run_writes_no_listing(bids: Path, tmp_path: Path) -> No
         late.begin([])  # the other run has ended, but the listing is still that of its jobs
     redone(one)
     assert listing.read_bytes() != before
+
+
+def _field(inputs: Files, outputs: Files, config: MotionConfig) -> Facts:
+    CALLS.append(f"field {inputs.meta['id']}")
+    sources = inputs.meta.get("fieldmaps", [])
+    sizes = [inputs[path].stat().st_size for source in sources for path in source["images"]]
+    outputs["motion_params"].write_text(f"{sizes} {inputs.meta.get('phase_encoding')}")
+    return {"RepetitionTime": 2, "fieldmap_files": "fieldmap_files" in inputs.meta}
+
+
+@pytest.mark.parametrize("bundle_size", [1, 3])
+def test_a_fieldmap_is_an_input_of_the_stage_that_is_told_of_it(bids: Path, tmp_path: Path, bundle_size: int) -> None:
+    """Another file, or another readout, reruns that recording; a new date alone makes nothing again."""
+    fmap = bids / "sub-01/fmap/sub-01_dir-AP_epi.nii.gz"
+    fmap.parent.mkdir()
+    shutil.copy(bids / "sub-01/anat/sub-01_T1w.nii.gz", fmap)
+    run_json = bids / "sub-01/func/sub-01_task-rest_bold.json"
+    says = {"PhaseEncodingDirection": "j", "RepetitionTime": 2.0, "TaskName": "rest"}
+    run_json.write_text(json.dumps(says))
+    beside = fmap.with_name("sub-01_dir-AP_epi.json")
+    target = "func/sub-01_task-rest_bold.nii.gz"
+    beside.write_text(json.dumps({"PhaseEncodingDirection": "j-", "IntendedFor": target}))
+    told = ("phase_encoding", "fieldmaps", "fieldmap_files")
+    reads = dataclasses.replace(MOTION, run=_field, told=told, inputs=("t1w_preproc",))
+    given, stages = raw(bids, tmp_path / "out", bundle_size=bundle_size), (ANAT, reads, COLLATE)
+
+    def fields() -> list[str]:
+        run(given, stages)
+        return [call for call in CALLS if call.startswith("field")]
+
+    assert len(fields()) == 2
+    (output,) = (tmp_path / "out/derivatives").glob("sub-01/**/*_desc-motion_timeseries.tsv")
+    assert output.read_text() == f"[{fmap.stat().st_size}] {{'PhaseEncodingDirection': 'j'}}"
+    sidecar = json.loads(output.with_suffix(".json").read_text())
+    assert "bids:raw:sub-01/fmap/sub-01_dir-AP_epi.nii.gz" in sidecar["Sources"] and not sidecar["fieldmap_files"]
+    os.utime(fmap, ns=(1, 1))
+    assert fields() == []
+    fmap.write_bytes(fmap.read_bytes() + b"more")
+    assert fields() == ["field sub-01_task-rest"]
+    run_json.write_text(json.dumps(says | {"TotalReadoutTime": 0.05}))
+    assert fields() == ["field sub-01_task-rest"] and "0.05" in output.read_text()
+    fmap.unlink()
+    fmap.symlink_to("nowhere")
+    assert fields() == ["field sub-01_task-rest"] and output.read_text().startswith("[] ")

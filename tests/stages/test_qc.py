@@ -121,7 +121,7 @@ def test_what_is_not_done_is_said(tmp_path: Path, facts: dict[str, Any], said: s
 @pytest.mark.usefixtures("words_only")
 def test_a_fieldmap_that_is_not_used_and_an_atlas_in_another_space_are_spoken_of(tmp_path: Path) -> None:
     inputs, warning = measured.recording(tmp_path), "atlas in MNI152NLin6Asym, template MNI: look"
-    inputs.meta["fieldmaps"] = ["sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]
+    inputs.meta["fieldmaps"] = [{"kind": "epi", "images": ["sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]}]
     write_facts(inputs["atlas_table"], {"Warnings": [warning]})
     metrics, facts, page = run(inputs, n_components_shown=0)
     assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_dir-AP_epi.nii.gz"]

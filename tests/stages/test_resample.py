@@ -75,7 +75,9 @@ def test_the_rate_of_the_volumes_but_for_rounding(native: Files, hz: float) -> N
 def test_a_fieldmap_that_is_not_used_is_spoken_of(native: Files) -> None:
     plain, _ = fitted.run(resample.STAGE, native)
     assert "FieldmapsNotUsed" not in plain and "distortion" not in resample.describe(plain)
-    told = Files(dict(native), {**native.meta, "fieldmaps": ["sub-01/fmap/sub-01_phasediff.nii.gz"]})
+    told = Files(
+        dict(native), {**native.meta, "fieldmaps_left": {"sub-01/fmap/sub-01_phasediff.nii.gz": "no echo times"}}
+    )
     facts, _ = fitted.run(resample.STAGE, told)
     assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_phasediff.nii.gz"]
     assert facts["Warnings"] == [*plain["Warnings"], WARNING]
