@@ -217,6 +217,23 @@ def load_index(
     InputError: `select` accepts no recording.
     """
     cached = read_record(cache) if cache else {}
+    try:
+        return _loaded(folder, listed, select, cache, as_cached, cached)
+    except (AttributeError, LookupError, TypeError, ValueError):  # another layout than ours: the files are listed anew
+        if not cached:
+            raise
+        return _loaded(folder, listed, select, cache, as_cached, {})
+
+
+def _loaded(
+    folder: Path,
+    listed: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    select: Select,
+    cache: Path | None,
+    as_cached: bool,
+    cached: dict[str, Any],
+) -> Index:
+    """`load_index`, from what is in the cache."""
     if not (as_cached and cached):
         new = dict(listed(cached))
         if cache and new != cached:

@@ -174,6 +174,8 @@ def _run_unit(
             return _refused(job, unit, refusal, scratch)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # there was none, or there is more in it
+                Path(path).parent.rmdir()
         receipt = {"signature": job.signature, "inputs": digests, "entry": entry, "software": software()}
         sidecar.write_record(receipt_file, receipt, folder=scratch)
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}

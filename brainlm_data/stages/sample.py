@@ -150,11 +150,8 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     indices = table["index"].to_numpy(np.int64)
     if (np.diff(indices) <= 0).any() or image.min() < 0:
         raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
-    # a look-up table from label to row; -1 for labels of the image that the table does not list
-    row_of = np.full(max(int(image.max()), int(indices.max())) + 1, -1)
-    row_of[indices] = np.arange(len(indices))
-    rows = row_of[image]
-    rows[image == 0] = -1
+    rows = np.searchsorted(indices, image).clip(max=len(indices) - 1)
+    rows[(indices[rows] != image) | (image == 0)] = -1  # a label of the image that the table does not list
     if (rows < 0).all():
         raise InputError(f"{inputs['atlas_dseg']}: holds no label of {inputs['atlas_table']}", "run stage atlas again")
     return [str(name) for name in table["name"]], rows, Grid.of(atlas)
@@ -208,9 +205,11 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     """The subject's tissue probabilities on a grid in template space, trilinear."""
     import ants
 
+    from brainlm_data.methods.hdf5 import check_transform
     from brainlm_data.methods.registration import to_ants
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
+    check_transform(inputs["t1w_to_mni"])
     transform = [str(inputs["t1w_to_mni"])]
     maps = []
     for name in TISSUES:

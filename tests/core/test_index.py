@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -130,7 +131,15 @@ def test_a_bad_participants_table(tmp_path: Path, content: bytes, says: str) -> 
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     root, cache = write_bids(tmp_path / "b"), tmp_path / "index.json"
     cache.write_text("{")
-    assert len(read_index(root, Select.model_validate({}), cache).recordings) == 2
+    found = read_index(root, Select.model_validate({}), cache)
+    assert len(found.recordings) == 2
+    whole = json.loads(cache.read_text())
+    del whole["checksum"]
+    for key, value in {"recordings": [[]], "metadata": [], "t1w": 1, "of": [], "phenotypes": None}.items():
+        for odd in ({**whole, key: value}, {name: kept for name, kept in whole.items() if name != key}):
+            for as_cached in (True, False):
+                cache.write_text(json.dumps(odd))
+                assert read_index(root, Select.model_validate({}), cache, as_cached) == found
 
 
 def test_a_single_band_reference_belongs_to_its_run(tmp_path: Path) -> None:
