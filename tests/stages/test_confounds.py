@@ -227,7 +227,7 @@ def test_the_notch_is_that_of_xcp_d() -> None:
     motion = np.random.default_rng(0).standard_normal((200, 6)).cumsum(0)
     stopband_hz = np.array([12, 18]) / 60
     freq_to_remove = np.mean(stopband_hz)
-    b, a = iirnotch(freq_to_remove, freq_to_remove / np.abs(np.diff(stopband_hz)), fs=1 / 0.8)
+    b, a = iirnotch(freq_to_remove, freq_to_remove / np.abs(np.diff(stopband_hz))[0], fs=1 / 0.8)
     theirs = filtfilt(b, a, motion, axis=0, padtype="constant", padlen=len(motion) - 1)
     np.testing.assert_allclose(nuisance.without_breathing(motion, 0.8, "notch", (12, 18)), theirs)
 
