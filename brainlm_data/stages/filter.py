@@ -67,7 +67,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Dropped": dropped,
         "Censored": list(recipe.censored),
         "CensorThresholdMm": config.censor_fd_mm,
-        "CensorFd": "filtered" if is_filtered else "plain",
+        **({"CensorFd": "filtered" if is_filtered else "plain"} if config.fd == "filtered" else {}),
         "Warnings": warnings,
     }
 

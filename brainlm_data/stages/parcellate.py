@@ -59,7 +59,6 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     return {
         "Warnings": warnings + _warnings(names, before, denoised),
         "SamplingFrequency": 1 / raw["RepetitionTime"],
-        "Scale": config.scale,
         "GrandMeanScaling": config.grand_mean if config.scale == "grand_mean" else None,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
@@ -80,7 +79,7 @@ def _warnings(names: list[str], before: Array, after: Array) -> list[str]:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    if facts["Scale"] == "percent":
+    if facts["Units"] == PERCENT:
         return PERCENT_SENTENCE
     if facts["GrandMeanScaling"] is None:
         return "Parcel series were left in scanner units."
