@@ -106,7 +106,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="keep",
-    version=5,
+    version=4,
     level="recording",
     summary="Write 4-D NIfTI in template space, where asked for (keep: [preproc, denoised]).",
     Config=Config,
@@ -122,6 +122,7 @@ STAGE = Stage(
         "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
         "keep_preproc", "keep_denoised",
     ),
+    told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 0.2, 60, 1, disk_mb_per_mb=8),
 )  # fmt: skip

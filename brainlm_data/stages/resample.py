@@ -63,7 +63,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="resample",
-    version=4,
+    version=3,
     level="recording",
     summary="Resample the parcel series to a common rate, with anti-aliasing.",
     Config=Config,
