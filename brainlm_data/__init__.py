@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary
+    from brainlm_data.files.processes import end_with
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.reads import reads
     from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
     from brainlm_data.files.space import new_array
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
-    from brainlm_data.files.text import draw_as_text, markdown_cell, markdown_line
+    from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
     from brainlm_data.reading.series import ParcelSeries
     from brainlm_data.reading.sources import compare_store, read_series
@@ -37,9 +38,9 @@ __all__ = [
     "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
     "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
     "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "draw_as_text", "fresh_temporary", "in_words", "markdown_cell", "markdown_line", "new_array", "open_store",
-    "prepare", "read_config", "read_object", "read_series", "reads", "seal", "section_from", "stage_summary",
-    "sum_folder", "write_sums",
+    "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "markdown_cell", "markdown_line",
+    "new_array", "open_store", "prepare", "read_config", "read_object", "read_series", "reads", "seal", "section_from",
+    "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -59,6 +60,8 @@ _HEAVY = {  # imported only when they are asked for
     "check_sum": ("files.sums", "check_sum"),
     "compare_store": ("reading.sources", "compare_store"),
     "draw_as_text": ("files.text", "draw_as_text"),
+    "end_with": ("files.processes", "end_with"),
+    "in_legend": ("files.text", "in_legend"),
     "markdown_cell": ("files.text", "markdown_cell"),
     "markdown_line": ("files.text", "markdown_line"),
     "config_schema": ("config", "schema"),

@@ -83,10 +83,11 @@ def in_words(error: BaseException, place: Path | None = None) -> BrainLMError:
     if isinstance(error, BrainLMError):
         return error
     number = _number(error)
-    if number is not None:
+    if number is not None or isinstance(error, OSError):
         where = getattr(error, "filename", None) or place or "a file"
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return BrainLMError(f"{_text(where)}: {why}", REMEDIES.get(number, "look at this path, then run it again"))
+        remedy = REMEDIES.get(number or 0, "look at this path, then run it again")
+        return BrainLMError(f"{_text(where)}: {why}", remedy)
     if isinstance(error, MemoryError):
         return BrainLMError(f"out of memory {error}".strip(), "a machine with more memory, or fewer workers")
     if isinstance(error, BrokenProcessPool):

@@ -1,4 +1,4 @@
-"""Worker processes that end with the process that made them.
+"""Processes that end with the process that made them.
 
 A pool's workers outlive a parent that is killed: they wait for work for ever, and keep its locks, which they inherit.
 """
@@ -12,17 +12,18 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
+LIBC = ctypes.CDLL(None)
 
 
 def processes(count: int) -> ProcessPoolExecutor:
     """A pool of so many worker processes."""
-    return ProcessPoolExecutor(count, initializer=_end_with, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(count, initializer=end_with, initargs=(os.getpid(),))
 
 
-def _end_with(parent: int) -> None:
-    """In a worker: be killed when the parent ends, however it ends."""
+def end_with(parent: int) -> None:
+    """In a process that `parent` started: be killed when that ends, however it ends."""
     if not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended before
         os._exit(1)

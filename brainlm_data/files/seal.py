@@ -29,6 +29,12 @@ def holds(content: bytes | mmap.mmap) -> bool:
     return place < len(MARK) or content[place : place + DIGITS] == _checksum(content, place)
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file that is not empty has a seal, whatever it says."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(MARK) >= 0
+
+
 def seal(path: Path) -> None:
     """Seal a file in place, before it is moved to where it is read. One of many GB need not fit into memory."""
     with path.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:

@@ -43,6 +43,8 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap
             os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     except OSError as error:
         path.unlink(missing_ok=True)
+        if error.errno is None:  # NumPy's own, in words alone
+            raise OSError(f"{path}: {error}") from error
         raise OSError(error.errno, error.strerror, str(path)) from error
     return values
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LISTED = "\u200b"  # takes no room; before a name in a legend, see `in_legend`
 LONGEST = 120  # characters of a text in a figure
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff\ud800-\udfff]")
 TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what HTML and Markdown take for the start of a tag; `p < .05` is none
@@ -27,6 +28,11 @@ def markdown_line(text: str) -> str:
 def markdown_cell(text: str) -> str:
     """The same in a table."""
     return markdown_line(text).replace("|", "&#124;")
+
+
+def in_legend(text: str) -> str:
+    """A name as a label of matplotlib, whose legends leave out what begins with `_`; `draw_as_text` mends it."""
+    return f"{LISTED}{text}"
 
 
 def draw_as_text(figure: Figure) -> None:
@@ -46,5 +52,5 @@ def draw_as_text(figure: Figure) -> None:
 
 
 def _shown(text: str) -> str:
-    text = CONTROL.sub(" ", text)
+    text = CONTROL.sub(" ", text.removeprefix(LISTED))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import ConfigError, InputError, Refused
+from brainlm_data.files.space import check_space, size
 from brainlm_data.imports import LoadedSeries, Options, Series, Source
 from brainlm_data.imports.files import found
 from brainlm_data.imports.images import Image, Plan, Points, made, planned
@@ -36,6 +37,7 @@ BOLD = "filtered_func_data_clean.nii.gz"
 WARPS = ("reg/example_func2standard_warp.nii.gz", "reg/highres2standard_warp.nii.gz")
 BEFORE = "reg/example_func2highres.mat"
 MOTION = "mc/prefiltered_func_data_mcf.par"
+MOST_BYTES = 1 << 34  # of what is needed of a zip; a usual one has 1 GB
 WANTED = (BOLD, *WARPS, BEFORE, MOTION)
 
 
@@ -97,13 +99,13 @@ def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
         folder = Path(name)
         try:
             with zipfile.ZipFile(file) as archive:
-                for member in archive.namelist():
-                    inside = member.partition(ICA)[2]
-                    if inside in WANTED:
-                        target = folder / inside
-                        target.parent.mkdir(exist_ok=True)
-                        with archive.open(member) as source, target.open("wb") as sink:
-                            shutil.copyfileobj(source, sink, 1 << 20)
+                members = [one for one in archive.infolist() if one.filename.partition(ICA)[2] in WANTED]
+                _check_room(folder, sum(one.file_size for one in members))  # no member is longer than is stated
+                for member in members:
+                    target = folder / member.filename.partition(ICA)[2]
+                    target.parent.mkdir(exist_ok=True)
+                    with archive.open(member) as source, target.open("wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise Refused(f"not a whole zip ({error})", "fetch it again") from error
         except OSError as error:
@@ -111,6 +113,13 @@ def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
                 raise
             raise Refused(f"not a whole zip ({error.strerror})", "fetch it again") from error
         return _load_folder(folder, tr_s, plan)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Raises Refused for a zip that cannot be UK Biobank's, InputError where there is no room for one that can."""
+    if needed > MOST_BYTES:
+        raise Refused(f"unpacked it would have {size(needed)}, more than {size(MOST_BYTES)}", "fetch it again")
+    check_space(folder, needed, "unpacking a zip", "free space there, or set TMPDIR to another folder")
 
 
 def _load_folder(folder: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:

@@ -1,14 +1,34 @@
-"""Take the clock out of an HDF5 file, so that the same transform is the same bytes whenever it is written.
+"""Transforms in HDF5: the clock is taken out, so that the same one is the same bytes, and damage is found before ITK.
 
 ITK's composite transforms are HDF5, whose object headers (version 2: `OHDR`) hold four times of access and change, and
 a checksum (Jenkins' lookup3) over header and times. The times become 0 and the checksum follows. Layout: HDF5 File
 Format Specification 3.0, IV.A.1.b, and its appendix for the checksum.
+
+The HDF5 library does not survive every damaged file (a segmentation fault, or memory without end). What is written here
+is sealed beyond the end that HDF5 knows, where its readers do not look; another file is tried in a process of its own.
 """
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
+
+from brainlm_data.errors import InputError
+from brainlm_data.files.reads import reads
+from brainlm_data.files.seal import BLANK, check_seal, is_sealed, seal
+
+AGAIN = "run the stage that writes it again"
+TRY = """\
+import resource, sys
+import ants
+resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))  # bytes
+ants.read_transform(sys.argv[1])
+"""
+PATIENCE_S = 300  # on a busy machine; reading takes a second
 
 SIGNATURE = b"OHDR\x02"
 HAS_TIMES, HAS_PHASES, SIZE_BITS = 0x20, 0x10, 0x03
@@ -39,6 +59,34 @@ def without_times(path: Path) -> None:
             content[end : end + 4] = lookup3(bytes(content[start:end])).to_bytes(4, "little")
         start = content.find(SIGNATURE, start + 1)
     path.write_bytes(content)
+
+
+def seal_transform(path: Path) -> None:
+    """Append a seal to an HDF5 file, whose own end is in its header."""
+    with path.open("ab") as stream:
+        stream.write(BLANK.encode())
+    seal(path)
+
+
+def check_transform(path: Path) -> None:
+    """Before ITK reads an HDF5 file. Raises InputError for one that is damaged, or that ends the process."""
+    with reads(path, AGAIN):
+        check_seal(path, AGAIN)
+        status = path.stat()
+        if not is_sealed(path) and not _survives(path, status.st_size, status.st_mtime_ns):
+            raise InputError(f"{path}: not a readable transform", AGAIN)
+
+
+@lru_cache(maxsize=1024)
+def _survives(path: Path, _size: int, _mtime_ns: int) -> bool:
+    """Whether ITK reads a file, in a process that it may end."""
+    call = [sys.executable, "-c", TRY, str(path.resolve())]
+    environment = {**os.environ, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    try:
+        done = subprocess.run(call, env=environment, capture_output=True, check=False, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
 
 
 def _rotated(value: int, bits: int) -> int:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.reads import reads
-from brainlm_data.methods.hdf5 import without_times
+from brainlm_data.methods.hdf5 import check_transform, seal_transform, without_times
 from brainlm_data.methods.rigid import read_itk
 
 Points = NDArray[np.float64]
@@ -249,6 +249,7 @@ def nonlinear(
             source = fitted[key] if isinstance(fitted[key], str) else fitted[key][0]
             _copy(Path(source), target)
             without_times(target)
+            seal_transform(target)
         return fitted["warpedmovout"]
 
 
@@ -276,6 +277,8 @@ def _check_readable(transform: Path) -> None:
     """
     if transform.suffix == ".txt":
         read_itk(transform)
+    if transform.suffix == ".h5":
+        check_transform(transform)
     try:
         ants.read_transform(str(transform))
     except Exception as error:  # ITK's exceptions have no type of their own here, and many lines

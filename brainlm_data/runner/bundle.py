@@ -39,6 +39,11 @@ from brainlm_data.runner.manifest import (
 from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
+FILES_TOLD = (
+    "echo_files",
+    "fieldmap_files",
+)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
+
 
 @dataclass(frozen=True)
 class Job:
@@ -169,6 +174,8 @@ def _run_unit(
             return _refused(job, unit, refusal, scratch)
         for path in inputs.meta["before"].values():
             shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # there was none, or there is more in it
+                Path(path).parent.rmdir()
         receipt = {"signature": job.signature, "inputs": digests, "entry": entry, "software": software()}
         sidecar.write_record(receipt_file, receipt, folder=scratch)
     return {**entry, "methods": _methods(unit, upstream) | entry["methods"]}
@@ -227,9 +234,10 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
         raise Refused(fault)
     meta = dict(unit["meta"])
     files: dict[str, Path] = {}
-    for name, (path, *_) in meta.pop("fieldmap_files", {}).items():
-        files[name] = Path(path)
-        check_present(files[name])
+    for told in FILES_TOLD:
+        for name, (path, *_) in meta.pop(told, {}).items():  # a `RawFile`, as JSON has it
+            files[name] = Path(path)
+            check_present(files[name])
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
         if name in unit["raw"]:

@@ -1,7 +1,7 @@
 """`brainlm-data verify FOLDER`: every byte that was written is read, and compared with what was noted of it.
 
-Of an outdir by its manifests; of any other folder (an import, a model, an export) by its SHA256SUMS, and a store by the
-checksums of its chunks.
+Of an outdir by its manifests; of any other folder (an import, a model, an export, embeddings in Zarr) by its
+SHA256SUMS, and a store by the checksums of its chunks.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def verify(folder: Path) -> None:
     folder = folder.absolute()
     if manifests(folder) or requested_path(folder).exists():
         return _verify_run(folder)
-    if folder.name.endswith(".zarr") and (folder / "zarr.json").exists():
+    if folder.name.endswith(".zarr") and (folder / "zarr.json").exists() and not (folder / SUMS).exists():
         return _verify_folder(folder.parent, folder.name)
     if (folder / SUMS).exists() or (folder / STORE).exists():
         return _verify_folder(folder, STORE)
     raise InputError(
         f"{folder}: neither manifests below work/ nor {SUMS}",
-        "give the outdir of a run, or the folder of an import, a model or an export",
+        "give the outdir of a run, or the folder of an import, a model, an export or embeddings (.zarr)",
     )
 
 

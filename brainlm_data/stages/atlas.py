@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARGIN_MM, INSIDE = 6.0, 0.8  # of the check that an atlas lies in the template's brain
+LARGEST = 2**31 - 1  # label: that of int32
 COLUMNS = ["index", "name", "hemisphere", "network", "x", "y", "z", "n_voxels"]
 
 
@@ -127,6 +128,8 @@ def _labels(path: Path) -> nib.Nifti1Image:
         raise InputError(f"{path}: holds values that are no labels (not whole, or negative)", "give integers, 0 = none")
     if data.max() == 0:
         raise InputError(f"{path}: holds no label", "give integers, 0 = none")
+    if data.max() > LARGEST:
+        raise InputError(f"{path}: label {data.max():.0f} is beyond {LARGEST}", "number the parcels anew, from 1")
     out = nib.Nifti1Image(data.astype(np.int32), image.affine)
     out.header.set_xyzt_units("mm")
     return out
@@ -172,18 +175,16 @@ def _measured(image: nib.Nifti1Image, name: str) -> pd.DataFrame:
 
     data = np.asarray(image.dataobj)
     voxels = np.argwhere(data > 0)
-    label = data[data > 0]
-    count = np.bincount(label)
-    index = np.flatnonzero(count)
+    index, row, count = np.unique(data[data > 0], return_inverse=True, return_counts=True)
     # centroid: the mean voxel of a label, then to mm (the affine of a mean is the mean of the affine)
-    sums = np.stack([np.bincount(label, voxels[:, axis]) for axis in range(3)], 1)[index]
-    centres = sums / count[index, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
+    sums = np.stack([np.bincount(row, voxels[:, axis]) for axis in range(3)], 1)
+    centres = sums / count[:, None] @ image.affine[:3, :3].T + image.affine[:3, 3]
     # hemisphere: x < 0 is left in RAS; a label of which neither side has three quarters is bilateral
     x = voxels @ image.affine[0, :3] + image.affine[0, 3]
-    left = np.bincount(label, x < 0)[index] / count[index]
+    left = np.bincount(row, x < 0) / count
     side = np.where(left > 0.75, "L", np.where(left < 0.25, "R", "B"))
     table = pd.DataFrame({"index": index, "name": [f"{name}_{i:03d}" for i in index], "hemisphere": side,
-                          "network": "Unassigned", "n_voxels": count[index]})  # fmt: skip
+                          "network": "Unassigned", "n_voxels": count})  # fmt: skip
     table[["x", "y", "z"]] = centres
     return table
 

@@ -96,6 +96,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
         "GrandMean": grand_mean,
+        **_of_echoes(inputs, sampler, len(parcel[covered])),
         "Interpolation": config.interpolation,
         "CoarseMm": config.coarse_mm,
         "BrainOverlap": overlap,
@@ -109,6 +110,13 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
         "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
     }
+
+
+def _of_echoes(inputs: Files, sampler: Any, n_atlas: int) -> Facts:
+    """Where echoes were combined: which, and the median of T2* (s) over the first `n_atlas` points, the parcels'."""
+    if sampler.t2star_s is None:
+        return {}
+    return {**inputs.meta["echo"], "MedianT2star": float(np.median(sampler.t2star_s[:n_atlas]))}
 
 
 def _means_and_voxels(
@@ -142,11 +150,8 @@ def _atlas(inputs: Files) -> tuple[list[str], NDArray[np.int64], Any]:
     indices = table["index"].to_numpy(np.int64)
     if (np.diff(indices) <= 0).any() or image.min() < 0:
         raise InputError(f"{inputs['atlas_table']}: labels must be positive and sorted", "run stage atlas again")
-    # a look-up table from label to row; -1 for labels of the image that the table does not list
-    row_of = np.full(max(int(image.max()), int(indices.max())) + 1, -1)
-    row_of[indices] = np.arange(len(indices))
-    rows = row_of[image]
-    rows[image == 0] = -1
+    rows = np.searchsorted(indices, image).clip(max=len(indices) - 1)
+    rows[(indices[rows] != image) | (image == 0)] = -1  # a label of the image that the table does not list
     if (rows < 0).all():
         raise InputError(f"{inputs['atlas_dseg']}: holds no label of {inputs['atlas_table']}", "run stage atlas again")
     return [str(name) for name in table["name"]], rows, Grid.of(atlas)
@@ -200,9 +205,11 @@ def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     """The subject's tissue probabilities on a grid in template space, trilinear."""
     import ants
 
+    from brainlm_data.methods.hdf5 import check_transform
     from brainlm_data.methods.registration import to_ants
 
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
+    check_transform(inputs["t1w_to_mni"])
     transform = [str(inputs["t1w_to_mni"])]
     maps = []
     for name in TISSUES:
@@ -217,11 +224,21 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     but = " but the {out_of_view} in which the head had left it" if facts["VolumesOutOfView"] else ""
     kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
+    of_echoes, fields = "", dict[str, Any]()
+    if "MedianT2star" in facts:
+        fields = {
+            "echo_times_ms": ", ".join(f"{1000 * time:g}" for time in facts["EchoTimes"]),
+            "t2star_ms": 1000 * facts["MedianT2star"],
+        }
+        of_echoes = (
+            " Echoes ({echo_times_ms} ms) were combined with weights TE exp(-TE/T2*) (Posse et al., 1999), T2* from a"
+            " log-linear fit at each of these voxels (median {t2star_ms:.0f} ms)."
+        )
     return Sentence(
         "Head motion, coregistration and normalization were composed and each volume was interpolated once"
         " ({kind}) at the voxels of {parcels} parcels of the {atlas} atlas in {space} space; parcel means are over a"
         f" fixed set of voxels inside the field of view in all volumes{but}, and parcels with coverage below"
-        " {min_coverage:g} are missing ({missing_parcels} per recording).",
+        " {min_coverage:g} are missing ({missing_parcels} per recording)." + of_echoes,
         kind=kind,
         out_of_view=len(facts["VolumesOutOfView"]),
         parcels=facts["NumberOfParcels"],
@@ -229,6 +246,7 @@ def describe(facts: Facts) -> str:
         space=facts["Space"],
         min_coverage=facts["MinimumCoverage"],
         missing_parcels=len(facts["MissingParcels"]),
+        **fields,
     )
 
 
@@ -246,6 +264,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+    told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 1, 40, 0.15, disk_mb=2, disk_mb_per_mb=0.35),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import SPLITS, BrainLMError, InputError, Progress, beside, open_store
+from brainlm_data import SPLITS, BrainLMError, InputError, Progress, beside, open_store, sum_folder
 from brainlm_model.trained.embedding import (
     BATCH,
     ENTITIES,
@@ -164,7 +164,8 @@ class TableWriter:
 class ZarrWriter:
     """A Zarr v3 group that xarray opens: cls, mean (recording, dim), parcels (recording, parcel, dim); coordinates.
 
-    Recordings are appended in blocks, so memory does not grow with their number.
+    Recordings are appended in blocks, so memory does not grow with their number. Every chunk has a CRC-32C, which is
+    compared by whoever reads it; SHA256SUMS within the folder is what `brainlm-data verify` compares.
     """
 
     def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
@@ -183,6 +184,7 @@ class ZarrWriter:
 
     def _flush(self) -> None:
         import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
 
         if not self._arrays:
             group = zarr.create_group(self.path, zarr_format=3)
@@ -190,6 +192,7 @@ class ZarrWriter:
                 shape = getattr(self._waiting[0], name).shape
                 self._arrays[name] = group.create_array(
                     name, shape=(0, *shape), chunks=(ROWS, *shape), dtype="float32", fill_value=np.nan,
+                    compressors=[ZstdCodec(), Crc32cCodec()],
                     dimension_names=("recording", "parcel", "dim") if len(shape) == 2 else ("recording", "dim"),
                 )  # fmt: skip
         for name, array in self._arrays.items():
@@ -200,16 +203,19 @@ class ZarrWriter:
         """Write the coordinates."""
         import xarray as xr
         import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
 
         if self._waiting:
             self._flush()
         table = entities_of(self.rows)
         text = {name: ("recording", table[name].fillna("").to_numpy(dtype=str)) for name in table}
         coordinates = xr.Dataset(coords={**text, "parcel": ("parcel", np.array(self.parcels, dtype=str))})
+        encoding = {name: {"compressors": (ZstdCodec(), Crc32cCodec())} for name in coordinates.coords}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fixed-length text and consolidated metadata are not in Zarr 3's text yet
-            coordinates.to_zarr(self.path, mode="a", zarr_format=3, consolidated=False)
+            coordinates.to_zarr(self.path, mode="a", zarr_format=3, consolidated=False, encoding=encoding)
             zarr.consolidate_metadata(self.path)
+        sum_folder(self.path)
 
 
 def entities_of(recordings: Sequence[SourceRecording]) -> pd.DataFrame:

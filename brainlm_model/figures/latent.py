@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import in_legend
 from brainlm_model.figures.style import INK, METHODS, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
         for level, text in enumerate(levels.tolist()):
             own = values == level
             axes.scatter(x[own], y[own], s=size, color=COLOURS[level % len(COLOURS)], linewidths=0, alpha=0.85,
-                         label=text if level < NAMED else None)  # fmt: skip
+                         label=in_legend(text) if level < NAMED else None)  # fmt: skip
         if last:
             title = None
             if len(levels) > NAMED:

@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from brainlm_data import BrainLMError, in_words, reads
+from brainlm_data import BrainLMError, end_with, in_words, reads
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.recipe import Config
@@ -63,7 +64,10 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes), "--standalone"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(config.threads)}
     with Interrupt() as asked:
-        process = subprocess.Popen([*command, "-m", "brainlm_model.training.worker", str(job)], env=environment)
+        process = subprocess.Popen(
+            [*command, "-m", "brainlm_model.training.worker", str(job)], env=environment,
+            preexec_fn=partial(end_with, os.getpid()),  # else it would train on, beside the next run
+        )  # fmt: skip
         while process.poll() is None:
             if asked.by:
                 process.send_signal(signal.SIGTERM)  # torchrun passes it on, and waits
@@ -81,6 +85,8 @@ def main(argv: list[str]) -> int:
     if len(argv) != 1:
         print("usage: python -m brainlm_model.training.worker JOB.json, which stage train writes", file=sys.stderr)
         return 2
+    if "RANK" in os.environ:
+        end_with(os.getppid())  # torchrun, which gives each worker a session of its own
     job = Path(argv[0])
     with reads(job, "stage train writes it: run that again"):
         content = json.loads(job.read_text())

@@ -2,6 +2,7 @@
 
     python -m tests.attacks.flips --hours .2 --seed 1       # JSON: tried, survived, what fell out
     python -m tests.attacks.flips --case 1:17               # one case again, with its traceback
+    python -m tests.attacks.flips --outdir results          # of a copy of a run: images, tables, figures; verify alone
 
 A case flips a bit, cuts, empties, deletes a file or puts a folder in its place, with its old mtime or a new one. A
 reader must then give the very values of before, or one line; `verify` must find it. What was changed is put back.
@@ -49,20 +50,26 @@ Reader = Callable[[Path], Any]
 
 
 def sample(folder: Path) -> dict[str, Path]:
-    """By kind: the folder of an import, of a run (on the same series), of a model, and of an export."""
+    """By kind: the folder of an import, of a run (on the same series), of a model, of exports, and of embeddings."""
     series = folder / "in"
     series.mkdir(parents=True)
     for number in range(1, 7):
         values = np.random.default_rng(number).standard_normal((130 + number, 5)).cumsum(0)
         np.save(series / f"sub-{number:02d}_task-rest.npy", values.astype(np.float32))
-    roots = {name: folder / name for name in ("import", "run", "model", "npy")}
-    _call(brainlm_data, "import", "arrays", series, roots["import"], "--tr", 1, "--test", 0.3, "--validation", 0.2)
+    roots = {name: folder / name for name in ("import", "run", "model", "npy", "hf", "cifti", "e.zarr")}
+    labels = folder / "labels.tsv"
+    rows = [f"{n}\tp{n}\t{10 * n}\t{-8 * n}\t{6 * n}\n" for n in range(1, 6)]
+    labels.write_text("".join(["index\tname\tx\ty\tz\n", *rows]))
+    split = ("--tr", 1, "--test", 0.3, "--validation", 0.2, "--atlas-labels", labels)
+    _call(brainlm_data, "import", "arrays", series, roots["import"], *split)
     run(series, roots["run"])
     from brainlm_model.cli import main as brainlm_model
 
     store = roots["import"] / "store.zarr"
     _call(brainlm_model, "train", store, "--out", roots["model"], "--set", *SMALL)
-    _call(brainlm_data, "export", store, roots["npy"], "--to", "npy")
+    for name in ("npy", "hf", "cifti"):
+        _call(brainlm_data, "export", store, roots[name], "--to", name)
+    _call(brainlm_model, "embed", roots["model"], store, "--out", roots["e.zarr"])
     windows(roots["import"])  # leaves the cache
     return roots
 
@@ -160,7 +167,7 @@ def exported(root: Path) -> Any:
 
 
 READERS: dict[str, list[Reader]] = {
-    "import": [store, card, windows, exported], "run": [store, card], "model": [model, embedding], "npy": [],
+    "import": [store, card, windows, exported], "run": [store, card], "model": [model, embedding],
 }  # fmt: skip
 
 
@@ -200,9 +207,12 @@ class Report:
 class Attack:
     """A sample that is damaged and put back again and again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, outdir: Path | None = None) -> None:
         self.series, self.report = folder / "sample/in", Report()
-        self.roots = {name: root for name, root in sample(folder / "sample").items() if root.exists()}
+        if outdir is None:
+            self.roots = {name: root for name, root in sample(folder / "sample").items() if root.exists()}
+        else:
+            self.roots = {"outdir": Path(shutil.copytree(outdir, folder / "outdir"))}
         self._pristine = folder / "pristine"
         self._stat: dict[Path, tuple[int, int]] = {}
         self._damaged: Path | None = None  # it may have the size and mtime of before
@@ -211,7 +221,9 @@ class Attack:
             for file in (self._pristine / name).rglob("*"):
                 if file.is_file():
                     self._stat[root / file.relative_to(self._pristine / name)] = _stat(file)
-        self.expected = {(name, reader): reader(root) for name, root in self.roots.items() for reader in READERS[name]}
+        self.expected = {
+            (name, reader): reader(root) for name, root in self.roots.items() for reader in READERS.get(name, [])
+        }
         self.put_back()
 
     def draw(self, source: random.Random) -> Case:
@@ -228,7 +240,7 @@ class Attack:
         """Damage, read by all readers, verify, and put back; every fault in words."""
         self._damage(case)
         root = self.roots[case.root]
-        for reader in READERS[case.root]:
+        for reader in READERS.get(case.root, []):  # the rest is for other programs
             try:
                 found = reader(root)
             except BrainLMError as error:
@@ -321,11 +333,16 @@ class Attack:
 
 
 def attack(
-    folder: Path, seed: int, cases: int | None = None, seconds: float | None = None, only: int | None = None
+    folder: Path,
+    seed: int,
+    cases: int | None = None,
+    seconds: float | None = None,
+    only: int | None = None,
+    outdir: Path | None = None,
 ) -> Report:
     """Cases of a seed: so many, or for so long; `only`: this one."""
     warnings.simplefilter("ignore")
-    attack = Attack(folder)
+    attack = Attack(folder, outdir)
     end, number = time.monotonic() + (seconds or 1e9), 0
     while number < (cases or 10**9) and time.monotonic() < end:
         case = attack.draw(random.Random(f"{seed} {number}"))
@@ -374,13 +391,14 @@ def main() -> int:
     options.add_argument("--hours", type=float, default=0.02)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--case", help="SEED:NUMBER")
+    options.add_argument("--outdir", type=Path, help="a finished run")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if given.case:
             seed, number = map(int, given.case.split(":"))
-            report = attack(Path(folder), seed, cases=number + 1, only=number)
+            report = attack(Path(folder), seed, cases=number + 1, only=number, outdir=given.outdir)
         else:
-            report = attack(Path(folder), given.seed, seconds=given.hours * 3600)
+            report = attack(Path(folder), given.seed, seconds=given.hours * 3600, outdir=given.outdir)
     print(json.dumps(report.content(), indent=2))
     return 1 if report.fell else 0
 

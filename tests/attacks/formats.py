@@ -560,11 +560,18 @@ def _transform(folder: Path) -> Path:
     return folder / "x_xfm.h5"
 
 
+def _sealed_transform(folder: Path) -> Path:
+    from brainlm_data.methods.hdf5 import seal_transform, without_times
+
+    path = _transform(folder)
+    without_times(path)
+    seal_transform(path)
+    return path
+
+
 def _read_transform(path: Path) -> Any:
-    from brainlm_data.methods.hdf5 import without_times
     from brainlm_data.methods.registration import map_points
 
-    without_times(path)
     return map_points(np.zeros((2, 3)), [path])
 
 
@@ -632,6 +639,7 @@ FORMATS: dict[str, Format] = {
     "model-config": Format(_model_config, _read_model, (damaged, mutate.damaged_json), slow=True),
     "weights-bin": Format(_bin, _read_bin, (damaged, mutate.within_zip), slow=True),
     "step": Format(_step, _read_step, slow=True),
-    "h5": Format(_transform, _read_transform, slow=True),
+    "h5": Format(_sealed_transform, _read_transform, slow=True),
+    "h5 of ITK": Format(_transform, _read_transform, slow=True),
     "s3-listing": Format(_text("listing.xml", LISTING), _read_listing),
 }

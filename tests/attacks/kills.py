@@ -6,6 +6,7 @@
 A try forks a process that has everything imported, kills its process group (SIGKILL) after a random share of the time
 that the command takes, up to four times, and lets it run to its end. Then all files must be there, and none more,
 with the bytes of an undisturbed run; in between, a store must hold the values of before or after, or be an error.
+Of commands that start others, one process alone may be killed: Snakemake itself, or one of those that train together.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,12 @@ SMALL = [  # of section train
     "train.depth=1", "train.decoder_depth=1", "train.batch_size=2", "train.steps=6", "train.eval_every=2",
     "train.device=cpu",
 ]  # fmt: skip
+SIMULATED = ["--subjects", 2, "--volumes", 12, "--shape", "20,22,18", "--voxel-mm", 9, "--t1w-mm", 4, "--quiet"]
+DS = "ds000999"
+PATIENCE_S = 30  # within which processes end whose command was killed
+ROOT = Path(__file__).parents[2]
 Tree = dict[str, str]
+Hit = Callable[[int], None]
 
 
 def data(*words: Any) -> None:
@@ -77,6 +84,65 @@ def dag(series: Path, outdir: Path, workers: int) -> None:
         graph.finish()
 
 
+def snakemake(series: Path, root: Path) -> None:
+    """Be `snakemake dataset`: this process becomes it, and its jobs are processes of the same group."""
+    config = {"input": {"kind": "arrays", "path": str(series), "tr_s": 1.0}, "outdir": str(root / "out"),
+              "bundle_size": 4, "collate": {"validation": 0.2, "test": 0.3, "chunk_steps": 16}}  # fmt: skip
+    file = series.with_suffix(".json")
+    file.write_text(json.dumps(config))
+    words = ["dataset", "--snakefile", ROOT / "Snakefile", "--directory", root / "here", "--cores", 2,
+             "--workflow-profile", ROOT / "profiles/default", "--configfile", ROOT / "config.yaml", file]  # fmt: skip
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *map(str, words)])
+
+
+def bucket(address: Any) -> None:
+    """A process that serves a data set as OpenNeuro does; sends its address."""
+    from tests.downloads.bucket import served
+
+    with served() as fake:
+        fake.handle_error = lambda *_: None  # who was killed hangs up
+        for name in ("dataset_description.json", "participants.tsv", "README"):
+            fake.files[f"{DS}/{name}"] = name.encode() * 3
+        for subject in ("sub-01", "sub-02", "sub-03"):
+            for name in (f"anat/{subject}_T1w.nii.gz", f"func/{subject}_task-rest_bold.nii.gz"):
+                fake.files[f"{DS}/{subject}/{name}"] = (subject + name).encode() * 100_000
+        address.send(fake.url)
+        address.recv()  # until the attack ends
+
+
+# ---- who is killed ----
+
+
+def group(pid: int) -> None:
+    """The command, with all processes of its group."""
+    os.killpg(pid, signal.SIGKILL)
+
+
+def alone(pid: int) -> None:
+    """The command; what it started lives on."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def trainer(pid: int) -> None:
+    """One of several processes that train together, where they run already; the command has to notice that."""
+    found = [other for other, words in processes() if "training.worker" in words and "distributed.run" not in words]
+    if found:
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(random.choice(found), signal.SIGKILL)
+    else:
+        group(pid)
+
+
+def processes(root: str = "") -> Iterator[tuple[int, str]]:
+    """Process and command line of all that run and have `root` in it."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if words and root in words:
+                    yield int(entry.name), words
+
+
 @dataclass(frozen=True)
 class Target:
     """A command: what is there before it, the command itself, and files whose bytes are no result of it."""
@@ -85,9 +151,10 @@ class Target:
     run: Callable[[Path], None]
     before: Callable[[Path], None] = lambda _: None
     store: str = ""  # that a reader may read meanwhile
+    hits: tuple[Hit, ...] = (group,)
 
 
-def targets(series: Path, more: Path) -> list[Target]:
+def targets(series: Path, more: Path, url: str) -> list[Target]:
     """Every kind of command that writes. Each has a folder of its own, always the same path."""
 
     def imported(root: Path) -> None:  # --force, because the kill may come when all is done
@@ -99,9 +166,23 @@ def targets(series: Path, more: Path) -> list[Target]:
     def trained(root: Path) -> None:
         model("train", root / "out/store.zarr", "--out", root / "model", "--force", "--set", *SMALL)
 
+    def trained_by_two(root: Path) -> None:
+        words = [*SMALL, "train.processes=2", "train.steps=12"]
+        model("train", root / "out/store.zarr", "--out", root / "model", "--force", "--set", *words)
+
     def both(root: Path) -> None:
         imported(root)
         trained(root)
+
+    def evaluated(root: Path) -> None:
+        model("evaluate", root / "out/store.zarr", root / "model", "--set", "evaluate.threads=1")
+
+    def simulated(root: Path) -> None:
+        if not (root / "bids").exists():  # one that is whole is not made again
+            data("simulate", "--out", root / "bids", *SIMULATED)
+
+    def fetched(root: Path) -> None:
+        data("fetch", "openneuro", DS, root / "bids", "--url", url)
 
     by_hand = ["--set", f"input={{kind: arrays, path: {series}, tr_s: 1.0}}", "bundle_size=4", "--outdir"]
 
@@ -123,6 +204,11 @@ def targets(series: Path, more: Path) -> list[Target]:
         Target("train", trained, imported),
         Target("embed", lambda root: model("embed", root / "model", root / "out/store.zarr", "--out", root / "e.tsv"),
                both),
+        Target("evaluate", evaluated, both),
+        Target("simulate", simulated),
+        Target("fetch", fetched),
+        Target("several train", trained_by_two, imported, hits=(group, alone, trainer)),
+        Target("snakemake", lambda root: snakemake(series, root), store="out/store.zarr", hits=(group, alone)),
     ]  # fmt: skip
 
 
@@ -131,15 +217,21 @@ def tree(root: Path) -> Tree:
     found: Tree = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
+        if ".snakemake" in path.parts:  # Snakemake's own
+            continue
         if path.is_dir():
             if not any(path.iterdir()) and path.name != "scratch":
                 found[name] = "an empty folder"
-        elif {"work", ".snakemake"} & set(path.relative_to(root).parts) or ".flat." in name:
+        elif "work" in path.relative_to(root).parts or ".flat." in name:
             found[name] = ""
         elif path.name == "log.csv":  # seconds of each step
             rows = [line.split(",") for line in path.read_text().splitlines()]
             place = rows[0].index("seconds")
             found[name] = str([row[:place] + row[place + 1 :] for row in rows])
+        elif path.name == "SHA256SUMS":  # that of log.csv has the seconds in it
+            found[name] = str([line for line in path.read_text().splitlines() if not line.endswith("  log.csv")])
+        elif path.name == ".fetched.tsv":  # in the order in which files came
+            found[name] = str(sorted(set(path.read_text().splitlines())))
         else:
             found[name] = digest(path)
     return found
@@ -174,13 +266,16 @@ class Killer:
 
     def learn(self) -> None:
         """Import what the last command that ended had imported: the next one is as fast as its own work."""
-        for name in self._modules.read_text().split():
+        names = self._modules.read_text().split() if self._modules.exists() else []
+        for name in names:
             if name not in sys.modules and "__main__" not in name:
                 with contextlib.suppress(Exception):  # a module that nobody imports by its name
                     importlib.import_module(name)
 
-    def run(self, call: Callable[[Path], None], root: Path, kill_after: float | None = None) -> int | None:
-        """Exit status of a command; None where it was killed, with its process group, after so many seconds."""
+    def run(
+        self, call: Callable[[Path], None], root: Path, kill_after: float | None = None, hit: Hit = group
+    ) -> int | None:
+        """Exit status of a command; None where it was killed, as `hit` does, after so many seconds."""
         pid = os.fork()
         if pid == 0:
             self._be(call, root)
@@ -190,7 +285,7 @@ class Killer:
             if done:
                 return os.waitstatus_to_exitcode(status)
             if limit and time.monotonic() >= limit:
-                os.killpg(pid, signal.SIGKILL)
+                hit(pid)
                 os.waitpid(pid, 0)
                 return None
             time.sleep(0.0005)
@@ -251,10 +346,10 @@ class Report:
 class Attack:
     """Commands, what they leave undisturbed, and how long they take."""
 
-    def __init__(self, folder: Path, only: str = "") -> None:
+    def __init__(self, folder: Path, url: str, only: str = "") -> None:
         self.root, self._kept, self.report = folder / "root", folder / "kept", Report()
         series = series_of(folder / "series", 8), series_of(folder / "more", 11)
-        self.targets = [target for target in targets(*series) if only in target.name]
+        self.targets = [target for target in targets(*series, url) if only in target.name]
         self.killer = Killer(folder)
         self.expected: dict[str, tuple[Tree, float, set[str]]] = {}
         for target in self.targets:
@@ -293,11 +388,13 @@ class Attack:
         self._prepare(target)
         wrong: list[str] = []
         for _ in range(source.choice((1, 2, 4))):
-            self.report.killed += self.killer.run(target.run, self.root, source.uniform(0, 1.05 * seconds)) is None
+            after, hit = source.uniform(0, 1.05 * seconds), source.choice(target.hits)
+            self.report.killed += self.killer.run(target.run, self.root, after, hit) is None
             if self.killer.values(self.root, target.store) not in allowed:
                 wrong.append("other values could be read after the kill")
         if self.killer.run(target.run, self.root):
             wrong.append(f"the next run failed: {self.killer.log.read_text().strip()[-300:]}")
+        wrong += [f"lives on: {words[:200]}" for words in self._left()]
         found = tree(self.root)
         differing = sorted(n for n in found.keys() | tree_of_none.keys() if found.get(n) != tree_of_none.get(n))
         wrong += [f"{name}: {_how(name, found, tree_of_none)}" for name in differing]
@@ -306,6 +403,13 @@ class Attack:
         self.report.failed += bool(wrong)
         if wrong:
             self.report.fell.setdefault(target.name, []).extend(wrong)
+
+    def _left(self) -> list[str]:
+        """Processes of killed commands that have not ended by themselves."""
+        end = time.monotonic() + PATIENCE_S
+        while (left := [words for _, words in processes(f"{self.root}/")]) and time.monotonic() < end:
+            time.sleep(0.2)
+        return left
 
 
 def _how(name: str, found: Tree, expected: Tree) -> str:
@@ -320,10 +424,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--only", default="", help="commands whose name contains this")
     options = parser.parse_args(argv)
     source = random.Random(options.seed)
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=bucket, args=(theirs,), daemon=True)
+    server.start()
     with tempfile.TemporaryDirectory() as folder:
-        attack = Attack(Path(folder), options.only)
+        attack = Attack(Path(folder), ours.recv(), options.only)
         for _ in range(options.tries):
             attack.attack(source)
+    server.kill()
     content = attack.report.content()
     print(json.dumps(content, indent=2))
     return content

@@ -16,7 +16,7 @@ import pytest
 
 from brainlm_data.dataset.card import Card
 from brainlm_data.dataset.gather import Config as CollateConfig
-from brainlm_data.files.text import draw_as_text, markdown_cell, markdown_line
+from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
 from brainlm_data.quality import plots
 from brainlm_model.models.card import ModelCard, ModelPart
 from brainlm_model.paper import card as paper_card
@@ -37,6 +37,7 @@ HOSTILE = {
     "maths": "$\\frac{x$ $a$ _b_",
     "control": "a\x00\x0b\x1b[31mb",
     "template": "{{ 7 * 7 }}{% raw %}{x}",
+    "underscore": "_a",
     "comment": "--><!-- ]]> </style>",
 }
 names = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
@@ -160,13 +161,14 @@ def test_figures(name: str, tmp_path: Path) -> None:
     def make(given: str) -> str:
         figure = plots.new_figure(4, 3, layout=None)
         axes = figure.subplots()
-        axes.plot([1, 100], [0, 1], label=given)
+        axes.plot([1, 100], [0, 1], label=in_legend(given))
         axes.set_xscale("log")
         axes.set_yticks([0, 1], [given, given])
         axes.set_title(given)
         axes.annotate(given, (1, 0))
-        axes.legend()
+        legend = axes.legend()
         draw_as_text(figure)
+        assert legend.get_texts()[0].get_text() == axes.get_title()
         figure.savefig(tmp_path / "x.svg")
         assert plots.as_png(figure)
         return (tmp_path / "x.svg").read_text()

@@ -42,6 +42,7 @@ def test_failures_of_the_system(
     [
         (OSError("4096 requested and 0 written"), "disk is full"),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "disk is full"),
+        (OSError("cannot resize mmap"), "cannot resize mmap -> look at"),
         (MemoryError(), "out of memory -> "),
         (BrokenProcessPool("x"), "worker process was killed"),
         (InputError("a\nb", "c\rd"), r"a\nb -> c\rd"),

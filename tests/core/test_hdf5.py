@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainlm_data.methods.hdf5 import lookup3, without_times
+from brainlm_data.errors import InputError
+from brainlm_data.methods.hdf5 import check_transform, lookup3, seal_transform, without_times
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,8 @@ def test_the_same_transform_is_the_same_bytes(tmp_path: Path) -> None:
     before = ants.apply_transforms(fixed, fixed, [str(files[0])]).numpy()
     for file in files:
         without_times(file)
+        seal_transform(file)
+        check_transform(file)
     assert files[0].read_bytes() == files[1].read_bytes()
     np.testing.assert_array_equal(ants.apply_transforms(fixed, fixed, [str(files[0])]).numpy(), before)
 
@@ -41,3 +44,15 @@ def test_what_looks_like_a_header_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(content)
     without_times(tmp_path / "x.h5")
     assert (tmp_path / "x.h5").read_bytes() == content
+
+
+def test_every_damage_of_a_sealed_transform_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "x_xfm.h5"
+    file.write_bytes(bytes(range(200)))
+    seal_transform(file)
+    content = file.read_bytes()
+    check_transform(file)
+    for place in range(200):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(InputError, match="damaged"):
+            check_transform(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -130,7 +131,15 @@ def test_a_bad_participants_table(tmp_path: Path, content: bytes, says: str) -> 
 def test_a_damaged_cache_is_made_again(tmp_path: Path) -> None:
     root, cache = write_bids(tmp_path / "b"), tmp_path / "index.json"
     cache.write_text("{")
-    assert len(read_index(root, Select.model_validate({}), cache).recordings) == 2
+    found = read_index(root, Select.model_validate({}), cache)
+    assert len(found.recordings) == 2
+    whole = json.loads(cache.read_text())
+    del whole["checksum"]
+    for key, value in {"recordings": [[]], "metadata": [], "t1w": 1, "of": [], "phenotypes": None}.items():
+        for odd in ({**whole, key: value}, {name: kept for name, kept in whole.items() if name != key}):
+            for as_cached in (True, False):
+                cache.write_text(json.dumps(odd))
+                assert read_index(root, Select.model_validate({}), cache, as_cached) == found
 
 
 def test_a_single_band_reference_belongs_to_its_run(tmp_path: Path) -> None:
@@ -187,7 +196,7 @@ def bold(root: Path, path: str, content: str | bytes | None = None) -> Path:
         ("sub-01/func/sub-01_task-rest_rec-a", "another reconstruction of the same run"),
         (
             "sub-01/func/sub-01_task-rest_echo-2",
-            "echo 2 (multi-echo is not combined; sub-01/func/sub-01_task-rest_bold",
+            "echo 2 (sub-01/func/sub-01_task-rest_bold",
         ),
         ("sub-CON_02/func/sub-CON_02_task-rest", "sub-CON_02/: not sub- and a label"),
         ("sub-PAT-3/func/sub-PAT-3_task-rest", "sub-PAT-3/: not sub- and a label"),
@@ -285,10 +294,14 @@ def test_derivatives_are_no_raw_dataset(tmp_path: Path, content: str, derived: b
 @pytest.mark.parametrize(
     ("paths", "taken", "says"),
     [
-        (["a_echo-1", "a_echo-2", "a_echo-3"], ["a_echo-1"], "echo 3 (multi-echo is not combined; echo 1 is used)"),
-        (["a_echo-2", "a_echo-3"], ["a_echo-2"], "echo 3 (multi-echo is not combined; echo 2 is used)"),
-        (["a_echo-1", "a_echo-01"], ["a_echo-1"], "the same run as sub-02/func/sub-02_task-a_echo-1_bold.nii.gz"),
-        (["a_echo-9", "a_echo-10"], ["a_echo-9"], "echo 10"),
+        (["a_echo-1", "a_echo-2", "a_echo-3"], ["a"], "echo 3 (echo 1 is used; select.echo chooses)"),
+        (["a_echo-2", "a_echo-3"], ["a"], "echo 3 (echo 2 is used; select.echo chooses)"),
+        (["a_echo-1", "a_echo-01"], ["a"], "the same run as sub-02/func/sub-02_task-a_echo-1_bold.nii.gz"),
+        (["a_echo-9", "a_echo-10"], ["a"], "echo 10 (echo 9 is used"),
+        (["a_echo-1", "a_echo-2", "a_echo-2_rec-x"], ["a"], "task-a_echo-2_rec-x_bold.nii.gz: another reconstruction"),
+        (["a_echo-1_part-mag", "a_echo-1_part-phase"], ["a_part-mag"], "phase image"),
+        (["a_part-real", "b"], ["b"], "part-real: not the magnitude"),
+        (["a_part-imag", "b"], ["b"], "part-imag: not the magnitude"),
         (["a_run-1", "a_run-01"], ["a_run-1"], "sub-02_task-a_run-01_bold.nii.gz: the same run as"),
         (["a_rec-x_run-1", "a_run-1"], ["a_run-1"], "task-a_rec-x_run-1_bold.nii.gz: another reconstruction"),
         (["a_rec-x", "a_rec-y"], ["a_rec-x"], "task-a_rec-y_bold.nii.gz: another reconstruction"),
@@ -578,6 +591,6 @@ def test_a_refused_recording_is_in_the_manifest_with_its_reason(
     assert main(["run", "motion", *place]) == 0
     said = capsys.readouterr().err
     assert "1 recordings will be refused:\n  sub-02_task-rest: sub-02/func/" in said
-    assert "echo-2_bold.nii.gz: echo 2 (multi-echo is not combined; echo 1 is used)" in said
+    assert "echo-2_bold.nii.gz: echo 2 (echo 1 is used; select.echo chooses)" in said
     assert "motion: sub-02_task-rest refused: sub-02/func/sub-02_task-rest_bold.nii.gz: RepetitionTime 2000" in said
     assert "echo 2" in (out / "left_aside.txt").read_text()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import lock
-from brainlm_data.files.processes import processes
+from brainlm_data.files.processes import end_with, processes
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.edges import load_job
 from brainlm_data.runner.bundle import run_bundle
@@ -133,8 +136,17 @@ def _parent(numbers: Path) -> None:
         time.sleep(60)
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    process = elsewhere(_parent, tmp_path / "numbers")
+def _launcher(numbers: Path) -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    child = subprocess.Popen(sleeper, start_new_session=True, preexec_fn=partial(end_with, os.getpid()))
+    numbers.with_suffix(".new").write_text(f"{child.pid}")
+    numbers.with_suffix(".new").rename(numbers)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("parent", [_parent, _launcher])
+def test_workers_end_with_a_parent_that_is_killed(parent: Callable[[Path], None], tmp_path: Path) -> None:
+    process = elsewhere(parent, tmp_path / "numbers")
     until((tmp_path / "numbers").exists)
     os.kill(process.pid, signal.SIGKILL)
     process.join()

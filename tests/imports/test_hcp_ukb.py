@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -12,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from brainlm_data import open_store
-from brainlm_data.errors import Refused
+from brainlm_data.errors import InputError, Refused
+from brainlm_data.imports.ukb import _check_room
 from brainlm_data.methods.fnirt import Field, places_in
 from brainlm_data.methods.operators import resample
 from tests.imports.images import AFFINE, PARCELS, SHAPE, VOLUMES, atlas, cleaned, motion, painted, save
@@ -133,6 +136,11 @@ def test_ukb_from_zips_and_folders_by_the_warp(tmp_path: Path, monkeypatch: pyte
     for number, said in ((4, "not a whole zip"), (5, "coefficients (cubic splines)"), (6, "absolute coordinates")):
         assert said in reasons[f"sub-100000{number}_ses-2_task-rest"]
     assert "convertwarp" in reasons["sub-1000005_ses-2_task-rest"]
+    with pytest.raises(InputError, match=r"unpacking a zip needs 17\.0 GB"), monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        _check_room(tmp_path, 17 * 10**9)
+    with pytest.raises(Refused, match=r"unpacked it would have 20\.0 GB"):
+        _check_room(tmp_path, 20 * 10**9)
     assert not list((tmp_path / "tmp").iterdir())  # what was taken out of the zips
 
 

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from brainlm_data.errors import InputError
+from brainlm_data.runner.verify import verify
 from brainlm_model.cli import main
 from tests.model.cohort import PARCELS, make, series
 from tests.model.test_train import run
@@ -72,6 +74,25 @@ def test_every_format_holds_the_same(home, tmp_path, capsys):
     np.testing.assert_allclose(found["parcels"], values, atol=1e-5)
     assert not list(tmp_path.glob(".*"))  # nothing is left behind
     assert "stated (9 recordings)" in capsys.readouterr().out
+
+
+def test_damaged_embeddings_are_noticed(home, tmp_path):
+    """A flipped bit of any file by `verify`; of a chunk also by whoever reads it."""
+    out = tmp_path / "e.zarr"
+    assert embed(home, out) == 0
+    files = [file for file in out.rglob("*") if file.is_file() and file.name != "SHA256SUMS"]
+    chunks = [file for file in files if file.name != "zarr.json"]
+    assert len(chunks) == 6
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(InputError, match="missing or changed"):
+            verify(out)
+        if file in chunks:
+            with pytest.raises(ValueError, match="checksum"):
+                xr.open_zarr(out).load()
+        file.write_bytes(content)
+    verify(out)
 
 
 def test_impossible_output_is_refused_before_anything_is_computed(home, tmp_path, capsys):

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import write_facts
 from brainlm_data.spaces.demo424 import embedded_atlas
-from brainlm_data.stages import atlas
+from brainlm_data.stage import Files
+from brainlm_data.stages import atlas, sample
 from tests.stages.space import run
 
 AFFINE = np.array([[-2.0, 0, 0, 20], [0, 2, 0, -20], [0, 0, 2, -20], [0, 0, 0, 1]])
@@ -133,8 +134,24 @@ def test_a_wrong_image(tmp_path: Path) -> None:
     refused(np.full((5, 5, 5), 0.5, np.float32), "no labels")
     refused(np.zeros((5, 5, 5), np.int16), "no label")
     refused(np.ones((5, 5, 5, 2), np.int16), "three dimensions")
+    for kind in (np.uint32, np.float64):
+        refused(np.full((5, 5, 5), 2**31, kind), "label 2147483648 is beyond 2147483647")
     with pytest.raises(ValidationError, match="not known"):
         atlas.Config(name="other")
+
+
+def test_the_largest_labels_take_no_memory(tmp_path: Path) -> None:
+    """As those of Allen's atlases: a table from label to row would take 16 GB."""
+    file = label_image(tmp_path / "l.nii.gz", {7: (2, 5, 5), 2**31 - 1: (12, 5, 5)}, np.int32)
+    image, table = atlas._labels(file), atlas.parcellation(atlas.Config(name="m", path=file), "MNI").table
+    assert table["index"].tolist() == [7, 2**31 - 1] and table["n_voxels"].tolist() == [27, 27]
+    np.testing.assert_allclose(table[["x", "y", "z"]], [AFFINE[:3] @ [3, 6, 6, 1], AFFINE[:3] @ [13, 6, 6, 1]])
+    nib.save(image, tmp_path / "d.nii.gz")
+    for rows, known in ((table, {-1: 8000 - 54, 0: 27, 1: 27}), (table.iloc[1:], {-1: 8000 - 27, 0: 27})):
+        rows.to_csv(tmp_path / "t.tsv", sep="\t", index=False)
+        files = Files({"atlas_dseg": tmp_path / "d.nii.gz", "atlas_table": tmp_path / "t.tsv"}, {})
+        found, count = np.unique(sample._atlas(files)[1], return_counts=True)
+        assert dict(zip(found.tolist(), count.tolist(), strict=True)) == known
 
 
 def test_a_wrong_affine_is_noticed(tmp_path: Path) -> None:
