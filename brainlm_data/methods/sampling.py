@@ -84,8 +84,8 @@ class Sampler:
     Parameters
     ----------
     inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni);
-        fieldmap with undistorted_to_t1w, slice_times and motion_params' sidecar where there are any; the echoes that are
-        to be combined.
+        fieldmap with undistorted_to_t1w, slice_times and motion_params' sidecar where there are any; the echoes to be
+        combined.
     points: (n, 3) RAS mm in template space.
     cubic: cubic B-spline, else trilinear.
 
