@@ -39,10 +39,10 @@ WORDS = {
 class Config(StageConfig):
     """Susceptibility distortion correction."""
 
-    method: Literal["auto", "fieldmap", "fit", "none"] = Field(
+    method: Literal["auto", "fieldmap", "fit", "never"] = Field(
         "auto",
         description="auto: from the fieldmaps that are meant for a run; without one, from its fit to the T1w; fieldmap,"
-        " fit: only that; none: leave it",
+        " fit: only that; never: leave it",
     )
     direction: Literal["i", "i-", "j", "j-", "k", "k-"] | None = Field(
         None, description="PhaseEncodingDirection of runs whose JSON does not state it; null: they are not corrected"
@@ -148,8 +148,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     encoding: Encoding | None = None
     reason = ""
     try:
-        if config.method == "none":
-            raise Unusable("distortion.method is none")
+        if config.method == "never":
+            raise Unusable("distortion.method is never")
         if inputs.get("bold_to_t1w") is None:
             raise Unusable("it has no T1w; the warp to the template takes up a part of it")
         shape = nib.load(inputs["boldref"]).shape[:3]  # type: ignore[attr-defined]
