@@ -105,7 +105,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="filter",
-    version=5,
+    version=6,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,
