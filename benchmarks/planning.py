@@ -1,12 +1,12 @@
 """What planning a cohort costs: `snakemake -n` of the product's Snakefile over a simulated BIDS tree.
 
-    python -m benchmarks.planning --json [--recordings 76000] [--bundle 100] [--todo-only]
+    python -m benchmarks.planning --json [--recordings 76000] [--bundle 100] [--todo-only] [--fieldmaps]
 
-A tree of empty images (two runs and one T1w per person, sidecars at the root, participants.tsv with three columns),
-planned to the report with the default configuration: first with everything to do, then with nothing. For the second,
-every stage's manifests are written with the entries that the runner writes, beside empty output files in their real
-places. Building all that is not counted. The first
-plan also reads the dataset (`index_s`: CPU of that alone, in a process of its own); later ones find the index cached.
+A tree of empty images (two runs and one T1w per person, sidecars at the root, participants.tsv with three columns; with
+`--fieldmaps` two opposed images per person), planned to the report with the default configuration: first with
+everything to do, then with nothing. For the second, every stage's manifests are written with the entries that the
+runner writes, beside empty output files in their real places. Building all that is not counted. The first plan also
+reads the dataset (`index_s`: CPU of that alone, in a process of its own); later ones find the index cached.
 
 Keys: `todo`, `todo_again` (index and listings are there) and `done`, each as `_s` (wall), `_cpu_s`, `_mb` (peak of the
 process; a dry run starts no other) and `_jobs`; `peak_mb` of all, `n_recordings`, `n_outputs`, `bundle_size`.
@@ -31,12 +31,16 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # sh
 SENTENCE = 250  # characters of a stage's methods sentence, about
 
 
-def plant(bids: Path, recordings: int) -> None:
-    """A BIDS tree of empty images: people of two runs each (the last may have one), with a T1w."""
+def plant(bids: Path, recordings: int, fieldmaps: bool = False) -> None:
+    """A BIDS tree of empty images: people of two runs each (the last may have one), with a T1w.
+
+    `fieldmaps`: each with two opposed echo planar images for both runs, which are not empty.
+    """
     bids.mkdir()
     (bids / "dataset_description.json").write_text('{"Name": "simulated", "BIDSVersion": "1.9.0"}')
     slices = [round(0.735 * (k % 8) / 8, 4) for k in range(64)]
-    facts = {"RepetitionTime": 0.735, "TaskName": "rest", "SliceTiming": slices, "EchoTime": 0.039}
+    facts = {"RepetitionTime": 0.735, "TaskName": "rest", "SliceTiming": slices, "EchoTime": 0.039,
+             "PhaseEncodingDirection": "j", "TotalReadoutTime": 0.05}  # fmt: skip
     (bids / "task-rest_bold.json").write_text(json.dumps(facts))
     rows = ["participant_id\tage\tsex\tsite"]
     for number in range((recordings + 1) // 2):
@@ -48,7 +52,19 @@ def plant(bids: Path, recordings: int) -> None:
         files += [f"func/{name}_task-rest_run-{run}_bold.nii.gz" for run in (1, 2)[: recordings - 2 * number]]
         for file in files:
             _touch(f"{bids}/{name}/{file}")
+        if fieldmaps:
+            _opposed(bids, name, [file for file in files if file.startswith("func/")])
     (bids / "participants.tsv").write_text("\n".join(rows) + "\n")
+
+
+def _opposed(bids: Path, name: str, runs: list[str]) -> None:
+    """Two images with opposed phase encoding that are meant for these runs."""
+    os.makedirs(bids / name / "fmap")
+    for label, direction in (("AP", "j-"), ("PA", "j")):
+        stem = f"{bids}/{name}/fmap/{name}_dir-{label}_epi"
+        Path(f"{stem}.nii.gz").write_bytes(bytes(2000))
+        facts = {"PhaseEncodingDirection": direction, "TotalReadoutTime": 0.05, "IntendedFor": runs}
+        Path(f"{stem}.json").write_text(json.dumps(facts))
 
 
 def _touch(path: str) -> int:
@@ -132,11 +148,11 @@ def snakemake(folder: Path, *arguments: str) -> dict[str, Any]:
             "jobs": int(total.group(1)) if total else 0}  # fmt: skip
 
 
-def measure(folder: Path, recordings: int, bundle: int, todo_only: bool) -> dict[str, Any]:
+def measure(folder: Path, recordings: int, bundle: int, todo_only: bool, fieldmaps: bool = False) -> dict[str, Any]:
     """Everything, below `folder`."""
     config = {"bids_dir": str(folder / "bids"), "outdir": str(folder / "out"), "bundle_size": bundle}
     (folder / "config.json").write_text(json.dumps(config))
-    apart(plant, folder / "bids", recordings)
+    apart(plant, folder / "bids", recordings, fieldmaps)
     found: dict[str, Any] = {"n_recordings": recordings, "bundle_size": bundle}
     found["index_s"] = apart(index_cost, config["bids_dir"])
     runs = {"todo": snakemake(folder, "-n"), "todo_again": snakemake(folder, "-n")}
@@ -155,13 +171,14 @@ def main() -> int:
     arguments.add_argument("--bundle", type=int, default=100)
     arguments.add_argument("--todo-only", action="store_true", help="leave out `done`, whose files take long to make")
     arguments.add_argument("--folder", type=Path, help="where to build it, and to leave it (default: temporary)")
+    arguments.add_argument("--fieldmaps", action="store_true", help="two images per person")
     given = arguments.parse_args()
     if given.folder:
         given.folder.mkdir(parents=True)
-        found = measure(given.folder, given.recordings, given.bundle, given.todo_only)
+        found = measure(given.folder, given.recordings, given.bundle, given.todo_only, given.fieldmaps)
     else:
         with tempfile.TemporaryDirectory(prefix="planning-") as folder:
-            found = measure(Path(folder), given.recordings, given.bundle, given.todo_only)
+            found = measure(Path(folder), given.recordings, given.bundle, given.todo_only, given.fieldmaps)
     show(found, given.json)
     return 0
 

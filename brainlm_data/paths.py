@@ -28,6 +28,7 @@ def _all(pattern: str, description: str, **metadata: Any) -> Artifact:
     return Artifact("cohort", pattern, description, metadata)
 
 
+RAW_URI = "bids:raw:"  # before a path below the raw dataset's root
 TEMPLATE = "bids::tpl-{space}/tpl-{space}_T1w.nii.gz"
 COARSE = "grid of the voxel sample over the template; CoarseMm of the sample is its voxel size in mm"
 BIDSIGNORE = """\

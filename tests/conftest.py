@@ -41,7 +41,7 @@ SLOW = {
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
     " official paper paper_truth perturbation phenotype phenotype_parts published report scaling train training",
-    "simulate": "parcels simulate",
+    "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise motion overrides parcellate qc qcgroup sample strategies",
     "whole": "reruns simulated spinal_cord studyforrest",
 }

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
-from brainlm_data.bids.names import Name
+from brainlm_data.bids.names import Name, parse, same_run
 from brainlm_data.stage import Facts
 
 WARNING = "a fieldmap is intended for this run; susceptibility distortion correction is not done"
-ENCODING = ("PhaseEncodingDirection", "TotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE")
+ENCODING = ("PhaseEncodingDirection", "PhaseEncodingAxis", "TotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE")
 KEYS = (*ENCODING, "EchoTime", "EchoTime1", "EchoTime2", "Units")  # of a fieldmap's metadata, what is kept
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 UNITS = {"hz": "Hz", "rad/s": "rad/s", "t": "T", "tesla": "T"}
@@ -82,12 +82,24 @@ def intended(bold: str, metadata: Metadata, images: Mapping[str, Image]) -> list
         targets = {_below_root(target, subject) for target in _texts(image.metadata.get("IntendedFor"))}
         if path == bold:
             continue
-        if image.name.datatype == "fmap" and bold.removesuffix(".gz") in targets:
+        if image.name.datatype == "fmap" and _names(bold, targets):
             named.append(path)
         elif wanted & _identifiers(image):
             identified.append(path)
     near = [path for path in identified if _session(path) == _session(bold)]
     return sorted([*named, *(near or identified)])
+
+
+def _names(bold: str, targets: set[str]) -> bool:
+    """Whether one of these paths is a run, or an echo or another variant of it."""
+    if bold.removesuffix(".gz") in targets:
+        return True
+    for target in targets:
+        if any(key in path for key in ("_echo-", "_rec-", "_part-") for path in (target, bold)):
+            name = parse(target)
+            if name.suffix == "bold" and same_run(name) == same_run(parse(bold)):
+                return True
+    return False
 
 
 def found(bold: str, run: Metadata, paths: Sequence[str], images: Mapping[str, Image]) -> Found:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
+from brainlm_data.bids.echoes import Choice, Echo, choose
 from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
@@ -20,6 +21,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
+from brainlm_data.reading.timing import stated_echo
 from brainlm_data.stage import StageConfig
 
 
@@ -34,6 +36,12 @@ class Select(StageConfig):
         {},
         description="of several T1w of a subject, that with these entities: {acq: mprage}; else the first by name",
     )
+    echo: Literal["nearest", "combine"] | Annotated[int, Field(ge=1)] = Field(
+        "nearest",
+        description="of a run with several echoes: that nearest to echo_ms; combine: all of them, weighted by T2*; or"
+        " the number of one",
+    )
+    echo_ms: float = Field(30.0, ge=1, le=300, description="the echo time that `echo: nearest` looks for, ms")
 
     @field_validator("t1w", mode="before")
     @classmethod
@@ -103,6 +111,8 @@ class Recording:
     metadata: dict[str, Any]
     sbref: RawFile | None = None
     fault: str = ""  # why it is refused, by its metadata alone
+    echo: Mapping[str, Any] = field(default_factory=dict)  # where its name says which one it is: `echoes.Choice.facts`
+    echo_files: Mapping[str, RawFile] = field(default_factory=dict)  # to be combined, by path below the root
     phase_encoding: Mapping[str, Any] = field(default_factory=dict)  # what is stated of it (`fieldmaps.ENCODING`)
     fieldmaps: Sequence[Mapping[str, Any]] = ()  # sources of its field, the best first (`fieldmaps.Found`)
     fieldmap_files: Mapping[str, RawFile] = field(default_factory=dict)  # their images, by path below the root
@@ -173,7 +183,10 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
         if known.get("key") == (key := key_of(walked)):
             return known
         found = {"key": key, **scan(bids_dir, walked)}
-        runs = [Run(row[0], row[1], row[2], row[8][0]) for row in found["recordings"]]
+        runs = list[Run]()
+        for name, subject, session, *_, bold, _, echoes in found["recordings"]:
+            images = [Echo(*one).bold for one in echoes] if echoes else [bold]  # scans.tsv has a row for each
+            runs += [Run(name, subject, session, image[0]) for image in images]
         found |= phenotypes(bids_dir, [file.path for file in walked.files], runs)
         if not found["recordings"]:
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
@@ -229,10 +242,12 @@ def _loaded(
     root, rows = str(folder.absolute()), cached.pop("recordings")
     fieldmaps = [_fieldmap(root, source, cached["metadata"]) for source in cached.pop("fieldmaps", ())]
     faults, left = cached.get("faults", {}), cached.get("fieldmaps_left", {})
-    recordings = tuple(
-        _recording(root, row, cached["metadata"], fieldmaps, faults.get(row[0], ""), left.get(row[0], {}))
-        for row in rows
-    )
+    metadata = cached["metadata"]
+    recordings, unused_echoes = list[Recording](), list[str]()
+    for row in rows:
+        choice = _choice(row, metadata, faults.get(row[0], ""), select)
+        recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {})))
+        unused_echoes += choice.left
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
     if not chosen:
@@ -251,7 +266,8 @@ def _loaded(
         subjects.append(Subject(f"sub-{s}", subject_prefix(s), first, runs[s], following))
     ids = tuple(r.id for r in recordings)
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
-    ignored, notes, unjoined = (*cached["ignored"], *others), tuple(cached["notes"]), tuple(cached["unjoined"])
+    ignored = (*cached["ignored"], *unused_echoes, *others)
+    notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
 
 
@@ -295,17 +311,28 @@ def _fieldmap(root: str, cached: Sequence[Any], metadata: Sequence[dict[str, Any
     return {**source, "metadata": stated}, {file[0]: _raw(root, file) for file in files}
 
 
+def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, select: Select) -> Choice:
+    """Which images of a row of the cache (`scan.scan`) stand for the run; most have one echo."""
+    number, bold, sbref, listed = row[5], *row[8:]
+    if listed is None:
+        return Choice(Echo("", number, bold, sbref, fault), fault, {}, [], [])
+    echoes = [Echo(*one) for one in listed]
+    times = {echo.label: stated_echo(metadata[echo.metadata]) for echo in echoes}
+    return choose(echoes, times, select.echo, select.echo_ms)
+
+
 def _recording(
-    root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fieldmaps: Sequence[Fieldmap], fault: str,
+    root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fieldmaps: Sequence[Fieldmap], choice: Choice,
     left: Mapping[str, str],
 ) -> Recording:  # fmt: skip
     """From a row of the cache (`scan.scan`); recordings of the same metadata, or of one fieldmap, share them."""
-    name, subject, session, task, run, number, encoding, sources, bold, sbref = row
-    prefix = recording_prefix(subject, session, name)
-    reference = _raw(root, sbref) if sbref else None
+    name, subject, session, task, run, _, encoding, sources, *_ = row
+    prefix, used = recording_prefix(subject, session, name), choice.used
+    reference = _raw(root, used.sbref) if used.sbref else None
     own = [fieldmaps[n] for n in sources]
     files = own[0][1] if len(own) == 1 else {path: file for _, listed in own for path, file in listed.items()}
     return Recording(
-        name, prefix, subject, session, task, run, _raw(root, bold), metadata[number], reference, fault,
+        name, prefix, subject, session, task, run, _raw(root, used.bold), metadata[used.metadata], reference,
+        choice.fault, choice.facts, {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined},
         {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from brainlm_data.bids import fieldmaps
+from brainlm_data.bids.echoes import Echo
 from brainlm_data.bids.names import IMAGES, Name, index, misplaced, not_raw, parse, same_run
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.json import read_object
@@ -26,7 +27,7 @@ from brainlm_data.files.present import SMALL, check_present
 from brainlm_data.paths import ending
 from brainlm_data.reading.timing import stated_tr
 
-LAYOUT = 9  # of the cache: goes up when it keeps something else
+LAYOUT = 10  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 BESIDE = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")  # of BIDS, beside its images
 NAMED = 8  # of files of one kind that are named
@@ -150,11 +151,11 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     """What the cache of the index keeps, as JSON values.
 
     `recordings`: by id, rows of id, subject, session, task, run, numbers of its metadata and of its phase encoding,
-    numbers of its fieldmaps, bold, sbref (files as `Listed`); `metadata`: the distinct ones; `fieldmaps`: the distinct
-    ones, each a source (`fieldmaps.Found`) with numbers of metadata, and its files; `fieldmaps_left`: by id, those that
-    cannot be used; `faults`: by id, why a recording is refused; `t1w`: by subject, those that can be used, the
-    preferred one first; `ignored`: whatever else looks like data, with the reason; `notes`: what is odd about what is
-    taken.
+    numbers of its fieldmaps, bold, sbref (files as `Listed`), and of a run with several echoes each of them as
+    `echoes.Echo`; `metadata`: the distinct ones; `fieldmaps`: the distinct ones, each a source (`fieldmaps.Found`) with
+    numbers of metadata, and its files; `fieldmaps_left`: by id, those that cannot be used; `faults`: by id, why a
+    recording is refused; `t1w`: by subject, those that can be used, the preferred one first; `ignored`: whatever else
+    looks like data, with the reason; `notes`: what is odd about what is taken.
     """
     distinct, sources = _Distinct(), _Distinct()
     unusable = dict[str, dict[str, str]]()  # fieldmaps
@@ -169,11 +170,21 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     below = (file for file in walked.files if "/" in file.path)
     for folder, own in groupby(below, key=lambda file: file.path.split("/", 1)[0]):
         person = _Person(str(bids_dir), {file.path: file for file in own}, at_root, ignored, notes)
-        for path, (metadata, fault) in person.runs().items():
+        for echoes in person.runs():
+            path, metadata, fault = echoes[0]
             entities = person.names[path].entities
             name = _stem(path)
-            sbref = person.sbref(path)
-            meant = person.fieldmaps_of(path, metadata)
+            images = list[Echo]()
+            meant = fieldmaps.Found()
+            for echo, about, problem in echoes:
+                sbref = person.sbref(echo)
+                label = index(person.names[echo].entities.get("echo")) or ""
+                number = distinct.number(_of(METADATA_KEYS, about))
+                images.append(Echo(label, number, person.files[echo], person.files[sbref] if sbref else None, problem))
+                if missing := _missing(person.root, person.files[echo]):
+                    absent.setdefault(missing, []).append(echo)
+                if not (meant.sources or meant.left):  # what is meant for one echo is for all
+                    meant = person.fieldmaps_of(echo, about)
             numbers = list[int]()
             for source in meant.sources:
                 files = [person.files[file] for file in fieldmaps.files_of(source)]
@@ -182,13 +193,11 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
                 unusable[name] = meant.left
             recordings.append([
                 name, entities["sub"], entities.get("ses"), entities.get("task"), index(entities.get("run")),
-                distinct.number(_of(METADATA_KEYS, metadata)), distinct.number(_of(fieldmaps.ENCODING, metadata)),
-                numbers, person.files[path], person.files[sbref] if sbref else None,
+                images[0].metadata, distinct.number(_of(fieldmaps.ENCODING, metadata)), numbers, images[0].bold,
+                images[0].sbref, images if images[0].label else None,
             ])  # fmt: skip
-            if fault:
+            if fault and len(images) == 1:
                 faults[name] = fault
-            if missing := _missing(person.root, person.files[path]):
-                absent.setdefault(missing, []).append(path)
         if anatomy := person.t1w():
             t1w[folder.removeprefix("sub-")] = [person.files[path] for path in anatomy]
         if not person.taken:
@@ -269,29 +278,46 @@ class _Person:
                 taken.append(path)
         return taken
 
-    def runs(self) -> dict[str, tuple[dict[str, Any], str]]:
-        """BOLD runs that are taken, by path: their metadata, and why the run is refused ("": it is not)."""
-        found: dict[str, tuple[dict[str, Any], str]] = {}
+    def runs(self) -> list[list[tuple[str, dict[str, Any], str]]]:
+        """BOLD runs that are taken, each as its echoes (of most runs one), by number of the echo.
+
+        Of an echo: its path, its metadata, and why the run is refused where this echo is used ("": it is not).
+        """
+        found = list[list[tuple[str, dict[str, Any], str]]]()
         variants: dict[tuple[Any, ...], list[str]] = {}
         for path in self._candidates("bold", "func"):
             variants.setdefault(same_run(self.names[path]), []).append(path)
         for paths in variants.values():
             first, *rest = sorted(paths, key=self._last_choice)
-            self._ignored += [f"{path}: {self._variant(path, first)}" for path in rest]
-            self.taken.add(first)
-            try:
-                metadata = self.metadata(first)
-            except InputError as error:  # its sidecar is there and says something, but not to us
-                found[first] = {}, f"its sidecar {str(error).replace(f'{self.root}/', '')}"
-                continue
-            fault = ""
-            try:
-                stated_tr(metadata)
-            except ValueError as error:
-                fault = f"{first}: {error} -> fix the sidecar, or leave this run out"
-            found[first] = metadata, fault
-        self._metadata = {path: metadata for path, (metadata, _) in found.items()}
+            echoes = {self._without_echo(first)[1]: first}
+            for path in rest:
+                apart, echo = self._without_echo(path)
+                if apart == self._without_echo(first)[0] and None not in (echo, *echoes) and echo not in echoes:
+                    echoes[echo] = path
+                else:
+                    self._ignored.append(f"{path}: {self._variant(path, first)}")
+            self.taken.update(echoes.values())
+            found.append([(path, *self._metadata_or_fault(path)) for path in echoes.values()])
+        self._metadata = {path: metadata for (path, metadata, _), *_ in found}
         return found
+
+    def _without_echo(self, path: str) -> tuple[tuple[Any, ...], str | None]:
+        """What tells variants of one run apart but the echo (and .gz), and the number of the echo."""
+        entities = self.names[path].entities
+        is_empty = not self.files[path].size
+        return (is_empty, entities.get("rec"), entities.get("part", "mag")), index(entities.get("echo"))
+
+    def _metadata_or_fault(self, path: str) -> tuple[dict[str, Any], str]:
+        """Of a run, and why it is refused by them ("": it is not)."""
+        try:
+            metadata = self.metadata(path)
+        except InputError as error:  # its sidecar is there and says something, but not to us
+            return {}, f"its sidecar {str(error).replace(f'{self.root}/', '')}"
+        try:
+            stated_tr(metadata)
+        except ValueError as error:
+            return metadata, f"{path}: {error} -> fix the sidecar, or leave this run out"
+        return metadata, ""
 
     def _last_choice(self, path: str) -> tuple[Any, ...]:
         """Sorts variants of one run: content, the plain reconstruction, the first echo, .nii.gz come first."""
@@ -313,9 +339,8 @@ class _Person:
         own, other = self.names[path].entities, self.names[used].entities
         if own.get("rec") != other.get("rec"):
             return f"another reconstruction of the same run ({used} is used)"
-        if own.get("echo") != other.get("echo") and index(own.get("echo")) != index(other.get("echo")):
-            chosen = f"echo {index(other['echo'])} is used" if "echo" in other else f"{used} is used"
-            return f"echo {index(own.get('echo')) or '(none)'} (multi-echo is not combined; {chosen})"
+        if index(own.get("echo")) != index(other.get("echo")):
+            return f"echo {index(own.get('echo')) or '(none)'} ({used} is used)"
         if path.removesuffix(".gz") == used.removesuffix(".gz"):
             return f"the same run is there with and without .gz ({used} is used)"
         return f"the same run as {used}, which is used"
@@ -480,8 +505,8 @@ def _is(path: str, suffix: str) -> bool:
 
 
 def _stem(bold: str) -> str:
-    """The id of a recording: its file's name without `_bold.nii.gz`."""
-    return bold.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix("_bold.nii")
+    """The id of a recording: its file's name without `_bold.nii.gz`, whichever echo it is."""
+    return re.sub("_echo-[^_]+", "", bold.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix("_bold.nii"))
 
 
 def _path(folder: str, name: str) -> str:

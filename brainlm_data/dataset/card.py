@@ -38,10 +38,12 @@ ORDER = (
     "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample",
     "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
 )  # of the methods text; others follow  # fmt: skip
-SCALES = {
-    True: "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"
+SCALES = {  # by the first word of the units
+    "grand": "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"
     " (grand-mean scaling): recordings are comparable whatever their scanner's units.",
-    False: "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
+    "percent": "Each parcel was divided by its own mean over time: its fluctuations are percent signal change, whatever"
+    " the scanner's units, the coil's sensitivity there, and drop-out.",
+    "": "No grand-mean scaling: recordings differ by their scanner's units, which decide the scaler.",
 }
 MISMATCH = "Parcels lie some millimetres off; compare with data made in the same way only."
 VARIANTS = 20  # wordings of one stage's sentence that are listed one by one
@@ -303,7 +305,7 @@ class Card(_Data):
             ]
         return [
             "- Orientation: (time, parcel). A recording starts at its first acquired volume; nothing is extrapolated.",
-            f"- Scale: {self.units}. {SCALES[self.units.startswith('grand mean')]}",
+            f"- Scale: {self.units}. {SCALES.get(self.units.partition(' ')[0], SCALES[''])}",
             f"{band} is what the filters left (not what was asked for, where that was impossible). {depends}",
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ class Exclude(StageConfig):
 
     mean_fd_mm: float | None = Field(None, gt=0, description="largest mean framewise displacement, mm")
     fd_over_05: float | None = Field(None, ge=0, le=1, description="largest fraction of volumes with FD above 0.5 mm")
+    fd: Literal["plain", "filtered"] = Field(
+        "plain",
+        description="of both; filtered: without breathing where TR is below 1.5 s (see confounds), else plain",
+    )
     median_tsnr: float | None = Field(None, gt=0, description="smallest median tSNR")
     coverage_mean: float | None = Field(None, ge=0, le=1, description="smallest mean coverage of the parcels")
     offset_mm: float | None = Field(None, gt=0, description="largest registration offset, mm (see stage qc)")
@@ -41,14 +45,19 @@ class Exclude(StageConfig):
         """Why a recording is excluded; empty where it is not."""
         offsets = [row.get("epi_offset_mm", np.nan), row.get("t1w_offset_mm", 0.0)]  # not every recording has a T1w
         values = {**row, "offset_mm": float(np.max(offsets)), "seconds": row["n_volumes"] * row["tr_s"]}
+        names = {key: key for key in type(self).model_fields if key != "fd"}
+        if self.fd == "filtered" and "mean_fd_filtered_mm" in row:
+            names |= {"mean_fd_mm": "mean_fd_filtered_mm", "fd_over_05": "fd_filtered_over_05"}
         found = []
-        for key, limit in self.model_dump().items():
+        for key, name in names.items():
+            limit, value = getattr(self, key), values.get(name, np.nan)
             sign = -1 if key in {"median_tsnr", "coverage_mean", "seconds"} else 1
-            value = values.get(key, np.nan)
             if limit is not None and np.isnan(value):
-                found.append(f"{key} was not measured, collate.exclude.{key} is {limit:g}")
+                found.append(f"{name} was not measured, collate.exclude.{key} is {limit:g}")
             elif limit is not None and sign * value > sign * limit:
-                found.append(f"{key} {value:.3g} is {'above' if sign > 0 else 'below'} collate.exclude.{key} {limit:g}")
+                found.append(
+                    f"{name} {value:.3g} is {'above' if sign > 0 else 'below'} collate.exclude.{key} {limit:g}"
+                )
         return "; ".join(found)
 
 

@@ -128,7 +128,7 @@ def sizes_mb(dag: DagView) -> dict[tuple[Level, str], list[float]]:
     """(level, bundle) -> size of the raw image of each of its units, MB uncompressed."""
     found: dict[tuple[Level, str], list[float]] = {("cohort", COHORT): []}
     for r in dag.index.recordings:
-        size = uncompressed_mb(r.bold.path, r.bold.size)
+        size = sum(uncompressed_mb(file.path, file.size) for file in r.echo_files.values() or [r.bold])
         found["cohort", COHORT].append(size)
         found.setdefault(("recording", dag.bundles.of_recording(r.id, r.subject)), []).append(size)
     for s in dag.index.subjects:

@@ -118,6 +118,7 @@ class Treatment:
     space: as fMRIPrep is asked for it (`MNI152NLin6Asym:res-2`). atlas: `A424`, `demo424` or a label image's path.
     strategy: of stage denoise, without ICA. low_hz, high_hz: edges of the filters, 0 for none.
     censor_fd_mm: volumes that moved more are interpolated. mismatch: an atlas of another space is accepted.
+    scale: of stage parcellate, grand_mean or percent.
     """
 
     space: str | None = None
@@ -127,6 +128,7 @@ class Treatment:
     high_hz: float | None = None
     censor_fd_mm: float | None = None
     mismatch: bool = False
+    scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def read(kind: str, path: Path, options: Options) -> Source:
         raise InputError(f"{path}: there is no such file", "give a path that exists")
     kind = kind_of(path) if kind == "parcellated" else kind
     if kind not in IMAGES and options.images != Treatment():
-        raise InputError(f"kind {kind}: atlas, space, filters and strategy are for images", "leave them out")
+        raise InputError(f"kind {kind}: atlas, space, filters, strategy and scale are for images", "leave them out")
     options = replace(options, participants=participants_of(kind, path, options.participants))
     source: Source = import_module(f"brainlm_data.imports.{kind}").read(path, options)
     return _with_plain_names(source, path)

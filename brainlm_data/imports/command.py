@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--low-hz", type=float, help="high-pass, Hz; 0: none (fmriprep .01, else the source's alone)")
     images.add_argument("--high-hz", type=float, help="low-pass, Hz; 0: none (none)")
     images.add_argument("--censor-fd-mm", type=float, help="volumes that moved more are interpolated and marked")
+    images.add_argument(
+        "--scale", choices=("grand_mean", "percent"), help="percent: of each parcel's own mean (grand_mean)"
+    )
     images.add_argument("--allow-space-mismatch", action="store_true", help="an atlas of another template space")
     parser.set_defaults(call=_import)
 
@@ -71,7 +74,7 @@ def _import(arguments: argparse.Namespace) -> None:
     request = Request(arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told)
     images = Treatment(
         arguments.space, arguments.atlas, arguments.strategy, arguments.low_hz, arguments.high_hz,
-        arguments.censor_fd_mm, arguments.allow_space_mismatch,
+        arguments.censor_fd_mm, arguments.allow_space_mismatch, arguments.scale,
     )  # fmt: skip
     options = Options(arguments.tr, arguments.participants, arguments.atlas_labels, images)
     source = read(arguments.kind, arguments.path, options)

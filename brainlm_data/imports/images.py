@@ -21,13 +21,14 @@ from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.imports import LoadedSeries, Options, Treatment, atlas_name, label_image
 from brainlm_data.methods.chain import Confounds, Requested, confounds_of, recipe_of, regression_of
-from brainlm_data.methods.operators import ORDER, Recipe, Temporal
+from brainlm_data.methods.operators import ORDER, PERCENT, Recipe, Temporal
 from brainlm_data.reading.image import Run, repetition_time
-from brainlm_data.reading.parcel_means import ParcelReader, grand_mean_scale, leading, places
+from brainlm_data.reading.parcel_means import ParcelReader, leading, places, scale_to
 from brainlm_data.reading.table import read_table
 from brainlm_data.stage import Sentence
 from brainlm_data.stages import atlas as atlas_stage
 from brainlm_data.stages import filter as filter_stage
+from brainlm_data.stages import parcellate as parcellate_stage
 from brainlm_data.strategies import Strategy
 
 Points = NDArray[np.float64]
@@ -46,6 +47,7 @@ class Plan:
     points, parcel: labelled voxels of the atlas, mm in its space, and the parcel of each from 0. count: of parcels.
     low_hz, high_hz: edges of the filters that are applied here; None: none. chosen: strategies of stage denoise.
     censor_fd_mm: volumes that moved more are interpolated. scaled: the source has done the grand-mean scaling.
+    units: of the series.
     """
 
     points: Points
@@ -56,6 +58,7 @@ class Plan:
     chosen: tuple[Strategy, ...] = ()
     censor_fd_mm: float | None = None
     scaled: bool = False
+    units: str = GRAND_MEAN
 
 
 @dataclass(frozen=True)
@@ -114,10 +117,11 @@ def planned(options: Options, space: str, **source: Any) -> tuple[Plan, dict[str
     low, high = edges["low_hz"], edges["high_hz"]
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"--low-hz {low:g} is not below --high-hz {high:g}", "a band, in Hz")
-    plan = Plan(points, parcel, len(found.table), low, high, censor_fd_mm=asked.censor_fd_mm, **source)
+    units = PERCENT if asked.scale == "percent" else GRAND_MEAN
+    plan = Plan(points, parcel, len(found.table), low, high, censor_fd_mm=asked.censor_fd_mm, units=units, **source)
     facts = {
         "atlas": name, "parcels": found.table[atlas_stage.COLUMNS], "networks": found.networks, "space": space,
-        "sha256": found.sha256, "mismatch": mismatch, "units": GRAND_MEAN, "made_here": True,
+        "sha256": found.sha256, "mismatch": mismatch, "units": units, "made_here": True,
     }  # fmt: skip
     return plan, facts
 
@@ -162,15 +166,16 @@ def _made(image: Image, plan: Plan) -> LoadedSeries:
     requested = Requested(plan.low_hz, plan.high_hz, censor_fd_mm=plan.censor_fd_mm, min_volumes=MIN_VOLUMES)
     recipe, notes = recipe_of(image.bold.name, requested, tr, run.n_volumes, dropped, empty, fd)
     stated += notes
-    scale = 1.0
-    if plan.scaled:
+    scale: float | NDArray[np.float64] = 1.0
+    as_it_is = plan.scaled and plan.units == GRAND_MEAN
+    if as_it_is:
         if not PLAUSIBLE[0] < mean < PLAUSIBLE[1]:
             stated.append(f"its mean is {mean:.4g}, not about 10000: removed, or another scale")
     else:
-        scale = grand_mean_scale(GRAND_MEAN, series, mean, image.bold, stated)
+        scale = scale_to(plan.units, series, mean, recipe, image.bold, stated)
     confounds = _regressors(image, plan, recipe, table)
     columns = confounds.columns if confounds else []
-    if not plan.scaled or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
+    if not as_it_is or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
         noise = confounds.values if confounds else np.empty((run.n_volumes - dropped, 0))
         series = Temporal(recipe, regression_of(image.bold.name, noise), scale).apply(series)
     low, high = recipe.band
@@ -230,7 +235,8 @@ def _regressors(image: Image, plan: Plan, recipe: Recipe, table: Mapping[str, ND
 def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, str]:
     """Sentences of the card, by stage."""
     found = {"ingest": f"Preprocessed images were averaged over the voxels of {plan.count} parcels, trilinear."}
-    if recipe.low_hz or recipe.high_hz or not plan.scaled:
+    as_it_is = plan.scaled and plan.units == GRAND_MEAN
+    if recipe.low_hz or recipe.high_hz or not as_it_is:
         found["filter"] = filter_stage.STAGE.describe({
             "EffectiveBand": list(recipe.band), "RequestedBand": [plan.low_hz, plan.high_hz], "Method": recipe.method,
             "Order": ORDER, "NyquistFrequency": 0.5 / recipe.tr_s, "Dropped": recipe.dropped,
@@ -241,6 +247,8 @@ def _methods(plan: Plan, recipe: Recipe, columns: Sequence[str]) -> dict[str, st
         found["denoise"] = Sentence("{strategies} {columns} columns of the source's confounds.",
                                     strategy="+".join(strategy.name for strategy in plan.chosen),
                                     strategies=text, columns=len(columns))  # fmt: skip
-    if not plan.scaled:
+    if plan.units == PERCENT:
+        found["parcellate"] = parcellate_stage.PERCENT_SENTENCE
+    elif not plan.scaled:
         found["parcellate"] = "Parcel series were scaled to a grand mean of 10000; their means were removed."
     return found

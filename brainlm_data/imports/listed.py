@@ -52,6 +52,7 @@ def listed(kind: str, path: Path, options: Options) -> dict[str, Any]:
         rows.append([
             series.id, series.subject, series.session, series.task, series.run, len(metadata), None, [], files[0],
             None,
+            None,
         ])  # fmt: skip
         metadata.append({
             "Place": str((series.place or series.files[0]).absolute()), "Files": files, "RepetitionTime": series.tr_s,

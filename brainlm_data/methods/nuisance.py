@@ -12,7 +12,9 @@ from brainlm_data.methods.courses import Courses, median
 
 Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
+FILTERED_FD = "framewise_displacement_filtered"  # a column
 MASKS = {"c": "CSF", "w": "WM", "a": "combined"}  # fMRIPrep's words, by the first letter of a column
+SHORT_TR_S = 1.5  # below it, breathing (12 to 18 breaths per minute) is not aliased
 FEWEST = 50  # voxels of a tissue on a coarse grid, below which the threshold gives way
 
 
@@ -122,6 +124,30 @@ def expanded(name: str, values: Array) -> dict[str, Array]:
         f"{name}_power2": values**2,
         f"{name}_derivative1_power2": derivative**2,
     }
+
+
+def holds_breathing(tr_s: float, per_minute: tuple[float, float]) -> bool:
+    """Whether motion parameters show breathing where it is: a short TR, and the band below the Nyquist frequency."""
+    return tr_s < SHORT_TR_S and per_minute[1] / 60 < 0.5 / tr_s
+
+
+def without_breathing(
+    motion: Array, tr_s: float, how: Literal["notch", "lowpass"], per_minute: tuple[float, float]
+) -> Array:
+    """Motion parameters (T, 6) without breathing, which moves the magnetic field more than the head.
+
+    As XCP-D has it (`filter_motion`, order 4), forwards and backwards: a notch from the first to the second number of
+    breaths per minute, or a Butterworth low-pass at the first (Fair et al., 2020; Gratton et al., 2020).
+    """
+    from scipy.signal import butter, filtfilt, iirnotch
+
+    low, high = per_minute[0] / 60, per_minute[1] / 60
+    if how == "notch":
+        centre = (low + high) / 2
+        b, a = iirnotch(centre, centre / (high - low), fs=1 / tr_s)
+    else:
+        b, a = butter(2, low, btype="lowpass", fs=1 / tr_s)
+    return np.asarray(filtfilt(b, a, motion, axis=0, padtype="constant", padlen=len(motion) - 1), dtype=np.float64)
 
 
 def one_hot(prefix: str, flagged: NDArray[np.bool_]) -> dict[str, Array]:

@@ -25,6 +25,7 @@ from brainlm_data.files.reads import reads
 Array = NDArray[np.float64]
 HighPass = Literal["butterworth", "cosine"]
 ORDER = 5  # of the Butterworth filters, as nilearn.signal.butterworth
+PERCENT = "percent of the parcel's mean"  # units
 GRAND_MEAN = 10_000.0  # FSL's and UK Biobank's
 STOP = 0.9  # the anti-aliasing filter's edge, as a share of the new Nyquist frequency
 ROUND_OFF = 1e-9  # relative, of a variance
@@ -275,13 +276,26 @@ class Regression:
             return cls(noise, readout)
 
 
+def percent_scale(x: Array, recipe: Recipe) -> Array:
+    """g of each column of (T, n), (n,): its mean over the volumes that are neither dropped nor censored becomes 100.
+
+    NaN where there is no positive mean to divide by.
+    """
+    kept = np.setdiff1d(np.arange(recipe.dropped, len(x)), recipe.censored)
+    mean = x[kept].mean(0)
+    return np.divide(100.0, mean, out=np.full(mean.shape, np.nan), where=mean > 0)
+
+
 @dataclass(frozen=True)
 class Temporal:
-    """All operators of a recording from E to L: `apply` takes acquired series to denoised ones."""
+    """All operators of a recording from E to L: `apply` takes acquired series to denoised ones.
+
+    `scale`: g, one number, or one for each column (`percent_scale`).
+    """
 
     recipe: Recipe
     regression: Regression
-    scale: float
+    scale: float | Array
 
     @classmethod
     def load(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.files.tables import read_table
+from brainlm_data.methods.nuisance import FILTERED_FD
 from brainlm_data.quality.alignment import Alignment, resampled
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Files
@@ -20,6 +21,8 @@ MEANINGS = {
     "mean_fd_mm": "mean framewise displacement, mm (Power et al., 2012)",
     "max_fd_mm": "largest framewise displacement, mm",
     "fd_over_05": "share of volumes with a framewise displacement above 0.5 mm",
+    "mean_fd_filtered_mm": "mean framewise displacement without breathing, mm (at TR below 1.5 s; Fair et al., 2020)",
+    "fd_filtered_over_05": "share of volumes with a framewise displacement without breathing above 0.5 mm",
     "mean_dvars": "mean DVARS, as in the confounds table",
     "mean_std_dvars": "mean standardized DVARS (Nichols, 2017)",
     "median_tsnr": "median over brain voxels of mean / SD in time, linear trend removed",
@@ -91,12 +94,17 @@ def of_series(inputs: Files, confounds: Any, verdicts: Any, tsnr: Array) -> dict
     coverage = read_table(inputs["coverage"])[1][0]
     raw, native = inputs.facts("parcels_raw"), read_table(inputs["parcels_native"])[1]
     skip = int(non_steady(confounds).sum())  # DVARS of the next volume is the step out of them, so one more is left out
+    filtered = {}
+    if FILTERED_FD in confounds:
+        values = confounds[FILTERED_FD].to_numpy(float)[1:]
+        filtered = {"mean_fd_filtered_mm": _mean(values), "fd_filtered_over_05": float((values > 0.5).mean())}
     return {
         "n_volumes": len(confounds),
         "tr_s": float(raw["RepetitionTime"]),
         "mean_fd_mm": _mean(fd),
         "max_fd_mm": float(np.nanmax(fd, initial=0.0)),
         "fd_over_05": float((fd > 0.5).mean()) if len(fd) else 0.0,
+        **filtered,
         "mean_dvars": _mean(confounds["dvars"].to_numpy(float)[skip + 1 :]),
         "mean_std_dvars": _mean(confounds["std_dvars"].to_numpy(float)[skip + 1 :]),
         "median_tsnr": float(np.median(tsnr)),

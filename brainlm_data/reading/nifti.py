@@ -22,7 +22,7 @@ from brainlm_data.files.sidecar import digest, sidecar_path
 from brainlm_data.methods.chain import Requested, recipe_of
 from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
-from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, grand_mean_scale, leading
+from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, leading, scale_to
 from brainlm_data.reading.series import ParcelSeries
 
 
@@ -65,7 +65,7 @@ def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: 
         series *= grand_mean(card.units) / grand_mean(meta["Units"])
         stated.append("its sidecar says that it is scaled and filtered: neither was done again")
     else:
-        scale = grand_mean_scale(card.units, series, brain, path, stated)
+        scale = scale_to(card.units, series, brain, recipe, path, stated)
         series = Temporal(recipe, Regression.of_nothing(run.n_volumes - dropped), scale).apply(series)
         low = f"high-pass {recipe.low_hz:g} Hz ({recipe.method})" if recipe.low_hz else "no high-pass"
         high = f"low-pass {recipe.high_hz:g} Hz" if recipe.high_hz else "no low-pass"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.methods.operators import PERCENT, Recipe, percent_scale
 from brainlm_data.reading.image import Run, cleaned
 
 CENTRED = 2.0  # a mean below so many standard deviations over time: it was removed
@@ -123,6 +124,25 @@ def grand_mean_scale(units: str, series: NDArray[np.float64], brain: float, path
     if not units.startswith("grand mean"):
         stated.append(f"units are the file's own, the card says {units or 'nothing'}: no scaling")
         return 1.0
+    _check_mean(series, brain, units, path)
+    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
+    stated.append(f"scaled from a mean of {brain:.4g} {over} to {units}")
+    return grand_mean(units) / brain
+
+
+def scale_to(
+    units: str, series: NDArray[np.float64], brain: float, recipe: Recipe, path: Path, stated: list[str]
+) -> float | NDArray[np.float64]:
+    """Factor that gives `units`, of the grand mean or of each parcel; see `grand_mean_scale`."""
+    if units != PERCENT:
+        return grand_mean_scale(units, series, brain, path, stated)
+    _check_mean(series, brain, units, path)
+    stated.append("scaled to percent of each parcel's own mean")
+    return percent_scale(series, recipe)
+
+
+def _check_mean(series: NDArray[np.float64], brain: float, units: str, path: Path) -> None:
+    """Raises Refused where the mean was removed from the image."""
     there = series[~np.isnan(series).all(1)]
     spread = float(np.nanmedian(there.std(axis=0)))
     if not brain > CENTRED * spread:
@@ -131,9 +151,6 @@ def grand_mean_scale(units: str, series: NDArray[np.float64], brain: float, path
             f" scaled to {units}",
             "give the image from before its mean was removed, or series in the card's units as .tsv or .npy",
         )
-    over = "of the brain mask beside it" if mask_file(path).is_file() else "of the atlas's voxels (no mask beside it)"
-    stated.append(f"scaled from a mean of {brain:.4g} {over} to {units}")
-    return grand_mean(units) / brain
 
 
 def grand_mean(units: str) -> float:

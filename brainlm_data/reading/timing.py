@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TR_S = (0.05, 30.0)  # outside of this it is another unit, or no TR
+ECHO_S = (0.001, 0.3)  # outside of this it is another unit, or no echo time of a BOLD image
 EVEN = 1e-3  # VolumeTiming: relative differences of steps that are rounding
 
 
@@ -44,6 +45,14 @@ def impossible(tr: Any) -> str:
         if TR_S[0] <= factor * tr <= TR_S[1]:
             return f"no time in seconds (is it {factor * tr:g} s, {unit}?)"
     return f"no time in seconds from {TR_S[0]:g} to {TR_S[1]:g}"
+
+
+def stated_echo(metadata: Mapping[str, Any]) -> float | None:
+    """EchoTime (s) of BIDS metadata; None where it is not there, or cannot be a time in seconds."""
+    time = metadata.get("EchoTime")
+    if isinstance(time, bool) or not isinstance(time, (int, float)) or not ECHO_S[0] <= time <= ECHO_S[1]:
+        return None
+    return float(time)
 
 
 def impossible_slices(times: Any, tr: float) -> str:

@@ -39,6 +39,11 @@ from brainlm_data.runner.manifest import (
 from brainlm_data.runner.software import software
 from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 
+FILES_TOLD = (
+    "echo_files",
+    "fieldmap_files",
+)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
+
 
 @dataclass(frozen=True)
 class Job:
@@ -229,9 +234,10 @@ def _inputs(job: Job, unit: Mapping[str, Any], upstream: Mapping[str, Mapping[st
         raise Refused(fault)
     meta = dict(unit["meta"])
     files: dict[str, Path] = {}
-    for name, (path, *_) in meta.pop("fieldmap_files", {}).items():
-        files[name] = Path(path)
-        check_present(files[name])
+    for told in FILES_TOLD:
+        for name, (path, *_) in meta.pop(told, {}).items():  # a `RawFile`, as JSON has it
+            files[name] = Path(path)
+            check_present(files[name])
     for name in job.stage.inputs:
         artifact = job.artifacts[name]
         if name in unit["raw"]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data.files import sidecar
-from brainlm_data.paths import ARTIFACTS, artifacts_of, bids_metadata
+from brainlm_data.paths import ARTIFACTS, RAW_URI, artifacts_of, bids_metadata
 from brainlm_data.stage import Facts, Files, Stage, StageConfig
 
 # What is true of an input is true of the output, unless the stage says otherwise.
 INHERITED = (
     "RepetitionTime", "NumberOfVolumes", "EmptyVolumes", "VolumesOutOfView", "SliceTimingCorrected", "StartTime",
     "Dropped", "Censored", "Space", "SpaceMismatch", "AtlasName", "MissingParcels", "FieldmapsNotUsed",
+    "EchoNumber", "EchoTime", "EchoesNotUsed", "EchoTimes", "EchoesCombined",
 )  # fmt: skip
 
 
@@ -127,4 +128,4 @@ def uri(path: Path, outdir: Path) -> str:
     if path.is_relative_to(derivatives):
         return f"bids::{path.relative_to(derivatives)}"
     below = [i for i, part in enumerate(path.parts) if part.startswith("sub-")]
-    return f"bids:raw:{'/'.join(path.parts[below[0] :])}" if below else path.name
+    return f"{RAW_URI}{'/'.join(path.parts[below[0] :])}" if below else path.name

@@ -4,6 +4,7 @@
     anatomy    heads: a warped template with tissues of its own          kernels   compiled loops
     signals    neural parcel series in networks, changing with age
     movement   head motion and head position                            noise     everything else that varies
+    field      the magnetic field, and the distortion of EPI       fieldmaps what is acquired to measure it
     scanner    the two images of a head: T1w and EPI run
     write      BIDS files and truth                                      parcels   series only, for hundreds of subjects
 
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--physio", type=float, default=1.0, help="factor on all other noise; 0: none (default 1)")
     parser.add_argument("--non-steady", type=int, default=0, metavar="N", help="volumes before the steady state")
     parser.add_argument("--distortion-mm", type=float, default=0.0, help="largest EPI shift near the sinuses")
+    parser.add_argument(
+        "--fieldmaps", nargs="+", default=["none"], metavar="KIND", help="none, epi, phasediff, phases, fieldmap"
+    )
     parser.add_argument("--control", action="store_true", help="plant nothing: no networks, no age, no task")
     parser.add_argument("--parcels-only", action="store_true", help="parcel series at 1 Hz instead of images")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="subjects at once (default 1; 1 GB each)")
@@ -59,7 +63,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     plan = Plan(
         a.out, a.subjects, a.volumes, a.tr, a.shape, a.voxel_mm, a.seed, a.tasks, a.runs,
         tuple(s.removeprefix("sub-") for s in a.no_t1w), a.t1w_mm, a.motion_mm, a.noise, a.physio, a.non_steady,
-        a.distortion_mm, a.control,
+        a.distortion_mm, a.control, tuple(kind for kind in a.fieldmaps if kind != "none"),
     )  # fmt: skip
     from brainlm_data.simulate.cohort import placed, simulate
 

@@ -8,6 +8,7 @@ truth. Skull, scalp, eyes and vessels are added around the template's brain, whi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -170,7 +171,7 @@ class Head:
         """Voxel -> T1w scanner space."""
         return grid_affine(self.origin, 1.0)
 
-    def paint(self, intensities: dict[str, float]) -> NDArray[np.float32]:
+    def paint(self, intensities: Mapping[str, float]) -> NDArray[np.float32]:
         """An image of the head: each tissue's share times its intensity."""
         weights = np.array([intensities[t] for t in TISSUES], np.float32) / 255
         return np.asarray(blend(self.tissues.reshape(-1, len(TISSUES)), weights).reshape(FINE_SHAPE))

@@ -15,7 +15,7 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.lock import beside
 from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
-from brainlm_data.simulate import signals, write
+from brainlm_data.simulate import fieldmaps, signals, write
 from brainlm_data.simulate.anatomy import Head, template_tissues
 from brainlm_data.simulate.plan import Plan
 from brainlm_data.simulate.scanner import EpiHead, EpiRun, on_t1w, t1w_grid, t1w_image
@@ -107,6 +107,8 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
     who = signals.brain(plan, parcels, label, person["age"])
     write.brain_truth(plan, label, parcels, who)
     epi = EpiHead.of(plan, label, head)
+    for image in fieldmaps.acquired(plan, label, head, epi.field):
+        write.fieldmap(plan, label, image)
     times = np.arange(plan.volumes) * plan.tr_s
     recordings = plan.recordings(label)
     for recording, task, _ in recordings:

@@ -94,7 +94,7 @@ def acquire(fine: Array, to_fine: Array, skip: Array, n: int, shift: Array) -> A
     """A volume (float32): each voxel is the mean of n x n x n points of `fine` (x, y, z), trilinear, 0 outside.
 
     `to_fine` (4, 4): voxel -> fine voxel. `skip` (shape): voxels that are known to be empty.
-    `shift` (shape): distance, in voxels of the second axis, from which a voxel's signal really comes.
+    `shift` (shape): distance, in voxels of the second axis, from which a voxel's signal really comes (`displaced`).
     """
     nx, ny, nz = skip.shape
     out = np.zeros((nx, ny, nz), np.float32)
@@ -132,6 +132,52 @@ def acquire(fine: Array, to_fine: Array, skip: Array, n: int, shift: Array) -> A
                     total += low + (high - low) * gx
                 out[i, j, k] = total / points
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def bells(points: Array, centres: Array, widths: Array, heights: Array) -> Array:
+    """Values (n,) at points (n, 3) of a sum of Gaussians with centres (g, 3), SDs and heights (g,)."""
+    out = np.zeros(points.shape[0])
+    for i in range(points.shape[0]):
+        for g in range(heights.shape[0]):
+            far = 0.0
+            for a in range(3):
+                far += (points[i, a] - centres[g, a]) ** 2
+            out[i] += heights[g] * np.exp(-far / (2 * widths[g] ** 2))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def displaced(skip: Array, centres: Array, widths: Array, heights: Array) -> tuple[Array, Array]:
+    """An image whose signal from y of the second axis appears at y + u(y): u is a sum of Gaussians, all in voxels.
+
+    Shift (shape of `skip`): from how far away the signal of a voxel comes; factor: by how much it is brighter, because
+    1 + du/dy voxels are spread over one. Where `skip`, 0 and 1. u must nowhere fall by more than 1 per voxel.
+    """
+    shift, factor = np.zeros(skip.shape, np.float32), np.ones(skip.shape, np.float32)
+    line = np.empty(heights.shape[0])  # heights of the Gaussians on a line along the second axis
+    for i in range(skip.shape[0]):
+        for k in range(skip.shape[2]):
+            for g in range(heights.shape[0]):
+                far = (i - centres[g, 0]) ** 2 + (k - centres[g, 2]) ** 2
+                line[g] = heights[g] * np.exp(-far / (2 * widths[g] ** 2))
+            for j in range(skip.shape[1]):
+                if skip[i, j, k]:
+                    continue
+                y, slope = float(j), 0.0
+                for _ in range(20):  # Newton's method for y + u(y) = j
+                    u = slope = 0.0
+                    for g in range(heights.shape[0]):
+                        away = (y - centres[g, 1]) / widths[g]
+                        value = line[g] * np.exp(-away * away / 2)
+                        u += value
+                        slope -= value * away / widths[g]
+                    step = (y + u - j) / (1 + slope)
+                    y -= step
+                    if abs(step) < 1e-5:
+                        break
+                shift[i, j, k], factor[i, j, k] = y - j, 1 / (1 + slope)
+    return shift, factor
 
 
 @numba.njit(cache=True, nogil=True)

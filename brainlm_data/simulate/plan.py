@@ -12,6 +12,8 @@ import numpy as np
 
 from brainlm_data.errors import InputError
 
+FIELDMAPS = ("epi", "phasediff", "phases", "fieldmap")
+ECHO_SPACING_S = 0.00032  # EffectiveEchoSpacing: .64 ms, and every other line acquired
 AGES = (20.0, 80.0)  # years, uniform
 
 
@@ -29,6 +31,7 @@ class Plan:
     physio: factor on all structured noise (physiological, drift, spin history, spikes); 0 is none.
     control: nothing is planted: no networks, no age, no task, nothing of a subject's own in the neural signal.
     non_steady: first volumes before the steady state. distortion_mm: largest EPI shift along y near the sinuses.
+    fieldmaps: kinds of fieldmaps of each subject (FIELDMAPS).
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Plan:
     non_steady: int = 0
     distortion_mm: float = 0.0
     control: bool = False
+    fieldmaps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         extent = [n * self.voxel_mm for n in self.shape]
@@ -73,6 +77,8 @@ class Plan:
             (0 <= self.physio <= 10, f"--physio {self.physio:g}", "give a factor of 0 to 10"),
             (0 <= self.non_steady <= self.volumes, f"--non-steady {self.non_steady}", "give 0 to --volumes"),
             (0 <= self.distortion_mm <= 20, f"--distortion-mm {self.distortion_mm:g}", "give 0 to 20 mm"),
+            (set(self.fieldmaps) <= set(FIELDMAPS), f"--fieldmaps {' '.join(self.fieldmaps)}",
+             f"give some of {', '.join(FIELDMAPS)}, or none"),
             (bool(self.tasks) and len(set(self.tasks)) == len(self.tasks), f"--tasks {','.join(self.tasks)}",
              "name each task once"),
         )  # fmt: skip
@@ -87,6 +93,11 @@ class Plan:
                 f"simulate: --no-t1w {' '.join(unknown)}: no such subject",
                 f"subjects are {self.labels[0]} to {self.labels[-1]}",
             )
+
+    @property
+    def readout_s(self) -> float:
+        """TotalReadoutTime of EPI: from its first line to the last one."""
+        return ECHO_SPACING_S * (self.shape[1] - 1)
 
     @property
     def labels(self) -> list[str]:

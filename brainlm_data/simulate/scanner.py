@@ -5,7 +5,8 @@ The signal of EPI voxel v at time t is
     |gain . coil(v) . (1 + fixed noise(v, t)) . mean over the voxel of head(M_t^-1 P^-1 y, t) + complex thermal noise|
 
 where `head` is the fine 1 mm head with neural signal in its grey matter and physiological noise in its fluid, y runs
-over n^3 points of the voxel (n = voxel size / 1.5 mm), P places the head (T1w -> EPI) and M_t moves it.
+over n^3 points of the voxel (n = voxel size / 1.5 mm), P places the head (T1w -> EPI) and M_t moves it. With
+distortion, y is displaced and the mean brighter or darker, by the head's field where the head is at time t (`field`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,28 @@ from numpy.typing import NDArray
 
 from brainlm_data.simulate import movement, noise
 from brainlm_data.simulate.anatomy import FINE_SHAPE, TISSUES, Head, smooth_field, voxel_points
+from brainlm_data.simulate.field import DROPOUTS, Field, sign_of
 from brainlm_data.simulate.kernels import acquire, modulate
 from brainlm_data.simulate.plan import Plan
 
 EPI = {"gm": 1000, "wm": 760, "csf": 1350, "vessel": 700, "skull": 25, "scalp": 330, "eye": 1300}
 T1W = {"gm": 620, "wm": 900, "csf": 210, "vessel": 330, "skull": 60, "scalp": 820, "eye": 190}
-DROPOUTS = ((0, 38, -24, 16, 0.75), (52, -14, -34, 13, 0.5), (-52, -14, -34, 13, 0.5))  # x, y, z, SD (mm), depth
+DIRECTION = "j-"  # of phase encoding: y of the grid is from posterior to anterior
 CENTRE = np.array([0.0, -20.0, 5.0])  # of the field of view, template mm
 Array = NDArray[np.floating[Any]]
+
+
+def signal_left(head: Head) -> NDArray[np.float32]:
+    """Share of the signal that drop-outs near the sinuses leave of an EPI (echo time 30 ms), on the fine grid."""
+    left = np.ones(FINE_SHAPE, np.float32)
+    for x, y, z, sigma, depth in DROPOUTS:
+        middle = head.warp.to_subject(np.array([[x, y, z]], float))[0] - head.origin
+        # a Gaussian in space is the product of three along the axes
+        bells = []
+        for size, centre in zip(FINE_SHAPE, middle, strict=True):
+            bells.append(np.exp(-((np.arange(size) - centre) ** 2) / (2 * sigma**2)).astype(np.float32))
+        left *= 1 - depth * bells[0][:, None, None] * bells[1][None, :, None] * bells[2][None, None, :]
+    return left
 
 
 @dataclass(frozen=True)
@@ -42,20 +57,14 @@ class EpiHead:
     grey: NDArray[np.float32]  # signal of grey matter, a percent
     row: NDArray[np.int16]
     maps: NDArray[np.float32]  # (active, 4), signal per unit of course
+    field: Field
 
     @classmethod
     def of(cls, plan: Plan, label: str, head: Head) -> EpiHead:
         """Intensities, drop-outs near the sinuses, and where signal changes."""
         rng = plan.rng(label, "epi contrast")
         intensity = {t: EPI[t] * float(np.exp(0.05 * rng.standard_normal())) for t in TISSUES}
-        left = np.ones(FINE_SHAPE, np.float32)  # share of the signal that is left
-        for x, y, z, sigma, depth in DROPOUTS:
-            middle = head.warp.to_subject(np.array([[x, y, z]], float))[0] - head.origin
-            # a Gaussian in space is the product of three along the axes
-            bells = []
-            for size, centre in zip(FINE_SHAPE, middle, strict=True):
-                bells.append(np.exp(-((np.arange(size) - centre) ** 2) / (2 * sigma**2)).astype(np.float32))
-            left *= 1 - depth * bells[0][:, None, None] * bells[1][None, :, None] * bells[2][None, None, :]
+        left = signal_left(head)
         still = head.paint(intensity) * left
         shares = head.tissues
         grey_or_fluid = (head.parcels > 0) | (shares[..., 2] > 5) | (shares[..., 3] > 5)
@@ -64,7 +73,7 @@ class EpiHead:
         percent = np.float32(intensity["gm"] / 255 / 100)
         grey = (shares[..., 0].ravel()[active] * left.ravel()[active] * percent).astype(np.float32)
         maps = (noise.attached_maps(plan, label, head, active) * base[:, None] / 100).astype(np.float32)
-        return cls(head, still, active, base, grey, head.parcels.ravel()[active], maps)
+        return cls(head, still, active, base, grey, head.parcels.ravel()[active], maps, Field.of(plan, head))
 
 
 @dataclass(frozen=True)
@@ -105,18 +114,29 @@ class EpiRun:
         chain = self.matrices[volume] @ self.pose @ self.epi.head.affine
         return np.asarray(np.linalg.inv(chain) @ self.affine)
 
+    def displacement(self, volume: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Shift and factor of distortion at a volume (`Field.displacement`); 0 and 1 without."""
+        if not self.plan.distortion_mm:
+            return self._undistorted
+        empty = self.empty if volume else None  # which is made with that of volume 0
+        pose = self.matrices[volume] @ self.pose
+        return self.epi.field.displacement(self.plan, self.affine, pose, DIRECTION, empty)
+
+    @cached_property
+    def _undistorted(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return np.zeros(self.plan.shape, np.float32), np.ones(self.plan.shape, np.float32)
+
     @cached_property
     def shift(self) -> NDArray[np.float32]:
-        """EPI distortion: voxels along y from which a voxel's signal comes; fixed to the scanner."""
-        out = np.zeros(self.plan.shape, np.float32)
-        if self.plan.distortion_mm:
-            grid = voxel_points(self.plan.shape, self.affine)
-            for x, y, z, sigma, depth in DROPOUTS:
-                place = self.pose[:3, :3] @ self.epi.head.warp.to_subject(np.array([[x, y, z]], float))[0]
-                distance = np.square(grid - place - self.pose[:3, 3]).sum(-1)
-                out += depth * np.exp(-distance / (2 * (1.6 * sigma) ** 2)).astype(np.float32)
-            out *= self.plan.distortion_mm / self.plan.voxel_mm / out.max()
-        return out
+        """From how far away, in voxels along y, a voxel's signal comes at the first volume."""
+        return self.displacement(0)[0]
+
+    @property
+    def displacement_mm(self) -> Array:
+        """The truth (x, y, z): by how much signal of a voxel is displaced along y, mm, at the first volume."""
+        hz = self.epi.field.hz(voxel_points(self.plan.shape, self.affine).reshape(-1, 3), self.pose)
+        voxels = sign_of(DIRECTION) * self.plan.readout_s * hz
+        return np.asarray((self.plan.voxel_mm * voxels).reshape(self.plan.shape), np.float32)
 
     @cached_property
     def empty(self) -> NDArray[np.bool_]:
@@ -128,7 +148,7 @@ class EpiRun:
         corners = self.affine @ voxels.T
         reach = np.linalg.norm(((self.matrices - np.eye(4)) @ corners)[:, :3], axis=1).max()  # farthest move, mm
         still = acquire(self.epi.still, self.to_fine(0), np.zeros(self.plan.shape, bool), self.points, self.shift)
-        steps = int(np.ceil(reach / self.plan.voxel_mm))
+        steps = int(np.ceil(reach / self.plan.voxel_mm)) + bool(self.plan.distortion_mm and reach)
         if not steps:
             return np.asarray(still <= 0)
         return np.asarray(~binary_dilation(still > 0, np.ones((3, 3, 3)), iterations=steps))
@@ -158,7 +178,8 @@ class EpiRun:
             parcel[1:] = self.parcels[t]
             modulate(flat, epi.active, epi.base, epi.grey, epi.row, epi.maps, parcel,
                      self.courses[t, :attached].astype(np.float32))  # fmt: skip
-            volume = acquire(fine, self.to_fine(t), self.empty, self.points, self.shift)
+            shift, factor = self.displacement(t)
+            volume = acquire(fine, self.to_fine(t), self.empty, self.points, shift) * factor
             change = np.tensordot(self.courses[t, attached:].astype(np.float32) / 100, fixed, 1)
             volume *= self.coil * (1 + change)
             if t < plan.non_steady:  # before T1 saturation the signal is higher

@@ -14,8 +14,9 @@ from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
 from brainlm_data.simulate import noise, signals
 from brainlm_data.simulate.anatomy import FIELD_STEP, FINE_ORIGIN, FINE_SHAPE, Head, grid_affine, voxel_points
+from brainlm_data.simulate.fieldmaps import FieldmapImage, encoding
 from brainlm_data.simulate.plan import AGES, Plan
-from brainlm_data.simulate.scanner import EpiRun
+from brainlm_data.simulate.scanner import DIRECTION, EpiRun
 
 README = """A simulated dataset: no person was scanned.
 
@@ -39,7 +40,8 @@ sub-*/func/
   *_desc-noise_timeseries.tsv    time courses of structured noise; times a component's map it is percent of the signal
   *_desc-noise_maps.nii.gz       maps of these components on the EPI grid at the first volume, same order
   *_desc-parcels_dseg.nii.gz     parcel index of the grey matter of each EPI voxel at the first volume
-  *_desc-shift_fieldmap.nii.gz   EPI distortion: mm along y from which a voxel's signal comes (if --distortion-mm)
+  *_desc-distortion_fieldmap.nii.gz  (if --distortion-mm) by how much the signal of a point of the undistorted EPI grid
+      is displaced, mm along y towards higher indices, at the first volume: it appears at y + d(y), divided by 1 + d'(y)
 sub-*/sub-*_desc-networks_relmat.tsv   correlation of the networks' courses that was drawn for the subject
 sub-*/sub-*_desc-parcels_brain.tsv     of each parcel: share of variance from networks, gain, mixing by network
 parcels.tsv                            the atlas table: parcels in the order of the columns above
@@ -142,11 +144,20 @@ def brain_truth(plan: Plan, label: str, parcels: signals.Parcels, who: signals.B
     write_table(stem.with_name(stem.name + "_desc-parcels_brain.tsv"), names, np.c_[who.share, who.gain, who.mixing])
 
 
+def fieldmap(plan: Plan, label: str, image: FieldmapImage) -> None:
+    """One image of fmap/ with its sidecar."""
+    path = plan.out / f"sub-{label}" / "fmap" / f"sub-{label}_{image.suffix}.nii.gz"
+    save(path, image.data, image.affine)
+    write_json(sidecar_path(path), image.metadata)
+
+
 def bold(plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: str) -> None:
     """The run with its sidecar; events of a task."""
     stem = plan.out / f"sub-{label}" / "func" / run.recording
     path = stem.with_name(stem.name + "_bold.nii.gz")
     save(path, images, run.affine, plan.tr_s)
+    encoded = encoding(plan, DIRECTION) if plan.distortion_mm or plan.fieldmaps else {}
+    measured = {"B0FieldSource": list(plan.fieldmaps)} if plan.fieldmaps else {}
     write_json(
         sidecar_path(path),
         {
@@ -156,7 +167,9 @@ def bold(plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: s
             "FlipAngle": 80,
             "MagneticFieldStrength": 3,
             "Manufacturer": "simulated",
-            "PhaseEncodingDirection": "j-",
+            "PhaseEncodingDirection": DIRECTION,
+            **encoded,
+            **measured,
         },
     )
     if task != "rest":
@@ -197,7 +210,8 @@ def run_truth(plan: Plan, label: str, run: EpiRun, parcels: signals.Parcels, who
     save(path("desc-noise_maps.nii.gz"), noise_maps(run, still), run.affine)
     save(path("desc-parcels_dseg.nii.gz"), parcels_dseg(run, parcels), run.affine)
     if plan.distortion_mm:
-        save(path("desc-shift_fieldmap.nii.gz"), run.shift * np.float32(plan.voxel_mm), run.affine)
+        save(path("desc-distortion_fieldmap.nii.gz"), run.displacement_mm, run.affine)
+        write_json(path("desc-distortion_fieldmap.json"), {"Units": "mm", **encoding(plan, DIRECTION)})
 
 
 def noise_maps(run: EpiRun, still: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -216,7 +230,9 @@ def noise_maps(run: EpiRun, still: NDArray[np.float32]) -> NDArray[np.float32]:
 def parcels_dseg(run: EpiRun, parcels: signals.Parcels) -> NDArray[np.int32]:
     """Parcel index of each EPI voxel's centre, where a third or more of the voxel is grey matter of parcels."""
     head = run.epi.head
-    place = np.round(voxel_points(run.plan.shape, run.to_fine(0)).reshape(-1, 3)).astype(int)
+    grid = np.moveaxis(np.indices(run.plan.shape), 0, -1) + run.shift[..., None] * np.array([0, 1, 0])
+    to_fine = run.to_fine(0)
+    place = np.round((grid @ to_fine[:3, :3].T + to_fine[:3, 3]).reshape(-1, 3)).astype(int)
     inside = ((place >= 0) & (place < FINE_SHAPE)).all(axis=1)
     out = np.zeros(len(place), np.int32)
     rows = head.parcels[tuple(place[inside].T)]

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brainlm_data.methods import nuisance
 from brainlm_data.methods.courses import Courses, courses_of
+from brainlm_data.methods.nuisance import FILTERED_FD
 from brainlm_data.methods.operators import cosines
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -32,8 +33,21 @@ class Config(StageConfig):
     )
     compcor_high_pass_s: float = Field(128.0, gt=0, description="longest period kept before CompCor, s; cosines")
     tissue_threshold: float = Field(0.9, gt=0, le=1, description="probability of a voxel that counts as CSF or WM")
+    fd_filter: Literal["notch", "lowpass"] | None = Field(
+        "notch",
+        description="of framewise_displacement_filtered, which is there at TR below 1.5 s: notch (between the two of"
+        " fd_filter_bpm), lowpass (at the first); null: no such column",
+    )
+    fd_filter_bpm: list[float] = Field([12, 18], min_length=2, max_length=2, description="breaths per minute, from, to")
     fd_spike_mm: float = Field(0.5, gt=0, description="a volume that moved more (FD) is a motion_outlier")
     dvars_spike: float = Field(1.5, gt=0, description="a volume with a larger std_dvars is a motion_outlier")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Config:
+        low, high = self.fd_filter_bpm
+        if not 0 < low < high:
+            raise ValueError(f"fd_filter_bpm {low:g}, {high:g}: the first must be positive and below the second")
+        return self
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -71,6 +85,8 @@ def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, ma
     table["csf_wm"] = means["csf_wm"]
     table["std_dvars"], table["dvars"] = nuisance.dvars(courses)
     table["framewise_displacement"] = np.asarray(displacement(motion, config.fd_radius_mm), dtype=np.float64)
+    filtered, about_filter = _filtered(motion, tr, config)
+    table |= filtered
     table["rmsd"] = np.asarray(rms_displacement(motion), dtype=np.float64)
     basis = cosines(total - steady, tr, 1 / config.compcor_high_pass_s)[:, :-1]  # nipype counts the constant
     compcor, sources = _compcor(courses, steady, regions, basis, config.n_compcor)
@@ -91,6 +107,7 @@ def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, ma
         "NumberOfMotionOutliers": int(moved.sum()),
         "MeanFramewiseDisplacement": float(np.nanmean(fd)) if len(fd) else 0.0,
         "FdRadiusMm": config.fd_radius_mm,
+        **about_filter,
         "FdSpikeMm": config.fd_spike_mm,
         "DvarsSpike": config.dvars_spike,
         "CompCorCriterion": config.n_compcor,
@@ -98,6 +115,20 @@ def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, ma
         "TissueVoxels": {name: int(chosen.sum()) for name, chosen in regions.items()},
         "confounds": {name: _meaning(name) | sources.get(name, {}) for name in table},
     }
+
+
+def _filtered(motion: Array, tr_s: float, config: Config) -> tuple[dict[str, Array], Facts]:
+    """FD of the motion parameters without breathing, and facts about it; both empty at a longer TR."""
+    from brainlm_data.methods.rigid import displacement
+
+    how, band = config.fd_filter, (config.fd_filter_bpm[0], config.fd_filter_bpm[1])
+    if how is None or not nuisance.holds_breathing(tr_s, band):
+        return {}, {}
+    still = nuisance.without_breathing(motion, tr_s, how, band)
+    fd = np.asarray(displacement(still, config.fd_radius_mm), dtype=np.float64)
+    mean = float(np.nanmean(fd[1:])) if len(fd) > 1 else 0.0
+    about = {"FdFilter": how, "FdFilterBreathsPerMinute": list(band), "MeanFilteredFramewiseDisplacement": mean}
+    return {FILTERED_FD: fd}, about
 
 
 def _means(courses: Courses, regions: dict[str, NDArray[np.bool_]]) -> dict[str, Array]:
@@ -147,6 +178,7 @@ def _meaning(column: str) -> Facts:
         "white_matter": ("mean of white matter", "scanner units"),
         "std_dvars": ("DVARS divided by its expectation under temporal AR(1) noise (Nichols, 2013)", ""),
         "dvars": ("RMS over voxels of the temporal difference; data scaled to a median of 1000", ""),
+        FILTERED_FD: ("framewise displacement of motion parameters without breathing (Fair et al., 2020)", "mm"),
         "framewise_displacement": ("framewise displacement (Power et al., 2012)", "mm"),
         "rmsd": ("RMS displacement of a sphere of 80 mm from the volume before (Jenkinson, 1999)", "mm"),
         **{f"{kind}_comp_cor": (text, "") for kind, text in KINDS.items()},
@@ -167,9 +199,17 @@ def _meaning(column: str) -> Facts:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     number = facts["CompCorCriterion"]
+    breathing, fields = "", dict[str, float]()
+    if "FdFilter" in facts:
+        low, high = facts["FdFilterBreathsPerMinute"]
+        fields = {"low_bpm": low, "high_bpm": high}
+        kind = "a notch at {low_bpm:g} to {high_bpm:g}" if facts["FdFilter"] == "notch" else "a low-pass at {low_bpm:g}"
+        breathing = f", also after {kind} breaths per minute on the motion parameters (Fair et al., 2020),"
     how_many = "those that explain half of the variance" if number == "half" else f"{number} each"
     return Sentence(
-        "Confounds were framewise displacement (radius {radius_mm:g} mm) and DVARS (Power et al., 2012), the"
+        "Confounds were framewise displacement (radius {radius_mm:g} mm)"
+        + breathing
+        + " and DVARS (Power et al., 2012), the"
         " means of CSF, white matter and brain, aCompCor and tCompCor components ({how_many}; Behzadi et al., 2007),"
         " cosines, and 24 motion terms (Friston et al., 1996); {outliers} volumes were outliers"
         " (FD > {fd_spike_mm:g} mm or standardized DVARS > {dvars_spike:g}) and"
@@ -180,12 +220,13 @@ def describe(facts: Facts) -> str:
         fd_spike_mm=facts["FdSpikeMm"],
         dvars_spike=facts["DvarsSpike"],
         non_steady=facts["NumberOfNonSteadyStates"],
+        **fields,
     )
 
 
 STAGE = Stage(
     name="confounds",
-    version=4,
+    version=5,
     level="recording",
     summary="Compute confounds: FD, DVARS, CompCor, cosines, signals, motion terms, outliers.",
     Config=Config,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from brainlm_data.methods.chain import Requested, recipe_of
+from brainlm_data.methods.nuisance import FILTERED_FD
 from brainlm_data.methods.operators import ORDER, HighPass
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
@@ -24,6 +25,10 @@ class Config(StageConfig):
         "auto", description="non-steady-state volumes to drop: as detected, or a number"
     )
     censor_fd_mm: float | None = Field(None, gt=0, description="volumes that moved more are interpolated and marked")
+    fd: Literal["plain", "filtered"] = Field(
+        "plain",
+        description="of censor_fd_mm; filtered: without breathing where TR is below 1.5 s (see confounds), else plain",
+    )
     min_volumes: int = Field(20, ge=8, description="recordings with fewer good volumes are refused")
 
     @model_validator(mode="after")
@@ -48,7 +53,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     steady = sum(name.startswith("non_steady_state_outlier") for name in names)
     dropped = steady if config.drop == "auto" else config.drop
     requested = Requested(config.low_hz, config.high_hz, config.method, config.censor_fd_mm, config.min_volumes)
-    fd = table[:, names.index("framewise_displacement")]
+    is_filtered = config.fd == "filtered" and FILTERED_FD in names
+    fd = table[:, names.index(FILTERED_FD if is_filtered else "framewise_displacement")]
     unusable = {*facts["EmptyVolumes"], *facts.get("VolumesOutOfView", ())}
     recipe, warnings = recipe_of(inputs.meta["id"], requested, tr, volumes, dropped, unusable, fd)
     recipe.save(outputs["filter_recipe"])
@@ -61,6 +67,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Dropped": dropped,
         "Censored": list(recipe.censored),
         "CensorThresholdMm": config.censor_fd_mm,
+        **({"CensorFd": "filtered" if is_filtered else "plain"} if config.fd == "filtered" else {}),
         "Warnings": warnings,
     }
 
@@ -84,7 +91,8 @@ def describe(facts: Facts) -> str:
     text += ". {dropped} non-steady-state volumes were dropped"
     limit = facts["CensorThresholdMm"]
     if limit is not None or facts["Censored"]:
-        moved = "" if limit is None else " that moved more than {limit_mm:g} mm (FD; Power et al., 2014) or"
+        fd = "FD without breathing; Fair et al., 2020" if facts.get("CensorFd") == "filtered" else "FD"
+        moved = "" if limit is None else f" that moved more than {{limit_mm:g}} mm ({fd}; Power et al., 2014) or"
         image = "an image of the whole head" if facts.get("VolumesOutOfView") else "an image"
         text += f"; {{censored}}{moved} without {image} were interpolated and marked invalid"
     values = {
@@ -97,7 +105,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="filter",
-    version=5,
+    version=6,
     level="recording",
     summary="Decide the band and the volumes to drop or interpolate: the recipe of the temporal operators.",
     Config=Config,

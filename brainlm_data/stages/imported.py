@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,9 @@ class Config(StageConfig):
     )
     high_hz: float | None = Field(None, ge=0, description="images: low-pass, Hz; 0 and null: none")
     censor_fd_mm: float | None = Field(None, gt=0, description="images: volumes that moved more are interpolated")
+    scale: Literal["grand_mean", "percent"] | None = Field(
+        None, description="images: as parcellate.scale; null: grand_mean"
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -50,7 +53,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     reading, kind, metadata = atlas["Reading"], atlas["Imported"]["kind"], inputs.meta["metadata"]
     images = Treatment(
         reading["Space"], reading["Atlas"], config.strategy, config.low_hz, config.high_hz, config.censor_fd_mm,
-        reading["AllowSpaceMismatch"],
+        reading["AllowSpaceMismatch"], config.scale,
     )  # fmt: skip
     options = Options(reading["TrS"], _path(reading["Participants"]), _path(reading["Labels"]), images)
     source = read(kind, Path(metadata["Place"]), options)
@@ -84,7 +87,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "InvalidSteps": measurements.invalid,
         "EffectiveBand": [None if np.isnan(low) else low, high],
         "FilterMethod": "butterworth" if "filter" in measurements.methods else None,
-        "Units": atlas["Units"],
+        "Units": source.units if source.made_here else atlas["Units"],
         "Done": [Sentence.of(text).content() for text in sentences],
     }
 

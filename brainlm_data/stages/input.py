@@ -58,7 +58,14 @@ def options_of(config: Config, how: Imported) -> Options:
     from brainlm_data.imports import Options, Treatment, participants_of
 
     images = Treatment(
-        config.space, config.atlas, how.strategy, how.low_hz, how.high_hz, how.censor_fd_mm, config.allow_space_mismatch
+        config.space,
+        config.atlas,
+        how.strategy,
+        how.low_hz,
+        how.high_hz,
+        how.censor_fd_mm,
+        config.allow_space_mismatch,
+        how.scale,
     )
     assert config.path is not None
     # the table of all recordings: a job reads the files of one alone, and does not find it beside them

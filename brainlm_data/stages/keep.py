@@ -118,6 +118,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
+    told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 0.2, 60, 1, disk_mb_per_mb=8),
 )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainlm_data.bids import echoes
 from brainlm_data.errors import Refused
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods import rigid
@@ -68,9 +69,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{name}: {source.shape} voxels are too few for a rigid fit", "is it a whole 3-D acquisition?")
     if not source.has_orientation:
         warnings.append("neither qform nor sform is set: orientation of the image is unknown")
-    if "_echo-" in name.name:
-        warnings.append("one echo of a multi-echo run was used: echoes are not combined")
-    warnings += source.warnings
+    echo, of_echoes = echoes.stated(inputs.meta)
+    warnings += [*of_echoes, *source.warnings]
     reference, described, seen = _reference(source, inputs.get("sbref"), config)
     mask = _brain_mask(reference, source)
     if config.engine == "native":
@@ -89,6 +89,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     nib.save(_image(reference.astype(np.float32), source), outputs["boldref"])
     nib.save(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
     return {
+        **echo,
         "Engine": config.engine,
         "RepetitionTime": tr,
         "NumberOfVolumes": source.n_volumes,
@@ -240,17 +241,19 @@ def describe(facts: Facts) -> str:
         "ants": "ANTs' rigid motion correction (Avants et al., 2011)",
     }[facts["Engine"]]
     reference = Sentence.of(facts["ReferenceVolume"])
+    of_echo, fields = echoes.sentence(facts)
     return Sentence(
         "Head motion was estimated by rigid {engine} of {volumes} volumes (TR {tr_s:g} s) to a reference ("
         + reference.template
         + "); {non_steady} non-steady-state volumes were found at the start; mean framewise displacement was"
-        " {mean_fd_mm:.3f} mm (Power et al., 2012).",
+        " {mean_fd_mm:.3f} mm (Power et al., 2012)." + of_echo,
         engine=engine,
         volumes=facts["NumberOfVolumes"],
         tr_s=facts["RepetitionTime"],
         **reference.fields,
         non_steady=facts["NumberOfNonSteadyStates"],
         mean_fd_mm=facts["MeanFramewiseDisplacement"],
+        **fields,
     )
 
 
@@ -265,6 +268,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("sbref",),
+    told=("echo",),
     routes=("native",),
     need=Need(700, 1, 30, 0.15, disk_mb=0.3, disk_mb_per_mb=0.03),
 )

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from brainlm_data.methods.operators import GRAND_MEAN, Array, Regression, Temporal
+from brainlm_data.methods.operators import (
+    GRAND_MEAN,
+    PERCENT,
+    Array,
+    Regression,
+    Temporal,
+    percent_scale,
+)
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 GAIN = 1.02  # variance after denoising over that before it, beyond which a parcel is named
+
+PERCENT_SENTENCE = (
+    "Parcel series are in percent of each parcel's own mean over the volumes kept; their means were removed."
+)
 
 
 class Config(StageConfig):
     """Scaling of the parcel series."""
 
+    scale: Literal["grand_mean", "percent"] = Field(
+        "grand_mean",
+        description="one factor per recording, by grand_mean; percent: each parcel in percent of its own mean",
+    )
     grand_mean: float | None = Field(
         GRAND_MEAN,
         gt=0,
@@ -30,17 +46,23 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     raw = inputs.facts("parcels_raw")
     names, series = read_table(inputs["parcels_raw"])
     temporal = Temporal.load(inputs["filter_recipe"], inputs["denoise_recipe"], raw["GrandMean"], config.grand_mean)
+    warnings, units = [], "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}"
+    if config.scale == "percent":
+        temporal, units = replace(temporal, scale=percent_scale(series, temporal.recipe)), PERCENT
+        unscaled = ~np.isnan(series).all(0) & np.isnan(temporal.scale)
+        if unscaled.any():
+            warnings.append(f"{unscaled.sum()} parcels have no positive mean to be in percent of: n/a")
     denoised = temporal.apply(series)
     write_table(outputs["parcels_native"], names, denoised)
     nothing = Regression.of_nothing(len(series) - temporal.recipe.dropped)
     before = replace(temporal, regression=nothing).apply(series)
     return {
-        "Warnings": _warnings(names, before, denoised),
+        "Warnings": warnings + _warnings(names, before, denoised),
         "SamplingFrequency": 1 / raw["RepetitionTime"],
-        "GrandMeanScaling": config.grand_mean,
+        "GrandMeanScaling": config.grand_mean if config.scale == "grand_mean" else None,
         "MeanRemoved": True,
         "EffectiveBand": list(temporal.recipe.band),
-        "Units": "scanner units" if config.grand_mean is None else f"grand mean {config.grand_mean:g}",
+        "Units": units,
     }
 
 
@@ -57,6 +79,8 @@ def _warnings(names: list[str], before: Array, after: Array) -> list[str]:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
+    if facts["Units"] == PERCENT:
+        return PERCENT_SENTENCE
     if facts["GrandMeanScaling"] is None:
         return "Parcel series were left in scanner units."
     return f"Parcel series were scaled to a grand mean of {facts['GrandMeanScaling']:g}; their means were removed."

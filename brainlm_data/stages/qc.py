@@ -107,7 +107,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=3,
+    version=4,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,

@@ -96,6 +96,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "SliceTimingCorrected": sampler.slice_times is not None,
         "StartTime": sampler.slice_times.reference_s if sampler.slice_times else 0.0,
         "GrandMean": grand_mean,
+        **_of_echoes(inputs, sampler, len(parcel[covered])),
         "Interpolation": config.interpolation,
         "CoarseMm": config.coarse_mm,
         "BrainOverlap": overlap,
@@ -109,6 +110,13 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
         "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
     }
+
+
+def _of_echoes(inputs: Files, sampler: Any, n_atlas: int) -> Facts:
+    """Where echoes were combined: which, and the median of T2* (s) over the first `n_atlas` points, the parcels'."""
+    if sampler.t2star_s is None:
+        return {}
+    return {**inputs.meta["echo"], "MedianT2star": float(np.median(sampler.t2star_s[:n_atlas]))}
 
 
 def _means_and_voxels(
@@ -216,11 +224,21 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     but = " but the {out_of_view} in which the head had left it" if facts["VolumesOutOfView"] else ""
     kind = {"cubic": "cubic B-spline (Unser, 1999)", "linear": "trilinear"}[facts["Interpolation"]]
+    of_echoes, fields = "", dict[str, Any]()
+    if "MedianT2star" in facts:
+        fields = {
+            "echo_times_ms": ", ".join(f"{1000 * time:g}" for time in facts["EchoTimes"]),
+            "t2star_ms": 1000 * facts["MedianT2star"],
+        }
+        of_echoes = (
+            " Echoes ({echo_times_ms} ms) were combined with weights TE exp(-TE/T2*) (Posse et al., 1999), T2* from a"
+            " log-linear fit at each of these voxels (median {t2star_ms:.0f} ms)."
+        )
     return Sentence(
         "Head motion, coregistration and normalization were composed and each volume was interpolated once"
         " ({kind}) at the voxels of {parcels} parcels of the {atlas} atlas in {space} space; parcel means are over a"
         f" fixed set of voxels inside the field of view in all volumes{but}, and parcels with coverage below"
-        " {min_coverage:g} are missing ({missing_parcels} per recording).",
+        " {min_coverage:g} are missing ({missing_parcels} per recording)." + of_echoes,
         kind=kind,
         out_of_view=len(facts["VolumesOutOfView"]),
         parcels=facts["NumberOfParcels"],
@@ -228,6 +246,7 @@ def describe(facts: Facts) -> str:
         space=facts["Space"],
         min_coverage=facts["MinimumCoverage"],
         missing_parcels=len(facts["MissingParcels"]),
+        **fields,
     )
 
 
@@ -245,6 +264,7 @@ STAGE = Stage(
     run=run,
     describe=describe,
     optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+    told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 1, 40, 0.15, disk_mb=2, disk_mb_per_mb=0.35),
 )  # fmt: skip

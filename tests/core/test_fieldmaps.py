@@ -99,6 +99,22 @@ def test_intended_for(tmp_path: Path, target: Any) -> None:
     assert found(root) == {"sub-01_ses-a_task-rest": ["dir-AP_epi"]}
 
 
+def test_an_echo_stands_for_its_run(tmp_path: Path) -> None:
+    """Whichever of them is named, and whichever is used."""
+    root = dataset(tmp_path)
+    func = root / "sub-01/ses-a/func"
+    for extension in (".nii.gz", ".json"):
+        for echo in (1, 2):
+            shutil.copy(func / f"sub-01_ses-a_task-rest_bold{extension}",
+                        func / f"sub-01_ses-a_task-rest_echo-{echo}_bold{extension}")  # fmt: skip
+        (func / f"sub-01_ses-a_task-rest_bold{extension}").unlink()
+    for named in ("_echo-1", "_echo-2", "", "_rec-norm"):
+        fieldmap(root, AP | {"IntendedFor": RUN.replace("_bold", f"{named}_bold")})
+        assert list(found(root).values()) == [["dir-AP_epi"]]
+    fieldmap(root, AP | {"IntendedFor": RUN.replace("_task-rest_bold", "_task-rest_echo-1_sbref")})
+    assert found(root) == {}
+
+
 @pytest.mark.parametrize("target", ["func/sub-01_typo_bold.nii.gz", ["a.nii", RUN], {"a": 1}, 3], ids=str)
 def test_a_target_that_is_not_there_is_said(tmp_path: Path, target: Any) -> None:
     root = dataset(tmp_path)

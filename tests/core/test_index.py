@@ -196,7 +196,7 @@ def bold(root: Path, path: str, content: str | bytes | None = None) -> Path:
         ("sub-01/func/sub-01_task-rest_rec-a", "another reconstruction of the same run"),
         (
             "sub-01/func/sub-01_task-rest_echo-2",
-            "echo 2 (multi-echo is not combined; sub-01/func/sub-01_task-rest_bold",
+            "echo 2 (sub-01/func/sub-01_task-rest_bold",
         ),
         ("sub-CON_02/func/sub-CON_02_task-rest", "sub-CON_02/: not sub- and a label"),
         ("sub-PAT-3/func/sub-PAT-3_task-rest", "sub-PAT-3/: not sub- and a label"),
@@ -294,10 +294,14 @@ def test_derivatives_are_no_raw_dataset(tmp_path: Path, content: str, derived: b
 @pytest.mark.parametrize(
     ("paths", "taken", "says"),
     [
-        (["a_echo-1", "a_echo-2", "a_echo-3"], ["a_echo-1"], "echo 3 (multi-echo is not combined; echo 1 is used)"),
-        (["a_echo-2", "a_echo-3"], ["a_echo-2"], "echo 3 (multi-echo is not combined; echo 2 is used)"),
-        (["a_echo-1", "a_echo-01"], ["a_echo-1"], "the same run as sub-02/func/sub-02_task-a_echo-1_bold.nii.gz"),
-        (["a_echo-9", "a_echo-10"], ["a_echo-9"], "echo 10"),
+        (["a_echo-1", "a_echo-2", "a_echo-3"], ["a"], "echo 3 (echo 1 is used; select.echo chooses)"),
+        (["a_echo-2", "a_echo-3"], ["a"], "echo 3 (echo 2 is used; select.echo chooses)"),
+        (["a_echo-1", "a_echo-01"], ["a"], "the same run as sub-02/func/sub-02_task-a_echo-1_bold.nii.gz"),
+        (["a_echo-9", "a_echo-10"], ["a"], "echo 10 (echo 9 is used"),
+        (["a_echo-1", "a_echo-2", "a_echo-2_rec-x"], ["a"], "task-a_echo-2_rec-x_bold.nii.gz: another reconstruction"),
+        (["a_echo-1_part-mag", "a_echo-1_part-phase"], ["a_part-mag"], "phase image"),
+        (["a_part-real", "b"], ["b"], "part-real: not the magnitude"),
+        (["a_part-imag", "b"], ["b"], "part-imag: not the magnitude"),
         (["a_run-1", "a_run-01"], ["a_run-1"], "sub-02_task-a_run-01_bold.nii.gz: the same run as"),
         (["a_rec-x_run-1", "a_run-1"], ["a_run-1"], "task-a_rec-x_run-1_bold.nii.gz: another reconstruction"),
         (["a_rec-x", "a_rec-y"], ["a_rec-x"], "task-a_rec-y_bold.nii.gz: another reconstruction"),
@@ -587,6 +591,6 @@ def test_a_refused_recording_is_in_the_manifest_with_its_reason(
     assert main(["run", "motion", *place]) == 0
     said = capsys.readouterr().err
     assert "1 recordings will be refused:\n  sub-02_task-rest: sub-02/func/" in said
-    assert "echo-2_bold.nii.gz: echo 2 (multi-echo is not combined; echo 1 is used)" in said
+    assert "echo-2_bold.nii.gz: echo 2 (echo 1 is used; select.echo chooses)" in said
     assert "motion: sub-02_task-rest refused: sub-02/func/sub-02_task-rest_bold.nii.gz: RepetitionTime 2000" in said
     assert "echo 2" in (out / "left_aside.txt").read_text()

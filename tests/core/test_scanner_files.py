@@ -44,10 +44,10 @@ def test_every_file_is_taken_or_said(real: tuple[Path, Index]) -> None:
     _, index = real
     assert recordings(index).keys() == {*TR_S, "example", "sdc"} and not any(r.fault for r in index.recordings)
     said = "\n".join(index.ignored)
-    for word in ("echo-2_bold.nii.gz: echo 2", "echo-3_bold.nii.gz: echo 3", "spm_task-rest_bold.img: .img is not .nii",
+    for word in ("echo-1_bold.nii.gz: echo 1", "echo-3_bold.nii.gz: echo 3", "spm_task-rest_bold.img: .img is not .nii",
                  "spm_task-rest_bold.hdr: .hdr is not .nii", "1 images *_epi", "1 images *_fieldmap"):  # fmt: skip
         assert word in said
-    assert recordings(index)["echoes"].bold.path.endswith("_echo-1_bold.nii.gz")
+    assert recordings(index)["echoes"].bold.path.endswith("_echo-2_bold.nii.gz")
 
 
 @pytest.mark.parametrize("subject", TR_S)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from brainlm_data import Card, open_store, read_series
-from brainlm_data.files.sidecar import digest, write_facts
+from brainlm_data.files.sidecar import digest, read_facts, write_facts
 from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, drop, high_pass, resample
 from brainlm_data.reading.image import Run
@@ -102,12 +102,15 @@ def test_embedding_an_image_makes_the_same_series(tmp_path: Path) -> None:
     assert not any("taken to be the card's" in text for text in found.stated)
 
 
-@pytest.mark.parametrize("strategy", ["none", "acompcor"])
-def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "scale"), [("none", "grand_mean"), ("acompcor", "grand_mean"), ("none", "percent")]
+)
+def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: str, scale: str) -> None:
     """Of the same parcel means and confounds, stages filter to resample make what the store has."""
     folder, labels_file, who = derivatives(tmp_path / "in"), atlas(tmp_path / "atlas"), "sub-03_task-rest"
     words = ["--strategy", strategy, "--censor-fd-mm", ".12"] if strategy != "none" else ["--strategy", "none"]
-    assert run("fmriprep", folder, tmp_path / "out", "--atlas", str(labels_file), *words) == 0
+    where = ["--atlas", str(labels_file), "--scale", scale]
+    assert run("fmriprep", folder, tmp_path / "out", *where, *words) == 0
     store = open_store(tmp_path / "out" / "store.zarr")
     row = store.recordings.set_index("id").loc[who]
 
@@ -127,6 +130,7 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     sections: dict[Any, dict[str, Any]] = {
         filter_stage: {"censor_fd_mm": 0.12 if words[2:] else None},
         denoise: {"strategy": strategy},
+        parcellate: {"scale": scale},
     }
     for module in (filter_stage, denoise, parcellate, resample_stage):
         outputs = {name: tmp_path / f"{name}.tsv" for name in module.STAGE.outputs}
@@ -138,6 +142,7 @@ def test_stages_import_and_embedding_make_one_series(tmp_path: Path, strategy: s
     np.testing.assert_allclose(store.series(who), by_stages, rtol=1e-6, atol=1e-5)
     if strategy == "none":
         card = Card.read(tmp_path / "out")
+        assert card.units == read_facts(files["parcels"])["Units"]
         np.testing.assert_allclose(read_series(bold, card, labels_file).values, by_stages, rtol=1e-6, atol=1e-5)
     else:
         assert row["n_confounds"] > 0 and row["n_censored"] > 0

@@ -139,6 +139,17 @@ def test_every_threshold_excludes() -> None:
     assert Exclude(offset_mm=2.0).reason(no_t1w) == ""
 
 
+def test_displacement_without_breathing_excludes_only_where_that_is_asked_for() -> None:
+    """Of a recording at a long TR, which has none, the plain one counts."""
+    row = {"mean_fd_mm": 0.3, "fd_over_05": 0.2, "n_volumes": 100, "tr_s": 0.8}
+    short = row | {"mean_fd_filtered_mm": 0.1, "fd_filtered_over_05": 0.3}
+    plain, filtered = (Exclude.model_validate({"mean_fd_mm": 0.2, "fd": fd}) for fd in ("plain", "filtered"))
+    assert plain.reason(short) == plain.reason(row) == filtered.reason(row) != ""
+    assert filtered.reason(short) == ""
+    reason = Exclude(fd_over_05=0.25, fd="filtered").reason(short)
+    assert reason == "fd_filtered_over_05 0.3 is above collate.exclude.fd_over_05 0.25"
+
+
 def test_test_subjects_have_no_part_in_the_scaler(tmp_path: Path) -> None:
     inputs = cohort(tmp_path)
     run(inputs, tmp_path / "a")

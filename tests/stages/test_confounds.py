@@ -6,6 +6,7 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from brainlm_data.files.sidecar import write_facts
 from brainlm_data.methods import nuisance, rigid
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import confounds
@@ -194,3 +196,70 @@ def test_a_constant_signal_has_no_outliers() -> None:
 
 def test_golden(made: tuple[Facts, Files], golden: Callable[..., None]) -> None:
     golden(confounds.STAGE, made[1], made[0])
+
+
+def breathing(tr_s: float, seconds: float = 400) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Motion parameters of a head that breathes 15 times per minute by .4 mm, and of one that jumps twice by 1 mm."""
+    time = np.arange(0, seconds, tr_s)
+    breath, jumps = np.zeros((2, len(time), 6))
+    breath[:, 1] = 0.4 * np.sin(2 * np.pi * 15 / 60 * time)
+    for at in (0.3, 0.7):
+        jumps[int(at * len(time)) :, 2] += 1
+    return breath, jumps
+
+
+@pytest.mark.parametrize(("how", "tr_s"), [("notch", 0.5), ("notch", 0.8), ("notch", 1.4), ("lowpass", 0.8)])
+def test_breathing_goes_and_jumps_stay(how: Any, tr_s: float) -> None:
+    breath, jumps = breathing(tr_s)
+    plain = rigid.displacement(breath)[1:].mean()
+    clean = nuisance.without_breathing(breath, tr_s, how, (12, 18))
+    assert rigid.displacement(clean)[1:].mean() < {"notch": 0.1, "lowpass": 0.3}[how] * plain
+    both = rigid.displacement(nuisance.without_breathing(breath + jumps, tr_s, how, (12, 18)))
+    largest = np.sort(np.argsort(np.nan_to_num(both))[-2:])
+    assert np.abs(largest - [int(at * len(jumps)) for at in (0.3, 0.7)]).max() <= 1
+    assert both[largest].min() > 0.3  # a low-pass spreads them
+
+
+def test_the_notch_is_that_of_xcp_d() -> None:
+    """`xcp_d.utils.confounds.filter_motion` with its defaults but for the band, step by step."""
+    from scipy.signal import filtfilt, iirnotch
+
+    motion = np.random.default_rng(0).standard_normal((200, 6)).cumsum(0)
+    stopband_hz = np.array([12, 18]) / 60
+    freq_to_remove = np.mean(stopband_hz)
+    b, a = iirnotch(freq_to_remove, freq_to_remove / np.abs(np.diff(stopband_hz))[0], fs=1 / 0.8)
+    theirs = filtfilt(b, a, motion, axis=0, padtype="constant", padlen=len(motion) - 1)
+    np.testing.assert_allclose(nuisance.without_breathing(motion, 0.8, "notch", (12, 18)), theirs)
+
+
+@pytest.mark.parametrize(
+    ("tr_s", "band", "holds"),
+    [(0.72, (12, 18), True), (1.49, (12, 18), True), (1.5, (12, 18), False), (2, (12, 18), False),
+     (1.4, (18, 26), False)],
+)  # fmt: skip
+def test_where_breathing_is_not_aliased(tr_s: float, band: tuple[float, float], holds: bool) -> None:
+    assert nuisance.holds_breathing(tr_s, band) is holds
+
+
+def test_filtered_displacement_in_the_table(tmp_path: Path) -> None:
+    """At TR .8 s it is a column with a description, and in the methods text; at TR 2 s, or switched off, it is not."""
+    files, _ = fitted.recording(tmp_path)
+    assert nuisance.FILTERED_FD not in table(fitted.run(confounds.STAGE, files, n_compcor=0)[1])
+    for name in ("voxel_sample", "motion_params"):
+        write_facts(files[name], files.facts(name) | {"RepetitionTime": 0.8})
+    facts, made = fitted.run(confounds.STAGE, files, n_compcor=0)
+    motion = pd.read_csv(files["motion_params"], sep="\t").to_numpy()
+    expected = rigid.displacement(nuisance.without_breathing(motion, 0.8, "notch", (12, 18)))
+    np.testing.assert_allclose(table(made)[nuisance.FILTERED_FD], expected, rtol=1e-4, atol=1e-6)
+    assert facts["MeanFilteredFramewiseDisplacement"] == pytest.approx(np.nanmean(expected))
+    assert facts["confounds"][nuisance.FILTERED_FD]["Units"] == "mm"
+    assert "also after a notch at 12 to 18 breaths per minute" in confounds.describe(facts)
+    off, made = fitted.run(confounds.STAGE, files, n_compcor=0, fd_filter=None)
+    assert (
+        nuisance.FILTERED_FD not in table(made) and "FdFilter" not in off and "breaths" not in confounds.describe(off)
+    )
+
+
+def test_a_band_of_breathing_has_two_ends() -> None:
+    with pytest.raises(ValueError, match="the first must be positive and below the second"):
+        confounds.Config(fd_filter_bpm=[18, 12])

@@ -59,6 +59,22 @@ def test_censoring(files: Files) -> None:
     assert "low-pass by Butterworth" in text and "0.4 mm (FD; Power et al., 2014)" in text
 
 
+def test_censoring_by_displacement_without_breathing(tmp_path: Path) -> None:
+    """Where the table has it; at a long TR the plain one decides, and the sidecar says so."""
+    inputs, _ = fitted.recording(tmp_path)
+    asked = {"censor_fd_mm": 0.3, "fd": "filtered"}
+    facts, _ = fitted.run(filter.STAGE, fitted.run(confounds.STAGE, inputs, n_compcor=0)[1], **asked)
+    assert facts["CensorFd"] == "plain" and "breathing" not in filter.describe(facts)
+    for name in ("voxel_sample", "motion_params", "parcels_raw"):
+        write_facts(inputs[name], inputs.facts(name) | {"RepetitionTime": 0.8})
+    files = fitted.run(confounds.STAGE, inputs, n_compcor=0)[1]
+    facts, _ = fitted.run(filter.STAGE, files, **asked)
+    names, table = read_table(files["confounds"])
+    moved = table[:, names.index("framewise_displacement_filtered")] > 0.3
+    assert facts["CensorFd"] == "filtered" and facts["Censored"] == [int(t) for t in moved.nonzero()[0]] != []
+    assert "(FD without breathing; Fair et al., 2020; Power et al., 2014)" in filter.describe(facts)
+
+
 def test_volumes_without_an_image_are_always_censored(files: Files, tmp_path: Path) -> None:
     for name in ("parcels_raw", "confounds"):
         (tmp_path / files[name].name).write_bytes(files[name].read_bytes())

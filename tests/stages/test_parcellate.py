@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from brainlm_data.files.tables import read_table
+from brainlm_data.files.sidecar import write_facts
+from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.methods.operators import Recipe, high_pass
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import confounds, denoise, filter, parcellate
@@ -51,6 +53,34 @@ def test_scaling_is_a_factor(made: tuple[Files, dict[str, Any]]) -> None:
     facts, _, plain = native(files, grand_mean=None)
     np.testing.assert_allclose(scaled, 10 * plain, rtol=1e-6, atol=1e-5)
     assert facts["Units"] == "scanner units" and "scanner units" in parcellate.describe(facts)
+
+
+def test_percent_of_each_parcels_own_mean(made: tuple[Files, dict[str, Any]]) -> None:
+    """Over the volumes that are neither dropped nor censored; each column is the other scaling times one factor."""
+    files, _ = made
+    scaled = native(files)[2]
+    facts, _, percent = native(files, scale="percent")
+    recipe, raw = Recipe.load(files["filter_recipe"]), read_table(files["parcels_raw"])[1]
+    kept = [t for t in range(2, fitted.T) if t not in recipe.censored]
+    assert recipe.censored
+    factor = 100 / raw[kept, :7].mean(0) / (10_000 / files.facts("parcels_raw")["GrandMean"])
+    np.testing.assert_allclose(percent[2:, :7], scaled[2:, :7] * factor, rtol=1e-6, atol=1e-8)
+    assert np.isnan(percent[:2]).all() and np.isnan(percent[:, 7]).all()
+    assert facts["Units"] == "percent of the parcel's mean" and facts["GrandMeanScaling"] is None
+    assert "in percent of each parcel's own mean" in parcellate.describe(facts)
+    assert not any("no positive mean" in warning for warning in facts["Warnings"])
+
+
+def test_a_parcel_without_a_positive_mean_has_no_percent(made: tuple[Files, dict[str, Any]], tmp_path: Path) -> None:
+    files, _ = made
+    names, raw = read_table(files["parcels_raw"])
+    raw[:, 1] -= 2 * np.nanmean(raw[:, 1])
+    path = tmp_path / "raw.tsv"
+    write_table(path, names, raw)
+    write_facts(path, files.facts("parcels_raw"))
+    facts, _, percent = native(Files({**files, "parcels_raw": path}, files.meta), scale="percent")
+    assert np.isnan(percent[:, 1]).all() and np.isfinite(percent[2:, 0]).all()
+    assert "1 parcels have no positive mean to be in percent of: n/a" in facts["Warnings"]
 
 
 def test_golden(made: tuple[Files, dict[str, Any]], golden: Callable[..., None]) -> None:
