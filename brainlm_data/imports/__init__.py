@@ -141,7 +141,7 @@ class Options:
     images: Treatment = Treatment()
 
 
-IMAGES = ("fmriprep", "hcp", "ukb")
+IMAGES = ("fmriprep", "hcp", "ukb", "dtseries")
 KINDS = {
     "abide": "an .npz of many people (data, offset, scale, file_id) and a TSV of the same name beside it",
     "pcp": "*.1D files of the ABIDE Preprocessed Connectomes Project",
@@ -149,6 +149,7 @@ KINDS = {
     "fmriprep": "derivatives of fMRIPrep: images, confounds; made into series here",
     "hcp": "volumes of the Human Connectome Project, cleaned by ICA-FIX",
     "ukb": "UK Biobank's bulk field 20227, cleaned by ICA-FIX: zips, or folders",
+    "dtseries": "*.dtseries.nii, CIFTI series of grayordinates, with a dlabel (--atlas)",
     "ptseries": "*.ptseries.nii, CIFTI series of parcels",
     "dat": "*.dat files of the BrainLM toolkit, A424",
     "parcellated": "any of abide, pcp, arrays, ptseries, dat: which one, the files' endings tell",

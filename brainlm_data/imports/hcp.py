@@ -53,7 +53,7 @@ def read(path: Path, options: Options) -> Source:
         raise InputError(
             f"{path}: no SUBJECT/MNINonLinear/Results/*/rfMRI_REST*_hp*_clean.nii.gz"
             + (f"; there are CIFTI files ({cifti.name})" if cifti else ""),
-            "wb_command -cifti-parcellate, then kind ptseries" if cifti else "give the folder of the subjects",
+            "kind dtseries averages them over the parcels of a dlabel" if cifti else "give the folder of the subjects",
         )
     plan, facts = planned(options, SPACE, scaled=True)
     people = read_participants(options.participants)
@@ -96,10 +96,10 @@ def read(path: Path, options: Options) -> Source:
 
 def _load(file: Path, tr_s: float | None, usual_s: float, cutoff_s: int, plan: Plan) -> LoadedSeries:
     low = 1 / cutoff_s if cutoff_s else 0.0
-    return made(Image(file, tr_s, usual_s, motion=_motion(file), source_low_hz=low), plan)
+    return made(Image(file, tr_s, usual_s, motion=motion_of(file), source_low_hz=low), plan)
 
 
-def _motion(file: Path) -> np.ndarray | None:
+def motion_of(file: Path) -> np.ndarray | None:
     """(T, 6), mm and rad: the first six columns of Movement_Regressors.txt, which has degrees."""
     try:
         table = np.loadtxt(file.with_name("Movement_Regressors.txt"), ndmin=2)[:, :6]

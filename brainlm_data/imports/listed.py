@@ -13,7 +13,7 @@ from brainlm_data.imports import IMAGES, Options, atlas_name, read
 if TYPE_CHECKING:
     from brainlm_data.bids.index import Index, Select
 
-SPACES = {"hcp": "MNI152NLin6Asym", "ukb": "MNI152NLin6Asym"}
+SPACES = {"hcp": "MNI152NLin6Asym", "ukb": "MNI152NLin6Asym", "dtseries": "fsLR"}
 
 
 def names(kind: str, atlas: str | None, space: str | None) -> dict[str, str]:

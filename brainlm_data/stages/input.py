@@ -25,11 +25,11 @@ class Config(StageConfig):
     """What there is at the start."""
 
     kind: Literal[
-        "bids", "fmriprep", "hcp", "ukb", "parcellated", "abide", "pcp", "arrays", "ptseries", "dat"
+        "bids", "fmriprep", "hcp", "ukb", "dtseries", "parcellated", "abide", "pcp", "arrays", "ptseries", "dat"
     ] = Field(
         "bids",
-        description="bids: raw images in bids_dir; preprocessed images: fmriprep, hcp, ukb; parcel series: parcellated,"
-        " or by name abide, pcp, arrays, ptseries, dat (docs/import.md)",
+        description="bids: raw images in bids_dir; preprocessed images: fmriprep, hcp, ukb, dtseries; parcel series:"
+        " parcellated, or by name abide, pcp, arrays, ptseries, dat (docs/import.md)",
     )  # fmt: skip
     path: Unwatched = Field(
         None,

@@ -22,6 +22,7 @@ from brainlm_data.pipeline import STAGES
 from tests.imports.images import atlas, derivatives
 from tests.imports.made import abide, pcp, run, signal
 from tests.imports.test_arrays import bids
+from tests.imports.test_dtseries import dlabel, dtseries
 from tests.imports.test_hcp_ukb import hcp, ukb
 from tests.imports.test_ptseries_dat import ptseries
 
@@ -57,6 +58,7 @@ EXAMPLES: dict[str, tuple[Callable[[Path], Path], float | None]] = {
     "dat": (many(dat), 1.5),
     "fmriprep": (derivatives, None),
     "hcp": (many(lambda folder, i: hcp(folder, str(100000 + i), seed=i)), None),
+    "dtseries": (many(lambda folder, i: dtseries(folder / f"sub-{i:02d}_task-rest.dtseries.nii", seed=i)), None),
     "ukb": (many(lambda folder, i: ukb(folder, str(1000000 + i), seed=i)), None),
 }
 
@@ -79,6 +81,7 @@ def test_the_same_store_as_the_command(tmp_path: Path, kind: str) -> None:
     make, tr_s = EXAMPLES[kind]
     path = make(tmp_path / "in")
     given = images(tmp_path) if kind in ("fmriprep", "hcp", "ukb") else {}
+    given |= {"atlas": str(dlabel(tmp_path / "areas.dlabel.nii"))} if kind == "dtseries" else {}
     words = [*(["--atlas", given["atlas"]] if given else []), *(["--tr", str(tr_s)] if tr_s else [])]
     assert run(kind, path, tmp_path / "out", *words) == 0
     section = {"kind": kind, "path": str(path), "tr_s": tr_s, **given}
