@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FILE, WORDS = "card.json", "card.md"
 AGAIN = "run `snakemake dataset`, `brainlm-data import`, `brainlm-model train` or `convert` again, whichever made it"
 ORDER = (
-    "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample",
+    "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "distortion", "sample",
     "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
 )  # of the methods text; others follow  # fmt: skip
 SCALES = {  # by the first word of the units

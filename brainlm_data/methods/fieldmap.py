@@ -25,6 +25,7 @@ HZ = {"Hz": 1.0, "rad/s": 1 / (2 * np.pi), "T": 42.577e6}  # of one unit; the la
 HALF_PERIOD_MM = 14.0  # of the finest cosine in a measured field
 MARGIN_MM = 10.0
 SMOOTH = 2.0  # mm^4: penalty of the squared Laplacian of a measured field, against squared errors
+AROUND_MM = 15.0  # the magnitude is registered over the head and what is so near to it
 ROUNDS = 2  # of registration of the magnitude and undistortion of the reference
 LEVELS = ((8.0, 8.0, 0.5), (4.0, 2.0, 0.1))  # detail, first step and precision of that registration, mm
 
@@ -113,18 +114,23 @@ def of_field(field: Array, unit: str, magnitude: Volume) -> Measured:
     return Measured(field * HZ[unit], brain_of(magnitude.data), magnitude.data, magnitude.affine)
 
 
-def carried(measured: Measured, bold: Volume, factor: float, axis: int) -> tuple[Shift, float]:
-    """The shift of a BOLD reference, and which share of its head the field covers.
+def carried(measured: Measured, bold: Volume, factor: float, axis: int) -> tuple[Shift, float, float]:
+    """The shift of a BOLD reference, which share of its head the field covers, and how far it was moved onto it, mm.
 
     Parameters
     ----------
     factor: voxels along the axis per Hz: the total readout time, s, with the sign of the phase encoding.
     """
+    from scipy.ndimage import binary_dilation
+
     magnitude, where = (
         Volume(measured.magnitude, measured.affine),
         Volume(measured.mask.astype(np.float32), measured.affine),
     )
     voxel_mm = np.sqrt((measured.affine[:3, :3] ** 2).sum(0))
+    # A gradient-echo magnitude is nearly flat within the brain: skull, scalp and air say where the head is.
+    around = binary_dilation(measured.mask, iterations=round(AROUND_MM / float(voxel_mm.mean())))
+    where = Volume(around.astype(np.float32), measured.affine)
     # What is the same everywhere shifts the whole head, which its registration to the T1w takes up; of phases it is
     # not even known.
     hz = measured.hz - np.median(measured.hz[measured.mask])
@@ -147,4 +153,7 @@ def carried(measured: Measured, bold: Volume, factor: float, axis: int) -> tuple
     nearest = np.rint(places).astype(int)
     inside = ((nearest >= 0) & (nearest <= last)).all(1)
     covered = inside & measured.mask[tuple(np.clip(nearest, 0, last).T)]
-    return shift, float(covered[brain_of(bold.data).ravel()].mean())
+    moved = Volume(measured.mask.astype(np.float32), measured.affine).points()
+    way = moved @ (matrix - np.eye(4))[:3, :3].T + matrix[:3, 3]
+    farthest = float(np.linalg.norm(way, axis=1).max()) if len(way) else 0.0
+    return shift, float(covered[brain_of(bold.data).ravel()].mean()), farthest

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.bids.fieldmaps import files_of, readout_s
+from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 from brainlm_data.stages import coreg
 
 AROUND_MM, MARGIN_MM = 4.0, 6.0  # grid and margin around the T1w's brain, where the fit without a fieldmap compares
 MOST_RISE = 0.02  # of the boundary cost, with a measured field: it may be small where there is little to correct
 LEAST_FALL = 0.07  # without a fieldmap: what the fit finds where there is nothing to find lowers it less
+MOST_MOVED_MM = 40.0  # of the head between fieldmap and run: people who leave the scanner between them move less
 LEAST_COVERED = 0.9  # of the head by a measured field
 WORDS = {
     "epi": "images of opposed phase encoding",
@@ -152,8 +154,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             raise Unusable("distortion.method is never")
         if inputs.get("bold_to_t1w") is None:
             raise Unusable("it has no T1w; the warp to the template takes up a part of it")
-        shape = nib.load(inputs["boldref"]).shape[:3]  # type: ignore[attr-defined]
-        encoding = Encoding.of(inputs.meta.get("metadata", {}), shape, config)
+        shape = load_output(inputs["boldref"]).shape[:3]
+        encoding = Encoding.of(inputs.meta.get("phase_encoding", {}), shape, config)
         tried = [] if config.method == "fit" else sources
         if not tried and config.method == "fieldmap":
             raise Unusable("it has no fieldmap")
@@ -245,7 +247,9 @@ def _measured(inputs: Files, source: Mapping[str, Any], subject: Subject, encodi
         measured = fieldmap.of_phases(phases, echoes, Volume(magnitude, affine))
     if not measured.mask.any():
         raise Unusable("its magnitude shows no head")
-    shift, covered = fieldmap.carried(measured, bold, encoding.sign * readout, encoding.axis)
+    shift, covered, moved_mm = fieldmap.carried(measured, bold, encoding.sign * readout, encoding.axis)
+    if moved_mm > MOST_MOVED_MM:
+        raise Unusable(f"its head lies {moved_mm:.0f} mm from that of the run: another person's, or not registered")
     if covered < LEAST_COVERED:
         raise Unusable(f"it covers {covered:.0%} of the head")
     return shift
@@ -379,7 +383,7 @@ STAGE = Stage(
         "bold_to_t1w", "t1w_preproc", "t1w_mask", "t1w_gm", "t1w_wm", "fieldmap", "boldref_undistorted",
         "undistorted_to_t1w",
     ),
-    told=("fieldmaps", "fieldmap_files", "fieldmaps_left"),
+    told=("phase_encoding", "fieldmaps", "fieldmap_files", "fieldmaps_left"),
     routes=("native",),
     need=Need(1100, 0.5, 60),
 )  # fmt: skip

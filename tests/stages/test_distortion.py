@@ -34,7 +34,7 @@ def correct(
     files: dict[str, Path], folder: Path, sources: tuple[dict[str, Any], ...] = (), maps: dict[str, Path] | None = None,
     run: dict[str, Any] = RUN, left: dict[str, str] | None = None, **section: Any,
 ) -> tuple[Files, Facts]:  # fmt: skip
-    meta = {"id": "x", "metadata": run, "fieldmaps": list(sources), "fieldmaps_left": left or {}}
+    meta = {"id": "x", "phase_encoding": run, "fieldmaps": list(sources), "fieldmaps_left": left or {}}
     outputs = places(distortion.STAGE, folder, {"space": "MNI", "seg": "atlas"})
     needed = {name: files[name] for name in distortion.STAGE.inputs if name in files}
     facts = call(distortion.STAGE, Files({**needed, **(maps or {})}, meta), outputs, distortion.Config(**section))
