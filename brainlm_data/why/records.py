@@ -16,6 +16,7 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.reads import reads
+from brainlm_data.runner.bundle import FILES_TOLD
 from brainlm_data.runner.manifest import COHORT, manifests, read_manifest, read_receipt
 
 
@@ -125,7 +126,8 @@ class Records:
             listing = sidecar.read_record(self.outdir / "work" / "listing" / level / f"{unit.bundle}.json")
             for told in listing.get("units", []) if isinstance(listing, dict) else []:
                 if told.get("id") == unit.name:
-                    return dict(told)
+                    details = listing.get("details", {}).get(unit.stage, {}).get(unit.name, {})
+                    return {**told, "stat": {**told.get("stat", {}), **_files_told(details)}}
         return {}
 
     @cached_property
@@ -151,6 +153,15 @@ class Records:
         with reads(path, "collate again"):
             rows = pd.read_parquet(path).to_dict("records")
             return {str(row["id"]): {str(key): value for key, value in row.items()} for row in rows}
+
+
+def _files_told(details: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Raw files that one stage alone is told of (echoes, fieldmaps), as `stat` of a listing has the others."""
+    files = dict[str, dict[str, Any]]()
+    for key in FILES_TOLD:
+        for name, (path, size, mtime_ns) in details.get(key, {}).items():
+            files[name] = {"path": path, "size": size, "mtime_ns": mtime_ns}
+    return files
 
 
 def outdir_of(path: Path) -> Path | None:

@@ -15,9 +15,12 @@ from brainlm_data.bids.echoes import Choice, Echo, choose, sentence, stated
 from brainlm_data.bids.index import Index, Recording, Select, read_index
 from brainlm_data.cli import main
 from brainlm_data.config import validate
+from brainlm_data.files.sidecar import write_record
 from brainlm_data.graph.edges import details_of
+from brainlm_data.paths import listing_path
 from brainlm_data.pipeline import STAGES
 from brainlm_data.reading.timing import stated_echo
+from brainlm_data.why.records import Records, Unit
 from tests.conftest import write_bids
 from tests.core.test_index import bold
 from tests.stages import phantom
@@ -120,6 +123,19 @@ def test_combined_echoes_are_inputs_of_the_stages_that_read_them(tmp_path: Path)
     assert list(told["echo_files"]) == names and told["echo"]["EchoesCombined"] == [f"bids:raw:{n}" for n in names]
     for name, file in told["echo_files"].items():
         assert file.path == str(root / name) and file.size == (root / name).stat().st_size
+
+
+def test_where_a_result_comes_from_has_every_echo(tmp_path: Path) -> None:
+    """`why` lists files that one stage alone is told of beside the others."""
+    file = {"path": "/ds/e2.nii.gz", "size": 7, "mtime_ns": 9}
+    units = [{"id": "r", "stat": {"bold": {"path": "/ds/e1.nii.gz", "size": 5, "mtime_ns": 8}}}]
+    details = {"sample": {"r": {"echo_files": {"e2.nii.gz": list(file.values())}}}}
+    listing = listing_path(tmp_path, "recording", "b")
+    listing.parent.mkdir(parents=True)
+    write_record(listing, {"units": units, "digest": "", "details": details})
+    sample, motion = (Unit(stage, "b", "r", {}, (), "done", "", {}) for stage in ("sample", "motion"))
+    assert Records(tmp_path).listed(sample)["stat"] == {**units[0]["stat"], "e2.nii.gz": file}
+    assert Records(tmp_path).listed(motion)["stat"] == units[0]["stat"]
 
 
 def test_the_sidecar_of_motion_says_which_echo(tmp_path: Path) -> None:
