@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.methods.distortion import PhaseEncoding, Shift
+from brainlm_data.quality import page
 from brainlm_data.runner.call import call, places
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import distortion, template
@@ -148,6 +149,9 @@ def test_without_a_fieldmap(subject: dict[str, Path], tmp_path: Path, golden: Ca
     wrong, spread = error_mm(out, subject)
     assert wrong < 0.6 * spread, (wrong, spread)
     assert place_error_mm(out, subject) < 0.75 * place_error_mm(Files({}), subject)
+    shown = page._distortion(Files({**subject, **out}))
+    captions = [caption for _, caption in shown]
+    assert len(shown) == 3 and f"boundary cost {facts['BoundaryCost']:.3f}" in captions[1]
     golden(distortion.STAGE, out, facts, after=[template.STAGE], rtol=0.02)
 
 
