@@ -114,7 +114,7 @@ class Sampler:
                 "run stage motion again",
             )
         self.matrices = np.linalg.inv(self.run.affine) @ motion
-        self.boldref_points, self.stretch = to_boldref(inputs, points)
+        self.boldref_points, self.stretch = distorted(inputs, to_boldref(inputs, points))
         usable = self._usable(inputs["boldref"])
         self.out_of_view = out_of_view(self.boldref_points[::EVERY], self.matrices, usable)
         kept = np.setdiff1d(np.arange(len(motion)), self.out_of_view)
@@ -199,14 +199,8 @@ def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> 
     return volumes.tolist() if len(volumes) <= MOST_OUT_OF_VIEW * len(matrices) else []
 
 
-def to_boldref(inputs: Files, points: Points) -> tuple[Points, NDArray[np.float32]]:
-    """Where the BOLD reference shows template points, (n, 3), RAS mm, and how far it squeezes their signal (n,).
-
-    Raises
-    ------
-    InputError: no route is given.
-    """
-    from brainlm_data.methods.distortion import Shift
+def to_boldref(inputs: Files, points: Points) -> Points:
+    """Template points -> points of the undistorted boldref, RAS mm. Raises InputError where no route is given."""
     from brainlm_data.methods.registration import template_to_boldref
 
     route = {name: inputs.get(name) for name in ("bold_to_t1w", "t1w_to_mni", "bold_to_mni")}
@@ -216,7 +210,13 @@ def to_boldref(inputs: Files, points: Points) -> tuple[Points, NDArray[np.float3
         raise InputError(
             f"{inputs['bold']}: no transform to the template", "stage coreg writes bold_to_t1w or bold_to_mni"
         )
-    there = np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)
-    if inputs.get("fieldmap"):
-        return Shift.read(inputs["fieldmap"], inputs.facts("fieldmap")).carried(there)
-    return there, np.ones(len(there), np.float32)
+    return np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)
+
+
+def distorted(inputs: Files, points: Points) -> tuple[Points, NDArray[np.float32]]:
+    """Where the boldref shows the signal of undistorted points (n, 3), RAS mm, and how it is squeezed there (n,)."""
+    from brainlm_data.methods.distortion import Shift
+
+    if not inputs.get("fieldmap"):
+        return points, np.ones(len(points), np.float32)
+    return Shift.read(inputs["fieldmap"], inputs.facts("fieldmap")).carried(points)
