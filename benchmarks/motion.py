@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from benchmarks.scoring import call
+from benchmarks.scoring import NAMES, call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
+from brainlm_data.runner.call import places
 from brainlm_data.stage import Files
 from brainlm_data.stages import motion
 
@@ -156,11 +157,13 @@ def main() -> None:
         print("simulating", file=sys.stderr)
         true = simulate(bold, arguments.size, arguments.volumes)
         ours = apart(stage, bold, folder)
-        found = rigid.read_itk(folder / "x.txt")
+        wrote = places(motion.STAGE, folder, NAMES)
+        found = rigid.read_itk(wrote["motion_xfm"])
         image: Any = nib.load(bold)
         shape, affine = tuple(image.shape[:3]), image.affine
-        fd = rigid.displacement(read_table(folder / "p.tsv")[1])[1:]
-        weights = np.where(nib.load(folder / "m.nii.gz").get_fdata() > 0, nib.load(folder / "r.nii.gz").get_fdata(), 0)
+        fd = rigid.displacement(read_table(wrote["motion_params"])[1])[1:]
+        head, inside = (nib.load(wrote[name]).get_fdata() for name in ("boldref", "bold_mask"))
+        weights = np.where(inside > 0, head, 0)
         centre = affine[:3, :3] @ ndimage.center_of_mass(weights) + affine[:3, 3]  # as the stage takes it
         fd_true = rigid.displacement(rigid.parameters(true, affine, shape, centre))[1:]  # type: ignore[arg-type]
         print("ants.motion_correction", file=sys.stderr)

@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 
 from benchmarks.scoring import Scoring, affine, call
 from brainlm_data.methods import rigid
+from brainlm_data.quality.alignment import resampled
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import anat, atlas, coreg, motion, template
 
@@ -123,7 +124,7 @@ class Peer:
 
 
 def anatomical(data: Path, subject: str, files: dict[str, Path], facts: Facts, seconds: float) -> dict[str, Any]:
-    """Figures of anat alone: mask and tissues."""
+    """Figures of anat alone: mask and tissues, brought onto the grid of the truth."""
     truth = data / "truth" / f"sub-{subject}" / "anat"
 
     def values(path: Path) -> NDArray[Any]:
@@ -133,10 +134,16 @@ def anatomical(data: Path, subject: str, files: dict[str, Path], facts: Facts, s
     def overlap(a: NDArray[Any], b: NDArray[Any]) -> float:
         return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
-    segmented, true = values(files["t1w_dseg"]), values(next(truth.glob("*_dseg.nii.gz")))
+    labels = next(truth.glob("*_dseg.nii.gz"))
+    grid: Any = nib.load(labels)
+    shares = np.stack([resampled(files[name], grid.affine, grid.shape) for name in anat.TISSUES])
+    mask = shares.sum(0) > 0.5
+    segmented, true = np.where(mask, np.argmax(shares, 0) + 1, 0), values(labels)
     return {
-        "mask_dice": overlap(values(files["t1w_mask"]) > 0, values(next(truth.glob("*desc-brain_mask.nii.gz"))) > 0),
+        "mask_dice": overlap(mask, values(next(truth.glob("*desc-brain_mask.nii.gz"))) > 0),
         "tissue_dice_gm_wm_csf": [overlap(segmented == k, true == k) for k in (1, 2, 3)],
+        "wm_share": float((segmented == 2).sum() / np.isin(segmented, (1, 2)).sum()),
+        "true_wm_share": float((true == 2).sum() / np.isin(true, (1, 2)).sum()),
         "anat_cpu_s": seconds,
         "anat_facts": {k: v for k, v in facts.items() if isinstance(v, float)},
     }

@@ -46,11 +46,11 @@ def sample(folder: Path, volumes: int) -> None:
     places = np.indices(SHAPE).reshape(3, -1).T - np.array(SHAPE) / 2
     mask = (np.square(places / [19, 23, 18]).sum(1) < 1).reshape(SHAPE)
     inside = np.flatnonzero(mask)
-    tissue = np.zeros((*SHAPE, 3), np.float32)
+    tissue = np.zeros((*SHAPE, 5), np.float32)
     rows = tissue.reshape(-1, 3)
-    rows[inside] = [0.95, 0, 0]
-    rows[inside[::9]] = [0, 0, 0.98]
-    rows[inside[1::7]] = [0, 0.97, 0]
+    rows[inside, :3] = [0.95, 0, 0]
+    rows[inside[::9]] = [0, 0, 0.98, 0, 0.9]
+    rows[inside[1::7]] = [0, 0.97, 0, 0.9, 0]
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), AFFINE), folder / "sample_mask.nii.gz")
     nib.save(nib.Nifti1Image(tissue, AFFINE), folder / "sample_probseg.nii.gz")
     weights, courses, image = rng.normal(size=(20, len(inside))), np.zeros(20), np.zeros(SHAPE, np.int16)

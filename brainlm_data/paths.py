@@ -75,7 +75,7 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     # anat
     "t1w_preproc": _sub("desc-preproc_T1w.nii.gz", "bias-corrected T1w", SkullStripped=False),
-    "t1w_mask": _sub("desc-brain_mask.nii.gz", "brain mask on the T1w grid", Type="Brain"),
+    "t1w_mask": _sub("desc-brain_mask.nii.gz", "brain mask on the grid of the corrected T1w", Type="Brain"),
     "t1w_dseg": _sub("dseg.nii.gz", "tissue labels: 1 GM, 2 WM, 3 CSF"),
     "t1w_gm": _sub("label-GM_probseg.nii.gz", "grey-matter probability"),
     "t1w_wm": _sub("label-WM_probseg.nii.gz", "white-matter probability"),
@@ -130,7 +130,9 @@ ARTIFACTS: dict[str, Artifact] = {
         Resolution=COARSE,
     ),
     "sample_probseg": _rec(
-        "space-{space}_res-coarse_probseg.nii.gz", "4-D tissue probabilities: GM, WM, CSF", Resolution=COARSE
+        "space-{space}_res-coarse_probseg.nii.gz",
+        "4-D tissue probabilities: GM, WM, CSF, and those of WM and CSF eroded by one voxel of half the size",
+        Resolution=COARSE,
     ),
     # confounds .. resample
     "confounds": _rec("desc-confounds_timeseries.tsv", "confounds, one row per volume, named as in fMRIPrep"),

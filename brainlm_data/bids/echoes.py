@@ -105,7 +105,7 @@ def sentence(facts: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Of the methods text, as template and fields; empty for a run of one echo."""
     if facts.get("EchoesCombined"):
         fields: dict[str, Any] = {"echoes": len(facts["EchoTimes"]), "echo_ms": 1000 * facts["EchoTimes"][0]}
-        return " It was estimated on the first of {echoes} echoes ({echo_ms:g} ms).", fields
+        return " Motion was estimated on the first of {echoes} echoes ({echo_ms:g} ms).", fields
     if not facts.get("EchoesNotUsed"):
         return "", {}
     fields = {"echo": facts["EchoNumber"], "echoes": 1 + len(facts["EchoesNotUsed"])}

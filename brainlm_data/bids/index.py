@@ -300,6 +300,7 @@ def _raw(root: str, listed: Sequence[Any]) -> RawFile:
     return RawFile(f"{root}/{path}", size, mtime_ns)
 
 
+NOTHING: dict[str, Any] = {}  # one for all recordings of one echo: a cohort has 100,000
 Fieldmap = tuple[Mapping[str, Any], Mapping[str, RawFile]]  # a source, and its files by path below the root
 
 
@@ -315,7 +316,7 @@ def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, 
     """Which images of a row of the cache (`scan.scan`) stand for the run; most have one echo."""
     number, bold, sbref, listed = row[5], *row[8:]
     if listed is None:
-        return Choice(Echo("", number, bold, sbref, fault), fault, {}, [], [])
+        return Choice(Echo("", number, bold, sbref, fault), fault, NOTHING, [], [])
     echoes = [Echo(*one) for one in listed]
     times = {echo.label: stated_echo(metadata[echo.metadata]) for echo in echoes}
     return choose(echoes, times, select.echo, select.echo_ms)
@@ -329,10 +330,11 @@ def _recording(
     name, subject, session, task, run, _, encoding, sources, *_ = row
     prefix, used = recording_prefix(subject, session, name), choice.used
     reference = _raw(root, used.sbref) if used.sbref else None
+    combined = {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined}
     own = [fieldmaps[n] for n in sources]
     files = own[0][1] if len(own) == 1 else {path: file for _, listed in own for path, file in listed.items()}
     return Recording(
         name, prefix, subject, session, task, run, _raw(root, used.bold), metadata[used.metadata], reference,
-        choice.fault, choice.facts, {echo.bold[0]: _raw(root, echo.bold) for echo in choice.combined},
+        choice.fault, choice.facts, combined or NOTHING,
         {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left,
     )  # fmt: skip

@@ -8,6 +8,7 @@ terms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class Features:
         return reasons
 
 
-def spatial(z: Array, edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:
+def spatial(z: NDArray[np.floating[Any]], edge: NDArray[np.bool_], csf: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Edge and CSF fractions of z-maps (k, voxels); both masks are (voxels,)."""
     # csf = sum |z| in CSF / sum |z|;  edge = sum |z| at the edge / sum |z| outside of CSF; both over |z| > 2.3 alone.
     strong = np.where(np.abs(z) > Z_THRESHOLD, np.abs(z), 0)

@@ -16,6 +16,7 @@ from brainlm_data.methods.interp import kernel, linear_at, padded
 from brainlm_data.methods.rigidfit import Array, Volume
 
 BESIDE_MM = 2.0  # distance from the boundary at which it is sampled on both sides
+FINE_MM = 1.0  # of the white-matter map from which the surface is made
 SLOPE = 0.5  # of the cost, a percent of contrast: FSL's default
 
 
@@ -72,6 +73,7 @@ def surface(white: Volume, grey: Volume, number: int) -> tuple[Array, Array]:
     """
     from scipy.ndimage import gaussian_filter
 
+    white = _fine(white)
     spacing = np.sqrt((white.affine[:3, :3] ** 2).sum(0))
     smooth = gaussian_filter(white.data, 1.0 / spacing)  # SD of 1 mm
     cells = np.argwhere((smooth > 0.3) & (smooth < 0.7))
@@ -89,6 +91,25 @@ def surface(white: Volume, grey: Volume, number: int) -> tuple[Array, Array]:
     good = (white.at(inner) > 0.5) & (grey.at(outer) > 0.5)
     inner, outer = inner[good][:number], outer[good][:number]
     return np.ascontiguousarray(inner), np.ascontiguousarray(outer)
+
+
+def _fine(white: Volume) -> Volume:
+    """The map on a grid of about `FINE_MM`, trilinear, around where it is above 0; as it is where that is its grid."""
+    from scipy.ndimage import affine_transform
+
+    # a gradient is a difference over two voxels: of a coarse map, it would reach across a gyrus
+    steps = np.maximum(np.round(np.sqrt((white.affine[:3, :3] ** 2).sum(0)) / FINE_MM), 1).astype(int)
+    inside = np.argwhere(white.data > 0)
+    if (steps == 1).all() or len(inside) == 0:
+        return white
+    low, high = np.maximum(inside.min(0) - 2, 0), inside.max(0) + 3
+    part = white.data[tuple(slice(start, end) for start, end in zip(low, high, strict=True))]
+    # voxel v of the new grid is voxel low + v / steps of the old one
+    grid = np.diag([*(1 / steps), 1.0])
+    grid[:3, 3] = low
+    shape = tuple((np.array(part.shape) - 1) * steps + 1)
+    fine = affine_transform(part, np.diag(1 / steps), output_shape=shape, order=1, mode="nearest")
+    return Volume(np.asarray(fine, np.float32), white.affine @ grid)
 
 
 def _slope(data: NDArray[np.float32], cells: NDArray[Any], axis: int) -> Array:

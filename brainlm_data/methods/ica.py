@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.methods.picard import unmixed
+
 Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
 Blocks = Iterable[tuple[NDArray[np.intp], Array]]  # which can be gone through again
 FEWEST, MOST = 5, 60
 SIXTH, THIRD = 6, 3  # volumes per component, at most and at least
-TOLERANCE, PASSES = 1e-5, 300
+TOLERANCE, PASSES = 1e-4, 300
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Components:
     """
 
     mixing: Array
-    z: Array
+    z: Voxels
     variance: Array
     converged: bool
 
@@ -83,26 +85,16 @@ def decompose(found: Principal, n_components: int, seed: int = 0) -> Components:
 
     Components are ordered by the variance that they explain, and their sign makes the map's skewness positive.
     """
-    import warnings
-
-    from picard import picard
-
     # ICA looks for x = A z: maps z (k, voxels) that are as independent as possible, with time courses A (T, k).
     values, vectors = found.values, found.vectors
     count = min(n_components, found.rank)
     # Whitening: W = diag(values)^-1/2 V' X has uncorrelated rows of unit variance. What is left of ICA is a rotation.
     scale = np.sqrt(values[:count])
-    white = found.scores[:count] / scale[:, None]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        start = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))[0]
-        _, unmixing, z = picard(
-            white, whiten=False, centering=False, ortho=True, extended=True, fastica_it=5, w_init=start,
-            max_iter=PASSES, tol=TOLERANCE,
-        )  # fmt: skip
-    converged = not any("did not converge" in str(w.message) for w in caught)
-    # z = U W and X = V diag(values)^1/2 W, so A = V diag(values)^1/2 U^-1.
-    mixing = vectors[:, :count] * scale @ np.linalg.pinv(unmixing)
+    white = (found.scores[:count] / scale[:, None]).astype(np.float32)
+    start = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))[0]
+    unmixing, z, converged = unmixed(white, start, PASSES, TOLERANCE)
+    # z = U W and X = V diag(values)^1/2 W, so A = V diag(values)^1/2 U', as the inverse of a rotation is U'.
+    mixing = vectors[:, :count] * scale @ unmixing.T
     # A z = (A diag(size)) (diag(size)^-1 z): the scale goes to the time course, whose square is then its variance.
     size = z.std(1)
     z, mixing = z / size[:, None], mixing * size

@@ -17,6 +17,7 @@ Float = NDArray[np.float32]
 Double = NDArray[np.floating[Any]]
 PAD = 2  # mirrored voxels around the coefficients, so that no kernel tests for edges
 POLE = np.sqrt(3.0) - 2.0  # of the cubic B-spline's prefilter
+TILE = 16  # rows that are filtered together
 HORIZON = 12  # POLE**12 is below the resolution of float32
 kernel: Any = njit(cache=True, fastmath={"contract", "reassoc", "nsz"}, nogil=True)  # NaN keeps its meaning
 inlined: Any = njit(inline="always")
@@ -25,7 +26,31 @@ inlined: Any = njit(inline="always")
 @kernel
 def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
     """Prefilter along axis 1 of (a, n, b), in place; rows of b contiguous values are filtered together."""
-    planes, n, width = data.shape
+    start = np.empty(data.shape[2], np.float32)
+    for a in range(data.shape[0]):
+        _recursions(data[a], start, pole, horizon)
+
+
+@kernel
+def _prefilter_last(data: Float, pole: float, horizon: int) -> None:
+    """Prefilter along axis 1 of (a, n), in place; some rows are turned and filtered together, within the cache."""
+    rows, n = data.shape
+    tile, start = np.empty((n, TILE), np.float32), np.empty(TILE, np.float32)
+    for first in range(0, rows, TILE):
+        width = min(TILE, rows - first)
+        for b in range(width):
+            for k in range(n):
+                tile[k, b] = data[first + b, k]
+        _recursions(tile, start, pole, horizon)
+        for b in range(width):
+            for k in range(n):
+                data[first + b, k] = tile[k, b]
+
+
+@kernel
+def _recursions(data: Float, start: Float, pole: float, horizon: int) -> None:
+    """Prefilter along the first axis of (n, b), in place; `start` (b,) is scratch."""
+    n, width = data.shape
     # The spline s(x) = sum_k c_k B(x - k) goes through the samples f where (c_{k-1} + 4 c_k + c_{k+1}) / 6 = f_k. As a
     # filter this is B(z) = (z + 4 + 1/z) / 6, whose inverse splits into a causal and an anti-causal recursion with the
     # pole z = sqrt(3) - 2:
@@ -36,30 +61,28 @@ def _prefilter_rows(data: Float, pole: float, horizon: int) -> None:
     gain = np.float32((1.0 - pole) * (1.0 - 1.0 / pole))
     last = np.float32(pole / (pole * pole - 1.0))
     # p_0 = gain sum_{j >= 0} z^j f_j over the mirrored past (which is the future of the series), cut off at HORIZON.
-    start = np.empty(width, np.float32)
-    for a in range(planes):
+    for b in range(width):
+        start[b] = data[0, b]
+    power = z
+    for k in range(1, horizon + 1):
+        period = 2 * (n - 1)
+        index = k % period
+        if index >= n:
+            index = period - index
         for b in range(width):
-            start[b] = data[a, 0, b]
-        power = z
-        for k in range(1, horizon + 1):
-            period = 2 * (n - 1)
-            index = k % period
-            if index >= n:
-                index = period - index
-            for b in range(width):
-                start[b] += power * data[a, index, b]
-            power *= z
+            start[b] += power * data[index, b]
+        power *= z
+    for b in range(width):
+        data[0, b] = start[b] * gain
+    for k in range(1, n):
         for b in range(width):
-            data[a, 0, b] = start[b] * gain
-        for k in range(1, n):
-            for b in range(width):
-                data[a, k, b] = gain * data[a, k, b] + z * data[a, k - 1, b]
-        # The last coefficient in closed form, again by the mirror: c_{n-1} = z / (z^2 - 1) (p_{n-1} + z p_{n-2}).
+            data[k, b] = gain * data[k, b] + z * data[k - 1, b]
+    # The last coefficient in closed form, again by the mirror: c_{n-1} = z / (z^2 - 1) (p_{n-1} + z p_{n-2}).
+    for b in range(width):
+        data[n - 1, b] = last * (data[n - 1, b] + z * data[n - 2, b])
+    for k in range(n - 2, -1, -1):
         for b in range(width):
-            data[a, n - 1, b] = last * (data[a, n - 1, b] + z * data[a, n - 2, b])
-        for k in range(n - 2, -1, -1):
-            for b in range(width):
-                data[a, k, b] = z * (data[a, k + 1, b] - data[a, k, b])
+            data[k, b] = z * (data[k + 1, b] - data[k, b])
 
 
 @kernel
@@ -71,8 +94,11 @@ def _pad(volume: Float, pad: int) -> Float:
         x = _mirror(i - pad, nx)
         for j in range(ny + 2 * pad):
             y = _mirror(j - pad, ny)
-            for k in range(nz + 2 * pad):
+            for k in range(nz):
+                out[i, j, k + pad] = volume[x, y, k]
+            for k in range(pad):
                 out[i, j, k] = volume[x, y, _mirror(k - pad, nz)]
+                out[i, j, nz + pad + k] = volume[x, y, _mirror(nz + k, nz)]
     return out
 
 
@@ -90,16 +116,13 @@ def coefficients(volume: Float) -> Float:
     """Cubic B-spline coefficients of a volume (x, y, z), mirrored by `PAD` voxels on every side, float32."""
     out = np.ascontiguousarray(volume, dtype=np.float32).copy()
     nx, ny, nz = out.shape
-    # The prefilter is separable: one axis after the other. The last axis is turned to the front first, so that the
-    # inner loop always runs over contiguous values.
+    # The prefilter is separable: one axis after the other.
     if nx > 1:
         _prefilter_rows(out.reshape(1, nx, ny * nz), POLE, HORIZON)
     if ny > 1:
         _prefilter_rows(out, POLE, HORIZON)
     if nz > 1:
-        turned = np.ascontiguousarray(out.reshape(nx * ny, nz).T)[None]
-        _prefilter_rows(turned, POLE, HORIZON)
-        out = np.ascontiguousarray(turned[0].T).reshape(nx, ny, nz)
+        _prefilter_last(out.reshape(nx * ny, nz), POLE, HORIZON)
     return _pad(out, PAD)
 
 

@@ -14,29 +14,33 @@ Array = NDArray[np.float64]
 Voxels = NDArray[np.float32]
 FILTERED_FD = "framewise_displacement_filtered"  # a column
 MASKS = {"c": "CSF", "w": "WM", "a": "combined"}  # fMRIPrep's words, by the first letter of a column
+FEWEST = 50  # voxels of an eroded tissue, below which it is not eroded
 SHORT_TR_S = 1.5  # below it, breathing (12 to 18 breaths per minute) is not aliased
-FEWEST = 50  # voxels of a tissue on a coarse grid, below which the threshold gives way
 
 
 def non_steady(mean: Array) -> int:
     """Number of non-steady-state volumes at the start: nipype's rule, on the mean signal of the first 50 volumes."""
-    from nipype.algorithms.confounds import is_outlier
-
     start = np.asarray(mean[:50], dtype=float)
-    if len(start) < 5 or not np.median(np.abs(start - np.median(start))) > 0:
+    away = np.abs(start - np.median(start))
+    spread = np.median(away)  # median absolute deviation: .6745 standard deviations of Gaussian noise
+    if len(start) < 5 or not spread > 0:
         return 0  # no spread to compare with
-    return int(is_outlier(start))
+    is_outlier = 0.6745 * away / spread > 3.5  # Iglewicz and Hoaglin's modified z-score
+    return len(start) if is_outlier.all() else int(np.argmin(is_outlier))
 
 
-def region(probability: Voxels, threshold: float) -> NDArray[np.bool_]:
-    """Voxels above the threshold; on a coarse grid few may be pure, then the 50 purest above one half."""
-    chosen = probability > threshold
+def region(probability: Voxels, eroded: Voxels, threshold: float) -> tuple[NDArray[np.bool_], bool]:
+    """The voxels of a tissue: those above the threshold once it is eroded.
+
+    Of a small ventricle an erosion may leave hardly any: then the 50 purest above one half as they are, and False.
+    """
+    chosen = eroded > threshold
     if chosen.sum() >= FEWEST:
-        return chosen
+        return chosen, True
     least = 0.5
     if len(probability) >= FEWEST:
         least = max(least, np.sort(probability)[-FEWEST])
-    return probability > least
+    return probability > least, False
 
 
 def dvars(courses: Courses) -> tuple[Array, Array]:

@@ -17,7 +17,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import interpolate, signal
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.reads import reads
@@ -142,6 +141,8 @@ def _butterworth(x: Array, recipe: Recipe, kind: str, edge_hz: float) -> Array:
 
     Mirroring (without change of sign) is what comes closest to a recording that has no ends: docs/stages/filter.md.
     """
+    from scipy import signal
+
     # |H(f)|^2 = 1 / (1 + (f / edge)^(2 n)) for a low-pass of order n. Once forwards and once backwards: the phase
     # cancels, and the gain is |H|^2, one half at the edge. Second-order sections, as the polynomials of a narrow
     # high-pass lose their digits.
@@ -371,6 +372,8 @@ def resample(x: Array, tr_s: float, hz: float) -> Array:
     Where the new rate is lower, frequencies above its Nyquist are removed first (zero-phase Butterworth), or they
     would fold into the band. Then a cubic spline through the volumes. Leading NaN rows (dropped volumes) stay NaN.
     """
+    from scipy import interpolate, signal
+
     total = int(np.floor((len(x) - 1) * tr_s * hz + 1e-9)) + 1
     out = np.full((total, x.shape[1]), np.nan)
     known = np.isfinite(x).all(axis=1) if x.shape[1] else np.zeros(len(x), bool)

@@ -20,6 +20,7 @@ from brainlm_data.methods.rigid import Matrix, about
 
 EXACT = 1e-3  # residual below which a volume is the reference itself, and says nothing of others
 MAX_POINTS = 100_000  # of a level; where the head has more voxels, every second (third, ..) is used
+FEW = 20_000  # points that are enough for the first step on a level, after which all are asked
 EMPTY = 0.05  # gain below which a volume holds no image
 RADIUS = 50.0  # mm; scales rotations, as framewise displacement does
 HUBER, TUKEY = 1.345, 4.685  # standard deviations; both 95% efficient for Gaussian noise
@@ -91,16 +92,38 @@ def _blocks(volume: Float, factor: tuple[int, int, int]) -> Float:
     """Means of blocks of voxels; the last block is filled up with edge values."""
     if factor == (1, 1, 1):
         return volume
-    for axis, size in enumerate(factor):
-        missing = -volume.shape[axis] % size
-        if missing:
-            extra = [(0, 0)] * volume.ndim
-            extra[axis] = (0, missing)
-            volume = np.pad(volume, extra, mode="edge")
-    for axis, size in enumerate(factor):
-        shape = [*volume.shape[:axis], volume.shape[axis] // size, size, *volume.shape[axis + 1 :]]
-        volume = volume.reshape(shape).mean(axis + 1)
-    return volume
+    return np.asarray(_block_means(np.ascontiguousarray(volume, np.float32), *factor))
+
+
+@kernel
+def _block_means(volume: Float, fx: int, fy: int, fz: int) -> Float:
+    nx, ny, nz = volume.shape
+    out = np.zeros((-(-nx // fx), -(-ny // fy), -(-nz // fz)), np.float32)
+    for i in range(out.shape[0] * fx):
+        for j in range(out.shape[1] * fy):
+            row, sums = volume[min(i, nx - 1), min(j, ny - 1)], out[i // fx, j // fy]
+            for k in range(out.shape[2]):
+                for part in range(fz):
+                    sums[k] += row[min(k * fz + part, nz - 1)]
+    out /= np.float32(fx * fy * fz)
+    return out
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Voxels of the reference: places (n, 3), values (n,) and design (n, 8: 6 motions, gain, padding)."""
+
+    places: Float
+    reference: Float
+    design: Float
+
+    def few(self) -> _Points:
+        """About `FEW` of them, spread evenly."""
+        step = max(1, len(self.places) // FEW)
+        if step == 1:
+            return self
+        parts = (np.ascontiguousarray(part[::step]) for part in (self.places, self.reference, self.design))
+        return _Points(*parts)
 
 
 class _Level:
@@ -137,14 +160,14 @@ class _Level:
         # centre. Rotations are in mm on a sphere of RADIUS, so that all six steps have one scale. The last: of gain *
         # reference.
         arm = index @ self.affine[:3, :3].T + self.affine[:3, 3] - centre
-        self.points = index.astype(np.float32)
-        self.reference = small[chosen].astype(np.float32)
+        values = small[chosen].astype(np.float32)
         design = np.zeros((len(index), 8), np.float32)
         design[:, :3] = gradient
         design[:, 3:6] = np.cross(arm, gradient) / RADIUS
-        design[:, 6] = self.reference
-        self.design = design
-        self.contrast = float(self.reference.std()) if len(index) else 0.0
+        design[:, 6] = values
+        self.points = _Points(index.astype(np.float32), values, design)
+        self.few = self.points.few()
+        self.contrast = float(values.std()) if len(index) else 0.0
 
     def fit(
         self, moved: Float, start: Fit, centre: Matrix, tolerance: float, iterations: int, usual: float | None = None
@@ -157,9 +180,10 @@ class _Level:
         # and its inverse is composed with the motion so far: M <- M S(s)^-1. Only residuals are computed anew.
         source = coefficients(_blocks(moved, self.factor))
         matrix, gain = start.matrix, start.gain
-        residual = np.empty(len(self.points), np.float32)
-        for _ in range(iterations):
-            _residuals(source, self.points, self.inverse @ matrix @ self.affine, self.reference, gain, residual)
+        for number in range(iterations):
+            at = self.few if number == 0 else self.points
+            residual = np.empty(len(at.places), np.float32)
+            _residuals(source, at.places, self.inverse @ matrix @ self.affine, at.reference, gain, residual)
             sampled = np.abs(residual[::5])
             inside = sampled[np.isfinite(sampled)]
             if len(inside) < 100:
@@ -169,7 +193,7 @@ class _Level:
             limit = HUBER * scale
             if usual is not None:
                 limit = TUKEY * usual * self.contrast
-            left, right = _normal(self.design, residual, limit if limit > 0 else np.inf, usual is not None)
+            left, right = _normal(at.design, residual, limit if limit > 0 else np.inf, usual is not None)
             # Nothing determines the padding's step: a small ridge there makes the system regular, and its step zero.
             left[np.diag_indices(8)] += 1e-6 * np.diag(left).max() * np.array([0, 0, 0, 0, 0, 0, 0, 1])
             step = np.linalg.lstsq(left, right, rcond=None)[0]
@@ -177,7 +201,7 @@ class _Level:
             # Residuals are in units of the volume, gradients in those of the reference: the gain lies between them.
             motion = np.clip(step[:6] / max(gain_before, 1e-3), -10, 10)
             matrix = matrix @ np.linalg.inv(about(motion[3:] / RADIUS, motion[:3], centre))
-            if np.linalg.norm(motion) < tolerance:
+            if at is self.points and np.linalg.norm(motion) < tolerance:
                 break
         return Fit(matrix, gain, scale / (self.contrast * gain) if gain > EMPTY else np.inf)
 

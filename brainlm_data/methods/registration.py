@@ -2,7 +2,7 @@
 
 Transforms are ITK files, named as fMRIPrep does: `from-A_to-B` resamples an image in A onto B, so it maps points of B
 to points of A. Images come in through nibabel's affine and are put on isotropic RAS grids, so that oblique, sheared or
-oddly coded headers never reach ITK. Import this module inside functions: antspyx takes seconds.
+oddly coded headers never reach ITK. Import this module inside functions: antspyx takes a while.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import ants
 import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.reads import reads
+from brainlm_data.methods import lean
 from brainlm_data.methods.hdf5 import check_transform, seal_transform, without_times
 from brainlm_data.methods.rigid import read_itk
 
+ants = lean.antspyx()
 Points = NDArray[np.float64]
 SEED = 1
 LPS = np.array([-1.0, -1.0, 1.0])
@@ -85,6 +86,24 @@ def working_mask(data: NDArray[Any], affine: NDArray[np.float64], size_mm: float
     """A mask on the grid that `working` makes, as 0 and 1."""
     soft = working(np.asarray(data > 0, np.float32), affine, size_mm)
     return soft.new_image_like((soft.numpy() > 0.5).astype(np.float32))
+
+
+def box_around(mask: Any, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The part of a mask's grid that holds the mask and a margin; the whole grid where the mask is empty."""
+    inside = np.argwhere(mask.numpy() > 0)
+    if len(inside) == 0:
+        return (slice(None), slice(None), slice(None))
+    reach = np.ceil(margin_mm / np.asarray(mask.spacing)).astype(int)
+    low, high = np.maximum(inside.min(0) - reach, 0), inside.max(0) + reach + 1
+    x, y, z = (slice(int(start), int(end)) for start, end in zip(low, high, strict=True))
+    return x, y, z
+
+
+def part(image: Any, box: tuple[slice, slice, slice]) -> Any:
+    """An ANTs image within a box of its grid."""
+    affine = affine_of(image)
+    affine[:3, 3] += affine[:3, :3] @ [edge.start or 0 for edge in box]
+    return to_ants(image.numpy()[box], affine)
 
 
 def back_onto(image: Any, affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:

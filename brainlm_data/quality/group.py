@@ -21,7 +21,8 @@ FEWEST = 8  # recordings; a median and MAD of fewer say little
 FLOOR = 0.01  # least spread, share of the median: smaller differences are of no consequence
 ACQUISITION = {"n_volumes", "tr_s", "grand_mean"}  # how it was scanned, not how well: no outliers
 UNITS = {
-    "tr_s": "s", "mean_fd_mm": "mm", "max_fd_mm": "mm", "epi_offset_mm": "mm", "t1w_offset_mm": "mm",
+    "tr_s": "s", "mean_fd_mm": "mm", "max_fd_mm": "mm", "mean_fd_filtered_mm": "mm", "epi_offset_mm": "mm",
+    "t1w_offset_mm": "mm",
     "mean_dvars": "thousandths of the median", "grand_mean": "scanner units",
 }  # fmt: skip
 ENTITIES = {

@@ -59,7 +59,7 @@ class Sample:
         image = load_output(inputs["voxel_sample"])
         mask = np.asarray(load_output(inputs["sample_mask"]).dataobj) > 0
         series = np.asarray(image.dataobj, dtype=np.float32)[mask].T
-        tissues = np.asarray(load_output(inputs["sample_probseg"]).dataobj, np.float32)
+        tissues = np.asarray(load_output(inputs["sample_probseg"]).dataobj, np.float32)[..., :3]
         return cls(np.ascontiguousarray(series), mask, image.affine, tissues)
 
     def volume(self, values: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ float32. Whatever makes a file unusable raises `Refused` with the file's name.
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-from isal import isal_zlib
+from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
@@ -375,6 +374,18 @@ def repetition_time(run: Run, metadata: dict[str, Any]) -> tuple[float, list[str
     return run.header_tr, ["TR was taken from the NIfTI header: the JSON sidecar has no RepetitionTime"]
 
 
+def compressed(file: BinaryIO) -> igzip.IGzipFile:
+    """What is written to this goes to a file, compressed; a fifth of zlib's time at the same size."""
+    # no name and no time in the gzip header: the same data are the same bytes
+    return igzip.IGzipFile("", "wb", compresslevel=2, fileobj=file, mtime=0)
+
+
+def save_image(image: nib.Nifti1Image, path: Path) -> None:
+    """Write an image; `path` ends in .nii.gz."""
+    with path.open("wb") as file, compressed(file) as stream:
+        stream.write(image.to_bytes())
+
+
 class Writer:
     """Write a 4-D .nii.gz one volume at a time: `with Writer(...) as writer: writer.add(volume)`.
 
@@ -400,8 +411,7 @@ class Writer:
         header.set_slope_inter(slope if slope else 1.0, 0.0)
         self._dtype, self._shape = np.dtype(dtype), shape
         self._file = path.open("wb")
-        # no name and no time in the gzip header: the same data are the same bytes
-        self._gzip = gzip.GzipFile("", "wb", compresslevel=1, fileobj=self._file, mtime=0)
+        self._gzip = compressed(self._file)
         self._gzip.write(header.binaryblock + b"\0\0\0\0")
         self._left = shape[3]
 

@@ -10,7 +10,7 @@ from functools import cache
 # distribution -> its module: what does arithmetic or reads and writes data
 LIBRARIES = {
     "antspyx": "ants", "isal": "isal", "nibabel": "nibabel", "nilearn": "nilearn", "numba": "numba", "numpy": "numpy",
-    "pandas": "pandas", "pyarrow": "pyarrow", "python-picard": "picard", "safetensors": "safetensors",
+    "pandas": "pandas", "pyarrow": "pyarrow", "safetensors": "safetensors",
     "scikit-learn": "sklearn", "scipy": "scipy", "torch": "torch", "xarray": "xarray", "zarr": "zarr",
 }  # fmt: skip
 

@@ -3,13 +3,14 @@
 Bias field: N4 (Tustison et al., 2010), on a coarse grid, over the head and then over the brain. Registration: affine
 by mutual information, then SyN by local correlation (Avants et al., 2008), both evaluated inside the template's brain
 only, which makes them indifferent to skull, neck and defacing. Brain mask: the template's, carried over. Tissues:
-Atropos (Avants et al., 2011) with the template's probabilities as priors. Outputs are on the T1w's own grid.
+Atropos (Avants et al., 2011) with the template's probabilities as priors. Outputs are on a grid of 2 mm, or, on
+request, on the T1w's own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import Refused
-from brainlm_data.reading.image import Header, load_output
+from brainlm_data.methods import lean
+from brainlm_data.reading.image import Header, load_output, save_image
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
+MARGIN_MM = 10.0  # of the template around its brain, in which deformations can fade out
+PRIOR_WEIGHT = 0.4  # of the template in the segmentation: with less, grey matter within sulci and nuclei becomes white
 FAILED = 0.6  # a lower correlation with the template within its brain: the registration is probably wrong
 SMALLEST_ML, LARGEST_ML = 500, 3000  # a brain mask beyond is not a human brain's
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
@@ -35,6 +39,10 @@ class Config(StageConfig):
         "syn", description="syn: to the finest level of the grid; fast: stops one level above; affine: no warp"
     )
     bias_iterations: int = Field(30, ge=0, le=200, description="N4 iterations per level; 0: no bias correction")
+    resolution: Literal["t1w"] | Annotated[float, Field(ge=0.5, le=4)] = Field(
+        2.0,
+        description="voxel size of corrected T1w, mask and tissues as they are written, mm; t1w: the T1w's own grid",
+    )
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -44,10 +52,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     Refused: unreadable, not three-dimensional, without contrast, or no brain found in it.
     """
-    import ants
-
     from brainlm_data.methods import registration as reg
 
+    ants = lean.antspyx()
     path, data, affine, warnings = readable(inputs)
     template, template_mask = _image(inputs["template_t1w"]), _image(inputs["template_mask"])
     coarse_mm = max(BIAS_MM, config.grid_mm)
@@ -63,6 +70,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         image = reg.working(data, affine, config.grid_mm)
         image = image / np.clip(reg.back_onto(bias, reg.affine_of(image), image.shape), 0.1, 10)
         fixed, inside = reg.working(*template, config.grid_mm), reg.working_mask(*template_mask, config.grid_mm)
+        box = reg.box_around(inside, MARGIN_MM)  # what lies beyond costs time alone
+        fixed, inside = reg.part(fixed, box), reg.part(inside, box)
         moved = reg.nonlinear(
             fixed, image, inside, affine_file, outputs["t1w_to_mni"], outputs["mni_to_t1w"], iterations(config)
         )
@@ -73,7 +82,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         raise Refused(f"{path}: {volume_ml:.0f} ml of brain were found in it", "is it a T1w of a whole head?")
     tissues = _segment(image, mask, inputs, outputs["mni_to_t1w"])
 
-    # From the working grid back to the T1w's own.
+    # From the working grid to that of the outputs.
+    resolution = "that of the T1w"
+    if config.resolution != "t1w":
+        resolution = f"{config.resolution:g} mm, isotropic"
+        written = reg.working(data, affine, config.resolution)
+        data, affine = written.numpy(), reg.affine_of(written)
     corrected = data / np.clip(reg.back_onto(bias, affine, data.shape), 0.1, 10)
     own_mask = reg.back_onto(image.new_image_like(np.where(mask, carried, 0)), affine, data.shape) > 0.5
     own = np.stack([reg.back_onto(image.new_image_like(tissue), affine, data.shape) for tissue in tissues])
@@ -94,7 +108,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "JacobianRange": [low, high],
         "TissueShares": [float(tissue.sum() / max(own_mask.sum(), 1)) for tissue in own],
         "Warnings": warnings,
-        "t1w_dseg": {"Labels": {"1": "GM", "2": "WM", "3": "CSF"}},
+        **{name: {"Resolution": resolution} for name in ("t1w_preproc", "t1w_mask", *TISSUES)},
+        "t1w_dseg": {"Labels": {"1": "GM", "2": "WM", "3": "CSF"}, "Resolution": resolution},
     }
 
 
@@ -121,10 +136,10 @@ def iterations(config: Config) -> tuple[int, ...]:
             steps.append(25)
         else:
             steps.append(8)
+    if config.grid_mm < 3:
+        steps[-2:] = 20, 3  # the last level costs eight times as much as the one before, and is close to the end
     if config.registration == "fast":
         steps[-1] = 0
-    elif config.grid_mm < 3:
-        steps[-1] = 4  # expensive, and close to the end
     return tuple(steps)
 
 
@@ -173,26 +188,32 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(largest))
 
 
-def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -> list[NDArray[np.float32]]:
-    """GM, WM and CSF probabilities (sum 1) within a mask, by Atropos with the template's as priors."""
-    import ants
-
+def _segment(image: Any, mask: NDArray[np.bool_], inputs: Files, to_t1w: Path) -> NDArray[np.float32]:
+    """GM, WM and CSF probabilities (3, x, y, z; sum 1) within a mask, by Atropos with the template's as priors."""
     from brainlm_data.methods import registration as reg
 
+    ants = lean.antspyx()
     data, affine = _image(inputs["template_probseg"])
+    whole = image.new_image_like(mask.astype(np.float32))
+    box = reg.box_around(whole, image.spacing[0])
+    head, brain = reg.part(image, box), reg.part(whole, box)
     priors = []
     for volume in range(3):
-        prior = ants.apply_transforms(image, reg.to_ants(data[..., volume], affine), [str(to_t1w)], "linear").numpy()
+        prior = ants.apply_transforms(head, reg.to_ants(data[..., volume], affine), [str(to_t1w)], "linear").numpy()
         priors.append(np.clip(prior, 0, 1) * 0.94 + 0.02)  # a prior never rules a tissue out
     total = np.sum(priors, 0)
     low, high = np.percentile(image.numpy()[mask], [0.5, 99.5])
+    clipped = head.new_image_like(np.clip(head.numpy(), low, high))
     with reg.scratch():
         segmented = ants.atropos(
-            a=image.new_image_like(np.clip(image.numpy(), low, high)), x=image.new_image_like(mask.astype(np.float32)),
-            i=[image.new_image_like(prior / total) for prior in priors], m="[0.1,1x1x1]", c="[6,0]", priorweight=0.25,
+            a=clipped, x=brain, i=[head.new_image_like(prior / total) for prior in priors], m="[0.1,1x1x1]", c="[6,0]",
+            priorweight=PRIOR_WEIGHT,
             r=0,  # no random seed: same bytes
         )  # fmt: skip
-        return [np.clip(tissue.numpy(), 0, 1) for tissue in segmented["probabilityimages"]]
+    tissues = np.zeros((3, *mask.shape), np.float32)
+    for tissue, shares in zip(tissues, segmented["probabilityimages"], strict=True):
+        tissue[box] = np.clip(shares.numpy(), 0, 1)
+    return tissues
 
 
 def save(data: Array, affine: Array, path: Path, as_share: bool = False) -> None:
@@ -203,7 +224,7 @@ def save(data: Array, affine: Array, path: Path, as_share: bool = False) -> None
     if as_share:
         image.header.set_slope_inter(1 / 255, 0)
     image.header.set_xyzt_units("mm")
-    nib.save(image, path)
+    save_image(image, path)
 
 
 def describe(facts: Facts) -> str:
@@ -218,7 +239,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="anat",
-    version=3,
+    version=4,
     level="subject",
     summary="Correct, mask, segment and normalize the T1w image to the template.",
     Config=Config,
@@ -230,5 +251,5 @@ STAGE = Stage(
     describe=describe,
     optional=("t1w_next",),
     routes=("native",),
-    need=Need(1500, 20, 60, 8, disk_mb=1, disk_mb_per_mb=3.5),
+    need=Need(1500, 20, 60, 8, disk_mb=25, disk_mb_per_mb=2.5),
 )  # fmt: skip

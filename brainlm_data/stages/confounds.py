@@ -32,7 +32,9 @@ class Config(StageConfig):
         description="CompCor components of each mask: a number, or half: as many as explain half of its variance",
     )
     compcor_high_pass_s: float = Field(128.0, gt=0, description="longest period kept before CompCor, s; cosines")
-    tissue_threshold: float = Field(0.9, gt=0, le=1, description="probability of a voxel that counts as CSF or WM")
+    tissue_threshold: float = Field(
+        0.5, gt=0, le=1, description="probability of a voxel that counts as CSF or WM, once these are eroded"
+    )
     fd_filter: Literal["notch", "lowpass"] | None = Field(
         "notch",
         description="of framewise_displacement_filtered, which is there at TR below 1.5 s: notch (between the two of"
@@ -71,10 +73,9 @@ def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, ma
     total = len(motion)
     seen = inputs.facts("motion_params")  # fMRIPrep's derivatives do not say
     steady = int(seen.get("NumberOfNonSteadyStates", -1))
-    regions = {
-        name: nuisance.region(tissue[:, column], config.tissue_threshold)
-        for name, column in (("csf", 2), ("white_matter", 1))
-    }
+    regions, is_eroded = {}, {}
+    for name, column, eroded in (("csf", 2, 4), ("white_matter", 1, 3)):
+        regions[name], is_eroded[name] = nuisance.region(tissue[:, column], tissue[:, eroded], config.tissue_threshold)
     both = regions["csf"] | regions["white_matter"]
     means = _means(courses, {"global_signal": np.ones(courses.voxels, bool), **regions, "csf_wm": both})
     if steady < 0:
@@ -113,6 +114,7 @@ def _written(inputs: Files, outputs: Files, config: Config, courses: Courses, ma
         "CompCorCriterion": config.n_compcor,
         "NumberOfCompCor": {kind: sum(name.startswith(f"{kind}_") for name in compcor) for kind in KINDS},
         "TissueVoxels": {name: int(chosen.sum()) for name, chosen in regions.items()},
+        "TissueEroded": is_eroded,
         "confounds": {name: _meaning(name) | sources.get(name, {}) for name in table},
     }
 
@@ -226,7 +228,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="confounds",
-    version=5,
+    version=6,
     level="recording",
     summary="Compute confounds: FD, DVARS, CompCor, cosines, signals, motion terms, outliers.",
     Config=Config,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainlm_data.methods import lean
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
@@ -166,10 +167,9 @@ def doubts(facts: Facts) -> list[str]:
 
 def _direct(inputs: Files, outputs: Files, config: Config, even_bold: Image, mask: Image) -> Facts:
     """To the template by affine and SyN."""
-    import ants
-
     from brainlm_data.methods import registration as reg
 
+    ants = lean.antspyx()
     # the template is the fixed image, so that warps lead from its grid, on which parcels lie, to the BOLD reference
     grid_mm = max(config.grid_mm, DIRECT_MM)
     fixed = reg.working(*image(inputs["template_t1w"]), grid_mm)
@@ -232,7 +232,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="coreg",
-    version=2,
+    version=3,
     level="recording",
     summary="Register the BOLD reference to the T1w image, or to the template where there is none.",
     Config=Config,

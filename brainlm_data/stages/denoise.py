@@ -122,7 +122,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         fits = _decompositions(inputs, outputs, mask, image.affine, recipe, config)
     else:
         steps = recipe.n_volumes - recipe.dropped
-        fits = [Components(np.empty((steps, 0)), np.empty((0, int(mask.sum()))), np.empty(0), True)]
+        fits = [Components(np.empty((steps, 0)), np.empty((0, int(mask.sum())), np.float32), np.empty(0), True)]
     each = _features(inputs, fits, mask, recipe, config.seed)
     found, features = fits[0], each[0]
     labels = [f"ica_{i:02d}" for i in range(found.mixing.shape[1])]
@@ -274,7 +274,7 @@ def _warnings(fits: list[Components], verdicts: list[NDArray[np.bool_]], cut: fl
     return warnings
 
 
-def _write_maps(path: Path, z: Array, mask: NDArray[np.bool_], affine: Array) -> None:
+def _write_maps(path: Path, z: NDArray[np.float32], mask: NDArray[np.bool_], affine: Array) -> None:
     from brainlm_data.reading.image import Writer
 
     image = np.zeros(mask.shape, np.float32)
@@ -351,7 +351,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="denoise",
-    version=5,
+    version=6,
     level="recording",
     summary="Find noise components by ICA and AROMA's rule; write the operator that removes them and confounds.",
     Config=Config,

@@ -117,7 +117,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="ingest",
-    version=2,
+    version=3,
     level="recording",
     summary="Take parcel means and the voxel sample from fMRIPrep's derivatives.",
     Config=Config,

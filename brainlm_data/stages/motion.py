@@ -17,8 +17,8 @@ from pydantic import Field
 from brainlm_data.bids import echoes
 from brainlm_data.errors import Refused
 from brainlm_data.files.tables import write_table
-from brainlm_data.methods import rigid
-from brainlm_data.reading.image import Run, Volume, cleaned, repetition_time
+from brainlm_data.methods import lean, rigid
+from brainlm_data.reading.image import Run, Volume, cleaned, repetition_time, save_image
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     displacement = rigid.displacement(parameters)[1:]
     write_table(outputs["motion_params"], rigid.COLUMNS, parameters)
     rigid.write_itk(outputs["motion_xfm"], matrices)
-    nib.save(_image(reference.astype(np.float32), source), outputs["boldref"])
-    nib.save(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
+    save_image(_image(reference.astype(np.float32), source), outputs["boldref"])
+    save_image(_image(mask.astype(np.uint8), source), outputs["bold_mask"])
     return {
         **echo,
         "Engine": config.engine,
@@ -165,7 +165,7 @@ def _realigner(reference: Volume, source: Run, config: Config) -> Realigner:
     from brainlm_data.methods.realign import Realigner
 
     realigner = Realigner(reference, source.affine, (config.coarse_mm,), config.tolerance_mm)
-    if len(realigner.levels[-1].points) < 100 or realigner.levels[-1].contrast <= 0:
+    if len(realigner.levels[-1].points.places) < 100 or realigner.levels[-1].contrast <= 0:
         raise Refused(f"{source.path}: its reference volume has no contrast", "is it a BOLD image?")
     return realigner
 
@@ -181,8 +181,7 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
     """The same from ants.motion_correction; no residuals."""
     import tempfile
 
-    import ants
-
+    ants = lean.antspyx()
     with tempfile.TemporaryDirectory() as folder:
         whole_run = np.stack([cleaned(volume) for volume in source], -1)
         nib.save(_image(whole_run, source), f"{folder}/moving.nii")
@@ -199,9 +198,7 @@ def _ants(source: Run, reference: Volume, config: Config) -> tuple[rigid.Matrix,
 
 def _ants_matrix(path: Path) -> rigid.Matrix:
     """An ITK transform file (.mat) of ANTs as a RAS matrix."""
-    import ants
-
-    transform = ants.read_transform(str(path))
+    transform = lean.antspyx().read_transform(str(path))
     numbers, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     matrix = np.eye(4)
     matrix[:3, :3] = numbers[:9].reshape(3, 3)
@@ -211,17 +208,12 @@ def _ants_matrix(path: Path) -> rigid.Matrix:
 
 
 def _brain_mask(reference: Volume, source: Run) -> NDArray[np.bool_]:
-    """Brain of the reference, by nilearn's EPI masking: histogram threshold, opening, largest component."""
-    import warnings
+    """Brain of the reference."""
+    from brainlm_data.methods.reference import epi_mask
 
-    from nilearn.masking import compute_epi_mask
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mask = np.asarray(compute_epi_mask(_image(reference, source), opening=1).dataobj) > 0
-    except Exception as error:  # nilearn's own error types for an empty mask
-        raise Refused(f"{source.path}: no brain was found in it ({error})", "is it a BOLD image?") from error
+    mask = epi_mask(reference)
+    if not mask.any():
+        raise Refused(f"{source.path}: no brain was found in it", "is it a BOLD image?")
     if not 0.005 < mask.mean() < 0.95:
         raise Refused(f"{source.path}: {mask.mean():.1%} of it looks like brain", "is it a whole BOLD image?")
     return mask
@@ -259,7 +251,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="motion",
-    version=3,
+    version=4,
     level="recording",
     summary="Estimate head motion: rigid parameters and transforms, reference volume, brain mask.",
     Config=Config,

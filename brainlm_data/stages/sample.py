@@ -16,10 +16,12 @@ from pydantic import Field
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import write_table
-from brainlm_data.reading.image import Writer, load_output
+from brainlm_data.methods import lean
+from brainlm_data.reading.image import Writer, load_output, save_image
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")
+VOLUMES = ("GM", "WM", "CSF", "WM eroded", "CSF eroded")  # of sample_probseg
 LEAST_ML = 25.0  # one slice of 5 mm through a brain holds more
 
 
@@ -108,7 +110,7 @@ def sampled(inputs: Files, outputs: Files, config: Config, tr_s: float) -> Facts
             "Units": "share of the parcel's voxels that are in the field of view in every volume that is used"
         },
         "voxel_sample": {"Units": "scanner units", "NumberOfVoxels": int(mask.sum())},
-        "sample_probseg": {"Volumes": ["GM", "WM", "CSF"], "Source": tissues},
+        "sample_probseg": {"Volumes": list(VOLUMES), "Source": tissues},
     }
 
 
@@ -174,11 +176,13 @@ def _write_voxels(outputs: Files, voxels: NDArray[np.float32], mask: NDArray[np.
             out.add(image)
     image_of_mask = nib.Nifti1Image(mask.astype(np.uint8), grid.affine)
     image_of_mask.header.set_xyzt_units("mm")
-    nib.save(image_of_mask, outputs["sample_mask"])
+    save_image(image_of_mask, outputs["sample_mask"])
 
 
 def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
-    """GM, WM, CSF on the coarse grid (means of 2 x 2 x 2 points a voxel), and where they come from."""
+    """GM, WM, CSF, eroded WM and CSF on the coarse grid (means of 2 x 2 x 2 points), and where they come from."""
+    from scipy.ndimage import generate_binary_structure, grey_erosion
+
     from brainlm_data.methods.sampling import Grid, pick, read
 
     # Voxels half as large: the centres of the eight in a coarse voxel lie a quarter of its size from its own centre,
@@ -194,8 +198,12 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
         template, template_grid = read(inputs["template_probseg"])
         points = fine.points()
         maps = [pick(template[..., i], template_grid, points).reshape(fine.shape) for i in range(3)]
-    with Writer(outputs["sample_probseg"], (nx, ny, nz, 3), grid.affine, np.float32) as out:
-        for data in maps:
+    # Eroded: the least of a voxel and its six neighbours, so that what lies above any threshold is what an erosion of
+    # the mask above it leaves.
+    cross = generate_binary_structure(3, 1)
+    eroded = [grey_erosion(data, footprint=cross) for data in maps[1:]]
+    with Writer(outputs["sample_probseg"], (nx, ny, nz, len(VOLUMES)), grid.affine, np.float32) as out:
+        for data in (*maps, *eroded):
             mean = data.reshape(nx, 2, ny, 2, nz, 2).mean((1, 3, 5))  # over the 2 x 2 x 2 of each coarse voxel
             out.add(np.clip(mean, 0, 1))
     return "T1w of the subject" if own else "template"
@@ -203,11 +211,10 @@ def _write_tissues(inputs: Files, outputs: Files, grid: Any) -> str:
 
 def _warped(inputs: Files, grid: Any) -> list[NDArray[np.float32]]:
     """The subject's tissue probabilities on a grid in template space, trilinear."""
-    import ants
-
     from brainlm_data.methods.hdf5 import check_transform
     from brainlm_data.methods.registration import to_ants
 
+    ants = lean.antspyx()
     fixed = to_ants(np.zeros(grid.shape, np.float32), grid.affine)
     check_transform(inputs["t1w_to_mni"])
     transform = [str(inputs["t1w_to_mni"])]
@@ -252,7 +259,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="sample",
-    version=3,
+    version=4,
     level="recording",
     summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
     Config=Config,

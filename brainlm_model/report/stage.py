@@ -31,7 +31,7 @@ METRICS = {
     "r2_parcel": "mean over parcels of their own R²",
 }
 PACKAGES = (
-    "brainlm-pipeline", "torch", "numpy", "scipy", "nibabel", "nilearn", "antspyx", "nipype", "python-picard",
+    "brainlm-pipeline", "torch", "numpy", "scipy", "nibabel", "nilearn", "antspyx",
     "scikit-learn", "zarr", "snakemake",
 )  # fmt: skip
 COLUMNS = {

@@ -72,10 +72,10 @@ def recording(folder: Path, motion_mm: float = 0.5, non_steady: int = 0, noise: 
     image[..., :non_steady] *= 1.3
     params = rng.normal(0, 0.01, (T, 6)) * [1, 1, 1, 0.01, 0.01, 0.01]
     params[:, 1] += motion_mm * source["motion"]
-    tissue = np.zeros((*SHAPE, 3), np.float32)
+    tissue = np.zeros((*SHAPE, 5), np.float32)  # GM, WM, CSF, and the last two as if an erosion left them
     tissue[brain, 0] = 1
-    tissue[place["csf"]] = [0, 0, 1]
-    tissue[place["stripe"]] = [0, 1, 0]
+    tissue[place["csf"]] = [0, 0, 1, 0, 1]
+    tissue[place["stripe"]] = [0, 1, 0, 1, 0]
     paths: dict[str, Path] = {}
     facts: Facts = {
         "RepetitionTime": TR, "NumberOfVolumes": T, "EmptyVolumes": [], "GrandMean": 1000.0, "MissingParcels": ["p7"],

@@ -29,7 +29,8 @@ def space(bundled: tuple[Files, Facts]) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def whole(space: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Files, Facts]:
     folder = tmp_path_factory.mktemp("anat")
-    return run(anat.STAGE, {**space, "t1w": head.t1w(folder / "t1w.nii.gz")}, folder / "o", grid_mm=GRID_MM)
+    t1w = head.t1w(folder / "t1w.nii.gz")
+    return run(anat.STAGE, {**space, "t1w": t1w}, folder / "o", grid_mm=GRID_MM, resolution="t1w")
 
 
 def error(space: dict[str, Path], out: Files) -> Any:
@@ -88,6 +89,15 @@ def test_affine_only(space: dict[str, Path], tmp_path: Path, whole: tuple[Files,
     out, facts = run(anat.STAGE, {**space, "t1w": t1w}, tmp_path / "o", grid_mm=GRID_MM, registration="affine")
     assert error(space, whole[0]).mean() < error(space, out).mean() < 4.5
     assert "SyN" not in anat.describe(facts) and "SyN" in anat.describe(whole[1])
+    # by default, on a grid of 2 mm that holds the same tissues
+    for name in ("t1w_preproc", "t1w_mask", "t1w_dseg", *anat.TISSUES):
+        image = nib.load(out[name])
+        np.testing.assert_array_equal(image.affine[:3, :3], 2 * np.eye(3))
+        assert out.facts(name)["Resolution"] == "2 mm, isotropic"
+    mask, labels = nib.load(out["t1w_mask"]).get_fdata() > 0, nib.load(out["t1w_dseg"]).get_fdata()
+    assert mask.sum() * 8 / 1000 == pytest.approx(facts["BrainVolumeMl"], rel=0.1)
+    np.testing.assert_array_equal(labels > 0, mask)
+    np.testing.assert_allclose(sum(nib.load(out[name]).get_fdata()[mask] for name in anat.TISSUES), 1, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +140,8 @@ def test_the_next_t1w_where_the_first_is_damaged(tmp_path: Path) -> None:
 
 def test_iterations_by_grid() -> None:
     assert anat.iterations(anat.Config(grid_mm=4)) == (40, 25, 8)
-    assert anat.iterations(anat.Config(grid_mm=2)) == (40, 25, 8, 4)
-    assert anat.iterations(anat.Config(grid_mm=2, registration="fast")) == (40, 25, 8, 0)
+    assert anat.iterations(anat.Config(grid_mm=2)) == (40, 25, 20, 3)
+    assert anat.iterations(anat.Config(grid_mm=2, registration="fast")) == (40, 25, 20, 0)
     assert not any(anat.iterations(anat.Config(registration="affine")))
 
 

@@ -106,7 +106,7 @@ def test_signals_and_motion_terms(made: tuple[Facts, Files]) -> None:
     csf = nib.load(made[1]["sample_probseg"]).get_fdata()[..., 2] > 0.9
     np.testing.assert_allclose(found["csf"], data[csf].mean(0), rtol=1e-5)
     assert found["global_signal"].mean() == pytest.approx(1000, rel=1e-3)
-    both = nib.load(made[1]["sample_probseg"]).get_fdata()[..., 1:].max(-1) > 0.9
+    both = nib.load(made[1]["sample_probseg"]).get_fdata()[..., 1:3].max(-1) > 0.9
     np.testing.assert_allclose(found["csf_wm"], data[both].mean(0), rtol=1e-5)
     for name in ("trans_x", "rot_z", "csf", "white_matter", "global_signal"):
         np.testing.assert_allclose(
@@ -155,6 +155,20 @@ def test_half_of_the_variance_is_fmriprep_s_number(tmp_path: Path) -> None:
             last["CumulativeVarianceExplained"] >= 0.5 > last["CumulativeVarianceExplained"] - last["VarianceExplained"]
         )
         np.testing.assert_allclose(last["SingularValue"], facts["singular_value"][theirs.shape[1] - 1], rtol=1e-3)
+
+
+def test_few_voxels_of_an_eroded_tissue() -> None:
+    """Of 300 voxels of CSF an erosion leaves 60 or 40: the second is too few, so the 50 purest are taken."""
+    rng = np.random.default_rng(0)
+    tissue = np.zeros(1000, np.float32)
+    tissue[:300] = rng.uniform(0.55, 1, 300)
+    for left, is_eroded in ((60, True), (40, False)):
+        eroded = np.where(np.arange(1000) < left, np.float32(0.8), np.float32(0.1))
+        chosen, found = nuisance.region(tissue, eroded, 0.5)
+        assert found is is_eroded
+        assert chosen.sum() == (60 if is_eroded else 49)
+        assert is_eroded or tissue[chosen].min() > np.sort(tissue)[-51]
+    assert nuisance.region(tissue[-100:], tissue[-100:], 0.5)[0].sum() == 0
 
 
 def test_outliers(made: tuple[Facts, Files]) -> None:

@@ -81,7 +81,10 @@ def test_same_bytes_twice(prepared: tuple[Files, dict[str, Any]]) -> None:
 
 def test_golden(prepared: tuple[Files, dict[str, Any]], golden: Callable[..., None]) -> None:
     facts, out = fitted.run(denoise.STAGE, prepared[0], n_components=8, fits=3)
-    golden(denoise.STAGE, out, facts, after=[confounds.STAGE, filter.STAGE], rtol=0.01)
+    # components that explain nearly as much change places by round-off, and with them the factors of D, not D itself:
+    # that is held by the golden output of parcellate
+    ignore = ("noise", "readout")
+    golden(denoise.STAGE, out, facts, after=[confounds.STAGE, filter.STAGE], rtol=0.01, ignore=ignore)
 
 
 @pytest.mark.parametrize("strategy", [None, "none"])

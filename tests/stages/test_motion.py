@@ -11,6 +11,7 @@ import pytest
 from brainlm_data.errors import Refused
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
+from brainlm_data.methods.reference import epi_mask
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import motion
@@ -234,3 +235,27 @@ def test_a_reference_of_another_place_is_refused(tmp_path: Path) -> None:
 def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
     facts, out = estimate(phantom.save(tmp_path / "a.nii.gz", phantom.series(phantom.motions(phantom.walk(3)))))
     golden(motion.STAGE, out, facts, rtol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_brain_mask_is_nilearn_s(seed: int) -> None:
+    """A brain, an eye on a thin bridge, noise and a ghost: the same voxels."""
+    from nilearn.masking import compute_epi_mask
+
+    rng = np.random.default_rng(seed)
+    places = np.indices((30, 34, 22)).reshape(3, -1).T - np.array([15, 18, 11])
+    brain = np.square(places / [10, 12, 8]).sum(1) < 1
+    eye = np.square((places - [5, -15, 0]) / 2.5).sum(1) < 1
+    image = np.where(brain | eye, rng.normal(900, 80, len(places)), rng.exponential(30, len(places)))
+    image += np.roll(np.where(brain, 60.0, 0.0), 17 * 22)
+    image = image.reshape(30, 34, 22).astype(np.float32)
+    theirs = compute_epi_mask(nib.Nifti1Image(image, np.eye(4)), opening=1)
+    found = epi_mask(image)
+    np.testing.assert_array_equal(found, np.asarray(theirs.dataobj) > 0)
+    assert 0.9 * brain.sum() < found.sum() < 1.3 * brain.sum()
+
+
+def test_an_image_without_a_brain_has_an_empty_mask() -> None:
+    assert not epi_mask(np.zeros((8, 8, 8), np.float32))[1:-1].all()
+    noise = np.random.default_rng(0).exponential(1, (12, 12, 12)).astype(np.float32)
+    assert epi_mask(noise).mean() < 0.9

@@ -94,7 +94,7 @@ def test_routes_through_the_real_registration_files(
     assert facts["sample_probseg"]["Source"] == "T1w of the subject"
     probabilities = nib.load(out["sample_probseg"]).get_fdata()
     deep = ndimage.binary_erosion(np.asarray(nib.load(out["sample_mask"]).dataobj) > 0, iterations=2)
-    np.testing.assert_allclose(probabilities[deep], np.tile([0.2, 0.3, 0.5], (deep.sum(), 1)), atol=1e-4)
+    np.testing.assert_allclose(probabilities[deep], np.tile([0.2, 0.3, 0.5, 0.3, 0.5], (deep.sum(), 1)), atol=1e-4)
 
 
 def test_motion_is_taken_out(tmp_path: Path, motion: NDArray[Any]) -> None:
@@ -122,9 +122,29 @@ def test_voxel_sample(tmp_path: Path, motion: NDArray[Any]) -> None:
     assert facts["GrandMean"] == pytest.approx(values.mean(), rel=1e-4)
     assert facts["voxel_sample"]["NumberOfVoxels"] == inside.sum() > 2000
     tissues = nib.load(out["sample_probseg"])
-    assert tissues.shape == (*mask.shape, 3)
+    assert tissues.shape == (*mask.shape, 5)
     deep = ndimage.binary_erosion(inside, iterations=2)
-    np.testing.assert_allclose(tissues.get_fdata()[deep], np.tile([0.5, 0.3, 0.2], (deep.sum(), 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        tissues.get_fdata()[deep], np.tile([0.5, 0.3, 0.2, 0.3, 0.2], (deep.sum(), 1)), atol=1e-5
+    )
+
+
+def test_eroded_tissues_are_one_fine_voxel_smaller(tmp_path: Path, motion: NDArray[Any]) -> None:
+    """White matter is a box: what is left of it has lost 2 mm on every side, and no voxel outside has any."""
+    inputs = prepare(tmp_path, motion)
+    image = nib.load(inputs["template_probseg"])
+    tissue = np.zeros(image.shape, np.float32)
+    x, y, z = (n // 2 for n in image.shape[:3])
+    tissue[x - 6 : x + 6, y - 6 : y + 6, z - 6 : z + 6, 1] = 1
+    nib.save(nib.Nifti1Image(tissue, image.affine), inputs["template_probseg"])
+    _, out = sampled.run(inputs)
+    shares = nib.load(out["sample_probseg"]).get_fdata()
+    assert shares.shape[3] == len(sample.VOLUMES)
+    volume = shares.sum((0, 1, 2)) * 4**3
+    size = 12 * float(np.cbrt(abs(np.linalg.det(image.affine))))
+    assert volume[1] == pytest.approx(size**3, rel=0.05)
+    assert volume[3] == pytest.approx((size - 4) ** 3, rel=0.15)
+    assert (shares[..., 3] <= shares[..., 1] + 1e-6).all() and (shares[..., [0, 2, 4]] == 0).all()
 
 
 def test_a_parcel_leaves_the_field_of_view(tmp_path: Path) -> None:
