@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from brainlm_data import paths
 from brainlm_data.bids.index import Index, read_index
 from brainlm_data.config import General, validate
+from brainlm_data.dataset.groups import check_columns
 from brainlm_data.dataset.splits import external_subjects, said_of_unknown, unknown_groups
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
@@ -175,6 +176,7 @@ class Dag:
         self.producers = producers_of(list(self.stages.values()))
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         unknown = self._check_external()
+        self._check_groups()
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = [*self.index.said(), *unknown]
         self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
@@ -200,6 +202,12 @@ class Dag:
         people = [(r.subject, self.index.phenotypes.get(r.id, {})) for r in self.index.recordings]
         external_subjects(people, groups, self.index.unjoined)
         return [said_of_unknown(column, who) for column, who in unknown_groups(people, groups).items()]
+
+    def _check_groups(self) -> None:
+        """Columns of qcgroup, which runs when all other work is done."""
+        by = getattr(getattr(self.config, "qcgroup", None), "by", "auto")
+        if by != "auto" and "qcgroup" in self.stages:
+            check_columns(by, self.index.phenotypes.values())
 
     def __getitem__(self, name: str) -> Node:
         return self._nodes[name]

@@ -14,6 +14,8 @@ from brainlm_data.quality.measures import MEANINGS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from brainlm_data.dataset.groups import Grouping
+
 Array = NDArray[np.float64]
 NORMAL_MAD = 1.4826  # SD of a Gaussian, in its median absolute deviations
 NORMAL_MEAN = 1.2533  # the same in its mean absolute deviations
@@ -60,18 +62,25 @@ def robust_z(values: Array) -> Array:
         if known.sum() < FEWEST:
             continue
         x = values[known, column]
-        # Both factors turn the measure into the SD that a Gaussian with it would have: its MAD is SD / 1.4826, its
-        # mean absolute deviation sqrt(2 / pi) SD = SD / 1.2533.
-        middle = np.median(x)
+        middle = float(np.median(x))
         away = x - middle
-        spread = NORMAL_MAD * np.median(np.abs(away))
-        if spread == 0:
-            spread = NORMAL_MEAN * np.abs(away).mean()
-        spread = max(spread, FLOOR * abs(middle))
+        spread = robust_sd(away, abs(middle))
         z[known, column] = 0.0  # where all are 0
         if spread:
             z[known, column] = away / spread
     return z
+
+
+def robust_sd(away: Array, level: float) -> float:
+    """SD of values whose distances from their median are `away`; at least 1% of `level`, the size of that median.
+
+    Both factors turn the measure into the SD that a Gaussian with it would have: its MAD is SD / 1.4826, its mean
+    absolute deviation sqrt(2 / pi) SD = SD / 1.2533.
+    """
+    spread = NORMAL_MAD * float(np.median(np.abs(away)))
+    if spread == 0:
+        spread = NORMAL_MEAN * float(np.abs(away).mean())
+    return max(spread, FLOOR * level)
 
 
 @dataclass(frozen=True)
@@ -136,8 +145,8 @@ class Cohort:
             marks[place] = np.isin(self.names, first_words)
         return marks
 
-    def table(self) -> pd.DataFrame:
-        """qc.tsv: one row per recording, in the order of the index; metrics last."""
+    def table(self, groupings: Sequence[Grouping] = ()) -> pd.DataFrame:
+        """qc.tsv: one row per recording, in the order of the index; the columns of `groupings`, then metrics last."""
         import pandas as pd
 
         findings: dict[str, dict[str, Any]] = {}
@@ -155,14 +164,32 @@ class Cohort:
             }
         records = []
         for row in self.rows:
-            records.append({**row, "warnings": None, **findings.get(row["id"], {})})
-        table = pd.DataFrame(records).reindex(columns=[*ENTITIES, *self.names])
+            groups = {name: grouping.of[row["id"]] for name, grouping in self._own(groupings).items()}
+            records.append({**row, "warnings": None, **groups, **findings.get(row["id"], {})})
+        table = pd.DataFrame(records).reindex(columns=[*ENTITIES, *self._own(groupings), *self.names])
         # an empty cell is missing, and a cell has no tabs and line breaks of its own
         return table.replace(r"^\s*$", None, regex=True).replace(r"[\t\r\n]+", " ", regex=True)
 
-    def columns(self) -> dict[str, dict[str, str]]:
+    def _own(self, groupings: Sequence[Grouping]) -> dict[str, Grouping]:
+        """Column of qc.tsv -> grouping, without what has a column anyway; a name that is taken gets `_participants`."""
+        taken = {*ENTITIES, *self.names}
+        own: dict[str, Grouping] = {}
+        for grouping in groupings:
+            if grouping.column == "session":  # the BIDS entity
+                continue
+            name = " ".join(grouping.column.split())
+            while name in taken or name in own:
+                name += "_participants"
+            own[name] = grouping
+        return own
+
+    def columns(self, groupings: Sequence[Grouping] = ()) -> dict[str, dict[str, str]]:
         """qc.json: what each column of qc.tsv is, with units, as BIDS asks for."""
         columns = {name: {"Description": text} for name, text in ENTITIES.items()}
+        for name, grouping in self._own(groupings).items():
+            columns[name] = {
+                "Description": f"{grouping.column} in the dataset's tables; recordings were compared by it"
+            }
         for name in self.names:
             columns[name] = {"Description": MEANINGS[name]}
             if name in UNITS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,16 +13,18 @@ from urllib.parse import quote
 import numpy as np
 
 from brainlm_data.quality.group import FEWEST, Cohort
+from brainlm_data.quality.groups import ALPHA, EFFECT, Comparison
 from brainlm_data.quality.measures import MEANINGS
-from brainlm_data.quality.strips import strips
+from brainlm_data.quality.strips import PANELS, grouped_strips, strips
 
 NAMED = 12  # recordings that are linked beside a warning; the table finds the others
+GROUPS = 30  # of a column that are listed
 REFUSED = 1000  # refusals that are listed; qc.tsv has every one
 VALUE = re.compile(r"^(\w+) [-+.\de]+ is (?=above|below)")  # a threshold of stage qc: mean_fd_mm 0.6 is above 0.5
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 
 
-def page(cohort: Cohort, max_rows: int) -> str:
+def page(cohort: Cohort, max_rows: int, comparisons: Sequence[Comparison] = ()) -> str:
     """One self-contained HTML page, a few hundred bytes per recording; links are relative to its folder."""
     from jinja2 import Environment
 
@@ -38,13 +40,45 @@ def page(cohort: Cohort, max_rows: int) -> str:
         done=len(cohort.done), refused=cohort.refused, listed=cohort.refused[:REFUSED], shown=len(order),
         subjects=len({row["subject"] for row in cohort.rows}), limit=cohort.limit, fewest=FEWEST,
         among="recordings of the same task" if cohort.within_task else "all recordings",
-        not_compared=cohort.not_compared, n_outliers=int(outliers.any(1).sum()),
+        within_task=cohort.within_task, not_compared=cohort.not_compared, n_outliers=int(outliers.any(1).sum()),
         n_warned=int((n_warnings > 0).sum()), warnings=_warnings(cohort),
         png=base64.b64encode(png).decode(), heads=[(name, MEANINGS[name]) for name in cohort.names],
-        medians=medians,
+        medians=medians, comparisons=[_compared(cohort, one) for one in comparisons], effect=EFFECT, alpha=ALPHA,
         # made here, not by the template's loops: a cohort has a hundred thousand cells
         body="\n".join(_tr(cohort, int(i), outliers[i], warned[i]) for i in order),
     )  # fmt: skip
+
+
+def _compared(cohort: Cohort, comparison: Comparison) -> dict[str, Any]:
+    """What the template shows of a grouping: a row per group, those with most recordings where they are many."""
+    grouping = comparison.grouping
+    marked = {}  # recording -> whether it has a warning or stands out
+    for recording, out in zip(cohort.done, cohort.outliers, strict=True):
+        marked[recording["id"]] = bool(recording["warnings"]) or bool(out.any())
+    counts: dict[str | None, list[int]] = {group: [0, 0, 0] for group in [*grouping.groups, None]}
+    for row in cohort.rows:
+        count = counts[grouping.of[row["id"]]]  # recordings, refused, without a mark
+        count[0] += 1
+        count[1] += row["status"] != "done"
+        count[2] += not marked.get(row["id"], True)
+    largest = sorted(grouping.groups, key=lambda group: -counts[group][0])[:GROUPS]
+    rows, differs = [], comparison.differs
+    for place, group in enumerate(grouping.groups):
+        if group not in largest:
+            continue
+        cells = []
+        for column, effect in enumerate(comparison.effects[place]):
+            title = f"{effect:+.1f} SD" if np.isfinite(effect) else "not compared"
+            cells.append((_number(comparison.medians[place, column]), title, bool(differs[place, column])))
+        rows.append((group, counts[group], cells))
+    p = ["n/a" if not np.isfinite(p) else f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in comparison.p]
+    png = grouped_strips(cohort, comparison)
+    return {
+        "column": grouping.column, "groups": len(grouping.groups), "rows": rows, "unknown": counts[None][0], "p": p,
+        "heads": [PANELS[name] for name in comparison.names], "png": base64.b64encode(png).decode(),
+        "differing": [PANELS[name] for name in comparison.differing],
+        "compared": bool(np.isfinite(comparison.effects).any()),
+    }  # fmt: skip
 
 
 def _tr(cohort: Cohort, row: int, outliers: Any, warned: Any) -> str:

@@ -96,7 +96,11 @@ def test_the_group_page(name: str, tmp_path: Path) -> None:
             row |= {"id": f"sub-{given}", "subject": given, "task": given, "session": given, "run": given}
         refuse(inputs, 5, f"{given}: no header")
         inputs.meta["recordings"][5]["id"] = given
-        return run_group(inputs)[2]
+        for number, row in enumerate(inputs.meta["recordings"]):
+            row["phenotypes"] = {given: given if number % 2 else "other"}
+        facts, _, html = run_group(inputs, by=[given])
+        assert facts["Groups"] == {given: 2}
+        return html
 
     found = check_same_markup(make, name)
     assert spaced(f"sub-{name}") in found.text and spaced(f"{name}: no header") in found.text

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from snakemake.utils import format as snakemake_format
 
+from brainlm_data.errors import InputError
 from brainlm_data.graph.dag import Dag
 from brainlm_model.stages import ALL_STAGES, PAPER_TASKS
 from tests.conftest import write_bids
@@ -163,6 +164,13 @@ def test_overrides_that_cannot_be_meant(tmp_path: Path, text: str, words: list[s
     assert "Traceback" not in output
     for word in words:
         assert word in output
+
+
+def test_columns_of_groups_are_there_before_any_job(tmp_path: Path) -> None:
+    config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out")}
+    Dag({**config, "qcgroup": {"by": ["age", "session"]}}, ALL_STAGES)
+    with pytest.raises(InputError, match=r"qcgroup.by: no column site in the dataset's tables -> .*session, age"):
+        Dag({**config, "qcgroup": {"by": ["site"]}}, ALL_STAGES)
 
 
 def test_what_people_name_is_quoted_in_commands(tmp_path: Path) -> None:

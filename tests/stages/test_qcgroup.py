@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.stats import kruskal
 
-from brainlm_data.quality.group import robust_z
+from brainlm_data.dataset.groups import check_columns, groupings
+from brainlm_data.errors import InputError
+from brainlm_data.quality.group import Cohort, robust_z
+from brainlm_data.quality.groups import Comparison, compare
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import qcgroup
@@ -147,12 +151,125 @@ def test_robust_z() -> None:
     assert np.isnan(robust_z(np.arange(7.0)[:, None])).all()  # too few
 
 
-@pytest.mark.parametrize("section", [{"outlier_z": 0}, {"max_rows": 0}, {"rows": 3}])
+def in_groups(inputs: Files, column: str, names: Sequence[Any]) -> Files:
+    """Recordings take turns in pairs, so that each group has both tasks."""
+    for number, row in enumerate(inputs.meta["recordings"]):
+        row["phenotypes"] = {**row["phenotypes"], column: names[number // 2 % len(names)]}
+    return inputs
+
+
+def test_a_noisy_site(tmp_path: Path) -> None:
+    noisy = {f"sub{n:04d}": {"median_tsnr": 40.0 + n % 2 * 30 + n % 7} for n in range(60) if n // 2 % 3 == 2}
+    inputs = in_groups(cohort(tmp_path, 60, **noisy), "Site_ID", [10, 2, "<i>Ulm"])
+    in_groups(inputs, "age", range(20))
+    inputs.meta["recordings"][0]["phenotypes"] = {}
+    refuse(inputs, 1, "no TR")
+    facts, table, html = run(inputs)
+    assert facts["Groups"] == {"Site_ID": 3} and facts["GroupsDifferIn"] == {"Site_ID": ["median_tsnr"]}
+    assert "3 groups of Site_ID (differing in median_tsnr)" in qcgroup.STAGE.describe(facts)
+    assert table["Site_ID"].tolist()[2:6] == ["2", "2", "<i>Ulm", "<i>Ulm"] and pd.isna(table["Site_ID"].iloc[0])
+    part = html.split('id="groups"')[1].split("<h2")[0]
+    rows = [re.sub("<[^>]+>", " ", row).split() for row in part.split("<tr>")[2:]]
+    assert [row[:4] for row in rows[:3]] == [
+        ["2", "20", "0", "20"], ["10", "19", "1", "18"], ["&lt;i&gt;Ulm", "20", "0", "20"],
+    ]  # fmt: skip
+    marked = [row.count("<td class=o") for row in part.split("<tr>")[2:5]]
+    assert marked == [0, 0, 1] and "Of 1 recording the group is not known" in part and "harmonized" in part
+    assert html.count("base64,") == 2
+
+
+def test_which_columns_are_compared(tmp_path: Path) -> None:
+    inputs = in_groups(in_groups(cohort(tmp_path, 64), "Site", ["a"]), "age", range(32))
+    rows = inputs.meta["recordings"]
+    assert not groupings(rows, "auto") and not groupings(rows, [])  # one site
+    facts, table, html = run(inputs, by=["age", "session"])
+    assert facts["Groups"] == {"age": 32, "session": 0} and "The 30 groups with most" in html
+    assert "Too few subjects to compare groups" in html and html.count("base64,") == 1
+    assert "age" in table and "session_participants" not in table
+    for row in rows:
+        row["session"] = str(int(row["subject"]) % 30)
+    (found,) = groupings(rows, "auto")
+    assert found.column == "session" and found.groups[1:4] == ["1", "2", "3"] and len(found.groups) == 30
+    assert 'id="groups"' not in run(inputs, by=[])[2]
+    with pytest.raises(InputError, match="no column site in") as caught:
+        run(inputs, by=["site"])
+    assert "session, Site, age" in str(caught.value)
+
+
+def test_a_column_called_as_one_of_the_table(tmp_path: Path) -> None:
+    _, table, _ = run(in_groups(cohort(tmp_path, 16), "task", ["x", "y"]), by=["task"])
+    assert table["task_participants"].unique().tolist() == ["x", "y"] and table["task"].iloc[0] == "rest"
+
+
+COLUMNS = (
+    "SITE", "site_id", "site id", "Manufacturer", "ManufacturersModelName", "Scanner.ID", "MagneticFieldStrength",
+    "mri_info_manufacturer", "scan_site",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_names_of_sites_and_scanners(column: str) -> None:
+    assert check_columns("auto", [{"age": 3}, {column: "a", "website": "b"}]) == ["session", column]
+
+
+def compared(values: Sequence[float], groups: Sequence[str], subjects: Sequence[Any] = (), **more: Any) -> Comparison:
+    """`more`: of `Cohort.of`, and `tasks`."""
+    tasks = more.pop("tasks", ["rest"] * len(values))
+    rows = []
+    for number, (value, group) in enumerate(zip(values, groups, strict=True)):
+        subject = subjects[number] if subjects else number
+        rows.append({"id": str(number), "subject": str(subject), "session": None, "task": tasks[number],
+                     "status": "done", "warnings": [], "metrics": {"median_tsnr": value, "epi_r2": 0.5},
+                     "phenotypes": {"site": group}})  # fmt: skip
+    return compare(Cohort.of(rows, 3.5, more.pop("within_task", True)), groupings(rows, ["site"])[0])
+
+
+def test_effects_and_p() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(["a", "b", "c"], [3000, 4000, 5000])
+    values = rng.normal(50, 2, 12_000) + 6 * (groups == "c")
+    three = compared(values.tolist(), groups.tolist())
+    assert three.names == ["median_tsnr", "epi_r2"]
+    np.testing.assert_allclose(three.effects[:, 0], [0, 0, 3], atol=0.1)
+    assert (three.effects[:, 1] == 0).all() and three.p[1] == 1 and three.differing == ["median_tsnr"]
+    two = compared(values[3000:].tolist(), groups[3000:].tolist())
+    np.testing.assert_allclose(two.effects[:, 0], [-3, 3], atol=0.1)
+    few = rng.normal(size=30)
+    of = np.repeat(["a", "b", "c"], 10)
+    p = kruskal(*[few[of == group] for group in "abc"]).pvalue
+    assert compared(few.tolist(), of.tolist()).p[0] == pytest.approx(min(2 * p, 1))  # Holm, of two metrics
+    small = compared(few.tolist(), ["a"] * 23 + ["b"] * 7)
+    assert np.isnan(small.effects).all() and np.isnan(small.p).all() and np.isfinite(small.medians).all()
+
+
+def test_a_site_with_a_task_of_its_own_is_not_compared() -> None:
+    values, groups, tasks = np.arange(40.0).tolist(), ["a"] * 20 + ["b"] * 20, ["rest"] * 20 + ["wm"] * 20
+    assert np.isnan(compared(values, groups, tasks=tasks).effects).all()
+    assert compared(values, groups, tasks=tasks, within_task=False).differs[:, 0].all()
+    mixed = [*[10.0, 11.0] * 20, *[90.0, 93.0] * 20]  # levels and spreads of tasks; the groups are alike
+    assert not compared(mixed, ["a", "a", "b", "b"] * 20, tasks=["rest"] * 40 + ["wm"] * 40).differs.any()
+
+
+def test_groups_that_are_alike_are_seldom_marked() -> None:
+    rng = np.random.default_rng(5)
+    subjects = np.repeat(np.arange(24), 6)  # six recordings each, which are alike
+    groups = [("a", "b", "c")[subject % 3] for subject in subjects]
+    tasks = [("rest", "wm")[number % 2] for number in range(len(subjects))]
+    marked = 0
+    for _ in range(40):
+        values = rng.normal(size=24)[subjects] + 0.3 * rng.normal(size=len(subjects))
+        marked += bool(compared(values.tolist(), groups, subjects.tolist(), tasks=tasks).differing)
+    assert marked <= 4
+
+
+@pytest.mark.parametrize(
+    "section", [{"outlier_z": 0}, {"max_rows": 0}, {"rows": 3}, {"by": "site"}, {"by": [["site"]]}]
+)
 def test_impossible_sections(section: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Config(**section)
 
 
 def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
-    facts, *_ = run(cohort(tmp_path, 200), outlier_z=2.5)
+    facts, *_ = run(in_groups(cohort(tmp_path, 200), "site", "ABC"), outlier_z=2.5)
     golden(qcgroup.STAGE, {name: tmp_path / file for name, file in OUTPUTS.items()}, facts)
