@@ -137,7 +137,7 @@ def iterations(config: Config) -> tuple[int, ...]:
         else:
             steps.append(8)
     if config.grid_mm < 3:
-        steps[-2:] = 20, 2  # the last level costs eight times as much as the one before, and is close to the end
+        steps[-2:] = 20, 3  # the last level costs eight times as much as the one before, and is close to the end
     if config.registration == "fast":
         steps[-1] = 0
     return tuple(steps)

@@ -140,7 +140,7 @@ def test_the_next_t1w_where_the_first_is_damaged(tmp_path: Path) -> None:
 
 def test_iterations_by_grid() -> None:
     assert anat.iterations(anat.Config(grid_mm=4)) == (40, 25, 8)
-    assert anat.iterations(anat.Config(grid_mm=2)) == (40, 25, 20, 2)
+    assert anat.iterations(anat.Config(grid_mm=2)) == (40, 25, 20, 3)
     assert anat.iterations(anat.Config(grid_mm=2, registration="fast")) == (40, 25, 20, 0)
     assert not any(anat.iterations(anat.Config(registration="affine")))
 
