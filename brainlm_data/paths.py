@@ -36,6 +36,7 @@ BIDSIGNORE = """\
 *.html
 *_xfm.*
 *_boldref.*
+*_fieldmap.*
 *_timeseries.*
 *_mixing.*
 *_components.*
@@ -101,6 +102,16 @@ ARTIFACTS: dict[str, Artifact] = {
     # coreg (the first where there is a T1w, the second where there is none)
     "bold_to_t1w": _rec("from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt", "ITK rigid: resamples boldref onto T1w"),
     "bold_to_mni": _rec("from-boldref_to-{space}_mode-image_xfm.h5", "ITK composite: resamples boldref onto template"),
+    # distortion (but the first, where a field is kept)
+    "distortion": _rec(
+        "desc-distortion_recipe.json", "where the field of susceptibility distortion comes from, or why none"
+    ),
+    "fieldmap": _rec("desc-distortion_fieldmap.nii.gz", "how far away boldref shows the signal of each voxel, mm"),
+    "boldref_undistorted": _rec("desc-undistorted_boldref.nii.gz", "boldref without distortion", SkullStripped=False),
+    "undistorted_to_t1w": _rec(
+        "from-boldref_to-T1w_mode-image_desc-undistorted_xfm.txt",
+        "ITK rigid: resamples the undistorted boldref onto T1w",
+    ),
     # sample
     "parcels_raw": _rec(
         f"{SERIES}-mean_desc-raw_timeseries.tsv", "parcel means of motion-corrected, normalized data; scanner units"

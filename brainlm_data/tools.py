@@ -66,8 +66,6 @@ def _index(arguments: argparse.Namespace) -> None:
         t1w = "yes" if f"sub-{r.subject}" in with_t1w else "no"
         tr_s = r.metadata.get("RepetitionTime")
         print(f"{r.id}\t{'n/a' if tr_s is None else tr_s}\t{t1w}\t{len(r.fieldmaps)}")
-    if any(r.fieldmaps for r in index.recordings):
-        print("fieldmaps are not used: preprocess.engine: fmriprep corrects distortion, native does not")
     for r in index.recordings:
         if r.fault:
             print(one_line(f"refused: {r.id}: {r.fault}"))

@@ -42,7 +42,7 @@ SLOW = {
     "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
     " official paper paper_truth perturbation phenotype phenotype_parts published report scaling train training",
     "simulate": "distortion parcels simulate",
-    "stages": "anat coreg denoise motion overrides parcellate qc qcgroup sample strategies",
+    "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
     "whole": "reruns simulated spinal_cord studyforrest",
 }
 

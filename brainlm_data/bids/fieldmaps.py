@@ -13,9 +13,7 @@ from math import isfinite
 from typing import Any
 
 from brainlm_data.bids.names import Name, parse, same_run
-from brainlm_data.stage import Facts
 
-WARNING = "a fieldmap is intended for this run; susceptibility distortion correction is not done"
 ENCODING = ("PhaseEncodingDirection", "PhaseEncodingAxis", "TotalReadoutTime", "EffectiveEchoSpacing", "ReconMatrixPE")
 KEYS = (*ENCODING, "EchoTime", "EchoTime1", "EchoTime2", "Units")  # of a fieldmap's metadata, what is kept
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
@@ -313,18 +311,6 @@ def unknown_sources(metadata: Metadata, images: Iterable[Image]) -> list[str]:
     """Entries of a run's `B0FieldSource` that are the identifier of no image, sorted."""
     wanted = set(_texts(metadata.get("B0FieldSource")))
     return sorted(wanted.difference(*map(_identifiers, images))) if wanted else []
-
-
-def stated(meta: Mapping[str, Any]) -> tuple[Facts, list[str]]:
-    """For the sidecar of a recording: `FieldmapsNotUsed` (BIDS URIs) and a warning; both empty where there is none.
-
-    `meta` is the recording's, with `fieldmaps` and `fieldmaps_left` where stage and engine leave distortion as it is
-    (`Stage.told`).
-    """
-    paths = {*meta.get("fieldmaps_left", ())}
-    for source in meta.get("fieldmaps", ()):
-        paths.update(files_of(source))
-    return ({"FieldmapsNotUsed": [f"bids:raw:{path}" for path in sorted(paths)]}, [WARNING]) if paths else ({}, [])
 
 
 def _kept(metadata: Any) -> Any:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 FILE, WORDS = "card.json", "card.md"
 AGAIN = "run `snakemake dataset`, `brainlm-data import`, `brainlm-model train` or `convert` again, whichever made it"
 ORDER = (
-    "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "sample",
-    "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
+    "input", "imported", "template", "atlas", "anat", "fmriprep", "motion", "slicetiming", "coreg", "distortion",
+    "sample", "ingest", "confounds", "filter", "denoise", "parcellate", "resample", "qc",
 )  # of the methods text; others follow  # fmt: skip
 SCALES = {  # by the first word of the units
     "grand": "Each recording was multiplied by one number, so that its mean over brain voxels and volumes is this"

@@ -75,9 +75,9 @@ def details_of(
     return per_bundle
 
 
-def told(stage: Stage, config: General) -> list[str]:
-    """What the stage is told (`Stage.told`): fMRIPrep uses fieldmaps, so then there is nothing to say of them."""
-    return [key for key in stage.told if not key.startswith("fieldmap") or route_of(config) == "native"]
+def told(stage: Stage, config: General) -> tuple[str, ...]:
+    """What the stage is told (`Stage.told`); nothing where it is not on the route."""
+    return stage.told if route_of(config) in stage.routes else ()
 
 
 def listing_digest(

@@ -108,6 +108,11 @@ class Information:
     Parameters
     ----------
     spacing_mm: of the points and of the detail that is compared; points lie at random places within their cells.
+
+    Attributes
+    ----------
+    points: (n, 3) T1w points, RAS mm. bins: (n,) the T1w's values there, 0 .. BINS - 1.
+    moving: the BOLD reference, smoothed and scaled to 0 .. BINS - 1. to_voxel: its RAS mm -> voxel.
     """
 
     def __init__(self, t1w: Volume, where: Volume, bold: Volume, spacing_mm: float) -> None:
@@ -120,15 +125,16 @@ class Information:
         values = t1w.smoothed(spacing_mm).at(points)
         known = np.isfinite(values)
         self.points = np.ascontiguousarray(points[known])
-        self._bins = np.rint(_scaled(values[known], values[known])).astype(np.int16)
+        self.bins = np.rint(_scaled(values[known], values[known])).astype(np.int16)
         smooth = bold.smoothed(spacing_mm)
         present = smooth.data[smooth.data > 0.2 * np.percentile(smooth.data, 98)]
-        self._moving = padded(_scaled(smooth.data, present if present.size else smooth.data))
-        self._to_voxel = bold.inverse
+        self.moving = _scaled(smooth.data, present if present.size else smooth.data)
+        self.to_voxel = bold.inverse
+        self._padded = padded(self.moving)
 
     def __call__(self, matrix: Array) -> float:
         """Mutual information (nats) times the share of points inside the field of view."""
-        return float(_information(self._moving, self.points, self._bins, self._to_voxel @ matrix, BINS))
+        return float(_information(self._padded, self.points, self.bins, self.to_voxel @ matrix, BINS))
 
     def negative(self, matrix: Array) -> float:
         """The same as a cost."""

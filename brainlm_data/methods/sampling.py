@@ -84,7 +84,8 @@ class Sampler:
     Parameters
     ----------
     inputs: bold, motion_xfm, boldref and one route to the template (bold_to_t1w and t1w_to_mni, or bold_to_mni);
-        slice_times and motion_params' sidecar where there are any; the echoes that are to be combined.
+        fieldmap with undistorted_to_t1w, slice_times and motion_params' sidecar where there are any; the echoes to be
+        combined.
     points: (n, 3) RAS mm in template space.
     cubic: cubic B-spline, else trilinear.
 
@@ -113,7 +114,7 @@ class Sampler:
                 "run stage motion again",
             )
         self.matrices = np.linalg.inv(self.run.affine) @ motion
-        self.boldref_points = to_boldref(inputs, points)
+        self.boldref_points, self.stretch = distorted(inputs, to_boldref(inputs, points))
         usable = self._usable(inputs["boldref"])
         self.out_of_view = out_of_view(self.boldref_points[::EVERY], self.matrices, usable)
         kept = np.setdiff1d(np.arange(len(motion)), self.out_of_view)
@@ -171,12 +172,12 @@ class Sampler:
 
     def _values(self, run: Run) -> Iterator[NDArray[np.float32]]:
         """Values (n_inside,) of each volume of one echo."""
-        points = self.boldref_points[self.inside]
+        points, stretch = self.boldref_points[self.inside], self.stretch[self.inside]
         volumes = held(run, self._empty)
         if self.slice_times is not None:
             volumes = corrected(volumes, self.slice_times)
         for volume, matrix in zip(volumes, self.matrices, strict=True):
-            yield self._at(points, volume, matrix)
+            yield self._at(points, volume, matrix) * stretch
 
     def _at(self, points: Points, volume: NDArray[np.float32], matrix: Matrix) -> NDArray[np.float32]:
         """Values of a volume at boldref points that are inside of it."""
@@ -199,12 +200,23 @@ def out_of_view(points: Points, matrices: Points, usable: NDArray[np.bool_]) -> 
 
 
 def to_boldref(inputs: Files, points: Points) -> Points:
-    """Template points -> boldref points, RAS mm. Raises InputError where no route is given."""
+    """Template points -> points of the undistorted boldref, RAS mm. Raises InputError where no route is given."""
     from brainlm_data.methods.registration import template_to_boldref
 
     route = {name: inputs.get(name) for name in ("bold_to_t1w", "t1w_to_mni", "bold_to_mni")}
+    if inputs.get("fieldmap"):
+        route["bold_to_t1w"] = inputs["undistorted_to_t1w"]
     if route["bold_to_mni"] is None and (route["bold_to_t1w"] is None or route["t1w_to_mni"] is None):
         raise InputError(
             f"{inputs['bold']}: no transform to the template", "stage coreg writes bold_to_t1w or bold_to_mni"
         )
     return np.asarray(template_to_boldref(np.asarray(points, np.float64), **route), dtype=np.float64)
+
+
+def distorted(inputs: Files, points: Points) -> tuple[Points, NDArray[np.float32]]:
+    """Where the boldref shows the signal of undistorted points (n, 3), RAS mm, and how it is squeezed there (n,)."""
+    from brainlm_data.methods.distortion import Shift
+
+    if not inputs.get("fieldmap"):
+        return points, np.ones(len(points), np.float32)
+    return Shift.read(inputs["fieldmap"], inputs.facts("fieldmap")).carried(points)

@@ -47,6 +47,7 @@ def page(
     sections = []
     for name, title, figures in (
         ("registration", "Registration", _registration(inputs, sample)),
+        ("distortion", "Susceptibility distortion", _distortion(inputs)),
         ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),
         ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
         ("components", "Independent components", _components(inputs, verdicts, metrics, components)),
@@ -76,8 +77,10 @@ def _not_done(raw: Mapping[str, Any]) -> list[str]:
     """Corrections that others do and this run did not have; fMRIPrep (its `Image` is named) says so on its own page."""
     if "Image" in raw:
         return []
-    slices = [] if raw["SliceTimingCorrected"] else ["slice timing correction"]
-    return [*slices, "susceptibility distortion correction"]
+    left = [] if raw["SliceTimingCorrected"] else ["slice timing correction"]
+    if raw.get("DistortionCorrection", "none") == "none":
+        left.append("susceptibility distortion correction")
+    return left
 
 
 def _number(value: float) -> str:
@@ -136,6 +139,45 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
         )
     )
     return figures
+
+
+def _distortion(inputs: Files) -> list[Figure]:
+    """The reference before and after correction, and the field; nothing where none was kept."""
+    if "fieldmap" not in inputs:
+        return []
+    field, facts = _read(inputs["fieldmap"]), inputs.facts("fieldmap")
+    field.data = field.data * (_read(inputs["bold_mask"]).data > 0)
+    limit = max(float(np.percentile(np.abs(field.data), 99.5)), 1e-3)
+    figures = []
+    for name, route, cost, words in (
+        ("boldref", "bold_to_t1w", "BoundaryCostBefore", "before correction"),
+        ("boldref_undistorted", "undistorted_to_t1w", "BoundaryCost", "after it"),
+    ):
+        caption = (
+            f"Reference {words}, with the white matter of the T1w (blue); boundary cost {facts[cost]:.3f} (0: the"
+            " signal rises across it everywhere; 1: as often as not)."
+        )
+        figures.append((plots.slices(_read(inputs[name]), [(_white(inputs, route), 0.5, CYAN)], axes=(2, 0)), caption))
+    caption = (
+        f"How far away, along the phase encoding ({facts['PhaseEncodingAxis']}, mm), the signal of each place had been"
+        f" seen: {facts['MeanShift']:.1f} mm on average within the brain. The reversed field has a boundary cost of"
+        f" {facts['BoundaryCostReversed']:.3f}."
+    )
+    return [*figures, (plots.slices(field, axes=(2, 0), cmap="RdBu_r", limits=(-limit, limit), label="mm"), caption)]
+
+
+def _white(inputs: Files, route: str) -> plots.Volume:
+    """White-matter probability of the T1w on the grid of the BOLD reference."""
+    from scipy.ndimage import affine_transform
+
+    from brainlm_data.methods.rigid import read_itk
+
+    white, reference = load_output(inputs["t1w_wm"]), load_output(inputs["boldref"])
+    # voxel of the reference -> mm -> mm of the T1w -> its voxel
+    chain = np.linalg.inv(white.affine) @ np.linalg.inv(read_itk(inputs[route])[0]) @ reference.affine
+    values = np.asarray(white.dataobj, dtype=np.float32)
+    there = affine_transform(values, chain[:3, :3], chain[:3, 3], reference.shape, order=1)
+    return plots.Volume(there, reference.affine)
 
 
 def _motion(inputs: Files, confounds: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:

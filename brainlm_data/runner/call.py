@@ -20,7 +20,8 @@ from brainlm_data.stage import Facts, Files, Stage, StageConfig
 # What is true of an input is true of the output, unless the stage says otherwise.
 INHERITED = (
     "RepetitionTime", "NumberOfVolumes", "EmptyVolumes", "VolumesOutOfView", "SliceTimingCorrected", "StartTime",
-    "Dropped", "Censored", "Space", "SpaceMismatch", "AtlasName", "MissingParcels", "FieldmapsNotUsed",
+    "Dropped", "Censored", "Space", "SpaceMismatch", "AtlasName", "MissingParcels", "DistortionCorrection",
+    "FieldmapsNotUsed",
     "EchoNumber", "EchoTime", "EchoesNotUsed", "EchoTimes", "EchoesCombined",
 )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 Mutual information at points within and around the brain, from many starts, on a reference that N4 has made even; then
 checks that the fit itself does not optimise: does the T1w fit better than its mirror image, does the signal rise across
-the white-matter surface. Without a T1w: affine and SyN, by mutual information within the template's brain. EPI
-distortion is not corrected.
+the white-matter surface. Without a T1w: affine and SyN, by mutual information within the template's brain. Stage
+`distortion` corrects it where EPI distortion is.
 """
 
 from __future__ import annotations

@@ -112,12 +112,16 @@ STAGE = Stage(
     Config=Config,
     inputs=(
         "bold", "slice_times", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "template_mask", "bold_to_t1w",
-        "bold_to_mni", "t1w_to_mni", "parcels_raw", "filter_recipe", "denoise_recipe",
+        "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
+        "parcels_raw", "filter_recipe", "denoise_recipe",
     ),
     outputs=("keep_preproc", "keep_denoised"),
     run=run,
     describe=describe,
-    optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", "keep_preproc", "keep_denoised"),
+    optional=(
+        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
+        "keep_preproc", "keep_denoised",
+    ),
     told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 0.2, 60, 1, disk_mb_per_mb=8),

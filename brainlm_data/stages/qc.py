@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-from brainlm_data.bids import fieldmaps
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import write_json
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
@@ -49,15 +48,14 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         verdicts = pd.read_csv(inputs["ica_metrics"], sep="\t", na_values=["n/a"], keep_default_na=False)
     tsnr = tsnr_of(sample.series, int(non_steady(confounds).sum()))
     metrics = of_series(inputs, confounds, verdicts, tsnr) | of_registration(inputs, sample)
-    unused, of_fieldmaps = fieldmaps.stated(inputs.meta)
-    metrics["warnings"] = [*_warnings(inputs, metrics, config), *of_fieldmaps]
+    metrics["warnings"] = _warnings(inputs, metrics, config)
     write_json(outputs["qc_metrics"], metrics)
     if config.pages:
         from brainlm_data.quality.page import page
 
         html = page(inputs, sample, confounds, verdicts, tsnr, metrics, config.n_components_shown, config.carpet_voxels)
         outputs["qc_page"].write_text(html)
-    return {**unused, "Warnings": metrics["warnings"], "Thresholds": config.model_dump(exclude={"pages"})}
+    return {"Warnings": metrics["warnings"], "Thresholds": config.model_dump(exclude={"pages"})}
 
 
 def _warnings(inputs: Files, metrics: dict[str, Any], config: Config) -> list[str]:
@@ -107,21 +105,24 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=4,
+    version=5,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,
     inputs=(  # in the order of the methods text
         "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "slice_times",
-        "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "voxel_sample", "sample_mask", "sample_probseg",
-        "parcels_raw", "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics",
-        "denoise_recipe", "parcels_native",
+        "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
+        "undistorted_to_t1w", "t1w_wm", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw", "coverage",
+        "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
+        "parcels_native",
     ),
     outputs=("qc_metrics", "qc_page"),
     run=run,
     describe=describe,
-    optional=("t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "qc_page"),
-    told=("fieldmaps", "fieldmaps_left"),
+    optional=(
+        "t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
+        "undistorted_to_t1w", "t1w_wm", "qc_page",
+    ),
     routes=("native", "fmriprep"),
     need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),
 )  # fmt: skip

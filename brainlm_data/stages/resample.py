@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from brainlm_data.bids import fieldmaps
 from brainlm_data.methods.operators import at_rate, highest_hz, invalid_steps
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
@@ -30,7 +29,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     values = at_rate(series, tr, hz, native["Dropped"])
     write_table(outputs["parcels"], names, values)
     low, high = native["EffectiveBand"]  # a lower rate lowers the upper edge, see `highest_hz`
-    unused, warnings = fieldmaps.stated(inputs.meta)
+    warnings = []
     if hz * tr > STEPS_PER_VOLUME:
         warnings.append(
             f"{len(values)} steps at {hz:g} Hz come from {len(series)} volumes at TR {tr:g} s: no more than"
@@ -43,22 +42,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "EffectiveBand": [low, float(min(high, highest_hz(tr, hz)))],
         "Resampled": config.hz is not None,
         "Units": native["Units"],
-        **unused,
         "Warnings": warnings,
     }
 
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    more = ""
-    if facts.get("FieldmapsNotUsed"):
-        more = " Susceptibility distortion was not corrected, although a fieldmap was acquired."
     if not facts["Resampled"]:
-        return Sentence("Series stayed at the native TR of {tr_s:g} s." + more, tr_s=facts["RepetitionTime"])
+        return Sentence("Series stayed at the native TR of {tr_s:g} s.", tr_s=facts["RepetitionTime"])
     low, high = facts["EffectiveBand"]
     return Sentence(
         "Series were resampled from TR {tr_s:g} s to {rate_hz:g} Hz by a cubic spline, after a low-pass where that rate"
-        " is lower; the effective band is {low_hz:g}-{high_hz:.4g} Hz." + more,
+        " is lower; the effective band is {low_hz:g}-{high_hz:.4g} Hz.",
         tr_s=facts["RepetitionTime"],
         rate_hz=facts["SamplingFrequency"],
         low_hz=low,
@@ -76,7 +71,6 @@ STAGE = Stage(
     outputs=("parcels",),
     run=run,
     describe=describe,
-    told=("fieldmaps", "fieldmaps_left"),
     routes=("native", "fmriprep"),
     need=Need(400, 0.5, 10, disk_mb=0.2, disk_mb_per_mb=0.06),
 )

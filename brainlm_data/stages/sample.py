@@ -265,12 +265,16 @@ STAGE = Stage(
     Config=Config,
     inputs=(
         "bold", "motion_xfm", "motion_params", "slice_times", "boldref", "bold_mask", "atlas_dseg", "atlas_table",
-        "template_t1w", "template_mask", "template_probseg", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
+        "template_t1w", "template_mask", "template_probseg", "bold_to_t1w", "distortion", "fieldmap",
+        "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
     ),
     outputs=("parcels_raw", "coverage", "voxel_sample", "sample_mask", "sample_probseg"),
     run=run,
     describe=describe,
-    optional=("slice_times", "bold_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES),
+    optional=(
+        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
+        *TISSUES,
+    ),
     told=("echo", "echo_files"),
     routes=("native",),
     need=Need(1200, 1, 40, 0.15, disk_mb=2, disk_mb_per_mb=0.35),

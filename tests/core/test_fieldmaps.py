@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainlm_data.bids import fieldmaps
-from brainlm_data.bids.fieldmaps import DIRECTIONS, WARNING, files_of, readout_s, stated
+from brainlm_data.bids.fieldmaps import DIRECTIONS, files_of, readout_s
 from brainlm_data.bids.index import Recording, Select, read_index
 from brainlm_data.bids.names import parse
 from brainlm_data.cli import main
@@ -456,17 +456,17 @@ def test_what_runs_share_is_kept_once(tmp_path: Path) -> None:
 
 
 def test_what_the_stages_are_told(tmp_path: Path) -> None:
-    """qc and resample, of that recording only; nothing where fMRIPrep corrects the distortion itself."""
+    """Stage distortion, of that recording; nothing where fMRIPrep corrects the distortion itself."""
     root = dataset(tmp_path)
     fieldmap(root, AP)
     index = read_index(root, Select.model_validate({}))
     bundles = {r.id: r.id for r in index.recordings}
     details = details_of(STAGES, validate({}, STAGES), index, bundles)
-    name, file = "sub-01_ses-a_task-rest", f"{FMAP}_dir-AP_epi.nii.gz"
-    assert details == {(stage, name): {name: {"fieldmaps": recording(root).fieldmaps}} for stage in ("resample", "qc")}
-    assert stated(details["qc", name][name]) == ({"FieldmapsNotUsed": [f"bids:raw:{file}"]}, [WARNING])
-    assert stated({"fieldmaps_left": {file: "a reason"}}) == ({"FieldmapsNotUsed": [f"bids:raw:{file}"]}, [WARNING])
-    assert stated({}) == ({}, [])
+    name = "sub-01_ses-a_task-rest"
+    assert set(details) == {("distortion", name)}
+    told = details["distortion", name][name]
+    assert told["fieldmaps"] == recording(root).fieldmaps
+    assert [Path(raw.path).name for raw in told["fieldmap_files"].values()] == ["sub-01_ses-a_dir-AP_epi.nii.gz"]
     section = {"preprocess": {"engine": "fmriprep"}, "template": {"name": "MNI152NLin6Asym"}}
     assert details_of(STAGES, validate(section, STAGES), index, bundles) == {}
 
@@ -503,8 +503,6 @@ def test_a_stage_that_reads_fieldmaps_follows_them(tmp_path: Path, change: str) 
 
 def test_index_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = dataset(tmp_path)
-    assert main(["index", str(root)]) == 0 and "not used" not in capsys.readouterr().out
     fieldmap(root, AP)
     assert main(["index", str(root)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[2] == "sub-01_ses-a_task-rest\t2.0\tyes\t1" and "fieldmaps are not used" in lines[3]
+    assert capsys.readouterr().out.splitlines()[2] == "sub-01_ses-a_task-rest\t2.0\tyes\t1"

@@ -24,6 +24,7 @@ PER_RECORDING = (
     "motion",
     "slicetiming",
     "coreg",
+    "distortion",
     "sample",
     "confounds",
     "filter",

@@ -29,7 +29,8 @@ DENOISE = {"denoise", "keep"} | PARCELLATE
 FILTER = {"filter"} | DENOISE
 CONFOUNDS = {"confounds"} | FILTER
 SAMPLE = {"sample"} | CONFOUNDS
-COREG = {"coreg"} | SAMPLE
+DISTORTION = {"distortion"} | SAMPLE
+COREG = {"coreg"} | DISTORTION
 SLICETIMING = {"slicetiming"} | SAMPLE
 MOTION = {"motion", "slicetiming"} | COREG
 ANAT = {"anat"} | COREG
@@ -44,6 +45,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "motion.reference": ("first", MOTION),
     "slicetiming.correct": ("never", SLICETIMING),
     "coreg.grid_mm": (3.0, COREG),
+    "distortion.method": ("never", DISTORTION),
     "sample.coarse_mm": (5.0, SAMPLE),
     "confounds.fd_radius_mm": (45.0, CONFOUNDS),
     "filter.high_hz": (0.09, FILTER),

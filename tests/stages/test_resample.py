@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainlm_data.bids.fieldmaps import WARNING
 from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table, write_table
 from brainlm_data.stage import Files
@@ -70,18 +69,6 @@ def test_the_rate_of_the_volumes_but_for_rounding(native: Files, hz: float) -> N
     facts, out = fitted.run(resample.STAGE, native, hz=hz)
     assert out["parcels"].read_bytes() == native["parcels_native"].read_bytes()
     assert facts["NumberOfSteps"] == fitted.T and facts["EffectiveBand"] == [0.01, 0.25]
-
-
-def test_a_fieldmap_that_is_not_used_is_spoken_of(native: Files) -> None:
-    plain, _ = fitted.run(resample.STAGE, native)
-    assert "FieldmapsNotUsed" not in plain and "distortion" not in resample.describe(plain)
-    told = Files(
-        dict(native), {**native.meta, "fieldmaps_left": {"sub-01/fmap/sub-01_phasediff.nii.gz": "no echo times"}}
-    )
-    facts, _ = fitted.run(resample.STAGE, told)
-    assert facts["FieldmapsNotUsed"] == ["bids:raw:sub-01/fmap/sub-01_phasediff.nii.gz"]
-    assert facts["Warnings"] == [*plain["Warnings"], WARNING]
-    assert resample.describe(facts).endswith("distortion was not corrected, although a fieldmap was acquired.")
 
 
 def test_an_atlas_in_another_space_is_stated(native: Files, tmp_path: Path) -> None:
