@@ -33,7 +33,7 @@ one_thread()  # here, and in the processes that are started
 
 SHARED = ("template", "atlas")
 STAGES = (
-    "anat", "motion", "slicetiming", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample",
+    "anat", "motion", "slicetiming", "coreg", "distortion", "sample", "confounds", "filter", "denoise", "parcellate", "resample",
     "qc",
 )  # fmt: skip
 EIGHTH = 8
