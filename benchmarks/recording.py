@@ -33,8 +33,8 @@ one_thread()  # here, and in the processes that are started
 
 SHARED = ("template", "atlas")
 STAGES = (
-    "anat", "motion", "slicetiming", "coreg", "sample", "confounds", "filter", "denoise", "parcellate", "resample",
-    "qc",
+    "anat", "motion", "slicetiming", "coreg", "distortion", "sample", "confounds", "filter", "denoise",
+    "parcellate", "resample", "qc",
 )  # fmt: skip
 EIGHTH = 8
 

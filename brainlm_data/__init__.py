@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary
-    from brainlm_data.files.processes import end_with
+    from brainlm_data.files.processes import end_with, parent_of
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.reads import reads
     from brainlm_data.files.seal import BLANK, check_seal, seal
@@ -39,8 +39,8 @@ __all__ = [
     "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
     "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
     "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "markdown_cell", "markdown_line",
-    "new_array", "open_store", "prepare", "read_config", "read_object", "read_series", "reads", "seal", "section_from",
-    "stage_summary", "sum_folder", "write_sums",
+    "new_array", "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series", "reads", "seal",
+    "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -61,6 +61,7 @@ _HEAVY = {  # imported only when they are asked for
     "compare_store": ("reading.sources", "compare_store"),
     "draw_as_text": ("files.text", "draw_as_text"),
     "end_with": ("files.processes", "end_with"),
+    "parent_of": ("files.processes", "parent_of"),
     "in_legend": ("files.text", "in_legend"),
     "markdown_cell": ("files.text", "markdown_cell"),
     "markdown_line": ("files.text", "markdown_line"),

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
 LIBC = ctypes.CDLL(None)
@@ -18,6 +19,15 @@ LIBC = ctypes.CDLL(None)
 def processes(count: int) -> ProcessPoolExecutor:
     """A pool of so many worker processes."""
     return ProcessPoolExecutor(count, initializer=end_with, initargs=(os.getpid(),))
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that started another one, or has adopted it; None where that is not known (not on Linux)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])  # the name before it may hold anything
 
 
 def end_with(parent: int) -> None:

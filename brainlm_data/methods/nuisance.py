@@ -20,13 +20,12 @@ SHORT_TR_S = 1.5  # below it, breathing (12 to 18 breaths per minute) is not ali
 
 def non_steady(mean: Array) -> int:
     """Number of non-steady-state volumes at the start: nipype's rule, on the mean signal of the first 50 volumes."""
+    from nipype.algorithms.confounds import is_outlier
+
     start = np.asarray(mean[:50], dtype=float)
-    away = np.abs(start - np.median(start))
-    spread = np.median(away)  # median absolute deviation: .6745 standard deviations of Gaussian noise
-    if len(start) < 5 or not spread > 0:
+    if len(start) < 5 or not np.median(np.abs(start - np.median(start))) > 0:
         return 0  # no spread to compare with
-    is_outlier = 0.6745 * away / spread > 3.5  # Iglewicz and Hoaglin's modified z-score
-    return len(start) if is_outlier.all() else int(np.argmin(is_outlier))
+    return int(is_outlier(start))
 
 
 def region(probability: Voxels, eroded: Voxels, threshold: float) -> tuple[NDArray[np.bool_], bool]:

@@ -24,7 +24,7 @@ from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 BIAS_MM = 4.0  # the grid of bias field and affine registration: both are smooth
 MARGIN_MM = 10.0  # of the template around its brain, in which deformations can fade out
-PRIOR_WEIGHT = 0.4  # of the template in the segmentation: with less, grey matter within sulci and nuclei becomes white
+PRIOR_WEIGHT = 0.25  # of the template in the segmentation: docs/stages/anat.md
 FAILED = 0.6  # a lower correlation with the template within its brain: the registration is probably wrong
 SMALLEST_ML, LARGEST_ML = 500, 3000  # a brain mask beyond is not a human brain's
 TISSUES = ("t1w_gm", "t1w_wm", "t1w_csf")

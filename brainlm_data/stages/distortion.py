@@ -25,9 +25,11 @@ from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 from brainlm_data.stages import coreg
 
 AROUND_MM, MARGIN_MM = 4.0, 6.0  # grid and margin around the T1w's brain, where the fit without a fieldmap compares
+LARGEST = 99  # percentile of the displacement in the brain that stands for the largest
 MOST_RISE = 0.02  # of the boundary cost, with a measured field: it may be small where there is little to correct
 LEAST_FALL = 0.07  # without a fieldmap: what the fit finds where there is nothing to find lowers it less
 MOST_MOVED_MM = 40.0  # of the head between fieldmap and run: people who leave the scanner between them move less
+NEGLIGIBLE_MM = 1.0
 LEAST_COVERED = 0.9  # of the head by a measured field
 WORDS = {
     "epi": "images of opposed phase encoding",
@@ -116,6 +118,7 @@ class Correction:
 
     kind: str
     shift: Any
+    largest_mm: float
     matrix: NDArray[Any]
     before: float
     after: float
@@ -124,6 +127,8 @@ class Correction:
     @property
     def refusal(self) -> str:
         """Why it is not kept; "" where it is."""
+        if self.kind != "fit" and self.largest_mm < NEGLIGIBLE_MM:
+            return ""  # it says that there is nothing to correct, which no test can tell from its reverse
         costs = f"boundary cost {self.before:.3f} before, {self.after:.3f} after, {self.reversed:.3f} reversed"
         if self.reversed <= self.after:
             doubt = "; is PhaseEncodingDirection right?" if self.kind != "fit" else ""
@@ -321,7 +326,8 @@ def _judged(subject: Subject, kind: str, shift: Any) -> Correction:
 
     matrix, after = fitted(shift.undistorted(subject.bold[0]))
     _, backwards = fitted(shift.reversed.undistorted(subject.bold[0]))
-    return Correction(kind, shift, matrix, subject.cost(subject.bold[0], subject.matrix), after, backwards)
+    largest_mm = float(np.percentile(np.abs(shift.mm[subject.mask[0] > 0.5]), LARGEST))
+    return Correction(kind, shift, largest_mm, matrix, subject.cost(subject.bold[0], subject.matrix), after, backwards)
 
 
 def _written(inputs: Files, outputs: Files, kept: Correction) -> Facts:
@@ -338,7 +344,7 @@ def _written(inputs: Files, outputs: Files, kept: Correction) -> Facts:
     return {
         **kept.facts,
         "MeanShift": float(moved.mean()),
-        "LargestShift": float(np.percentile(moved, 99)),
+        "LargestShift": kept.largest_mm,
         "fieldmap": kept.shift.write(outputs["fieldmap"]),
         "boldref_undistorted": {"Units": "scanner units"},
     }

@@ -17,12 +17,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-from brainlm_data import BrainLMError, end_with, in_words, reads
+from brainlm_data import BrainLMError, end_with, in_words, parent_of, reads
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.recipe import Config
 from brainlm_model.training.world import World
 
+LAUNCHER = "BRAINLM_LAUNCHER"  # in a worker's environment: the process that started torchrun
 STOPPED = 3  # exit status of a worker that says itself why it stopped
 
 
@@ -62,7 +63,7 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     content = {"store": str(Path(store).resolve()), "version": version, "config": config.model_dump(mode="json")}
     job.write_text(json.dumps(content, indent=2) + "\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes), "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(config.threads)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(config.threads), LAUNCHER: str(os.getpid())}
     with Interrupt() as asked:
         process = subprocess.Popen(
             [*command, "-m", "brainlm_model.training.worker", str(job)], env=environment,
@@ -87,6 +88,9 @@ def main(argv: list[str]) -> int:
         return 2
     if "RANK" in os.environ:
         end_with(os.getppid())  # torchrun, which gives each worker a session of its own
+        launcher = os.environ.get(LAUNCHER)
+        if launcher and parent_of(os.getppid()) not in (int(launcher), None):
+            return STOPPED  # torchrun ended while this one was still importing, and another process has adopted it
     job = Path(argv[0])
     with reads(job, "stage train writes it: run that again"):
         content = json.loads(job.read_text())

@@ -1,7 +1,9 @@
 import csv
 import hashlib
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from brainlm_data import BrainLMError, Files
+from brainlm_data import BrainLMError, Files, parent_of
 from brainlm_data.runner.call import call
 from brainlm_model.training import loop
 from brainlm_model.training.loop import Trainer
@@ -207,6 +209,18 @@ def test_a_store_whose_card_cannot_be_read_is_refused_before_training(tmp_path, 
     (tmp_path / "card.json").write_text("{}")
     with pytest.raises(BrainLMError, match=r"card\.json"):
         run(old, tmp_path / "m", steps=1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc who started whom")
+def test_a_worker_whose_torchrun_has_ended_does_not_train(monkeypatch):
+    """It imports for some seconds; who ends meanwhile is not its parent any more, another process is."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr("brainlm_model.training.worker.end_with", lambda parent: None)  # this process must go on
+    monkeypatch.setenv("BRAINLM_LAUNCHER", str(os.getpid()))  # which is no parent of its own parent
+    assert main(["nothing.json"]) == 3
+    monkeypatch.setenv("BRAINLM_LAUNCHER", str(parent_of(os.getppid())))
+    with pytest.raises(BrainLMError, match=r"nothing\.json"):
+        main(["nothing.json"])
 
 
 def test_a_worker_without_its_file_says_what_it_needs(capsys):

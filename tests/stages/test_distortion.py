@@ -166,6 +166,17 @@ def test_a_head_without_distortion_stays(
     assert facts["Warnings"] == []  # nothing is wrong with it
 
 
+def test_a_fieldmap_that_says_that_there_is_nothing_to_correct_is_believed(
+    coarse_head: dict[str, Path], subject: dict[str, Path], maps: dict[str, Path], tmp_path: Path
+) -> None:
+    flat, field = tmp_path / "flat.nii.gz", nib.load(maps["fieldmap"])  # type: ignore[attr-defined]
+    nib.save(nib.Nifti1Image(0.02 * np.asarray(field.dataobj), field.affine), flat)
+    files = {**subject, "boldref": coarse_head["boldref"]}
+    _, facts = correct(files, tmp_path, (FIELD,), {**maps, "fieldmap": flat})
+    assert facts["DistortionCorrection"] == "fieldmap" and facts["Warnings"] == []
+    assert facts["LargestShift"] < 1
+
+
 def test_a_wrong_direction_is_noticed(subject: dict[str, Path], maps: dict[str, Path], tmp_path: Path) -> None:
     run = {**RUN, "PhaseEncodingDirection": "j-"}
     out, facts = correct(subject, tmp_path, (FIELD,), maps, run=run)
