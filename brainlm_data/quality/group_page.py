@@ -14,8 +14,8 @@ import numpy as np
 
 from brainlm_data.quality.group import FEWEST, Cohort
 from brainlm_data.quality.groups import ALPHA, EFFECT, Comparison
-from brainlm_data.quality.measures import MEANINGS
-from brainlm_data.quality.strips import PANELS, grouped_strips, strips
+from brainlm_data.quality.measures import MEANINGS, PANELS
+from brainlm_data.quality.strips import grouped_strips, strips
 
 NAMED = 12  # recordings that are linked beside a warning; the table finds the others
 GROUPS = 30  # of a column that are listed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.dataset.groups import Grouping
 from brainlm_data.quality.group import FEWEST, robust_sd
-from brainlm_data.quality.strips import PANELS
+from brainlm_data.quality.measures import PANELS
 
 if TYPE_CHECKING:
     import pandas as pd

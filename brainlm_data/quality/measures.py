@@ -42,6 +42,16 @@ MEANINGS = {
     "t1w_r2": "share of the normalized T1w's local contrast that the template's tissue maps explain",
     "t1w_offset_mm": "shift at which the template's tissue maps would fit the normalized T1w best, mm",
 }
+PANELS = {  # the main metrics: drawn, and compared between groups
+    "mean_fd_mm": "mean FD (mm)",
+    "mean_std_dvars": "mean standardized DVARS",
+    "median_tsnr": "median tSNR",
+    "n_ica_noise": "noise components",
+    "epi_offset_mm": "EPI: offset (mm)",
+    "epi_r2": "EPI: fit of the tissue maps",
+    "t1w_r2": "T1w: fit of the tissue maps",
+    "coverage_min": "smallest coverage of a parcel",
+}
 
 
 @dataclass(frozen=True)

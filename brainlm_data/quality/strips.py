@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainlm_data.quality.measures import PANELS
 from brainlm_data.quality.plots import BLUE, GREEN, INK, ORANGE, Array, as_png, new_figure
 
 if TYPE_CHECKING:
@@ -14,17 +15,6 @@ if TYPE_CHECKING:
 
     from brainlm_data.quality.group import Cohort
     from brainlm_data.quality.groups import Comparison
-
-PANELS = {
-    "mean_fd_mm": "mean FD (mm)",
-    "mean_std_dvars": "mean standardized DVARS",
-    "median_tsnr": "median tSNR",
-    "n_ica_noise": "noise components",
-    "epi_offset_mm": "EPI: offset (mm)",
-    "epi_r2": "EPI: fit of the tissue maps",
-    "t1w_r2": "T1w: fit of the tissue maps",
-    "coverage_min": "smallest coverage of a parcel",
-}
 
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito (2008)
 GREY = "#888888"  # of further groups, and of recordings whose group is not known
