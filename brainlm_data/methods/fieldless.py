@@ -21,9 +21,9 @@ from brainlm_data.methods.rigidfit import BINS, Information, Volume, fit
 
 Array = NDArray[np.floating[Any]]
 NUMBERS = (5, 6, 5)  # cosines along right-left, posterior-anterior, inferior-superior
-PENALTY = 10.0  # nats mm^2 per point, of a squared Laplacian
+PENALTY = 100.0  # nats mm^2 per point, of a squared Laplacian
 ROUNDS = ((8.0, 4.0), (4.0,))  # detail, mm, at which the field is fitted; the rigid map after each round
-RIGID_MM, REACH_MM, PRECISION_MM = 4.0, 1.5, 0.05  # detail, first step and precision of the rigid map
+RIGID_MM, REACH_MM, PRECISION_MM = 2.5, 1.5, 0.03  # detail, first step and precision of the rigid map
 MARGIN_MM = 10.0  # of the cosines' box around the brain
 STEPS = 60  # at most, of a quasi-Newton method
 PRIOR = 0.1  # counts that every cell of the joint histogram gets for the slope of its logarithm

@@ -24,10 +24,11 @@ from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 from brainlm_data.stages import coreg
 
-AROUND_MM, MARGIN_MM = 4.0, 6.0  # grid and margin around the T1w's brain, where the fit without a fieldmap compares
+AROUND_MM, MARGIN_MM = 2.5, 6.0  # grid and margin around the T1w's brain, where the fit without a fieldmap compares
 LARGEST = 99  # percentile of the displacement in the brain that stands for the largest
 MOST_RISE = 0.02  # of the boundary cost, with a measured field: it may be small where there is little to correct
-LEAST_FALL = 0.07  # without a fieldmap: what the fit finds where there is nothing to find lowers it less
+# Without a fieldmap: what the fit finds where there is nothing to find changes the cost little, whichever way it is.
+LEAST_FALL, LEAST_REVERSED = 0.03, 1.3  # of the cost before
 MOST_MOVED_MM = 40.0  # of the head between fieldmap and run: people who leave the scanner between them move less
 NEGLIGIBLE_MM = 1.0
 LEAST_COVERED = 0.9  # of the head by a measured field
@@ -134,7 +135,7 @@ class Correction:
             doubt = "; is PhaseEncodingDirection right?" if self.kind != "fit" else ""
             return f"the reversed field fits the T1w as well or better ({costs}){doubt}"
         if self.kind == "fit":
-            if self.after > (1 - LEAST_FALL) * self.before or self.reversed <= self.before:
+            if self.after > (1 - LEAST_FALL) * self.before or self.reversed < LEAST_REVERSED * self.before:
                 return f"the fit hardly improves on what there is ({costs})"
         elif self.after > (1 + MOST_RISE) * self.before:
             return f"the field makes the fit to the T1w worse ({costs})"
@@ -377,7 +378,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="distortion",
-    version=1,
+    version=2,
     level="recording",
     summary="Find out how susceptibility has displaced the signal, from fieldmaps or from the T1w.",
     Config=Config,
