@@ -215,6 +215,7 @@ class Stage:
     run: Callable[[Files, Files, Any], Facts]
     describe: Callable[[Facts], str]
     optional: tuple[str, ...] = field(default=())  # inputs that a recording may lack, outputs that it may not write
+    goes_without: tuple[str, ...] = ()  # stages before it that whoever runs stages by hand may leave out
     # (section, ids of all units) -> unit id -> meta: what a file that the section names says of single units. It joins
     # their `meta` and decides, unit by unit, what reruns; keys with a leading underscore are for messages only
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None

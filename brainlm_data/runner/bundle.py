@@ -91,6 +91,10 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
     contents: dict[str, str] = {}
     for name, bundles in job.bundles.items():
         seen: list[tuple[str, str]] = []
+        if name in job.stage.goes_without and not _has_run(job, name, bundles):
+            print(f"{job.stage.name}: stage {name} has not run, goes on without it", file=sys.stderr, flush=True)
+            upstream[name], contents[name] = {}, combined(seen)
+            continue
         upstream[name] = merged(_manifests(job, name, bundles, seen), read, said)
         contents[name] = combined(seen)
     with lock.job(job.outdir, f"{job.stage.name}.{job.bundle}") as scratch:
@@ -107,6 +111,11 @@ def run_bundle(job: Job, workers: int = 1) -> Manifest:
         path = paths.manifest_path(job.outdir, job.stage.name, job.bundle)
         sidecar.write_record(path, manifest, folder=scratch)
     return manifest
+
+
+def _has_run(job: Job, stage: str, bundles: Sequence[str]) -> bool:
+    """Whether an upstream stage has run for any of the bundles."""
+    return any(paths.manifest_path(job.outdir, stage, bundle).exists() for bundle in bundles)
 
 
 def _run_units(

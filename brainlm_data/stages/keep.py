@@ -123,6 +123,7 @@ STAGE = Stage(
         "keep_preproc", "keep_denoised",
     ),
     told=("echo", "echo_files"),
+    goes_without=("distortion",),
     routes=("native",),
     need=Need(1200, 0.2, 60, 1, disk_mb_per_mb=8),
 )  # fmt: skip

@@ -123,6 +123,7 @@ STAGE = Stage(
         "t1w_mni", "slice_times", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
         "undistorted_to_t1w", "t1w_wm", "qc_page",
     ),
+    goes_without=("distortion",),
     routes=("native", "fmriprep"),
     need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),
 )  # fmt: skip

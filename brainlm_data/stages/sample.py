@@ -276,6 +276,7 @@ STAGE = Stage(
         *TISSUES,
     ),
     told=("echo", "echo_files"),
+    goes_without=("distortion",),
     routes=("native",),
     need=Need(1200, 1, 40, 0.15, disk_mb=2, disk_mb_per_mb=0.35),
 )  # fmt: skip

@@ -149,12 +149,12 @@ def test_a_run_that_does_not_fit_is_refused_with_the_number(
     (line,) = dag.estimated()
     assert "core hours" in line and f"free in {dag.outdir}" in line and "without train and " in line
     needed = needs.estimate(dag, jobs, dag.plan.redone)
-    assert needed.mb >= 2 and needed.seconds >= 120  # two people
+    assert needed.mb >= 50 and needed.seconds >= 120  # two people
     assert needs.estimate(dag, jobs, {"anat": set(dag.bundles.by_level["subject"])}).mb == 0  # what is replaced
     monkeypatch.setattr("brainlm_data.files.space.free_bytes", lambda _: 1e6)
-    with pytest.raises(InputError, match=r"this run needs 2 MB, 1 MB are free there -> .*jobs\.disk"):
+    with pytest.raises(InputError, match=r"this run needs 50 MB, 1 MB are free there -> .*jobs\.disk"):
         dag.begin(jobs)
-    assert "to do: up to 0.0 core hours, 2 MB of disk" in capsys.readouterr().err
+    assert "to do: up to 0.0 core hours, 50 MB of disk" in capsys.readouterr().err
     unchecked = planned(bids.parent, jobs={"disk": 0})
     unchecked.prepare()
     unchecked.begin(jobs).close()

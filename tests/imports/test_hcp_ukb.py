@@ -63,7 +63,7 @@ def test_hcp_says_what_is_there_instead(tmp_path: Path, capsys: pytest.CaptureFi
     (folder / "rfMRI_REST1_LR_Atlas_MSMAll_hp2000_clean.dtseries.nii").write_bytes(b"")
     assert run("hcp", tmp_path / "in", tmp_path / "out", "--atlas", str(atlas(tmp_path / "a"))) == 2
     said = capsys.readouterr().err
-    assert "MSMAll" in said and "ptseries" in said
+    assert "MSMAll" in said and "kind dtseries" in said
     assert run("hcp", tmp_path / "in", tmp_path / "out", "--strategy", "36P") == 2
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.dag.snake import PER_RECORDING
-from tests.dag.test_reruns import COLLATE, DENOISE, QC, QCGROUP, RERUNS, RESAMPLE
+from tests.dag.test_reruns import COLLATE, DENOISE, DISTORTION, QCGROUP, RERUNS
 from tests.whole.run import Run
 
 
@@ -42,7 +42,7 @@ def test_a_fieldmap_reruns_what_states_it(simulated: Run) -> None:
         file.write_text("{}")
         assert simulated.planned() == {}
         file.write_text(json.dumps({"IntendedFor": "bids::sub-01/func/sub-01_task-rest_bold.nii.gz"}))
-        assert simulated.planned() == dict.fromkeys(RESAMPLE | QC, 1)
+        assert simulated.planned() == dict.fromkeys(DISTORTION, 1)
     finally:
         shutil.rmtree(folder)
 
