@@ -1,6 +1,6 @@
 """Damaged files through the product's own readers: the project's one-line error, or values; nothing else.
 
-    python -m tests.attacks.fuzz --minutes 20 --seed 1        # JSON: executions, what fell out, CPU minutes
+    python -m tests.attacks.fuzz --minutes 20 --seed 1        # JSON: what fell out, CPU minutes; Ctrl-C: so far
     python -m tests.attacks.fuzz --only nii --case 1:17       # one case again, with its traceback
 
 Readers run in child processes. For a file they have 10 CPU seconds, and must not use 1 GB more memory than before. A
@@ -24,7 +24,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,13 +191,19 @@ def _child(form: Format, name: str, path: Path, example: bytes, expected: Any, c
         os._exit(status)
 
 
-def fuzz(names: Iterable[str], seed: int, rounds: Iterable[int], size: int, until: float = float("inf")) -> Report:
-    """Cases `SEED:NUMBER` of each format, `size` of them a round, until a time of `time.process_time`-like CPU use."""
+def fuzz(
+    names: Iterable[str], seed: int, rounds: Iterable[int], size: int, until: float = float("inf"),
+    stopped: Sequence[int] = (),
+) -> Report:  # fmt: skip
+    """Cases `SEED:NUMBER` of each format, `size` of them a round, until a time of `time.process_time`-like CPU use.
+
+    It ends with the batch in which `stopped` is no longer empty.
+    """
     report = Report()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as home:
         for number in rounds:
             for name in names:
-                if cpu_s() > until:
+                if cpu_s() > until or stopped:
                     return report
                 cases = [f"{seed}:{case}" for case in range(number * size, (number + 1) * size)]
                 for case, outcome in batch(name, cases, Path(home) / f"{name}-{number}"):
@@ -229,8 +235,10 @@ def main() -> None:
     if arguments.case:
         again(arguments.only[0], arguments.case)
         return
-    rounds = iter(range(1_000_000))
-    report = fuzz(arguments.only, arguments.seed, rounds, BATCH, until=60 * arguments.minutes)
+    rounds, signals = iter(range(1_000_000)), list[int]()
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever stops a long run gets what it has found
+        signal.signal(number, lambda number, _: signals.append(number))
+    report = fuzz(arguments.only, arguments.seed, rounds, BATCH, 60 * arguments.minutes, signals)
     print(json.dumps({"cpu_minutes": round(cpu_s() / 60, 2), "seed": arguments.seed, **report.content()}, indent=2))
 
 
