@@ -81,7 +81,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="paper",
-    version=1,
+    version=2,
     level="cohort",
     summary="Gather every task of the paper into one page and a model card, beside published numbers.",
     Config=Config,

@@ -31,7 +31,7 @@ METRICS = {
     "r2_parcel": "mean over parcels of their own R²",
 }
 PACKAGES = (
-    "brainlm-pipeline", "torch", "numpy", "scipy", "nibabel", "nilearn", "antspyx",
+    "brainlm-pipeline", "torch", "numpy", "scipy", "nibabel", "nilearn", "antspyx", "nipype",
     "scikit-learn", "zarr", "snakemake",
 )  # fmt: skip
 COLUMNS = {
@@ -276,7 +276,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="report",
-    version=2,
+    version=3,
     level="cohort",
     summary="Gather methods, cohort, figures and results into one self-contained page.",
     Config=Config,
