@@ -7,6 +7,7 @@ Imports numba: import inside functions.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,17 @@ class Boundary:
 
     def __init__(self, white: Volume, grey: Volume, bold: Volume, slope: float = SLOPE, number: int = 12000) -> None:
         self.inner, self.outer = surface(white, grey, number)
-        self._moving, self._slope = padded(bold.data), slope
-        self._to_voxel = bold.inverse
+        self._slope = slope
+        self._see(bold)
+
+    def _see(self, bold: Volume) -> None:
+        self._moving, self._to_voxel = padded(bold.data), bold.inverse
+
+    def against(self, bold: Volume) -> Boundary:
+        """The same surface against another BOLD reference; to find the surface takes longest."""
+        other = copy(self)
+        other._see(bold)
+        return other
 
     def __call__(self, matrix: Array) -> float:
         """Cost: 0 where the signal rises outwards everywhere, 1 where it does as often as not."""

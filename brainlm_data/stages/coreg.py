@@ -106,7 +106,7 @@ def to_t1w(head: Head, config: Config, bold: Image, mask: Image) -> NDArray[Any]
     from brainlm_data.methods.rigidfit import SEARCH_MM, Information, Volume, fit, search
 
     fixed, moving = Volume(*head.t1w), Volume(*bold)
-    around = Volume(*_around(head.mask, config.grid_mm, config.margin_mm))
+    around = Volume(*surroundings(head.mask, config.grid_mm, config.margin_mm))
     points, bold_points = Volume(*head.mask).points(), Volume(*mask).points()
     # Three guesses of the shift: the scanner's coordinates are right; the centres of the brains coincide; or, where
     # the field of view cuts off the lower end of the BOLD brain, their tops do.
@@ -127,7 +127,7 @@ def checks(head: Head, bold: Image, mask: Image, matrix: NDArray[Any]) -> Facts:
     from brainlm_data.methods.boundary import Boundary
     from brainlm_data.methods.rigidfit import Information, Volume, gain, mirror_gain
 
-    moving, bold_mask, brain = Volume(*bold), Volume(*mask), Volume(*_around(head.mask, CHECK_MM, 0.0))
+    moving, bold_mask, brain = Volume(*bold), Volume(*mask), Volume(*surroundings(head.mask, CHECK_MM, 0.0))
     points, bold_points = brain.points(), bold_mask.points()
     in_bold = bold_mask.at(points @ matrix[:3, :3].T + matrix[:3, 3])  # NaN outside of the field of view
     back = np.linalg.inv(matrix)
@@ -205,7 +205,7 @@ def image(path: Path, box: tuple[slice, ...] | None = None) -> Image:
     return data, np.asarray(loaded.affine, dtype=np.float64)
 
 
-def _around(mask: Image, grid_mm: float, margin_mm: float) -> Image:
+def surroundings(mask: Image, grid_mm: float, margin_mm: float) -> Image:
     """What lies within a distance of a mask, on an isotropic grid."""
     from scipy.ndimage import distance_transform_edt
 

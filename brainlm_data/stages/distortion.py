@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import nibabel as nib
@@ -100,17 +100,29 @@ class Subject:
         bold, mask = coreg.even(inputs, coreg.Config()), coreg.image(inputs["bold_mask"])
         return cls(coreg.Head.read(inputs), bold, mask, read_itk(inputs["bold_to_t1w"])[0])
 
-    def cost(self, volume: NDArray[np.float32], matrix: NDArray[Any]) -> float:
-        """Boundary cost (`methods/boundary.py`) of a reference on the grid of this one."""
-        return float(self._boundary(volume)(matrix))
+    @cached_property
+    def t1w(self) -> Any:
+        """The T1w, a `Volume`."""
+        from brainlm_data.methods.rigidfit import Volume
 
-    def _boundary(self, volume: NDArray[np.float32]) -> Any:
+        return Volume(*self.head.t1w)
+
+    @cached_property
+    def around(self) -> Any:
+        """Where in the T1w it is compared with the reference, a `Volume`."""
+        from brainlm_data.methods.rigidfit import Volume
+
+        return Volume(*coreg.surroundings(self.head.mask, AROUND_MM, MARGIN_MM))
+
+    @cached_property
+    def boundary(self) -> Any:
+        """The white-matter surface against the reference as it is (`methods/boundary.py`). Raises Unusable."""
         from brainlm_data.methods.boundary import Boundary
         from brainlm_data.methods.rigidfit import Volume
 
         if self.head.white is None or self.head.grey is None:
             raise Unusable("there are no tissue maps of its T1w")
-        return Boundary(Volume(*self.head.white), Volume(*self.head.grey), Volume(volume, self.bold[1]))
+        return Boundary(Volume(*self.head.white), Volume(*self.head.grey), Volume(*self.bold))
 
 
 @dataclass(frozen=True)
@@ -216,9 +228,8 @@ def _fitted(subject: Subject, encoding: Encoding) -> Any:
     from brainlm_data.methods import fieldless
     from brainlm_data.methods.rigidfit import Volume
 
-    around = Volume(*coreg._around(subject.head.mask, AROUND_MM, MARGIN_MM))
-    t1w, bold = Volume(*subject.head.t1w), Volume(*subject.bold)
-    return fieldless.fitted(t1w, around, bold, subject.mask[0] > 0.5, subject.matrix, encoding.axis)
+    brain = subject.mask[0] > 0.5
+    return fieldless.fitted(subject.t1w, subject.around, Volume(*subject.bold), brain, subject.matrix, encoding.axis)
 
 
 def _measured(inputs: Files, source: Mapping[str, Any], subject: Subject, encoding: Encoding) -> Any:
@@ -318,17 +329,17 @@ def _judged(subject: Subject, kind: str, shift: Any) -> Correction:
     from brainlm_data.methods.fieldless import rigid
     from brainlm_data.methods.rigidfit import Volume
 
-    around = Volume(*coreg._around(subject.head.mask, AROUND_MM, MARGIN_MM))
-    t1w, affine = Volume(*subject.head.t1w), subject.bold[1]
+    def fitted(data: NDArray[np.float32]) -> tuple[NDArray[Any], float]:
+        volume = Volume(data, subject.bold[1])
+        matrix = rigid(subject.t1w, subject.around, volume, subject.matrix)
+        return matrix, subject.boundary.against(volume)(matrix)
 
-    def fitted(volume: NDArray[np.float32]) -> tuple[NDArray[Any], float]:
-        matrix = rigid(t1w, around, Volume(volume, affine), subject.matrix)
-        return matrix, subject.cost(volume, matrix)
+    before = subject.boundary(subject.matrix)
 
     matrix, after = fitted(shift.undistorted(subject.bold[0]))
     _, backwards = fitted(shift.reversed.undistorted(subject.bold[0]))
     largest_mm = float(np.percentile(np.abs(shift.mm[subject.mask[0] > 0.5]), LARGEST))
-    return Correction(kind, shift, largest_mm, matrix, subject.cost(subject.bold[0], subject.matrix), after, backwards)
+    return Correction(kind, shift, largest_mm, matrix, before, after, backwards)
 
 
 def _written(inputs: Files, outputs: Files, kept: Correction) -> Facts:
