@@ -43,7 +43,7 @@ SLOW = {
     " official paper paper_truth perturbation phenotype phenotype_parts published report scaling train training",
     "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
-    "whole": "reruns simulated spinal_cord studyforrest",
+    "whole": "gallery reruns simulated spinal_cord studyforrest",
 }
 
 ROOT = Path(__file__).resolve().parents[1]
