@@ -43,6 +43,8 @@ def blocks(markdown: str) -> Iterator[str]:
 def commands(block: str) -> Iterator[list[str]]:
     """The words of each command of a block, without comments, variables before it, redirections and `nohup`."""
     for line in block.replace("\\\n", " ").splitlines():
+        if re.match(r"\w+=\$\(", line):  # a variable from the output of a command
+            continue
         lexer = shlex.shlex(re.sub(REDIRECTION, " ", line), posix=True, punctuation_chars="&|;")
         lexer.whitespace_split, lexer.commenters = True, "#"
         words: list[str] = []
