@@ -28,6 +28,8 @@ SYSTEM = {
 }  # fmt: skip
 
 
+# Of Snakemake: how many words belong to an option; without one there is none. All others take what follows.
+TAKES = {"": 0, "-n": 0, "--list": 0, "--cores": 1, "-c": 1, "--jobs": 1, "--profile": 1, "--sdm": 1, "--report": 1}
 REDIRECTION = r"(?<=\s)\d?>&?\s?\S+"  # > file, 2>&1
 
 
@@ -156,7 +158,10 @@ def _door(words: list[str]) -> None:
     else:
         own = words[: words.index("--")] if "--" in words else words
         arguments = _argparse(parser("brainlm"), own)
-        _keys(getattr(arguments, "set", []))
+        start = []
+        if getattr(arguments, "input", None):
+            start = [f"input.kind={arguments.input}", f"input.path={arguments.bids}"]
+        _keys([*start, *getattr(arguments, "set", [])])
         if getattr(arguments, "target", None) and arguments.target not in TARGETS:
             raise Wrong(f"no target {arguments.target}")
 
@@ -180,14 +185,20 @@ def _snakemake(words: list[str]) -> None:
     for word in words:
         if _option(word) and word.split("=")[0] not in known:
             raise Wrong(f"snakemake has no {word}")
-    groups: dict[str, list[str]] = {"": []}
+    # The values of each option; what follows those of an option that takes one (`--cores 8 report`) are targets.
+    groups: dict[str, list[str]] = {}
+    targets: list[str] = []
     option = ""
     for word in words:
         if _option(word):
             option = word
             groups[option] = []
-        else:
+        elif len(groups.get(option, [])) < TAKES.get(option, 99):
             groups[option].append(word)
+        else:
+            targets.append(word)
+    if unknown := set(targets) - TARGETS:
+        raise Wrong(f"snakemake: no target {', '.join(sorted(unknown))}")
     config: dict[str, Any] = {}
     for pair in groups.get("--config", []):
         name, _, value = pair.partition("=")
@@ -197,12 +208,6 @@ def _snakemake(words: list[str]) -> None:
         for file in groups.get(name, []):
             if not file.startswith("/") and not (ROOT / file).exists() and file != "default":
                 raise Wrong(f"{name} {file}: there is none")
-    # `snakemake --cores 8 TARGET`: what follows the value of an option that takes one
-    takes_one = {"--cores": 1, "-c": 1, "--profile": 1, "--jobs": 1, "-n": 0, "--sdm": 1, "--list": 0, "": 0}
-    for name, values in groups.items():
-        for target in values[takes_one.get(name, len(values)) :]:
-            if target not in TARGETS:
-                raise Wrong(f"snakemake: no target {target}")
 
 
 def _make(words: list[str]) -> None:
