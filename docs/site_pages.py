@@ -23,6 +23,7 @@ FROM_ROOT = {
     "containers/README.md": "containers.md",
 }
 ORIGIN = {place: origin for origin, place in FROM_ROOT.items()}
+SHIM = "https://unpkg.com/iframe-worker/shim"
 LINK = re.compile(r"\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 # Sections of our docstrings, which are underlined, and their names in Google's style, which griffe reads.
 SECTIONS = {
@@ -91,7 +92,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """The script that lets the search work from the disk is ours, so that a page loads nothing from elsewhere."""
     up = "../" * page.url.count("/")
-    return output.replace("https://unpkg.com/iframe-worker/shim", f"{up}assets/iframe-worker.js")
+    return output.replace(SHIM, f"{up}assets/iframe-worker.js")
+
+
+def on_post_template(output: str, template_name: str, **_: Any) -> str:
+    """The same of the page for what is not found."""
+    return output.replace(SHIM, "/assets/iframe-worker.js")
 
 
 try:
