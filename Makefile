@@ -1,5 +1,5 @@
 # make demo: environment + the whole pipeline on a simulated cohort; make test: environment + tests.
-# Only Python 3.11+, make and a package index are needed.
+# Only Python 3.11 to 3.13, make and a package index are needed.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # Cores for Snakemake: all of this machine, unless CORES is given.
