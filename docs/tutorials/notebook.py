@@ -40,7 +40,6 @@ from brainlm_data import prepare
 series = store.series("sub-01_task-rest")
 scaled = prepare(series, store.scaler)
 print(series.shape, series.dtype, "valid steps:", store.valid("sub-01_task-rest").sum())
-print(f"mean {series.mean():.0f} before, {scaled.mean():.2f} after; interquartile range about 1")
 
 # %% [markdown]
 # ## The dataset
