@@ -28,7 +28,8 @@ NAMES = {
     "phenotype_svg": "t.svg",
     "phenotype_png": "t.png",
 }
-QUICK = {"threads": 1, "device": "cpu", "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3}
+QUICK = {"threads": 1, "device": "cpu", "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3,
+         "leave_out": None, "transfer": None}  # fmt: skip
 
 
 def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[str, Any]:
@@ -73,7 +74,8 @@ def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
     assert [(c["Column"], c["Task"]) for c in whole["Columns"]] == [
         ("age", "regression"), ("sex", "classification"),
     ]  # fmt: skip
-    for method in ("correlations_ridge", "tangent_ridge", "correlations_svm", "coskewness_ridge"):
+    for method in ("correlations_ridge", "tangent_ridge", "correlations_svm", "coskewness_ridge", "readout",
+                   "readout_wide", "adapted_ridge"):  # fmt: skip
         assert value(whole, "age", method, "r2")["low"] > 0.1, method
         assert value(whole, "sex", method, "auroc")["low"] > 0.6, method
         assert value(whole, "age", method, "r_within")["p_permutation"] == pytest.approx(1 / 51)
@@ -100,7 +102,14 @@ def test_every_method_has_the_same_people_and_candidates(whole: dict[str, Any]) 
     assert whole["Subjects"] == traits.PEOPLE - 1 and whole["SubjectsSeenByModel"] > 40
     assert any("was trained or watched on" in text for text in whole["Warnings"])
     assert all(not row["comparable"] and row["reason"] for row in whole["Published"])
-    assert {r["against"] for r in whole["Comparisons"]} == {"ours_best", "correlations_ridge"}
+    assert {r["against"] for r in whole["Comparisons"]} == {"ours_best", "correlations_ridge", "tangent_ridge"}
+    claims = {(row["column"], row["metric"]): row for row in whole["RepresentationMinusTangent"]}
+    assert set(claims) == {("age", "r2_within"), ("age", "r_within"), ("age", "r2"), ("sex", "auroc")}
+    first, second = claims["age", "r2_within"], claims["sex", "auroc"]
+    assert min(first["p_holm"], second["p_holm"]) == pytest.approx(min(1, 2 * min(first["p"], second["p"])))
+    chosen = whole["Columns"][0]["Chosen"]
+    assert all(len(fold["strength"]) == 3 for fold in chosen["readout"])
+    assert all(len(fold["strength"]) == 5 for fold in chosen["readout_wide"])
 
 
 def test_labels_of_nothing_are_not_found(tmp_path: Path) -> None:
@@ -124,6 +133,40 @@ def test_unseen_subjects_groups_and_confounds(home: Path, tmp_path: Path) -> Non
     assert "lstm" not in free["Methods"] and any("left out" in w for w in free["Warnings"])
     unseen = predict(home, tmp_path / "u", columns=["sex"], subjects="unseen", folds=2, methods=methods[:1])
     assert unseen["SubjectsSeenByModel"] == 0 and unseen["Subjects"] == 16
+
+
+def test_sites_are_left_out_and_trs_are_split_where_there_are_any(tmp_path: Path) -> None:
+    """Age differs between sites, and nothing else of it is in the recordings: nothing may be credited."""
+    store = traits.make(tmp_path, planted=False, seed=2)
+    table = store.recordings
+    site = table["subject"].astype(int) % 4
+    own = dict(
+        zip(table["subject"].unique(), np.random.default_rng(0).uniform(0, 8, table["subject"].nunique()), strict=True)
+    )
+    table["age"] = 20 + 15.0 * site + table["subject"].map(own)
+    table["tr_s"] = np.where(site == 3, 3.0, 2.0)
+    table.to_parquet(tmp_path / "recordings.parquet")
+    data = [store.series(name) for name in table["id"]]
+    for series, number in zip(data, site, strict=True):  # each scanner has a signature
+        series[:, number] = 0.3 * series[:, number] + 0.7 * series[:, 11]
+    from tests.model.written import write
+
+    trained(write(tmp_path / "sites", data, table, store.parcels), tmp_path / "sites" / "model")
+    methods = ["readout", "correlations_ridge", "tangent_ridge"]
+    keys = {"columns": ["age"], "methods": methods, "inner": 3, "permutations": 99}
+    folds = predict(tmp_path / "sites", tmp_path / "f", **keys)
+    both = predict(tmp_path / "sites", tmp_path / "g", **keys, leave_out="auto", transfer="auto")
+    assert value(folds, "age", "readout", "r2")["value"] > 0.5  # of random folds: the site alone
+    assert abs(value(folds, "age", "readout", "r2_within")["value"]) < 0.5
+    assert value(folds, "age", "readout", "r2")["p_permutation"] > 0.02
+    assert [c["Validation"] for c in both["Columns"]] == [
+        "leave one site out", "tr_s: the most frequent value and the others predict each other",
+    ]  # fmt: skip
+    assert list(both["Columns"][0]["Folds"]) == ["A", "B", "C", "D"]
+    assert sorted(both["Columns"][1]["Folds"]) == ["2", "other"]
+    assert value(both, "age", "readout", "r2")["value"] < 0.2
+    assert value(both, "age", "readout", "r2_within")["low"] < 0.1
+    assert len(both["Summary"]) == 2 and both["Columns"][0]["Transform"] == "log"
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
