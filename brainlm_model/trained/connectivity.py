@@ -67,7 +67,7 @@ def adapted(scaled_TP: Series, covariance_PP: Series) -> Array:
     scaled_TP: a recording, scaled as the model's training data were. covariance_PP: the population's, of the model.
     """
     series_TP = _steps(scaled_TP)
-    known_P: NDArray[np.bool_] = np.isfinite(series_TP).all(axis=0)
+    known_P = np.asarray(np.isfinite(series_TP).all(axis=0))
     if not known_P.any():
         raise InputError("adapted: no parcel is known throughout", "look at the recording's quality page")
     population_PP = np.asarray(covariance_PP, dtype=np.float64)
