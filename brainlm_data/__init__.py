@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         network_name,
     )
     from brainlm_data.dataset.scaler import Scaler, prepare
-    from brainlm_data.dataset.series import ParcelSeries
+    from brainlm_data.dataset.series import ParcelSeries, recording_name
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import Store, open_store
     from brainlm_data.defaults import defaults as config_text
@@ -53,8 +53,8 @@ __all__ = [
     "by_network", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
     "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
     "markdown_cell", "markdown_line", "network_name", "new_array", "open_store", "parent_of", "prepare",
-    "read_config", "read_object", "read_series", "reads", "resample_series", "seal", "section_from", "stage_summary",
-    "sum_folder", "write_sums",
+    "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series", "seal", "section_from",
+    "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -94,6 +94,7 @@ _HEAVY = {  # imported only when they are asked for
     "read_object": ("files.json", "read_object"),
     "read_series": ("reading.sources", "read_series"),
     "reads": ("files.reads", "reads"),
+    "recording_name": ("dataset.series", "recording_name"),
     "resample_series": ("reading.resampling", "resample_series"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "seal": ("files.seal", "seal"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ class ParcelSeries:
                 extent=(0, len(z) / (self.rate_hz or 1), len(order) - 0.5, -0.5),
             )  # fmt: skip
             carpet.set_facecolor(UNKNOWN)
-            mark_networks(carpet, groups)
+            _mark(carpet, groups)
             carpet.set_xlabel("time (s)" if self.rate_hz else "time (steps)")
             carpet.figure.colorbar(image, ax=carpet, label="standard deviations", shrink=0.7, pad=0.01)
             known = np.isfinite(z)
@@ -189,7 +190,7 @@ class ParcelSeries:
                 self.connectivity()[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest"
             )
             matrix.set_facecolor(UNKNOWN)
-            mark_networks(matrix, groups, both=True)
+            _mark(matrix, groups, both=True)
             matrix.set_title(f"Functional connectivity {self.id}".rstrip())
             matrix.figure.colorbar(image, ax=matrix, label="Pearson correlation", shrink=0.7)
         return matrix
@@ -212,6 +213,17 @@ class ParcelSeries:
         if self.units:
             facts.append(f", {self.units}")
         return facts
+
+
+def _mark(axes: Axes, groups: Sequence[tuple[str, int, int]], both: bool = False) -> None:
+    """Networks on the axes; parcels where nobody says their networks."""
+    mark_networks(axes, groups, both)
+    if [name for name, _, _ in groups] == ["unassigned"]:
+        axes.set_yticks([], [])
+        axes.set_ylabel("parcel")
+        if both:
+            axes.set_xticks([], [])
+            axes.set_xlabel("parcel")
 
 
 def recording_name(path: Path) -> str:

@@ -40,13 +40,13 @@ def resampled_values(values: NDArray[np.floating], tr_s: float, hz: float) -> Re
     """
     if problem := impossible(tr_s):
         raise Refused(f"a TR of {tr_s:g} s: {problem}", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
-    values = np.asarray(values, dtype=np.float64)
-    total = len(values)
-    finite = np.isfinite(values)
+    x = np.asarray(values, dtype=np.float64)
+    total = len(x)
+    finite = np.isfinite(x)
     empty = ~finite.any(axis=1)
     if total - empty.sum() < FEWEST:
         raise Refused(f"{total - empty.sum()} volumes with data, fewer than {FEWEST}", "longer recordings")
-    known = values[~empty]
+    known = x[~empty]
     covered: NDArray[np.bool_] = np.asarray(finite[~empty].all(axis=0))
     covered[covered] = np.ptp(known[:, covered], axis=0) > 0
     if not covered.any():
@@ -55,11 +55,11 @@ def resampled_values(values: NDArray[np.floating], tr_s: float, hz: float) -> Re
     censored = tuple(int(v) for v in np.flatnonzero(empty) if v >= dropped)
     recipe = Recipe(tr_s, total, dropped, censored)
     whole = np.full((total, int(covered.sum())), np.nan)
-    whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
+    whole[dropped:] = fill_censored(drop(x[:, covered], recipe), recipe)
     moved = at_rate(whole, tr_s, hz, dropped)
     if np.abs(moved[np.isfinite(moved)]).max(initial=0) > np.finfo(np.float32).max:
         raise Refused("values beyond those of 32-bit floats", "is it damaged? Else scale it")
-    out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
+    out = np.full((len(moved), x.shape[1]), np.nan, np.float32)
     out[:, covered] = moved
     return Resampled(out, dropped, censored, covered)
 

@@ -6,6 +6,7 @@ What contradicts the card is refused; what the file cannot say is stated in word
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def _as_card_says(
     import pandas as pd
 
     parcels = pd.DataFrame({"name": list(columns)}) if len(columns) == values.shape[1] else None
-    known = {} if card is None else {"rate_hz": card.rate_hz, "units": card.units}
-    return ParcelSeries(values, stated, id=recording_name(path), parcels=parcels, **known)
+    series = ParcelSeries(values, stated, id=recording_name(path), parcels=parcels)
+    return series if card is None else replace(series, rate_hz=card.rate_hz, units=card.units)
 
 
 def compare_store(attributes: Mapping[str, Any], card: Card | None, source: str) -> list[str]:

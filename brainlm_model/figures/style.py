@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import FIGURE_STYLE, draw_as_text, reads
+from brainlm_data import FIGURE_STYLE, SPLIT_COLOURS, draw_as_text, reads
+from brainlm_data import GRID as GRID  # figures take all of their look from here
+from brainlm_data import INK as INK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +29,7 @@ METHODS = {
     "mean": ("#009E73", "^"),
     "interpolation": ("#7F7F7F", "v"),
 }
+SPLITS = SPLIT_COLOURS
 
 
 @contextmanager

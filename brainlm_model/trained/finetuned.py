@@ -10,7 +10,7 @@ import numpy as np
 
 from brainlm_data import BrainLMError, InputError, check_sum
 from brainlm_model.trained.checkpoint import TrainedModel
-from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
+from brainlm_model.trained.embedding import SourceRecording, collected, recordings_of, windows_of
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class FineTuned(TrainedModel):
         atlas: str | Path | None = None,
         tr: float | None = None,
     ) -> Any:
-        """Predict for a recording, or for all of a store.
+        """Predict for a recording, several, or all of a store.
 
         Parameters
         ----------
@@ -52,27 +52,22 @@ class FineTuned(TrainedModel):
         Returns
         -------
         A number in the label's units; the name of a class; or the next steps (future, parcel) in the recording's own
-        units, NaN where a parcel is not known. Of a store a dictionary by id.
+        units, NaN where a parcel is not known. Of several a list, of a store a dictionary by id.
 
         Raises
         ------
         InputError: as of `embed`.
         """
-        import warnings
-
         chosen = recordings_of(source, self.card.data, split, atlas, tr)
-        predictions = {}
-        for recording in chosen:
-            try:
-                series = recording.read().values
-                predictions[recording.id] = (
-                    self._future(series) if self.head is None else self._label(series, probabilities)
-                )
-            except BrainLMError as error:
-                if not is_store(source):
-                    raise
-                warnings.warn(f"{recording.id} left out: {error}", stacklevel=2)
-        return predictions if is_store(source) else predictions[chosen[0].id]
+        return collected(source, ((recording, self._predicted(recording, probabilities)) for recording in chosen))
+
+    def _predicted(self, recording: SourceRecording, probabilities: bool) -> Any:
+        """What is predicted, or why nothing can be."""
+        try:
+            series = recording.read().values
+            return self._future(series) if self.head is None else self._label(series, probabilities)
+        except BrainLMError as error:
+            return error
 
     def _label(self, series: Any, probabilities: bool) -> Any:
         from brainlm_model.trained.predict import of_recording
