@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import Store, open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.fetch import cache_folder
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary
     from brainlm_data.files.processes import end_with, parent_of
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.resampling import resample_series
+    from brainlm_data.reading.resampling import resample_series, scale_series
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
     from brainlm_data.why.command import add_why
@@ -50,11 +51,11 @@ __all__ = [
     "BLANK", "FIGURE_STYLE", "GRID", "INK", "SPLITS", "SPLIT_COLOURS", "STAGES", "UNKNOWN", "Artifact",
     "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Progress",
     "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside",
-    "by_network", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
+    "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
+    "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
     "markdown_cell", "markdown_line", "network_name", "new_array", "open_store", "parent_of", "prepare",
-    "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series", "seal", "section_from",
-    "stage_summary", "sum_folder", "write_sums",
+    "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series", "scale_series", "seal",
+    "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -64,6 +65,7 @@ _HEAVY = {  # imported only when they are asked for
     "beside": ("files.lock", "beside"),
     "BLANK": ("files.seal", "BLANK"),
     "by_network": ("dataset.look", "by_network"),
+    "cache_folder": ("files.fetch", "cache_folder"),
     "call": ("runner.call", "call"),
     "Card": ("dataset.card", "Card"),
     "check_seal": ("files.seal", "check_seal"),
@@ -97,6 +99,7 @@ _HEAVY = {  # imported only when they are asked for
     "recording_name": ("dataset.series", "recording_name"),
     "resample_series": ("reading.resampling", "resample_series"),
     "Scaler": ("dataset.scaler", "Scaler"),
+    "scale_series": ("reading.resampling", "scale_series"),
     "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
     "SPLIT_COLOURS": ("dataset.look", "SPLIT_COLOURS"),

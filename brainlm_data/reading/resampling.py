@@ -1,4 +1,4 @@
-"""Parcel series at another rate, as the pipeline brings them there: without leaving gaps, and without aliasing."""
+"""Parcel series at another rate or in other units, as the pipeline makes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from brainlm_data.dataset.series import ParcelSeries
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, invalid_steps
+from brainlm_data.reading.parcel_means import CENTRED, PERCENT, grand_mean
 from brainlm_data.reading.timing import TR_S, impossible
 
 FEWEST = 4  # volumes with data: what a cubic spline needs
@@ -91,3 +92,44 @@ def resample_series(series: ParcelSeries, hz: float) -> ParcelSeries:
     valid[invalid_steps(len(made.values), hz, tr_s, made.dropped, made.censored)] = False
     stated = [*series.stated, f"resampled from TR {tr_s:g} s to {hz:g} Hz"]
     return replace(series, values=made.values, rate_hz=hz, valid=valid, stated=stated)
+
+
+def scale_series(series: ParcelSeries, units: str) -> ParcelSeries:
+    """A recording in a scanner's units, in those of a card: `Card.units`.
+
+    "grand mean 10000": times one number, so that the mean over parcels and steps is that. "percent ...": each parcel in
+    percent of its own mean. Any other: as it is.
+
+    Raises
+    ------
+    InputError: its mean was removed, as `standardize` and `detrend` of a masker do: then nobody can scale it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from brainlm_data import ParcelSeries, scale_series
+    >>> raw = ParcelSeries(np.random.default_rng(0).normal(500, 5, size=(100, 24)))
+    >>> round(float(scale_series(raw, "grand mean 10000").values.mean()))
+    10000
+    """
+    x = np.asarray(series.values, dtype=np.float64)
+    by_parcel = units == PERCENT
+    if not by_parcel and not units.startswith("grand mean"):
+        return series
+    known = np.isfinite(x)
+    count = known.sum(0)
+    mean_P = np.where(known, x, 0).sum(0) / np.maximum(count, 1)
+    spread_P = np.sqrt(np.where(known, (x - mean_P) ** 2, 0).sum(0) / np.maximum(count, 1))
+    level = float(mean_P[count > 0].mean()) if known.any() else np.nan
+    if known.any() and not level > CENTRED * float(np.median(spread_P[count > 0])):
+        raise InputError(
+            f"{series.id or 'the series'}: its mean was removed (mean {level:.4g}), so it cannot be scaled to {units}",
+            "extract it with standardize=False, detrend=False",
+        )
+    factor_P = np.full(x.shape[1], np.nan)
+    if by_parcel:  # a parcel whose mean is not above 0 has no percent
+        np.divide(100, mean_P, out=factor_P, where=mean_P > 0)
+    else:
+        factor_P[:] = grand_mean(units) / level
+    stated = [*series.stated, f"scaled from a mean of {level:.4g} over its parcels to {units}"]
+    return replace(series, values=x * factor_P, units=units, stated=stated)

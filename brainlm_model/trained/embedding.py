@@ -103,6 +103,11 @@ def recordings_of(
         return [recording for one in source for recording in recordings_of(one, card, split, atlas, tr)]
     if split is not None and not is_store(source):
         raise InputError(f"split {split!r} of what is no store", "leave it out, or give a store")
+    is_file = isinstance(source, (str, Path)) and not is_store(source)
+    if atlas is not None and not is_file:
+        raise InputError("atlas is for 4-D NIfTI, not for parcel series", "leave it out")
+    if tr is not None and not (is_file or is_array(source)):
+        raise InputError("tr is for 4-D NIfTI and arrays", "leave it out: ParcelSeries and stores say their rate")
     if isinstance(source, tuple):
         where, name = source
         matching = [r for r in _stored(where, card, None) if r.id == name]
@@ -117,12 +122,8 @@ def recordings_of(
         path = Path(source)
         name = recording_name(path)
         return [SourceRecording(name, partial(read_series, path, card, atlas, tr), _entities(name))]
-    if atlas is not None:
-        raise InputError("atlas is for 4-D NIfTI, not for parcel series", "leave it out")
     if not isinstance(source, ParcelSeries):
         source = ParcelSeries(_array(source), rate_hz=None if tr is None else 1 / tr)
-    elif tr is not None:
-        raise InputError("tr is for arrays and 4-D NIfTI", "ParcelSeries(values, rate_hz=1 / TR) says it itself")
     return [SourceRecording(source.id, partial(_at_rate_of, source, card), _entities(source.id))]
 
 

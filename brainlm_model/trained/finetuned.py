@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import BrainLMError, InputError, check_sum
-from brainlm_model.trained.checkpoint import TrainedModel
+from brainlm_model.trained.checkpoint import TrainedModel, config_json, save_weights
 from brainlm_model.trained.embedding import SourceRecording, collected, recordings_of, windows_of
 from brainlm_model.trained.transform import Transform
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEAD_FILE = "head.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FineTuned(TrainedModel):
     """A `TrainedModel` that predicts: a label in its own units, a class, or the next steps.
 
@@ -31,6 +31,17 @@ class FineTuned(TrainedModel):
 
     head: PredictionHead | None = None
     finetuning: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        settings = self.finetuning["settings"]
+        learnt = settings["column"] or f"the next {settings['future']} steps"
+        return f"{super().__repr__()}, predicts {learnt} ({settings['task']})"
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        (folder / "config.json").write_text(config_json(self.network, self.training, finetune=self.finetuning))
+        if self.head is not None:
+            save_weights(self.head, folder / HEAD_FILE, {"format": "pt"})
 
     def predict(
         self,
