@@ -123,8 +123,17 @@ def recordings_of(
         name = recording_name(path)
         return [SourceRecording(name, partial(read_series, path, card, atlas, tr), _entities(name))]
     if not isinstance(source, ParcelSeries):
-        source = ParcelSeries(_array(source), rate_hz=None if tr is None else 1 / tr)
+        source = ParcelSeries(_array(source), rate_hz=rate_of(tr))
     return [SourceRecording(source.id, partial(_at_rate_of, source, card), _entities(source.id))]
+
+
+def rate_of(tr: float | None) -> float | None:
+    """Steps per second of a repetition time, s; None for None. Raises InputError for an impossible one."""
+    if tr is None:
+        return None
+    if not tr > 0:
+        raise InputError(f"tr {tr} s", "seconds, above 0")
+    return 1 / tr
 
 
 def _array(source: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from brainlm_data import BrainLMError, InputError, ParcelSeries, scale_series
 from brainlm_model.trained.checkpoint import TrainedModel
-from brainlm_model.trained.embedding import BATCH, is_array, is_several, is_store
+from brainlm_model.trained.embedding import BATCH, is_array, is_several, is_store, rate_of
 from brainlm_model.trained.load import load
 
 KINDS = ("cls", "mean", "parcels")
@@ -90,7 +90,9 @@ class BrainLMEmbedder(TransformerMixin, BaseEstimator):
         model = self._loaded()
         rows = []
         for number, one in enumerate(several := recordings(X), 1):
-            of_file = {"atlas": self.atlas, "tr": self.tr} if isinstance(one, (str, Path)) else {}
+            of_file: dict[str, Any] = {}
+            if isinstance(one, (str, Path)):
+                of_file = {"atlas": self.atlas, "tr": self.tr}
             try:
                 embedding = model.embed(self._in_units(one, model), self.kind, batch=self.batch, **of_file)
             except BrainLMError as error:
@@ -129,7 +131,7 @@ class BrainLMEmbedder(TransformerMixin, BaseEstimator):
         """A recording; an array as a series with its rate, in the model's units."""
         if not is_array(recording):
             return recording
-        series = ParcelSeries(np.asarray(recording, dtype=np.float64), rate_hz=None if self.tr is None else 1 / self.tr)
+        series = ParcelSeries(np.asarray(recording, dtype=np.float64), rate_hz=rate_of(self.tr))
         units = "" if model.card.data is None else model.card.data.units
         if self.rescale and series.values.ndim == 2:
             return scale_series(series, units)

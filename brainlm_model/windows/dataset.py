@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +13,9 @@ import numpy as np
 
 from brainlm_data import InputError, open_store
 from brainlm_model.windows.cache import cached_series
+from brainlm_model.windows.labels import label_columns
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import Generator, Tensor
 
 
@@ -120,7 +119,7 @@ class WindowDataset:
             raise InputError(f"store: split {split!r}: {short_ones}", remedy)
         self.labels: dict[str, list[Any]] | None = None
         if labels is not None:
-            self.labels = _labels(chosen.set_index("id").loc[self.ids], labels, self.store.path)
+            self.labels = label_columns(chosen.set_index("id").loc[self.ids], labels, self.store.path)
 
     def __repr__(self) -> str:
         people = f"{len(self)} recordings of {len(set(self.subjects))} subjects"
@@ -228,26 +227,6 @@ class WindowDataset:
         length = min(steps, self.window)
         gaps, bad = (_sums(flags, length) for flags in (empty, invalid))
         return np.flatnonzero((gaps == 0) & (bad <= max_invalid * length))
-
-
-def _labels(table: pd.DataFrame, columns: Sequence[str], path: Path) -> dict[str, list[Any]]:
-    """Columns of the recordings as what a DataLoader can collate: numbers, or text."""
-    import pandas as pd
-
-    if isinstance(columns, str):
-        raise InputError(f"labels {columns!r}", "a list of columns: labels=[...]")
-    labels: dict[str, list[Any]] = {}
-    for name in columns:
-        if name not in table:
-            close = get_close_matches(name, map(str, table.columns), 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise InputError(f"{path}: no column {name}", f"{hint}one of {', '.join(map(str, table.columns))}")
-        column = table[name]
-        if pd.api.types.is_numeric_dtype(column):
-            labels[name] = column.astype("float64").tolist()
-        else:
-            labels[name] = ["" if pd.isna(value) else str(value) for value in column]
-    return labels
 
 
 def _first(subjects: Iterable[str], share: float, seed: int) -> list[str]:
