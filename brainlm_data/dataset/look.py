@@ -49,7 +49,7 @@ def drawing(axes: Axes | None = None, size: tuple[float, float] = (6.4, 4.8)) ->
         if axes is None:
             axes = plt.subplots(figsize=size)[1]
         yield axes
-        draw_as_text(axes.get_figure(root=True))  # type: ignore[arg-type]
+        draw_as_text(axes.figure)  # type: ignore[arg-type]
 
 
 def stacked(heights: Sequence[float], size: tuple[float, float]) -> list[Axes]:

@@ -236,7 +236,18 @@ class _Writer:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a store. Raises InputError where there is none, one of a later format, or a damaged one."""
+    """Open a store.
+
+    Raises
+    ------
+    InputError: there is none, one of a later format, or a damaged one.
+
+    Examples
+    --------
+    >>> from brainlm_data import open_store
+    >>> len(open_store("results/store.zarr").parcels)
+    24
+    """
     path = Path(path)
     if not (path / "zarr.json").exists():
         raise InputError(f"{path}: no Zarr v3 store there", "give the path of store.zarr; `snakemake dataset` makes it")

@@ -42,6 +42,12 @@ def read_series(
     Raises
     ------
     InputError, Refused: unreadable, or in contradiction to the card.
+
+    Examples
+    --------
+    >>> from brainlm_data import Card, read_series
+    >>> read_series("run.npy", Card.read("results"))
+    ParcelSeries run: 260 steps at 1 Hz (260 s) x 24 parcels
     """
     path = Path(path)
     name = path.name.lower()

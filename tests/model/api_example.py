@@ -1,9 +1,10 @@
-"""The folder that examples of docstrings speak of: `results/store.zarr` and `results/models/tiny`."""
+"""The files that examples of docstrings speak of: `results/store.zarr`, `results/models/tiny` and `run.npy`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tests.model.cohort import make
@@ -18,4 +19,5 @@ def make_results(home: Path) -> Path:
     table["sex"] = ["FM"[number % 2] for number in range(len(table))]
     table.to_parquet(home / "results" / "recordings.parquet")
     run(store, home / "results" / "models" / "tiny", steps=1)
+    np.save(home / "run.npy", store.series("sub-00_task-rest"))
     return home

@@ -114,7 +114,7 @@ def test_pipeline_and_cross_validation(model, arrays):
 
 
 def test_after_a_masker_of_nilearn(model, tmp_path):
-    from nilearn.maskers import NiftiLabelsMasker
+    from nilearn.maskers import MultiNiftiLabelsMasker
 
     labels = np.zeros((8, 6, 4), np.int32)
     labels.reshape(-1)[: 7 * PARCELS] = np.repeat(np.arange(1, PARCELS + 1), 7)
@@ -124,7 +124,7 @@ def test_after_a_masker_of_nilearn(model, tmp_path):
         data = np.zeros((*labels.shape, steps), np.float32)
         data[labels > 0] = series(rng, steps)[:, labels[labels > 0] - 1].T
         images.append(nib.Nifti1Image(data, affine))
-    masker = NiftiLabelsMasker(nib.Nifti1Image(labels, affine), standardize=None)
+    masker = MultiNiftiLabelsMasker(nib.Nifti1Image(labels, affine), standardize=None)
     pipeline = make_pipeline(masker, BrainLMEmbedder(model, tr=2.0))
     found = pipeline.fit_transform(images)
     assert found.shape == (2, 16)
