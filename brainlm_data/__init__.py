@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.fetch import cache_folder
     from brainlm_data.files.json import read_object
-    from brainlm_data.files.lock import beside, fresh_temporary
+    from brainlm_data.files.lock import beside, fresh_temporary, one_at_a_time
     from brainlm_data.files.processes import end_with, parent_of
     from brainlm_data.files.progress import Progress
     from brainlm_data.files.reads import reads
@@ -53,9 +53,9 @@ __all__ = [
     "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside",
     "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
     "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
-    "markdown_cell", "markdown_line", "network_name", "new_array", "open_store", "parent_of", "prepare",
-    "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series", "scale_series", "seal",
-    "section_from", "stage_summary", "sum_folder", "write_sums",
+    "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time", "open_store", "parent_of",
+    "prepare", "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series",
+    "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -87,6 +87,7 @@ _HEAVY = {  # imported only when they are asked for
     "markdown_line": ("files.text", "markdown_line"),
     "network_name": ("dataset.look", "network_name"),
     "new_array": ("files.space", "new_array"),
+    "one_at_a_time": ("files.lock", "one_at_a_time"),
     "open_store": ("dataset.store", "open_store"),
     "ParcelSeries": ("dataset.series", "ParcelSeries"),
     "parent_of": ("files.processes", "parent_of"),
@@ -98,8 +99,8 @@ _HEAVY = {  # imported only when they are asked for
     "reads": ("files.reads", "reads"),
     "recording_name": ("dataset.series", "recording_name"),
     "resample_series": ("reading.resampling", "resample_series"),
-    "Scaler": ("dataset.scaler", "Scaler"),
     "scale_series": ("reading.resampling", "scale_series"),
+    "Scaler": ("dataset.scaler", "Scaler"),
     "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
     "SPLIT_COLOURS": ("dataset.look", "SPLIT_COLOURS"),
