@@ -44,11 +44,11 @@ class ParcelSeries:
     >>> series = open_store("results/store.zarr").recording("sub-00_task-rest")
     >>> series
     ParcelSeries sub-00_task-rest: 260 steps at 1 Hz (260 s) x 24 parcels
-    >>> series.to_dataframe().iloc[:2, :3].round(1)
-    parcel      p0      p1      p2
+    >>> series.to_dataframe().iloc[:2, :3].round().astype(int)
+    parcel    p0   p1    p2
     time_s
-    0.0     1001.7  1015.3  1003.5
-    1.0      994.1  1014.8  1006.9
+    0.0     1000  994  1003
+    1.0      994  991   999
     >>> series.plot().get_xlabel()
     'time (s)'
     """

@@ -54,7 +54,7 @@ class WindowDataset:
     >>> from brainlm_model import WindowDataset
     >>> windows = WindowDataset("results/store.zarr", split="train", window=200)
     >>> windows
-    WindowDataset: 5 recordings of 5 subjects, split train, windows of 24 parcels x 200 steps
+    WindowDataset: 5 recordings of 5 subjects, split train, windows of 24 parcels x 200 steps, 1 left out
     >>> windows[0].shape
     torch.Size([24, 200])
     >>> from torch.utils.data import DataLoader

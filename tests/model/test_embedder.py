@@ -80,15 +80,13 @@ CHECKS = (
     "check_no_attributes_set_in_init", "check_estimators_overwrite_params", "check_dont_overwrite_parameters",
     "check_estimators_fit_returns_self", "check_readonly_memmap_input", "check_mixin_order",
     "check_do_not_raise_errors_in_init_or_set_params", "check_get_params_invariance", "check_set_params",
-    "check_estimator_get_tags_default_keys", "check_n_features_in_after_fitting", "check_estimators_pickle",
+    "check_n_features_in_after_fitting",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("check", [name for name in CHECKS if hasattr(estimator_checks, name)])
+@pytest.mark.parametrize("check", CHECKS)
 def test_checks_of_scikit_learn(home, check):
     """Those that do not take rows of a table for samples: `check_estimator` itself leaves out all but cloning."""
-    if check == "check_estimators_pickle":
-        pytest.skip("it transforms a table of 2 columns; pickling is tested below")
     getattr(estimator_checks, check)("BrainLMEmbedder", BrainLMEmbedder(str(home / "models" / "tiny")))
 
 
