@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.splits import SPLITS
 from brainlm_data.files.text import draw_as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, GRID, UNKNOWN = "#222222", "#E3E3E3", "#D9D9D9"
-SPLIT_COLOURS = {  # Okabe & Ito (2008): colour-blind readers can tell them apart
-    "train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "external": "#CC79A7", "excluded": "#D55E00",
-}  # fmt: skip
+# Okabe & Ito (2008): colour-blind readers can tell them apart
+SPLIT_COLOURS = dict(zip((*SPLITS, "excluded"), ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"), strict=True))
 FIGURE_STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
