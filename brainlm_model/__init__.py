@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brainlm_model.baselines.readout import LogConnectivity, TraitClassifier, TraitRegressor
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.trained.embedding import Embedding
     from brainlm_model.trained.estimator import BrainLMEmbedder
@@ -17,11 +18,24 @@ _HOMES = {
     "BrainLMEmbedder": "brainlm_model.trained.estimator",
     "Embedding": "brainlm_model.trained.embedding",
     "FineTuned": "brainlm_model.trained.finetuned",
+    "LogConnectivity": "brainlm_model.baselines.readout",
+    "TraitClassifier": "brainlm_model.baselines.readout",
+    "TraitRegressor": "brainlm_model.baselines.readout",
     "TrainedModel": "brainlm_model.trained.checkpoint",
     "WindowDataset": "brainlm_model.windows.dataset",
     "load": "brainlm_model.trained.load",
 }
-__all__ = ["BrainLMEmbedder", "Embedding", "FineTuned", "TrainedModel", "WindowDataset", "load"]
+__all__ = [
+    "BrainLMEmbedder",
+    "Embedding",
+    "FineTuned",
+    "LogConnectivity",
+    "TrainedModel",
+    "TraitClassifier",
+    "TraitRegressor",
+    "WindowDataset",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
