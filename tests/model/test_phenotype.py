@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import worth
 from brainlm_data import ConfigError, Files, InputError, section_from
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
@@ -110,6 +111,29 @@ def test_every_method_has_the_same_people_and_candidates(whole: dict[str, Any]) 
     chosen = whole["Columns"][0]["Chosen"]
     assert all(len(fold["strength"]) == 3 for fold in chosen["readout"])
     assert all(len(fold["strength"]) == 5 for fold in chosen["readout_wide"])
+
+
+def test_what_the_benchmark_says_of_it(whole: dict[str, Any]) -> None:
+    found = worth.traits(whole)
+    row = found["representation_minus_tangent"]["age"]["4 folds"]["r2_within"]
+    ours, theirs = (value(whole, "age", name, "r2_within")["value"] for name in ("readout", "tangent_ridge"))
+    assert row["value"] == pytest.approx(ours - theirs) and row["low"] < row["value"] < row["high"]
+    assert set(found["model_minus_tangent"]["sex"]["4 folds"]) >= {"cls_ridge", "adapted_ridge", "attention_ridge"}
+
+
+def test_people_are_identified_and_strangers_are_not() -> None:
+    rng = np.random.default_rng(0)
+    common, own = 10 * rng.standard_normal(50), rng.standard_normal((20, 50))
+    first, second = [], []
+    for part in (first, second):
+        for number in range(20):
+            noisy = common + own[number] + rng.standard_normal(50)
+            part.append(
+                {"correlations": rng.standard_normal(50), "adapted": np.where(np.arange(50) < 3, np.nan, noisy)}
+            )
+    found = worth.identified(first, second, [f"{number:02d}" for number in range(20)])
+    assert found["rank1_centred"]["adapted"]["value"] > 0.8 > 0.3 > found["rank1"]["correlations"]["value"]
+    assert found["minus_connectivity_centred"]["adapted"]["low"] > 0.3
 
 
 def test_labels_of_nothing_are_not_found(tmp_path: Path) -> None:
