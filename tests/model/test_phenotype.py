@@ -250,7 +250,8 @@ def test_what_cannot_be_predicted_is_said_at_once(
 
 def test_what_nobody_asked_for_and_cannot_be_predicted_is_passed_over(home: Path, tmp_path: Path) -> None:
     content = predict(home, tmp_path, folds=400)
-    assert not content["Columns"] and set(content["PassedOver"]) == {"age", "sex"} and content["Results"] == []
+    assert not content["Columns"] and set(content["PassedOver"]) == {"age, 400 folds", "sex, 400 folds"}
+    assert content["Results"] == []
     assert "No column" in content["Summary"][0] and "not predicted" in content["Warnings"][0]
     with pytest.raises(InputError):
         predict(home, tmp_path, columns=["age"], folds=400)
