@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST = 20  # lines of what was stated
 ROWS = 64  # recordings that are written to a .zarr at once: one chunk
-FORMATS = {  # kinds that a file can hold; the first is the default
+FORMATS: dict[str, tuple[Kind, ...]] = {  # kinds that a file can hold; the first is the default
     ".tsv": ("cls", "mean", *KINDS),
     ".parquet": ("cls", "mean", "parcels", *KINDS),
     ".zarr": ("all", "cls", "mean", "parcels", *KINDS),
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.suffix not in FORMATS:
         raise InputError(f"{out}: not {', '.join(FORMATS)}", "--out says the format by its ending")
-    kind = arguments.kind or FORMATS[out.suffix][0]
+    kind: Kind = arguments.kind or FORMATS[out.suffix][0]
     if kind not in FORMATS[out.suffix]:
         raise InputError(f"{out}: cannot hold kind {kind}", f"one of {', '.join(FORMATS[out.suffix])}; .zarr holds all")
     if arguments.batch < 1:
@@ -203,8 +203,8 @@ class ZarrWriter:
                     compressors=[ZstdCodec(), Crc32cCodec()],
                     dimension_names=("recording", "parcel", "dim") if len(shape) == 2 else ("recording", "dim"),
                 )  # fmt: skip
-        for name, array in self._arrays.items():
-            array.append(np.stack([of_kind(embedding, name) for embedding in self._waiting]))
+        for name in self.kinds:
+            self._arrays[name].append(np.stack([of_kind(embedding, name) for embedding in self._waiting]))
         self._waiting = []
 
     def finish(self) -> None:

@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from brainlm_model.models.config import ModelConfig
     from brainlm_model.models.network import Network
 
-Kind = Literal[
-    "cls", "mean", "parcels", "all", "connectivity", "connectivity_band", "connectivity_global", "adapted", "attention"
-]
+Kind = Literal["cls", "mean", "parcels", "all", connectivity.SecondOrder]
 SOURCES = "an array (time, parcel), a ParcelSeries, a file, a store, (store, id), or a list of them"
 ENTITIES = ("subject", "session", "task", "run")
 BATCH = 8  # windows a forward pass
