@@ -225,6 +225,11 @@ def planned_path(outdir: Path) -> Path:
     return outdir / "work" / "planned"
 
 
+def index_page_path(outdir: Path) -> Path:
+    """The page that links all others of an outdir."""
+    return outdir / "index.html"
+
+
 def left_aside_path(outdir: Path) -> Path:
     """Files of the dataset that are not taken, one line each, with the reason."""
     return outdir / "left_aside.txt"

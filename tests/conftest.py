@@ -16,7 +16,7 @@ threadpool_limits(1)
 
 # ruff: noqa: E402
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.browser import CHROMIUM, Browser
 from tests.golden.check import check
 
 # the same examples in every run of the suite; HYPOTHESIS_PROFILE=search looks for new ones
@@ -58,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write golden files that are missing or out of date")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser (`tests/browser.py`)."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with Browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import reads
-from brainlm_model.figures.style import INK, METHODS
+from brainlm_model.figures.style import INK, METHODS, coded, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,9 @@ def draw(phenotype_csv: Path) -> Figure:
         rows = table[table["column"] == name]
         metric = SHOWN[rows["task"].iloc[0]][0]
         _panel(axes, rows[rows["metric"] == metric].sort_values("value", kind="stable"))
-        axes.set_title(f"{name} ({rows['n_subjects'].iloc[0]} subjects)")
+        column, levels = coded(str(name))
+        which = f": {' or '.join(levels.values())}" if levels else ""
+        axes.set_title(f"{column}{which} ({counted(rows['n_subjects'].iloc[0], 'subject')})")
     handles: dict[str, Any] = {}
     for axes in panels[0]:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

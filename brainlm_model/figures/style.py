@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -125,6 +126,24 @@ class Sheet:
 def network_name(name: object) -> str:
     """A network as it is shown: `unassigned` for every way of saying that there is none."""
     return "unassigned" if str(name).strip().lower() in OTHER else str(name)
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """`1 subject`, `2 subjects`, `2 people`."""
+    return f"{count} {one if count == 1 else more or f'{one}s'}"
+
+
+CODE = re.compile(r"_(\d+)([A-Za-z]+)")
+SEXES = {"m": "male", "f": "female"}
+
+
+def coded(column: str) -> tuple[str, dict[str, str]]:
+    """`sex_1m_2f` is the column sex, in which 1 means male and 2 female; of other names, nothing is meant by a code."""
+    codes = CODE.findall(column)
+    name = CODE.sub("", column)
+    if len(codes) < 2 or not name:
+        return column, {}
+    return name, {code: SEXES.get(word.lower(), word) for code, word in codes}
 
 
 def by_network(networks: Sequence[str]) -> tuple[NDArray[np.intp], list[tuple[str, int, int]]]:

@@ -34,7 +34,7 @@ def draw(train_log: Path) -> Figure:
         loss.plot(steps["step"], mean, color=blue, linewidth=1.8, label=f"running mean of {span} steps")
     loss.set_title("Training")
     loss.set_ylabel("loss: squared error of\nmasked, scaled values")
-    loss.legend(fontsize=8)
+    loss.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)  # beside the title
     scored = log.dropna(subset=["validation_r2"])
     score.set_title("Validation subjects")
     if len(scored):

@@ -174,7 +174,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "phenotype",
-    2,
+    3,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
     COLUMNS,
