@@ -112,10 +112,11 @@ class Browser:
         """Load a file and wait until it and its pictures are there."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", **size)
-        self._call("Page.navigate", url="about:blank")
-        self.errors, self._events = [], []
-        self._call("Page.navigate", url=page.resolve().as_uri() + fragment)
-        self.wait_for_load()
+        self._events = []
+        for address in ("about:blank", page.resolve().as_uri() + fragment):  # another fragment alone loads nothing
+            self.errors = []
+            self._call("Page.navigate", url=address)
+            self.wait_for_load()
 
     def wait_for_load(self) -> None:
         """Until the page that is being loaded is there."""

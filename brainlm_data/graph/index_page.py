@@ -6,7 +6,6 @@ Written whenever a run ends, well or not, from what lies in the outdir then.
 from __future__ import annotations
 
 import contextlib
-import platform
 import re
 import shlex
 import sys
@@ -56,7 +55,7 @@ def write_index(dag: Dag) -> None:
         through=sum(r["status"] == "done" for r in recordings), refused=[r for r in recordings if r["reason"]],
         kinds=_files(dag), notes=[one_line(note) for note in dag.notes], command=_command(),
         date=datetime.now().astimezone().isoformat(" ", "minutes"),
-        versions={"Python": platform.python_version(), **software()},
+        versions=software(),
     )  # fmt: skip
     write_text(paths.index_page_path(dag.outdir), page)
 
@@ -86,11 +85,14 @@ def _recordings(dag: Dag) -> Iterator[dict[str, Any]]:
 
 
 def _units(dag: Dag, artifact: str, bundle: str) -> dict[str, Any]:
-    """The entries of the stage that writes an artifact; empty where there is none, or it has not run."""
+    """The entries of the stage that writes an artifact; empty where there is none, or it has not run (whole)."""
     if artifact not in dag.producers:
         return {}
     path = paths.manifest_path(dag.outdir, dag.producers[artifact].name, bundle)
-    return dict(read_manifest(path)["units"]) if path.exists() else {}
+    try:
+        return dict(read_manifest(path)["units"])
+    except InputError:  # the next run makes it anew; this page shows what there is
+        return {}
 
 
 def _files(dag: Dag) -> dict[str, list[dict[str, str]]]:

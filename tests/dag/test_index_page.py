@@ -11,11 +11,14 @@ from brainlm_data import paths
 from brainlm_data.files.sidecar import write_record
 from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.index_page import write_index
+from brainlm_data.runner.manifest import describe_output
 from brainlm_model.stages import ALL_STAGES
 from tests.attacks.test_names import PLAIN, Page
 from tests.browser import Browser
 from tests.conftest import write_bids
 
+SIGNATURE = json.dumps({"version": 1, "config": {}, "names": {}, "watched": {}})
+HEAD = {"stage": "", "bundle": "", "signature": SIGNATURE, "listing": "", "upstream": {}, "content": ""}
 REASON = "sub-02_task-rest: cut <off> & short -> copy it again"
 
 
@@ -25,7 +28,7 @@ def finished(tmp_path: Path) -> tuple[Dag, Path]:
     bids, outdir = write_bids(tmp_path / "bids"), tmp_path / "out"
     description = json.loads((bids / "dataset_description.json").read_text())
     (bids / "dataset_description.json").write_text(json.dumps({**description, "Name": "Sleep & <wake>"}))
-    dag = Dag({"bids_dir": str(bids), "outdir": str(outdir)}, ALL_STAGES)
+    dag = Dag({"bids_dir": str(bids), "outdir": str(outdir), "bundle_size": 2}, ALL_STAGES)
     page = outdir / "derivatives" / "sub-01" / "func" / "sub-01_task-rest_desc-qc_report.html"
     page.parent.mkdir(parents=True)
     page.write_text("<title>one</title>")
@@ -33,11 +36,11 @@ def finished(tmp_path: Path) -> tuple[Dag, Path]:
                  "figures/cohort.png", "models/tiny/config.json", "models/other/config.json", "card.md"):  # fmt: skip
         (outdir / file).parent.mkdir(parents=True, exist_ok=True)
         (outdir / file).write_text("x")
-    done = {"status": "done", "reason": "", "outputs": {"qc_page": {"path": page.relative_to(outdir).as_posix()}}}
+    done = {"status": "done", "reason": "", "outputs": {"qc_page": describe_output(page, outdir)}}
     units = {"sub-01_task-rest": done, "sub-02_task-rest": {"status": "refused", "reason": REASON, "outputs": {}}}
     (bundle,) = dag.bundles.by_level["recording"]
     for name in ("parcels", "qc_page"):
-        write_record(paths.manifest_path(outdir, dag.producers[name].name, bundle), {"units": units})
+        write_record(paths.manifest_path(outdir, dag.producers[name].name, bundle), {**HEAD, "units": units})
     return dag, outdir
 
 

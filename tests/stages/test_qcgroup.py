@@ -163,7 +163,7 @@ def test_page_in_a_browser(tmp_path: Path, browser: Browser) -> None:
     (tmp_path / "index.html").write_text("<title>index</title>")
     page, shown = (
         tmp_path / "qc.html",
-        "[...document.querySelectorAll('tbody tr:not(.away)')].map(r => r.cells[0].textContent)",
+        "[...document.querySelectorAll('#recordings tbody tr:not(.away)')].map(r => r.cells[0].textContent)",
     )
     for width in (420, 1400):
         browser.open(page, width)
