@@ -33,15 +33,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page, which embeds everything, and the model's card."""
     sections = [section(stage, inputs[f"{name}_json"], inputs[f"{name}_svg"]) for name, stage in TASKS.items()]
     figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": caption} for name, caption in MASKED.items()]
-    write(outputs, inputs, config.title, sections, figures)
+    write(outputs, inputs, config.title, sections, figures, "index.html")
     return {"Title": config.title, "Tasks": [part.name for part in sections]}
 
 
 def write(
     outputs: Mapping[str, Path], inputs: Mapping[str, Path], title: str, sections: Sequence[Section],
-    figures: Sequence[Mapping[str, str]] = (),
+    figures: Sequence[Mapping[str, str]] = (), index: str = "",
 ) -> None:  # fmt: skip
-    """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`."""
+    """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`.
+
+    `index`: address of the page that lists all pages, where there is one.
+    """
     import pandas as pd
 
     with reads(inputs["model_config"]):
@@ -56,7 +59,7 @@ def write(
     here = Path(__file__).parent
     page = environment_of(here, here.parent / "report").get_template("page.html").render(
         title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),
-        splits=split_table(table), published=published, versions=versions(),
+        splits=split_table(table), published=published, versions=versions(), index=index,
     )  # fmt: skip
     outputs["paper_page"].write_text(page)
     outputs["paper_card"].write_text(card.markdown(model, text, sections))

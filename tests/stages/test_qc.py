@@ -134,21 +134,21 @@ def test_left_and_right_of_a_picture() -> None:
         affine = np.diag([4.0 * flip, 4, 4, 1])
         affine[:3, 3] = [-38 * flip, -46, -34]
         volume = Volume(data, affine)
-        rows = mosaic.cuts_of(volume, axes=(2, 1), count=1, width=300)
+        rows = mosaic.cuts_of(volume, axes=(2, 1), count=3, width=900)
         pixels = np.asarray(Image.open(io.BytesIO(mosaic.picture(volume, rows, limits=(0, 1)))).convert("L"))
         height = rows[0][0].pixels[1] // mosaic.FINE
-        for part in (pixels[:height], pixels[height:]):
-            assert part[:, 150:].max() > 240 and part[20:-20, :150].max() < 80
+        for part in (pixels[:height, 300:600], pixels[height:, 300:600]):  # cuts through the middle
+            inside = part[25:-25]  # without what is written on it
+            assert inside[:, 150:].max() > 240 and inside[:, :150].max() < 80
 
 
 def test_a_contour_is_where_its_volume_crosses_the_level() -> None:
     affine = np.diag([2.0, 2, 2, 1])
     data = np.zeros((40, 40, 40), np.float32)
     data[10:30, 10:30, 10:30] = 1
-    rows = mosaic.cuts_of(Volume(np.ones_like(data), affine), axes=(2,), count=1, width=400)
-    edge = mosaic.Contour(Volume(data, affine), "#FFFFFF").edge(rows[0][0])
-    inside = np.argwhere(edge)
-    mm = inside / edge.shape * [rows[0][0].high[i] - rows[0][0].low[i] for i in (1, 0)]
+    cut = mosaic.cuts_of(Volume(np.ones_like(data), affine), axes=(2,), count=3, width=1200)[0][1]
+    edge = mosaic.Contour(Volume(data, affine), "#FFFFFF").edge(cut)
+    mm = np.argwhere(edge) / edge.shape * [cut.high[i] - cut.low[i] for i in (1, 0)]
     np.testing.assert_allclose(np.ptp(mm, axis=0), 40, atol=1)  # 20 voxels of 2 mm
 
 
