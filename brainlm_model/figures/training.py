@@ -39,9 +39,9 @@ def draw(train_log: Path) -> Figure:
     score.set_title("Validation subjects")
     if len(scored):
         score.plot(scored["step"], scored["validation_r2"], "o-", color=SPLITS["validation"], markersize=4)
-        for row, name in ((scored.iloc[0], "untrained"), (scored.iloc[-1], "trained")):
+        for row, name, away in ((scored.iloc[0], "untrained", -14), (scored.iloc[-1], "trained", 7)):
             score.annotate(
-                f"{name} {row['validation_r2']:.3f}", (row["step"], row["validation_r2"]), (0, 7),
+                f"{name} {row['validation_r2']:.3f}", (row["step"], row["validation_r2"]), (0, away),
                 textcoords="offset points", fontsize=8, ha="left" if name == "untrained" else "right",
             )  # fmt: skip
         low, high = scored["validation_r2"].min(), scored["validation_r2"].max()
