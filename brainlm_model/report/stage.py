@@ -89,6 +89,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             content=content,
             band=_band(content),
             main=flat[0],
+            firm=all(row["firm"] for row in content["Comparisons"]),
             others=flat[1:],
             results=tables,
             metrics=METRICS,
@@ -139,13 +140,17 @@ def _marked(text: str) -> str:
 
 
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
+    """One entry per masking and metric: rows are methods, cells mask ratios.
+
+    The best of each column is marked, unless there are too few subjects to tell.
+    """
     tables = []
+    firm = all(row["firm"] for row in content["Comparisons"])
     for kind, (metric, name) in product(content["Masking"], METRICS.items()):
         results = select(content["Results"], masking=kind, metric=metric)
         best: dict[float, float] = {}
         for row in results:
-            if row["value"] is not None:
+            if row["value"] is not None and firm:
                 best[row["mask_ratio"]] = max(row["value"], best.get(row["mask_ratio"], row["value"]))
         rows = []
         for method, label in content["Methods"].items():
@@ -153,7 +158,7 @@ def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             cells = []
             for ratio in content["MaskRatios"]:
                 row = by_ratio[ratio]
-                cells.append({"text": words.interval(row), "best": row["value"] == best.get(ratio, 0)})
+                cells.append({"text": words.interval(row), "best": firm and row["value"] == best.get(ratio, 0)})
             rows.append({"label": label, "cells": cells})
         tables.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
     return tables
