@@ -103,9 +103,8 @@ class OfficialNetwork(nn.Module):
             return self._reconstruct(self.network, x_BPNS, hidden_BPN, layout.most).flatten(2)
         # rows with the same number of visible tokens go together: the official encoder has no padding
         reconstruction = torch.empty_like(x_BPNS)
-        visible_B = (~hidden_BPN).flatten(1).sum(1)
-        for keep in visible_B.unique().tolist():
-            rows = visible_B == keep
+        for keep, windows in layout.groups().items():
+            rows = torch.tensor(windows, device=x_BPT.device)
             reconstruction[rows] = self._reconstruct(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
         return reconstruction.flatten(2)
 
