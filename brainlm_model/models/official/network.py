@@ -14,6 +14,7 @@ from brainlm_data import InputError
 from brainlm_model.models import attention
 from brainlm_model.models.encoded import Encoded, pool
 from brainlm_model.models.layout import Layout, gather_order
+from brainlm_model.models.network import described
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import as_model_config, to_hf
 from brainlm_model.models.official.files import Network, build
@@ -38,6 +39,9 @@ class OfficialNetwork(nn.Module):
         self.network = network
         self.config = as_model_config(network.config)
         self.register_buffer("coordinates", coordinates_P3.float())
+
+    def __repr__(self) -> str:
+        return described(self, type(self.network).__name__)
 
     @property
     def cls(self) -> Tensor:
