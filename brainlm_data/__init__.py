@@ -11,6 +11,7 @@ from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, St
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
     from brainlm_data.cli import summary as stage_summary
+    from brainlm_data.commandline import Parser
     from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
     from brainlm_data.dataset.card import Card
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary
     from brainlm_data.files.processes import end_with, parent_of
-    from brainlm_data.files.progress import Progress
+    from brainlm_data.files.progress import Progress, left
     from brainlm_data.files.reads import reads
     from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
@@ -36,17 +37,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
-    "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
-    "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "markdown_cell", "markdown_line",
-    "new_array", "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series", "reads", "seal",
-    "section_from", "stage_summary", "sum_folder", "write_sums",
+    "Need", "ParcelSeries", "Parser", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run",
+    "add_why", "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
+    "dispatch", "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "left", "markdown_cell",
+    "markdown_line", "new_array", "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series",
+    "reads", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
     "BLANK": ("files.seal", "BLANK"),
     "Card": ("dataset.card", "Card"),
     "ParcelSeries": ("reading.series", "ParcelSeries"),
+    "Parser": ("commandline", "Parser"),
     "Progress": ("files.progress", "Progress"),
     "SPLITS": ("dataset.splits", "SPLITS"),
     "STAGES": ("pipeline", "STAGES"),
@@ -63,6 +65,7 @@ _HEAVY = {  # imported only when they are asked for
     "end_with": ("files.processes", "end_with"),
     "parent_of": ("files.processes", "parent_of"),
     "in_legend": ("files.text", "in_legend"),
+    "left": ("files.progress", "left"),
     "markdown_cell": ("files.text", "markdown_cell"),
     "markdown_line": ("files.text", "markdown_line"),
     "config_schema": ("config", "schema"),

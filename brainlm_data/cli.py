@@ -10,27 +10,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from brainlm_data.commandline import Parser
 from brainlm_data.errors import ConfigError, InputError, in_words
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 from brainlm_data.why.command import add_why
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `brainlm-data`."""
+def main(argv: Sequence[str] | None = None, prog: str = "brainlm-data") -> int:
+    """Entry point of `brainlm-data`, and of `brainlm data`."""
+    return dispatch(made(prog), argv)
+
+
+def made(prog: str = "brainlm-data") -> Parser:
+    """The parser of all commands."""
     from brainlm_data.pipeline import STAGES
 
-    parser = argparse.ArgumentParser(
-        prog="brainlm-data",
+    parser = Parser(
+        prog=prog,
         description="From raw BIDS to a store of parcel series: each stage alone.",
-        epilog="stages:\n" + summary(STAGES) + "\n\n`brainlm-data run STAGE --help` shows its options and config keys.",
+        epilog=f"stages:\n{summary(STAGES)}\n\n`{prog} run STAGE --help` shows its options and config keys.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, STAGES)
     add_why(commands, STAGES)
     _add_tools(commands)
-    return dispatch(parser, argv)
+    return parser
 
 
 def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:

@@ -9,8 +9,23 @@ import time
 EVERY_S = 5.0
 
 
+def duration(seconds: float) -> str:
+    """A time in words: `8 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{minutes // 60} h"
+
+
+def left(seconds: float) -> str:
+    """The time that is left, in words: `about 12 min left`."""
+    return f"about {duration(seconds)} left"
+
+
 class Progress:
-    """`step()` prints `NAME: done/total, about M min left`; silent where there is one thing to do, or none.
+    """`step()` prints `NAME: done/total, about 3 min left`; silent where there is one thing to do, or none.
 
     Parameters
     ----------
@@ -44,6 +59,7 @@ class Progress:
         if self._silent or (self._done < self.total - 1e-6 and now - self._printed < EVERY_S):
             return
         self._printed = now
-        left = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done) / 60
-        text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}, about {left:.1f} min left"
-        print(f"{text}, {more}" if more else text, file=sys.stderr, flush=True)
+        seconds = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done)
+        text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}"
+        words = [text, *([left(seconds)] if self._done < self.total else []), *([more] if more else [])]
+        print(", ".join(words), file=sys.stderr, flush=True)

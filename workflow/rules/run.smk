@@ -2,6 +2,7 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
+from brainlm_data.graph.needs import estimate, expected
 from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.runner.manifest import COHORT
 
@@ -18,11 +19,16 @@ def plan():
     """What has to be done again, said once."""
     try:
         dag.forced = forced()
-        for line in [*taken(dag), *dag.plan.lines(), *dag.estimated()]:
-            print(line, file=sys.stderr)
+        say("plan", [*taken(dag), *dag.plan.lines(), *([] if events.is_told else dag.estimated())])
         return dag.plan
     except Exception as error:
         raise in_one_line(error) from None
+
+
+def say(kind, lines, **more):
+    """Lines for who looks on: `brainlm` shows them, else they are printed."""
+    events.tell(kind, lines=lines, **more)
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def scheduled():
@@ -30,14 +36,30 @@ def scheduled():
     return [(job.rule.name, job.wildcards_dict.get("bundle", COHORT)) for job in workflow.dag.needrun_jobs()]
 
 
+def end():
+    """The summary, whatever came of the run."""
+    result = outcome(dag, events.failed)
+    counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
+    say("end", result.lines(), **counts)
+
+
 onstart:
     try:
         dag.lock = dag.begin(scheduled())  # kept until this process ends
     except Exception as error:
         raise in_one_line(error) from None
+    events.tell("jobs", jobs=[expected(dag, stage, bundle) for stage, bundle in scheduled() if stage in dag.stages])
     slurm.keep_waiting()
 
 
 onsuccess:
     dag.finish()
-    print(outcome(dag), file=sys.stderr)
+    end()
+
+
+onerror:
+    end()
+
+
+events.nothing_to_do = end
+events.takes = lambda: estimate(dag, scheduled(), dag.plan.redone).words(dag)
