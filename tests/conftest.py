@@ -36,6 +36,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 # Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
 SLOW = {
     "attacks": "flips full_disk names pages",
+    "command": "running wheel",
     "core": "damage registration shards",
     "dag": "dryrun planning second_clone",
     "imports": "abide fmriprep_kind input write",
