@@ -4,8 +4,9 @@ ITK's composite transforms are HDF5, whose object headers (version 2: `OHDR`) ho
 a checksum (Jenkins' lookup3) over header and times. The times become 0 and the checksum follows. Layout: HDF5 File
 Format Specification 3.0, IV.A.1.b, and its appendix for the checksum.
 
-The HDF5 library does not survive every damaged file (a segmentation fault, or memory without end). What is written here
-is sealed beyond the end that HDF5 knows, where its readers do not look; another file is tried in a process of its own.
+The HDF5 library does not survive every damaged file: a segmentation fault, or memory or a loop without end. What is
+written here is sealed beyond the end that HDF5 knows, where its readers do not look; another file is tried in a process
+of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ TRY = """\
 import resource, sys
 import ants
 resource.setrlimit(resource.RLIMIT_AS, (1 << 33, 1 << 33))  # bytes
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))  # seconds; the import took two, reading takes one
 ants.read_transform(sys.argv[1])
 """
-PATIENCE_S = 300  # on a busy machine; reading takes a second
+PATIENCE_S = 300  # in which a process on a busy machine gets as much
 
 SIGNATURE = b"OHDR\x02"
 HAS_TIMES, HAS_PHASES, SIZE_BITS = 0x20, 0x10, 0x03

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from brainlm_data.errors import InputError
+from brainlm_data.methods import hdf5
 from brainlm_data.methods.hdf5 import check_transform, lookup3, seal_transform, without_times
 
 
@@ -56,3 +57,14 @@ def test_every_damage_of_a_sealed_transform_is_found(tmp_path: Path) -> None:
         file.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
         with pytest.raises(InputError, match="damaged"):
             check_transform(file)
+
+
+def test_a_file_that_is_never_done_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = hdf5.TRY.replace("import ants\n", "").replace("(30, 30)", "(1, 1)")
+    endless = endless.replace("ants.read_transform(sys.argv[1])", "while True: pass")
+    assert endless.count("RLIMIT_CPU, (1, 1)") == endless.count("while True") == 1
+    monkeypatch.setattr(hdf5, "TRY", endless)
+    file = tmp_path / "x_xfm.h5"
+    file.write_bytes(bytes(range(200)))
+    with pytest.raises(InputError, match="not a readable transform"):
+        check_transform(file)
