@@ -16,6 +16,7 @@ from brainlm_data import strategies
 from brainlm_data.bids.index import Select
 from brainlm_data.commandline import did_you_mean
 from brainlm_data.errors import ConfigError
+from brainlm_data.spaces.known import BUNDLED, space_of_atlas
 from brainlm_data.stage import Stage, StageConfig
 
 NEARLY = 0.7  # names this alike are the same name with a mistake, as difflib counts
@@ -201,10 +202,39 @@ def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
     ------
     ConfigError: names the path of the first bad key, what is wrong and the allowed values.
     """
-    config = parse(raw, stages)
+    config = _with_template(parse(raw, stages))
     _check_censoring(config)
+    _check_atlas(config)
     _check_output_space(config)
     return config
+
+
+def _with_template(config: Any) -> Any:
+    """With `template.name`: where it is null, the space of the atlas."""
+    if not hasattr(config, "template") or not hasattr(config, "atlas") or config.template.name is not None:
+        return config
+    atlas = config.atlas
+    name = space_of_atlas(atlas.name, atlas.path, atlas.space) or BUNDLED
+    model = type(config.template)
+    try:
+        template = model.model_validate({**dict(config.template), "name": name})
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, model, "template")) from error
+    return config.model_copy(update={"template": template})
+
+
+def _check_atlas(config: Any) -> None:
+    """An atlas in another space than the template would be found when the template is made."""
+    if not hasattr(config, "template") or not hasattr(config, "atlas") or config.input.kind != "bids":
+        return
+    atlas, template = config.atlas, config.template.name
+    space = space_of_atlas(atlas.name, atlas.path, atlas.space)
+    if space not in (None, template) and not atlas.allow_space_mismatch:
+        raise ConfigError(
+            f"config: atlas {atlas.name} is in {space}, template.name is {template}",
+            f"leave template.name out (null), set template.name: {space}, or atlas.allow_space_mismatch: true"
+            " (differences of some millimetres)",
+        )
 
 
 def _check_censoring(config: Any) -> None:

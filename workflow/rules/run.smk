@@ -19,8 +19,20 @@ def plan():
     """What has to be done again, said once."""
     try:
         dag.forced = forced()
-        say("plan", [*taken(dag), *dag.plan.lines(), *([] if events.is_told else dag.estimated())])
+        default = set(workflow.dag_settings.targets) <= {"all"}
+        notes = [dag.no_model()] if default and dag.no_model() else []
+        estimated = [] if events.is_told else dag.estimated()
+        say("plan", [*taken(dag), *notes, *dag.plan.lines(), *estimated])
         return dag.plan
+    except Exception as error:
+        raise in_one_line(error) from None
+
+
+@cache
+def look_ahead(stage):
+    """What can be known of a stage that is going to run."""
+    try:
+        dag.look_ahead(stage)
     except Exception as error:
         raise in_one_line(error) from None
 
