@@ -32,7 +32,7 @@ except Exception as error:
 
 rule all:
     input:
-        lambda _: dag.goal(),
+        lambda _: dag.goal("report"),
     localrule: True
 
 

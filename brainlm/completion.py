@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> int:
 
 def candidates(words: Sequence[str]) -> list[str]:
     """What can stand in place of the last word, which has been begun, after those before it."""
-    from brainlm.cli import COMMANDS
+    from brainlm.options import COMMANDS
 
     *before, begun = words or [""]
     if not before:

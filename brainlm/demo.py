@@ -16,7 +16,7 @@ COHORT = (
 
 def demo(words: Sequence[str]) -> int:
     """Simulate below OUT, where it is not there yet, and run; the exit status."""
-    from brainlm.cli import run
+    from brainlm.run import run
     from brainlm_data.cli import main as data
 
     arguments = _parser().parse_args(words)

@@ -10,6 +10,7 @@ from brainlm.places import names, version
 from brainlm_data.commandline import Parser
 
 LEVELS = ("participant", "group")
+COMMANDS = ("data", "model", "demo", "completion")
 USAGE = """\
 brainlm BIDS OUT [participant|group] [options] [-- options of Snakemake]
        brainlm data|model|demo|completion ... [--help]"""

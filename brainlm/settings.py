@@ -10,21 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainlm.places import names, ready_made, version
+from brainlm.places import names, ready_made
 from brainlm_data.commandline import did_you_mean
-from brainlm_data.config import General, assign, merge, parse, read_file, validate
+from brainlm_data.config import General, assign, merge, read_file, validate
 from brainlm_data.defaults import as_text, plain
 from brainlm_data.errors import ConfigError
 from brainlm_data.files import sidecar
+from brainlm_data.graph.remembered import place, remember, settled
 from brainlm_data.runner.manifest import changed, word
 from brainlm_data.stage import Stage
-
-REMEMBERED = "config.yaml"  # below OUT
-HEAD = """\
-# The configuration of this folder, every key: `brainlm BIDS OUT` goes on with it, and writes it again where it changes.
-# Plain Snakemake: snakemake --configfile {place} --cores N ...
-# Written by brainlm {version}.
-"""
 
 
 @dataclass(frozen=True)
@@ -43,11 +37,6 @@ class Settings:
     selected: dict[str, list[str]]
     changes: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        """OUT/config.yaml."""
-        return as_text(self.config, HEAD.format(place=self.outdir / REMEMBERED, version=version()))
-
     def file_of_run(self) -> Path:
         """Write what Snakemake reads: the configuration with the selection of this run. Its name is its content.
 
@@ -62,9 +51,7 @@ class Settings:
 
     def remember(self) -> None:
         """Write OUT/config.yaml, where it says something else."""
-        path = self.outdir / REMEMBERED
-        if not path.is_file() or path.read_text() != self.text:
-            sidecar.write_text(path, self.text)
+        remember(self.config)
 
 
 def settings(arguments: argparse.Namespace, stages: Sequence[Stage]) -> Settings:
@@ -75,8 +62,7 @@ def settings(arguments: argparse.Namespace, stages: Sequence[Stage]) -> Settings
     ConfigError: a file or a key is not what it must be.
     """
     outdir = arguments.out.absolute()
-    place = outdir / REMEMBERED
-    before = read_file(place) if place.is_file() else {}
+    before = read_file(place(outdir)) if place(outdir).is_file() else {}
     raw: dict[str, Any] = {}
     merge(raw, before)
     for name in arguments.config:
@@ -86,7 +72,7 @@ def settings(arguments: argparse.Namespace, stages: Sequence[Stage]) -> Settings
         assign(raw, assignment)
     raw |= {"outdir": str(outdir)}
     validate(raw, stages)
-    config = parse(_settled(plain(parse(raw, stages), absolute=True)), stages)
+    config = settled(raw, stages)
     selected = _selected(arguments)
     changes = tuple(_changes(before, plain(config))) if before else ()
     return Settings(outdir, config, selected, changes)
@@ -143,17 +129,6 @@ def _selected(arguments: argparse.Namespace) -> dict[str, list[str]]:
         "task": ("task-", arguments.task_id),
     }
     return {key: [label.removeprefix(start) for label in labels] for key, (start, labels) in named.items() if labels}
-
-
-def _settled(value: Any) -> Any:
-    """Texts that name a file of the current folder as absolute paths: jobs run in another folder."""
-    if isinstance(value, Mapping):
-        return {key: _settled(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_settled(item) for item in value]
-    if isinstance(value, str) and ("/" in value or "." in value) and Path(value).is_file():
-        return str(Path(value).absolute())
-    return value
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -43,7 +43,7 @@ def look(stage: Stage, section: Any, splits: Mapping[str, int]) -> None:
 
 def no_model(splits: Mapping[str, int]) -> str:
     """Why no model is trained unless it is asked for; empty where one can be trained, chosen and tested honestly."""
-    empty = [name for name in ("train", "validation", "test") if not splits.get(name, 0)]
+    empty = [name for name in SPLITS[:3] if not splits.get(name, 0)]  # the fourth is an external test
     if not empty:
         return ""
     count = sum(splits.values())

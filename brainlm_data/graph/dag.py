@@ -181,9 +181,9 @@ class Dag:
         self._units: dict[tuple[Level, str], str] = {}
         self._planned = ""  # digest of the listings that `prepare` wrote
         if read:
-            self._read()
+            self.read()
 
-    def _read(self) -> None:
+    def read(self) -> None:
         """What follows from the dataset."""
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         unknown = self._check_external()
@@ -410,12 +410,12 @@ class Dag:
 
     def no_model(self) -> str:
         """Why the default target trains no model; empty where it does."""
-        return ahead.no_model(self.splits) if "train" in self.stages else ""
+        return ahead.no_model(self.splits)
 
-    def goal(self) -> list[str]:
-        """The manifests of the default target: the report, or where no model can be trained honestly, the dataset."""
-        last = ["collate", *self.extras()] if self.no_model() else ["report"]
-        return self.manifests([*last, *self.preprocessing()])
+    def goal(self, last: str) -> list[str]:
+        """The manifests of the default target: stage `last`, or where no model can be trained honestly, the dataset."""
+        stages = ["collate", *self.extras()] if self.no_model() else [last]
+        return self.manifests([*stages, *self.preprocessing()])
 
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""

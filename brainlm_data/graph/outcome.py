@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # refusals, files left aside and failed jobs that a run prints
 NAMED = 3  # recordings with the same reason that are named
-PAGES = ("index.html", "qc.html", "report.html", "paper.html", "card.md")  # below outdir, in the order to be read in
+FIRST = ("index.html", "qc.html")  # of the pages in an outdir
 
 
 def taken(dag: Dag) -> list[str]:
@@ -100,7 +100,8 @@ def outcome(dag: Dag, failed: Collection[tuple[str, str]] = ()) -> Outcome:
         log = paths.log_path(dag.outdir, stage, bundle)
         found.failed += [f"  {stage} of {bundle}: {line}" if i == 0 else f"    {line}"
                          for i, line in enumerate([*last_words(log), f"log: {log}"])]  # fmt: skip
-    found.pages = [str(dag.outdir / page) for page in PAGES if (dag.outdir / page).is_file()]
+    there = {page.name for page in dag.outdir.glob("*.html")}
+    found.pages = [str(dag.outdir / name) for name in [*FIRST, *sorted(there - {*FIRST})] if name in there]
     table = dag.outdir / "recordings.parquet"
     found.everything = str(table) if table.is_file() else ""
     return found

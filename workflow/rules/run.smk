@@ -4,6 +4,7 @@ from functools import cache
 from brainlm_data.graph import slurm
 from brainlm_data.graph.needs import estimate, expected
 from brainlm_data.graph.outcome import outcome, taken
+from brainlm_data.graph.remembered import remember, settled
 from brainlm_data.runner.manifest import COHORT
 
 
@@ -60,6 +61,8 @@ onstart:
         dag.lock = dag.begin(scheduled())  # kept until this process ends
     except Exception as error:
         raise in_one_line(error) from None
+    if not events.is_told:  # `brainlm` does it, without the selection of a single run
+        remember(settled(config, ALL_STAGES))
     events.tell("jobs", jobs=[expected(dag, stage, bundle) for stage, bundle in scheduled() if stage in dag.stages])
     slurm.keep_waiting()
 
