@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.store import open_store
     from brainlm_data.defaults import defaults as config_text
     from brainlm_data.files.json import read_object
-    from brainlm_data.files.lock import beside, fresh_temporary
+    from brainlm_data.files.lock import beside, fresh_temporary, one_at_a_time
     from brainlm_data.files.processes import end_with, parent_of
     from brainlm_data.files.progress import Progress, left
     from brainlm_data.files.reads import reads
@@ -40,8 +40,8 @@ __all__ = [
     "Need", "ParcelSeries", "Parser", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run",
     "add_why", "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
     "dispatch", "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "left", "markdown_cell",
-    "markdown_line", "new_array", "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series",
-    "reads", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
+    "markdown_line", "new_array", "one_at_a_time", "open_store", "parent_of", "prepare", "read_config", "read_object",
+    "read_series", "reads", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -57,6 +57,7 @@ _HEAVY = {  # imported only when they are asked for
     "add_why": ("why.command", "add_why"),
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
+    "one_at_a_time": ("files.lock", "one_at_a_time"),
     "call": ("runner.call", "call"),
     "check_seal": ("files.seal", "check_seal"),
     "check_sum": ("files.sums", "check_sum"),

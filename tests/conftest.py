@@ -16,7 +16,8 @@ threadpool_limits(1)
 
 # ruff: noqa: E402
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,8 @@ SLOW = {
     "dag": "dryrun planning second_clone",
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
-    " official paper paper_truth perturbation phenotype phenotype_parts published report scaling train training",
+    " official paper paper_truth perturbation phenotype phenotype_parts published report resume scaling stream train"
+    " training waits",
     "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
     "whole": "reruns simulated spinal_cord studyforrest",
@@ -59,6 +61,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write golden files that are missing or out of date")
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> Iterator[None]:
+    """A command takes denormal numbers for zero in its own process; Hypothesis refuses to work there."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -343,6 +343,21 @@ class Store:
                 raise ValueError(f"{recording} ends beyond it")
             return series
 
+    def shard_of(self, recordings: Sequence[str]) -> NDArray[np.int64]:
+        """The file that each recording begins in, by number: what lies in one file is best read together."""
+        rows = (self._bold.shards or self._bold.chunks)[0]
+        return np.array([self.place(name).start // rows for name in recordings], np.int64)
+
+    def series_of(self, recordings: Sequence[str]) -> list[Series]:
+        """Series of recordings that lie near each other, in one reading of what is between them."""
+        places = [self.place(name) for name in recordings]
+        first, last = min(place.start for place in places), max(place.stop for place in places)
+        with self._reading(), reads(self._shards(slice(first, last)), AGAIN):
+            values = np.asarray(self._bold[first:last])
+            if len(values) != last - first:
+                raise ValueError("it ends too early")
+        return [values[place.start - first : place.stop - first] for place in places]
+
     @cached_property
     def _valid(self) -> NDArray[np.bool_]:
         with self._reading(), reads(self.path / "valid", AGAIN):

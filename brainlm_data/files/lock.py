@@ -1,10 +1,11 @@
 """Who writes where: locks that die with their process, and scratch folders that are cleared when theirs is free.
 
-Three kinds, all of `flock`:
+Four kinds, all of `flock`:
 
     hold(outdir)             one run (or import, or stage by hand) at a time in an outdir
     beside(outdir, doing)    a locked folder beside a result, which is moved into place at the end
     job(outdir, name)        a locked scratch folder of one job of a run: jobs of a killed run may live on elsewhere
+    one_at_a_time(file, doing)   a block that others wait for: a cache that all of them need is made once
 
 The kernel lets go of a `flock` when the process ends, however it ends. It holds between hosts on NFS (Linux: NFS 3 with
 lockd, NFS 4), GPFS, BeeGFS and CephFS, and on Lustre with the mount option `flock`; with `localflock` or `nolock` it
@@ -138,6 +139,26 @@ def job(outdir: Path, name: str) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(file: Path, doing: str) -> Iterator[None]:
+    """A block that one process is in at a time: `file` is the lock, and removed at the end. Others wait, and say so.
+
+    Raises
+    ------
+    OSError: the lock cannot be written there.
+    """
+    handle = _take(file)
+    if handle is None:
+        print(f"{doing}: waits for another process that does it ({_holder(file)})", file=sys.stderr, flush=True)
+        handle = _take(file, wait=True)
+    assert handle is not None
+    with handle:
+        try:
+            yield
+        finally:
             file.unlink(missing_ok=True)
 
 

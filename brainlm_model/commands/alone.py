@@ -32,6 +32,9 @@ def add_commands(commands: Any) -> None:
     train.add_argument("store", type=Path, help="store.zarr with its tables beside it")
     train.add_argument("--out", type=Path, required=True, metavar="MODELDIR", help="new folder of the model")
     train.add_argument("--force", action="store_true", help="replace the model in MODELDIR")
+    train.add_argument(
+        "--restart", action="store_true", help="begin anew where a training into MODELDIR was stopped on its way"
+    )
     train.set_defaults(call=_train)
     evaluate = commands.add_parser("evaluate", help="score a model on a store alone, beside every baseline")
     evaluate.add_argument("store", type=Path, help="store.zarr with its tables beside it")
@@ -62,6 +65,8 @@ def _train(arguments: argparse.Namespace) -> None:
     inputs = _inputs(arguments.store, {"card_data": arguments.store.absolute().parent / "card.json"})
     state = out.absolute().parent / f".{out.absolute().name}.training"  # a killed run goes on from there
     with _written(out, MODEL) as outputs:
+        if arguments.restart:
+            shutil.rmtree(state, ignore_errors=True)
         call(STAGE, Files(inputs, {"workdir": str(state)}), outputs, config)
         shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
         if (state / "tensorboard").is_dir():

@@ -16,6 +16,7 @@ import numpy as np
 from brainlm_data import Artifact, Facts, Files, InputError, Need, Stage, StageConfig
 from brainlm_model.eval.pieces import Pieces, source_key
 from brainlm_model.eval.writing import headline, write_csv, write_figure, write_json
+from brainlm_model.training.machine import use_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,12 +86,10 @@ def task(
     """A stage of the form that all tasks have: a store and a model in; JSON, CSV, arrays and a figure out."""
 
     def run(inputs: Files, outputs: Files, section: Any) -> Facts:
-        import torch
-
         from brainlm_data import open_store
         from brainlm_model.trained.load import load
 
-        torch.set_num_threads(section.threads)
+        use_threads(section.threads)
         workdir = outputs.meta.get("workdir")
         start = Start(
             inputs,

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train
 from brainlm_model.trained.transform import TransformKind
+from brainlm_model.training.machine import use_threads
 
 CHOICES = {"head": HeadKind, "train": Train, "transform": TransformKind, "features": Features}
 HELP = {
@@ -57,12 +58,10 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fine-tune, and say what was reached."""
-    import torch
-
     from brainlm_model.finetune.run import run as finetune
 
     options = {key: getattr(arguments, key) for key in HELP}
     task: Task = "future" if arguments.future else arguments.task
     settings = Settings(task=task, column=arguments.column, future=arguments.future, **options)
-    torch.set_num_threads(max(arguments.threads, 1))
+    use_threads(max(arguments.threads, 1))
     print("\n".join(finetune(arguments.model, arguments.store, arguments.out, settings, arguments.device)))

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from brainlm_model.models.config import ModelConfig
 
 SHORT = 32  # keys: fewer are mixed by plain products on a GPU
+CHANNELS = 8  # flash attention wants the width of a head to be a multiple of it
+FAR = 1e4  # below any score: exp(-FAR) is zero
 
 
 class Attention(nn.Module):
@@ -31,19 +33,35 @@ class Attention(nn.Module):
         query = self._split(self.query(x_BLD))
         key, value = self.key_value(context_BKD).chunk(2, dim=-1)
         key, value = self._split(key), self._split(value)
-        allowed = None
-        if allowed_BK is not None:
-            allowed = allowed_BK[:, None, None, :]  # the same for all heads and queries
-        if query.is_cuda and key.shape[2] <= SHORT and allowed is None:
+        if query.is_cuda and key.shape[2] <= SHORT and allowed_BK is None:
             # fused kernels work in blocks of 64 and more tokens, and refuse so many short rows
             mixed = (query * query.shape[3] ** -0.5 @ key.mT).softmax(-1) @ value
+        elif query.is_cuda and allowed_BK is not None:
+            mixed = attend_without_mask(query, key, value, allowed_BK)
         else:
+            # the same for all heads and queries
+            allowed = None if allowed_BK is None else allowed_BK[:, None, None, :]
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         """Heads (B, heads, L, D / heads)."""
         return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+def attend_without_mask(query_BHLE: Tensor, key_BHKE: Tensor, value_BHKE: Tensor, allowed_BK: Tensor) -> Tensor:
+    """Softmax attention (B, heads, L, E) over the keys that exist. Flash attention takes no mask, but it takes this.
+
+    One more channel, 1 in every query and -FAR sqrt(E) in the keys that do not exist, lowers the scores of those by
+    FAR, so that their weight is zero to the last digit.
+    """
+    width = query_BHLE.shape[3]
+    absent_BHK1 = (~allowed_BK)[:, None, :, None].expand(-1, key_BHKE.shape[1], -1, -1).to(key_BHKE.dtype)
+    query = F.pad(query_BHLE, (0, CHANNELS))
+    query[..., width] = 1
+    key = torch.cat([key_BHKE, F.pad(absent_BHK1 * -FAR * width**0.5, (0, CHANNELS - 1))], dim=3)
+    value = F.pad(value_BHKE, (0, CHANNELS))
+    return F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)[..., :width]
 
 
 def sinusoid(length: int, width: int) -> Tensor:

@@ -369,12 +369,25 @@ def population_covariance(series: Iterable[np.ndarray], ridge: float) -> np.ndar
 
     Each recording counts by its steps; NaN (no data) is left out pair by pair, which the ridge keeps invertible.
     """
+    return shrunk(*second_moments(series), ridge)
+
+
+def second_moments(series: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (parcel, parcel) of products over the known steps of recordings (time, parcel), and numbers of such steps.
+
+    Scalars of zero where there is no recording. Those of several processes may be added up.
+    """
     total, count = np.zeros(()), np.zeros(())
     for recording in series:
         known = np.isfinite(recording)
         values = np.where(known, recording, 0).astype(np.float64)
         total = total + values.T @ values
         count = count + known.T.astype(np.float64) @ known
+    return total, count
+
+
+def shrunk(total: np.ndarray, count: np.ndarray, ridge: float) -> np.ndarray:
+    """The covariance that `second_moments` give: positive definite, by a `ridge` of the mean variance."""
     moments = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     level = 1.0
     if np.any(moments):

@@ -8,16 +8,16 @@ one process that has them all.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -29,11 +29,12 @@ from brainlm_model.models.build import build_network
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.loss import squared_error
 from brainlm_model.models.masking import generator, make_mask
-from brainlm_model.models.prior import population_covariance
-from brainlm_model.training import state
+from brainlm_model.models.prior import second_moments, shrunk
+from brainlm_model.training import same_run, state
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.journal import Journal, Row
 from brainlm_model.training.optim import learning_rate, make_optimizer
+from brainlm_model.training.recompute import recompute_blocks
 from brainlm_model.training.world import World
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from brainlm_model.windows.dataset import WindowDataset
     from brainlm_model.windows.mixture import Mixture
 
-SAVE_SECONDS = 30  # between step checkpoints
-VALIDATION_WINDOWS = 32
+SAVE_SECONDS = 30  # between step checkpoints;
+LONG_S = 1.5  # as many times longer as writing one takes longer than this: so it is at most a twentieth of the time
 Batch = tuple[Tensor, Tensor, Layout]  # windows (B, P, T), masks, how many of their tokens are visible
 FIRST_WEIGHTS, ORDER, MASKS, VALIDATION, DROPOUT = range(5)  # streams of random numbers
 
@@ -69,6 +70,7 @@ class Trainer:
         self.config, self.train, self.validation, self.version = config, train, validation, version
         self.world = world or World()
         self.device = self.world.device(config.device)
+        self.half = config.precision == "bfloat16" or (config.precision == "auto" and self.device.type == "cuda")
         self.settle_every = 1 if self.device.type == "cpu" else 10
         self.batch = min(config.batch_size, len(train))
         self.per_epoch = math.ceil(len(train) / self.batch)
@@ -76,16 +78,29 @@ class Trainer:
         torch.manual_seed(int(self._random(FIRST_WEIGHTS).initial_seed()))
         self.network = build_network(config.architecture(train.parcels), train.coordinates).to(self.device)
         if isinstance(self.network, BrainLM) and self.network.prior is not None:
-            moments = population_covariance((train.series(i) for i in range(len(train))), config.ridge)
-            self.network.prior.covariance.copy_(torch.from_numpy(moments))
+            self.network.prior.covariance.copy_(torch.from_numpy(self._population_covariance()))
+        if config.recompute:
+            recompute_blocks(self.network)
         self.optimizer = make_optimizer(self.network, config)
         self.best: state.Weights = {}
+        self.past: list[str] = []  # what changed on the way, where this run was stopped and went on otherwise
         self._order: tuple[int, list[int]] = (-1, [])
         self._ahead = ThreadPoolExecutor(1) if self.device.type == "cuda" else None
         self._coming: dict[int, Future[Batch]] = {}
+        self._writer = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._took_s = 0.0  # to write the last checkpoint
         self.model: nn.Module = torch.compile(self.network) if config.compile else self.network  # type: ignore[assignment]
         if self.world.size > 1:
             self.model = DistributedDataParallel(self.model, forward_sync_buffers=False)
+
+    def _population_covariance(self) -> np.ndarray:
+        """Covariance (P, P) of the training recordings, of which every process reads its share."""
+        mine = np.array_split(np.arange(len(self.train)), self.world.size)[self.world.rank].tolist()
+        zeros = np.zeros((self.train.parcels, self.train.parcels))
+        sums = [zeros + part for part in second_moments(self.train.series(i) for i in mine)]
+        total, count = (self.world.sum(torch.from_numpy(part).to(self.device)).cpu().numpy() for part in sums)
+        return shrunk(total, count, self.config.ridge)
 
     def fit(self, workdir: Path | None) -> list[Row]:
         """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.
@@ -95,9 +110,13 @@ class Trainer:
         Raises
         ------
         BrainLMError: stopped by SIGTERM or SIGUSR1, after writing a step checkpoint; or the loss is not finite.
+        InputError: the step checkpoint is of another run, whose model is not written yet; or it is damaged.
         """
         with Interrupt() as asked:
-            log = self._fit(workdir, asked)
+            try:
+                log = self._fit(workdir, asked)
+            finally:
+                self._await_writing()
         if self.best and self.config.select == "best":
             self.network.load_state_dict(self.best)
         return log
@@ -105,27 +124,29 @@ class Trainer:
     def _fit(self, workdir: Path | None, asked: Interrupt) -> list[Row]:
         log = self._resume(workdir) if workdir else []
         journal = Journal(workdir if self.world.rank == 0 else None, self.steps, log, self.config.tensorboard)
-        saved = time.monotonic()
+        saved = time.monotonic()  # when the last checkpoint was begun
         while not (log and log[-1]["loss"] == ""):  # the last row has no step of its own
             step, begun = len(log), time.monotonic()
             last = step == self.steps
             score = self._score(log) if last or step % self.config.eval_every == 0 else None
             if not last and step % self.config.eval_every == 0:
-                last = self.world.any(self._stale(log, score), self.device)
+                last = self._is_stale([*_scores(log), *_rounded(score)])  # all processes have the same score
             done = {"loss": "", "lr": ""} if last else self._step(step)
             seconds: Any = "" if last else round(time.monotonic() - begun, 3)
             row: Row = {"step": step, "epoch": step // self.per_epoch, **done, "seconds": seconds,
-                        "validation_r2": "" if score is None else round(score, 5)}  # fmt: skip
+                        "validation_r2": "" if score is None else _rounded(score)[0]}  # fmt: skip
             log.append(row)
             settles = last or (step + 1) % self.settle_every == 0
             stop = settles and self.world.any(asked.by, self.device)
-            due = stop or last or time.monotonic() - saved > SAVE_SECONDS
+            due = stop or last or time.monotonic() - saved > SAVE_SECONDS * max(1.0, self._took_s / LONG_S)
             if settles or due:
                 self._settle(log, workdir)
                 journal.settle()
             if workdir and due:
-                self._save(workdir, log)
                 saved = time.monotonic()
+                self._save(workdir, log)
+                if stop or last:
+                    self._await_writing()
             if stop and not last:
                 kept = "its checkpoint is written" if workdir else "nothing is kept, there is no work folder"
                 raise BrainLMError(
@@ -137,20 +158,16 @@ class Trainer:
         return log
 
     def _score(self, log: list[Row]) -> float | None:
-        """Validation R2 of the weights as they are; they are kept where it is the highest so far."""
-        if self.world.rank > 0:
-            return None
+        """Validation R2 of the weights as they are; the first process keeps them where it is the highest so far."""
         score = self.validate()
-        earlier = [row["validation_r2"] for row in log if row["validation_r2"] != ""]
-        if score is not None and (not earlier or score > max(earlier)):
+        if self.world.rank == 0 and score is not None and score > max(_scores(log), default=-math.inf):
             self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
         return score
 
-    def _stale(self, log: list[Row], score: float | None) -> bool:
-        """Whether `patience` validations, this one included, brought nothing better."""
-        if self.config.patience is None or score is None:
+    def _is_stale(self, scores: list[float]) -> bool:
+        """Whether the last `patience` validations brought nothing better."""
+        if self.config.patience is None or not scores:
             return False
-        scores = [*(row["validation_r2"] for row in log if row["validation_r2"] != ""), round(score, 5)]
         return len(scores) - 1 - scores.index(max(scores)) >= self.config.patience
 
     def _step(self, step: int) -> dict[str, Any]:
@@ -164,15 +181,13 @@ class Trainer:
         x_BPT, mask = (part.to(self.device, non_blocking=True) for part in (x_BPT, mask))
         scored_BPT = self.network.steps(mask) & ~x_BPT.isnan()
         total = self.world.sum(scored_BPT.sum().float()).clamp(min=1)
-        precision = self.config.precision
-        half = precision == "bfloat16" or (precision == "auto" and self.device.type == "cuda")
         size = self.config.micro_batch or len(x_BPT)
         parts = list(zip(x_BPT.split(size), mask.split(size), scored_BPT.split(size), strict=True))
         self.optimizer.zero_grad(set_to_none=True)
         error = torch.zeros((), device=self.device)
         for number, (x, hidden, scored) in enumerate(parts):
             with self._synced(number == len(parts) - 1):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                     expected = self.network.expect(x, hidden, layout)
                     reconstruction = self.model(x, hidden, layout, expected)
                 loss = squared_error(reconstruction, x, scored) / total
@@ -243,9 +258,10 @@ class Trainer:
         random = self._random(MASKS, step)
         ratio = self.config.ratio_at(step / max(self.steps - 1, 1), float(torch.rand((), generator=random)))
         rows, columns = self.network.mask_shape
-        mask = make_mask(self.config.masking, len(chosen), rows, columns, ratio, random, self.train.coordinates)
+        place_P3 = self.train.coordinates
+        mask = make_mask(self.config.masking, len(chosen), rows, columns, ratio, random, place_P3, places)
         if places is not None:
-            chosen, mask = [chosen[place] for place in places], mask[places]
+            chosen = [chosen[place] for place in places]
         self.train.set_epoch(step // self.per_epoch)
         return self.train.windows(chosen), mask
 
@@ -257,48 +273,111 @@ class Trainer:
         return self._order[1][place * self.batch : (place + 1) * self.batch]
 
     def validate(self) -> float | None:
-        """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any."""
+        """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any.
+
+        Every process computes its share, and has the score of all.
+        """
         if self.validation is None:
             return None
         self.network.eval()
-        error = total = 0.0
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of squared errors, and of squared values
         for x_BPT, mask in self._held_out(self.validation):
             layout = self.network.layout(x_BPT, mask)
-            with torch.inference_mode():
-                reconstructed = self.network(x_BPT.to(self.device), mask.to(self.device), layout).cpu()
-            scored = self.network.steps(mask.to(self.device)).cpu() & ~x_BPT.isnan()
-            error += float((reconstructed[scored] - x_BPT[scored]).double().square().sum())
-            total += float(x_BPT[scored].double().square().sum())  # scaled series have mean 0
+            x_BPT, mask = x_BPT.to(self.device), mask.to(self.device)
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                reconstructed = self.network(x_BPT, mask, layout).float()
+            scored = self.network.steps(mask) & ~x_BPT.isnan()
+            error = torch.where(scored, reconstructed - x_BPT, 0)
+            value = torch.where(scored, x_BPT, 0)  # scaled series have mean 0
+            sums += torch.stack([part.double().square().sum() for part in (error, value)])
+        error, total = self.world.sum(sums).tolist()
         return 1 - error / total if total else None
 
     def _held_out(self, data: WindowDataset) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in range(min(len(data), VALIDATION_WINDOWS)):
-            x_BPT = data[index][None]
+        """This process's share of windows and masks, in batches of one mask ratio."""
+        mine = list(range(self.world.rank, min(len(data), self.config.validation_windows), self.world.size))
+        size = self.config.micro_batch or math.ceil(self.batch / self.world.size)
+        rows, columns = self.network.mask_shape
+        for begin in range(0, len(mine), size):
+            part = mine[begin : begin + size]
+            x_BPT = data.windows(part)
             for number, ratio in enumerate(self.config.ratios):
-                random = self._random(VALIDATION, index, number)
-                rows, columns = self.network.mask_shape
-                yield x_BPT, make_mask(self.config.masking, 1, rows, columns, ratio, random, data.coordinates)
+                masks = []
+                for index in part:  # each window has masks of its own, whatever it is batched with
+                    random = self._random(VALIDATION, index, number)
+                    masks.append(make_mask(self.config.masking, 1, rows, columns, ratio, random, data.coordinates))
+                yield x_BPT, torch.cat(masks)
 
     def _random(self, *stream: int) -> torch.Generator:
         return generator(self.config.seed, *stream)
 
-    def _key(self) -> str:
-        """Digest of what a run depends on; a checkpoint of another run is not used."""
-        content = {
-            "version": self.version,
-            "config": self.config.model_dump(mode="json", exclude={"tensorboard", "processes"}),
-            "data": [[split.key, split.ids] for split in (self.train, self.validation) if split is not None],
-            "device": self.device.type,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    @cached_property
+    def run(self) -> same_run.Run:
+        """What this run depends on."""
+        config = self.config.model_copy(
+            update={"device": self.device.type, "precision": "bfloat16" if self.half else "float32"}
+        )
+        data = [each for split in (self.train, self.validation) if split is not None for each in split.content]
+        return same_run.describe(config, self.version, self.steps, data)
 
     def _save(self, workdir: Path, log: list[Row]) -> None:
-        if self.world.rank == 0:
-            state.save(workdir, self._key(), self.network, self.optimizer, self.best, log)
+        """Copy the state and write it while training goes on; the first process alone."""
+        if self.world.rank > 0:
+            return
+        self._await_writing()
+        self._took_s = math.inf  # not known yet: no other one is due before it is written
+        copy = state.snapshot(self.run, self.network, self.optimizer, self.best, log, self.past)
+        self._writing = self._writer.submit(self._write, workdir, copy)
+
+    def _write(self, workdir: Path, copy: state.Checkpoint) -> None:
+        begun = time.monotonic()
+        state.save(workdir, copy)
+        self._took_s = time.monotonic() - begun
+
+    def _await_writing(self) -> None:
+        """Until the last step checkpoint is written. Raises what stopped it, a full disk for example."""
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
 
     def _resume(self, workdir: Path) -> list[Row]:
         """Load the step checkpoint of this run; the rows of its log, none where there is no such checkpoint."""
-        self.best, log = state.load(workdir, self._key(), self.network, self.optimizer)
-        if log and log[-1]["loss"] != "" and self.world.rank == 0:
-            print(f"train: goes on from step {len(log)}", file=sys.stderr, flush=True)
+        checkpoint = state.load(workdir)
+        if checkpoint is None:
+            return []
+        changes = same_run.changes(checkpoint.run, self.run)
+        log, step = checkpoint.log, checkpoint.steps
+        if others := [change for change in changes if not change.is_harmless]:
+            if not (workdir / state.WRITTEN).exists():
+                raise same_run.refusal(workdir, step, others)
+            self._say(f"begins anew, other than the finished run before: {_joined(others)}")
+            return []
+        self.best, self.past = checkpoint.put(self.network, self.optimizer), checkpoint.past
+        if changes:
+            self.past = [*self.past, f"after {step} steps: {_joined(changes)}"]
+        if log and log[-1]["loss"] == "":
+            if step == self.steps or self._is_stale(_scores(log)):
+                return log  # nothing is left to do
+            log.pop()
+        self._say(f"goes on from step {step}" + (f"; {_joined(changes)}" if changes else ""))
         return log
+
+    def _say(self, words: str) -> None:
+        """A line on stderr, of one process."""
+        if self.world.rank == 0:
+            print(f"train: {words}", file=sys.stderr, flush=True)
+
+
+def _scores(log: list[Row]) -> list[float]:
+    """Validation R2 of a log, in order."""
+    return [row["validation_r2"] for row in log if row["validation_r2"] != ""]
+
+
+def _rounded(score: float | None) -> list[float]:
+    """A score as the log has it; nothing where there is none."""
+    return [] if score is None else [round(score, 5)]
+
+
+def _joined(changes: list[same_run.Change]) -> str:
+    """Changes in words."""
+    return ", ".join(change.words() for change in changes)

@@ -90,6 +90,11 @@ class Config(StageConfig):
     stores: list[FurtherStore] = Field(
         [], description="further stores with the same atlas to train on, each with path and weight"
     )
+    cache: bool = Field(
+        True,
+        description="keep the scaled series beside the store, in a file of its size uncompressed; false: read the store"
+        " itself, shard by shard",
+    )
     short: Literal["skip", "pad"] = Field(
         "skip",
         description="recordings shorter than a window: skip: left out; pad: from half a window on, padded with NaN",
@@ -119,6 +124,7 @@ class Config(StageConfig):
     warmup: float = Field(0.1, ge=0, lt=1, description="fraction of the steps in which the learning rate rises")
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
     eval_every: int = Field(25, ge=1, description="steps between validations")
+    validation_windows: int = Field(256, ge=1, description="validation recordings that R2 is measured on, at most")
     patience: int | None = Field(
         None, ge=1, description="stop after this many validations without a better R2; null: never"
     )
@@ -131,6 +137,9 @@ class Config(StageConfig):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of matrix products; auto: bfloat16 on a GPU"
+    )
+    recompute: bool = Field(
+        False, description="compute blocks again in the backward pass: less memory, about a third more time"
     )
     compile: bool = Field(False, description="torch.compile the network; needs a C++ compiler on a CPU")
     tensorboard: bool = Field(False, description="log for TensorBoard as well (pip install tensorboard)")

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Train; write weights, config, scaler, card and log. Step checkpoints are in `outputs.meta["workdir"]`."""
-    import torch
-
     from brainlm_model.trained.checkpoint import config_json, save_weights
+    from brainlm_model.training import state
     from brainlm_model.training.journal import COLUMNS
+    from brainlm_model.training.machine import use_threads
     from brainlm_model.training.worker import launch, make_trainer
 
     data = Card.read(inputs["card_data"])  # a store that is too old is refused before hours of training
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     workdir = Path(outputs.meta["workdir"]) if "workdir" in outputs.meta else None
     if config.processes > 1:
         launch(inputs["store"], config, STAGE.version, workdir)
@@ -56,6 +56,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "ValidationR2": float(max(scores) if config.select == "best" else scores[-1]) if scores else None,
         "ValidationR2BeforeTraining": float(scores[0]) if scores else None,
     }
+    if trainer.past:
+        facts["ChangedOnTheWay"] = trainer.past
     save_weights(trainer.network, outputs["model"])
     outputs["model_config"].write_text(config_json(trainer.network, facts))
     shutil.copyfile(inputs["scaler"], outputs["model_scaler"])
@@ -66,6 +68,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         writer.writerows(log)
     written = [outputs[name] for name in outputs if name != "model_checksums"]
     write_sums(outputs["model_checksums"], {file.name: file for file in written})
+    if workdir:
+        (workdir / state.WRITTEN).touch()  # from now on another run may take the checkpoint's place
     return facts
 
 
@@ -87,12 +91,15 @@ def describe(facts: Facts) -> str:
         if facts["Prior"] == "gaussian"
         else ""
     )
+    changed = ""
+    if "ChangedOnTheWay" in facts:
+        changed = f" Settings were changed while training: {'; '.join(facts['ChangedOnTheWay'])}."
     return (
         f"A masked autoencoder after BrainLM (Ortega Caro et al., 2024; architecture '{facts['Model']}', "
         f"{facts['Parameters']:,} parameters) was trained on windows of {facts['Window']} steps in patches of "
         f"{facts['Patch']} from {facts['TrainingRecordings']} recordings of {facts['TrainingSubjects']} subjects, with "
         f"{facts['Masking']} masking of {ratios} of the tokens, for {facts['Steps']} steps of {facts['BatchSize']} "
-        f"windows ({optimizer}; learning rate {facts['LearningRate']:g}).{gaussian}"
+        f"windows ({optimizer}; learning rate {facts['LearningRate']:g}).{gaussian}{changed}"
     )
 
 
@@ -120,7 +127,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="train",
-    version=6,
+    version=7,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

@@ -16,12 +16,18 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brainlm_data import BrainLMError, end_with, in_words, parent_of, reads
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
+from brainlm_model.training.machine import use_threads
 from brainlm_model.training.recipe import Config
 from brainlm_model.training.world import World
+
+if TYPE_CHECKING:
+    from brainlm_model.windows.dataset import WindowDataset
+    from brainlm_model.windows.mixture import Mixture
 
 LAUNCHER = "BRAINLM_LAUNCHER"  # in a worker's environment: the process that started torchrun
 STOPPED = 3  # exit status of a worker that says itself why it stopped
@@ -29,6 +35,11 @@ STOPPED = 3  # exit status of a worker that says itself why it stopped
 
 def make_trainer(store: Path, config: Config, version: int, world: World | None = None) -> Trainer:
     """The trainer of a store, and of the further ones that the recipe names."""
+    return Trainer(config, *windows_of(store, config), version, world)
+
+
+def windows_of(store: Path, config: Config) -> tuple[WindowDataset | Mixture, WindowDataset | None]:
+    """Windows of training and of validation; caches that are missing are made."""
     import numpy as np
 
     from brainlm_data import open_store
@@ -39,14 +50,14 @@ def make_trainer(store: Path, config: Config, version: int, world: World | None 
         opened = open_store(path)
         return WindowDataset(
             opened, split, config.window, config.seed, config.short, config.max_invalid, float(np.nan),
-            config.share if split == "train" else 1.0,
+            config.share if split == "train" else 1.0, config.cache,
         )  # fmt: skip
 
     parts = [windows(path, "train") for path in (store, *(more.path for more in config.stores))]
     train = Mixture(parts, [1.0, *(more.weight for more in config.stores)]) if config.stores else parts[0]
     splits = open_store(store).recordings["split"]
     validation = windows(store, "validation") if bool((splits == "validation").any()) else None
-    return Trainer(config, train, validation, version, world)
+    return train, validation
 
 
 def launch(store: Path, config: Config, version: int, workdir: Path | None) -> None:
@@ -58,6 +69,7 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     """
     if workdir is None:
         raise BrainLMError("train.processes: several processes need a work folder", "train.processes: 1")
+    windows_of(store, config)  # one process makes the cache, and finds what is wrong, for all
     workdir.mkdir(parents=True, exist_ok=True)
     job = workdir / "job.json"
     content = {"store": str(Path(store).resolve()), "version": version, "config": config.model_dump(mode="json")}
@@ -95,7 +107,7 @@ def main(argv: list[str]) -> int:
     with reads(job, "stage train writes it: run that again"):
         content = json.loads(job.read_text())
         config = Config.model_validate(content["config"])
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     try:
         world = World.join(config.device)
         make_trainer(Path(content["store"]), config, content["version"], world).fit(job.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -41,8 +42,9 @@ class World:
         return torch.device("cuda", self.local)
 
     def share(self, batch: list[int]) -> list[int]:
-        """Places in a batch that are this process's."""
-        return list(range(self.rank, len(batch), self.size))
+        """Places in a batch that are this process's: neighbours in the store, so that it reads few of its files."""
+        places = np.argsort(batch, kind="stable")
+        return sorted(np.array_split(places, self.size)[self.rank].tolist())
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over all processes."""

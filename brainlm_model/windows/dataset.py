@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from brainlm_data import InputError, open_store
-from brainlm_model.windows.cache import cached_series
+from brainlm_model.windows.cache import Flat, cached_series
+from brainlm_model.windows.stream import Stream, mixed_order
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -38,6 +39,7 @@ class WindowDataset:
         for NaN, which the model hides and never scores.
     share: of the split's subjects, at least one: in an order that follows from the seed, so that a smaller share lies
         within a larger one.
+    cache: keep the scaled series in a file beside the store; else they are read from the store itself, shard by shard.
 
     Raises
     ------
@@ -54,12 +56,13 @@ class WindowDataset:
         max_invalid: float = 0.2,
         fill: float = 0.0,
         share: float = 1.0,
+        cache: bool = True,
     ) -> None:
         self.store = open_store(store) if isinstance(store, (str, Path)) else store
         self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
         self._shortest = -(-window // 2) if short == "pad" else window
         self.parcels = len(self.store.parcels)
-        self.cache = cached_series(self.store)
+        self.cache: Flat | Stream = cached_series(self.store) if cache else Stream(self.store)
         table = self.store.recordings
         chosen = table[table["id"].isin(list(self.cache.places))]
         chosen = chosen if split is None else chosen[chosen["split"] == split]
@@ -87,10 +90,10 @@ class WindowDataset:
         self._keys = np.array([zlib.crc32(name.encode()) for name in self.ids], np.uint64)
         number = {name: number for number, name in enumerate(self.cache.places)}
         self._numbers = np.array([number[name] for name in self.ids], np.int64)  # in the cache
-        spans = np.array([self.cache.places[name] for name in self.ids], np.int64).reshape(-1, 2)
-        self._first, self._end = spans[:, 0], spans.sum(1)
         self._bounds = np.cumsum([0, *(len(starts) for starts in places)])  # of each recording, in _all
         self._all = np.concatenate([np.empty(0, np.int64), *places])
+        if isinstance(self.cache, Stream):
+            self.cache.only(self._numbers)
         remedy = f"train.window: at most what recordings have, a multiple of train.patch (now {window})"
         if self.skipped and short == "error":
             raise InputError(next(iter(self.skipped.values())), remedy)
@@ -106,14 +109,19 @@ class WindowDataset:
         return torch.tensor(self.store.parcels[["x", "y", "z"]].to_numpy(dtype=np.float32)).nan_to_num()
 
     @property
-    def key(self) -> str:
-        """Digest of what the windows depend on."""
-        return self.cache.key
+    def content(self) -> list[tuple[int, str]]:
+        """Number and digest of the recordings: ids, values and where windows may start; wherever the store lies."""
+        hasher = hashlib.sha256("\n".join(self.ids).encode())
+        for values in (self.cache.checksums(self._numbers), self._bounds, self._all):
+            hasher.update(np.ascontiguousarray(values).tobytes())
+        return [(len(self.ids), hasher.hexdigest()[:16])]
 
     def order(self, random: Generator) -> list[int]:
         """The recordings of an epoch: each once."""
         import torch
 
+        if isinstance(self.cache, Stream):
+            return mixed_order(self.cache.blocks[self._numbers], random)
         return torch.randperm(len(self), generator=random).tolist()
 
     def set_epoch(self, epoch: int) -> None:
@@ -154,20 +162,14 @@ class WindowDataset:
         """Windows (batch, parcel, window) of recordings from their first steps."""
         import torch
 
-        self.cache.check(self._numbers[chosen])
-        rows = (self._first[chosen] + start)[:, None] + np.arange(self.window)
-        beyond = rows >= self._end[chosen, None]
-        values = np.take(self.cache.values, np.where(beyond, 0, rows), axis=0)
-        values[beyond] = np.nan
+        values = self.cache.windows(self._numbers[chosen], start, self.window)
         if not np.isnan(self.fill):
             np.nan_to_num(values, copy=False, nan=self.fill)
-        return torch.from_numpy(np.asarray(values)).transpose(1, 2)
+        return torch.from_numpy(values).transpose(1, 2)
 
     def series(self, index: int) -> np.ndarray:
         """The whole scaled recording (time, parcel), NaN where nothing is known."""
-        self.cache.check(self._numbers[[index]])
-        offset, steps = self.cache.places[self.ids[index]]
-        return self.cache.values[offset : offset + steps]
+        return self.cache.series(int(self._numbers[index]))
 
     def starts(self, index: int) -> np.ndarray:
         """Every step at which a window of the recording may start."""

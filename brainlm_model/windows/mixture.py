@@ -48,9 +48,9 @@ class Mixture:
         self._bounds = np.cumsum([0, *(len(part) for part in parts)])
 
     @property
-    def key(self) -> str:
-        """Digest of what the windows depend on."""
-        return " ".join(f"{weight:g}:{part.key}" for weight, part in zip(self.weights, self.parts, strict=True))
+    def content(self) -> list[tuple[int, str]]:
+        """Number and digest of the recordings of each dataset."""
+        return [each for part in self.parts for each in part.content]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -522,7 +522,7 @@ def _step(folder: Path) -> Path:
     network, optimizer = _tiny()
     network(_ones()).sum().backward()
     optimizer.step()
-    state.save(folder, "key", network, optimizer, network.state_dict(), [])
+    state.save(folder, state.snapshot({"seed": 0}, network, optimizer, network.state_dict(), [], []))
     return folder / state.NAME
 
 
@@ -544,7 +544,9 @@ def _read_step(path: Path) -> Any:
     from brainlm_model.training import state
 
     network, optimizer = _tiny()
-    state.load(path.parent, "key", network, optimizer)
+    checkpoint = state.load(path.parent)
+    assert checkpoint is not None
+    checkpoint.put(network, optimizer)
     network(_ones()).sum().backward()
     optimizer.step()
 

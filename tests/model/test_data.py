@@ -1,4 +1,6 @@
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from brainlm_data import InputError, Scaler
 from brainlm_model import WindowDataset
+from brainlm_model.windows import cache
 from tests.model.cohort import PARCELS, make
 
 
@@ -137,3 +140,25 @@ def test_unwritable_folder_keeps_the_series_in_memory(store, monkeypatch, capsys
     monkeypatch.setattr(np.lib.format, "open_memmap", refuse)
     assert torch.equal(WindowDataset(store)[0], expected)
     assert "read-only" in capsys.readouterr().err
+
+
+def test_two_that_start_together_build_one_cache(store, monkeypatch, capsys):
+    made: list[str] = []
+    fill = cache._fill
+
+    def slow(*arguments: Any) -> Any:
+        made.append("one")
+        begun.set()
+        assert waits.wait(20)
+        return fill(*arguments)
+
+    begun, waits = threading.Event(), threading.Event()
+    monkeypatch.setattr(cache, "_fill", slow)
+    expected: list[Any] = []
+    first = threading.Thread(target=lambda: expected.append(WindowDataset(store)[0]))
+    first.start()
+    assert begun.wait(20)
+    threading.Timer(0.3, waits.set).start()
+    assert torch.equal(WindowDataset(store)[0], (first.join(), expected[0])[1])
+    assert made == ["one"] and "waits for another process that does it" in capsys.readouterr().err
+    assert not list(store.path.parent.glob(".*.lock"))

@@ -23,6 +23,13 @@ def test_random_mask_is_seeded_and_differs_between_windows():
     assert not torch.equal(one[0], one[1])
 
 
+@pytest.mark.parametrize("kind", ["random", "future", "parcel", "tube", "mixed"])
+def test_a_share_of_a_batch_has_the_masks_that_it_has_in_the_whole(kind):
+    place = torch.randn(12, 3, generator=generator(5))
+    whole, mine = (make_mask(kind, 6, 12, 5, 0.4, generator(3), place, only) for only in (None, [4, 1]))
+    assert torch.equal(mine, whole[[4, 1]])
+
+
 def test_random_mask_is_uniform_over_tokens():
     mask = random_mask(4000, 5, 4, 0.25, generator(0)).float().mean(0)
     assert mask.min() > 0.22 and mask.max() < 0.28  # 4 standard errors are .027

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from brainlm_data import ConfigError
+from brainlm_model.models.blocks import attend_without_mask
 from brainlm_model.models.brainlm import BrainLM
 from brainlm_model.models.config import PRESETS, ModelConfig, build
 from brainlm_model.models.loss import masked_mse
@@ -120,3 +121,20 @@ def test_paper_has_the_published_sizes():
 def test_impossible_sizes_are_refused(keys):
     with pytest.raises(ConfigError, match=r"multiple|decoder_depth 0 with full"):
         build("tiny", 10, **keys)
+
+
+def test_attention_without_a_mask_is_that_with_one():
+    """What a GPU takes where tokens are unknown: values and gradients, and keys that do not exist count for nothing."""
+    query, key, value = (torch.randn(2, 3, 7, 8, generator=generator(n), requires_grad=True) for n in range(3))
+    allowed = torch.tensor([[True] * 7, [True, True, False, True, False, False, True]])
+    found = attend_without_mask(query, key, value, allowed)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None, None, :])
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(*(torch.autograd.grad(x.square().sum(), (query, key, value)) for x in (found, expected)),
+                          strict=True):  # fmt: skip
+        torch.testing.assert_close(one, other)
+    far = key.detach().clone()
+    far[1, :, 2] = 1e3
+    assert torch.equal(attend_without_mask(query, far, value, allowed), found)
+    half = attend_without_mask(query.bfloat16(), key.bfloat16(), value.bfloat16(), allowed)
+    torch.testing.assert_close(half.float(), expected, atol=0.03, rtol=0.03)

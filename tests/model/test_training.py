@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import torch
@@ -184,3 +185,55 @@ def test_embeddings_of_place_and_time(spatial, temporal):
 def test_compiled_it_trains_the_same(store):
     plain, compiled = (trainer(store, steps=2, compile=on, prior="zero") for on in (False, True))
     assert losses(compiled.fit(None)) == pytest.approx(losses(plain.fit(None)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"eval_every": 2}, [0.296824, 0.109768, 0.116689]),
+        (
+            {"attention": "full", "decoder": "cross", "decoder_depth": 1, "prior": "zero", "micro_batch": 2},
+            [1.115979, 0.893311, 1.010916],
+        ),
+        ({"model": "paper", "decoder_depth": 1}, [1.303448, 1.068676, 1.135777]),
+    ],
+)
+def test_losses_are_what_they_were(store, keys, expected):
+    """Stored before batches were shared and validated by all processes: what should change no loss changes none."""
+    assert losses(trainer(store, steps=3, **keys).fit(None)) == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("keys", [{}, {"model": "official-5m", "width": None, "heads": None, "hidden": None,
+                                       "depth": None, "batch_size": 2, "window": 40, "patch": 20}])  # fmt: skip
+def test_blocks_that_are_computed_again_give_the_same_losses(store, keys):
+    kept, again = (trainer(store, **{"steps": 2, "recompute": on, **keys}).fit(None) for on in (False, True))
+    assert losses(kept) == losses(again)
+
+
+def test_validation_in_batches_gives_each_window_its_own_masks(store):
+    one, many = (trainer(store, micro_batch=size, masking="mixed") for size in (1, None))
+    assert one.validate() == pytest.approx(many.validate(), abs=1e-6)
+    assert trainer(store, validation_windows=1).validate() != one.validate()
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_training(store, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("brainlm_model.training.state.save", full)
+    with pytest.raises(OSError, match="No space left"):
+        trainer(store, steps=2).fit(tmp_path)
+
+
+def test_checkpoints_that_take_long_are_rarer_and_training_goes_on_meanwhile(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainlm_model.training.loop.SAVE_SECONDS", 1e-9)
+    one, written = trainer(store, steps=5), []
+
+    def slow(_, copy):
+        written.append(copy.steps)
+        time.sleep(0.2)
+
+    monkeypatch.setattr("brainlm_model.training.state.save", slow)
+    monkeypatch.setattr("brainlm_model.training.loop.LONG_S", 1e-12)  # 0.2 s are long, then
+    one.fit(tmp_path)
+    assert written == [1, 5]

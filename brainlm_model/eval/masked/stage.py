@@ -16,6 +16,7 @@ from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.baselines import Baseline
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.writing import write_csv, write_json
+from brainlm_model.training.machine import use_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,14 +72,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     ------
     InputError: no recording to test on; or model and store were scaled differently.
     """
-    import torch
-
     from brainlm_data import open_store
     from brainlm_model.eval.masked import scoring
     from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     model = load(inputs["model"].parent, config.device)
     store = open_store(inputs["store"])
     _check_scaler(model, store)
