@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brainlm_data.commandline import Parser
 
-COHORT = (
+COHORT = (  # how it is processed: config/demo.yaml
     "--subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7"
 )
 
@@ -26,6 +26,8 @@ def demo(words: Sequence[str]) -> int:
         status = data(["simulate", "--out", str(bids), *COHORT.split(), "--quiet"], prog="brainlm data")
         if status:
             return status
+    if arguments.data_only:
+        return 0
     words = [str(bids), str(arguments.out), "group", "--config", "demo", "--cores", str(arguments.cores)]
     return run([*words, *(["--dry-run"] if arguments.dry_run else [])])
 
@@ -33,6 +35,7 @@ def demo(words: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     made = Parser(prog="brainlm demo", description="Simulate 12 people with known truth and run the whole pipeline.")
     made.add_argument("out", nargs="?", type=Path, default=Path("results/demo"), help="results (default %(default)s)")
+    made.add_argument("--data-only", action="store_true", help="simulate, and nothing more")
     made.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="(default %(default)s)")
     made.add_argument("-n", "--dry-run", action="store_true", help="simulate, and say what would be done")
     return made
