@@ -9,6 +9,9 @@ from brainlm_data.spaces.demo424 import SPACE as DEMO424_SPACE
 
 BUNDLED = "MNI152NLin2009aSym"  # the template that nilearn brings
 
+# the end of the remedy where the published files cannot be had
+STAND_IN = "to try things out without a download: atlas.name: demo424, a geometric stand-in (brainlm: --atlas demo424)"
+
 
 def space_of_atlas(name: str, path: Path | None, space: str | None) -> str | None:
     """The space of an atlas by its name, else as stated; None where nobody says it.

@@ -20,6 +20,7 @@ from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.spaces.a424 import A424, A424_SPACE
+from brainlm_data.spaces.known import STAND_IN
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -236,8 +237,7 @@ def ahead(config: Config) -> None:
     try:
         obtain(A424, "atlas.path")
     except InputError as error:
-        other = "to try the pipeline without it: atlas.name: demo424, a geometric stand-in (brainlm: --atlas demo424)"
-        raise InputError(error.message, f"{error.remedy}; {other}") from error
+        raise InputError(error.message, f"{error.remedy}; {STAND_IN}") from error
 
 
 def describe(facts: Facts) -> str:

@@ -14,7 +14,7 @@ from brainlm_data.files.fetch import Remote, is_cached, obtain
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
-from brainlm_data.spaces.known import BUNDLED
+from brainlm_data.spaces.known import BUNDLED, STAND_IN
 from brainlm_data.spaces.templateflow import Template
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 
@@ -184,7 +184,11 @@ def watches(config: Config) -> dict[str, Path]:
 
 def ahead(config: Config) -> None:
     """Fetch the template, where it is neither bundled nor here. Raises InputError where it cannot be had."""
-    _files(config)
+    try:
+        _files(config)
+    except InputError as error:
+        more = f"; {STAND_IN}" if config.space in PUBLISHED else ""
+        raise InputError(error.message, f"{error.remedy}{more}") from error
 
 
 def describe(facts: Facts) -> str:

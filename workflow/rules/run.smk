@@ -26,7 +26,7 @@ def plan():
         say("plan", [*taken(dag), *notes, *dag.plan.lines(), *estimated])
         return dag.plan
     except Exception as error:
-        raise in_one_line(error) from None
+        stop(error)
 
 
 @cache
@@ -35,7 +35,7 @@ def look_ahead(stage):
     try:
         dag.look_ahead(stage)
     except Exception as error:
-        raise in_one_line(error) from None
+        stop(error)
 
 
 def say(kind, lines, **more):
