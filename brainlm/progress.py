@@ -75,6 +75,7 @@ class Progress:
         if kind == "started":
             job.started, job.ended, job.failed = now, None, False
         else:
+            job.started = now if job.started is None else job.started
             job.ended, job.failed = now, kind == "failed"
         return job
 

@@ -57,7 +57,7 @@ class Screen:
             first, *more = last_words(job.log)
             self.say(f"  {job.stage} of {job.bundle} failed: {one_line(first)}", *(f"    {one_line(m)}" for m in more))
         jobs = [other for other in self.progress.jobs.values() if other.stage == job.stage]
-        if kind == "finished" and all(other.ended is not None for other in jobs):
+        if kind != "started" and all(other.ended is not None for other in jobs):
             self.say(self._stage(job.stage, jobs))
         self.tick()
 

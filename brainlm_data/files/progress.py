@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EVERY_S = 5.0
+ALIVE_S = 60.0  # between two signs of life of something that has nothing to count yet
 
 
 def duration(seconds: float) -> str:
@@ -53,6 +56,28 @@ class Progress:
         with self._lock:
             self._done += amount
             self._print()
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """For a block whose first step may take minutes: a line now and then, while no step says anything."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(ALIVE_S):
+                with self._lock:
+                    now = time.monotonic()
+                    if not self._silent and now - self._printed >= ALIVE_S:
+                        self._printed = now
+                        so_far = f"{self._done:.0f}/{self.total:.0f}{self.unit}, {duration(now - self._started)} so far"
+                        print(f"{self.name}: {so_far}", file=sys.stderr, flush=True)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
 
     def _print(self, more: str = "") -> None:
         now = time.monotonic()

@@ -64,7 +64,8 @@ class Outcome:
         if self.refused:
             lines += [f"{len(self.refused)} refused:", *self._by_reason()]
         if self.n_failed:
-            lines += [f"{self.n_failed} jobs failed; the same command goes on from here:", *self.failed]
+            jobs = "1 job" if self.n_failed == 1 else f"{self.n_failed} jobs"
+            lines += [f"{jobs} failed; the same command goes on from here:", *self.failed]
         lines += self.notes
         if self.pages:
             lines.append(f"open: {', '.join(self.pages)}")

@@ -80,6 +80,6 @@ def test_a_failed_job_is_told_with_its_error_and_its_log(tmp_path: Path, series:
     words = ("--input", "arrays", "--target", "train", "--set", "input.tr_s=1.0", "bundle_size=6", "train.window=200")
     status, text = brainlm(series, tmp_path / "out", *words)
     assert status == 1, text
-    assert "6 of 6 recordings went through" in text and "1 jobs failed" in text
+    assert "6 of 6 recordings went through" in text and "1 job failed" in text
     assert re.search(r"  train of cohort: .+\n    try: .+\n    log: .+train/cohort.log", text)
     assert "RuleException" not in text and "Traceback" not in text
