@@ -1,5 +1,5 @@
 # make demo: environment + the whole pipeline on a simulated cohort; make test: environment + tests.
-# Only Python 3.11+, make and a package index are needed.
+# Only Python 3.11 to 3.13, make and a package index are needed.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # Cores for Snakemake: all of this machine, unless CORES is given.
@@ -8,7 +8,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: env demo test test-whole test-parts test-slurm golden demo-slurm lint clean
+.PHONY: env demo test test-whole test-parts test-slurm golden demo-slurm docs gallery lint clean
 
 env: .venv/done
 
@@ -50,6 +50,20 @@ demo-slurm: env
 	rm -rf results/demo-twice
 	$(BIN)/python -m benchmarks.cluster results/demo-bids --json --folder results/demo-twice --cores $(CORES)
 
+# The site of docs/ with search, into site/. The generator has an environment of its own: it reads the code, and runs none.
+docs: .venv-docs/done
+	.venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+.venv-docs/done: requirements-docs.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	@touch $@
+
+# The scripts of the gallery and the notebook again: their pictures, and what they print.
+gallery: env
+	$(BIN)/python docs/scripts.py docs/gallery/*.py docs/tutorials/*.py
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,4 +72,4 @@ lint: env
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv results .snakemake
+	rm -rf .venv .venv-docs site results .snakemake

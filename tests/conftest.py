@@ -39,14 +39,14 @@ SLOW = {
     "attacks": "flips full_disk names pages",
     "command": "running wheel",
     "core": "damage registration shards",
-    "dag": "dryrun planning second_clone",
+    "dag": "dryrun pages planning second_clone",
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
     " official paper paper_truth perturbation phenotype phenotype_parts published report resume scaling stream train"
     " training waits",
     "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
-    "whole": "reruns simulated spinal_cord studyforrest",
+    "whole": "gallery reruns simulated spinal_cord studyforrest",
 }
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -23,6 +23,7 @@ from brainlm_model.figures import (
 )
 from brainlm_model.figures.style import by_network, style
 from brainlm_model.training import stage as train
+from tests.conftest import ROOT
 from tests.model.results import NETWORKS, artifact, files
 
 
@@ -121,3 +122,11 @@ def test_drawing_needs_nothing_but_its_table(finished, tmp_path):
 
 def test_golden(finished, golden):
     golden(STAGE, {name: artifact(finished, name) for name in STAGE.outputs}, after=[train.STAGE, evaluate.STAGE])
+
+
+def test_the_tutorial_draws_the_figure_of_the_run_again(finished, tmp_path, monkeypatch):
+    page = (ROOT / "docs/tutorials/figure-again.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("/data/out/metrics/masked.csv", str(artifact(finished, "masked_csv"))), {})
+    assert (tmp_path / "masked_r2.svg").read_bytes()
