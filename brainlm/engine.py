@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import yaml
 from brainlm.places import names, ready_made, workflow
 from brainlm_data.commandline import did_you_mean
 from brainlm_data.errors import InputError
-from brainlm_data.graph.events import VARIABLE
+from brainlm_data.graph.events import COMMAND, VARIABLE
 
 TICK_S = 0.5  # between two looks at the clock
 VERSIONS = {"slurm": ">=2.8,<3"}  # of the plugins that were tested
@@ -84,25 +85,35 @@ class Engine:
     def __init__(self, call: Sequence[str], log: Path) -> None:
         self.interrupted: int | None = None
         self.code: int | None = None
+        self._before = {number: self._catch(number) for number in SIGNALS}
         reading, writing = os.pipe()
         self._events = os.fdopen(reading, "rb", buffering=0)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 call, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=(writing,),
-                env={**os.environ, VARIABLE: str(writing)}, start_new_session=True,
+                env={**os.environ, VARIABLE: str(writing), COMMAND: shlex.join(["brainlm", *sys.argv[1:]])},
+                start_new_session=True,
             )  # fmt: skip
         os.close(writing)
 
     def events(self) -> Iterator[dict[str, Any] | Tick]:
         """What it tells, until it ends; a `Tick` every now and then. Signals are passed on to it and its jobs."""
-        before = {number: signal.signal(number, self._pass_on) for number in SIGNALS}
         try:
             yield from self._read(self._events)
             self.code = self._process.wait()
         finally:
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 signal.signal(number, handler)
             self._events.close()
+
+    def _catch(self, number: int) -> Any:
+        """Handle a signal from now on; how it was handled before.
+
+        What is ignored (SIGHUP by nohup, SIGINT of a shell's background job) stays so, but not for Snakemake, which is
+        ended by SIGINT whatever came here: a handler is not inherited, "ignore" would be.
+        """
+        is_ignored = signal.getsignal(number) is signal.SIG_IGN
+        return signal.signal(number, (lambda *_: None) if is_ignored else self._pass_on)
 
     def _read(self, pipe: BinaryIO) -> Iterator[dict[str, Any] | Tick]:
         rest = b""

@@ -99,7 +99,10 @@ def _shown(call: Sequence[str], arguments: argparse.Namespace, chosen: Settings)
         elif kind == "stats":
             counts = _in_order(event["stats"])
             word = "would run" if arguments.dry_run else "to run:"
-            screen.say(f"{word} {sum(counts.values())} jobs: {_listed(counts)}", f"they take {event['takes']}")
+            number = sum(counts.values())
+            screen.say(
+                f"{word} {number} job{'s' if number > 1 else ''}: {_listed(counts)}", f"they take {event['takes']}"
+            )
         elif kind == "jobs":
             begun = True
             chosen.remember()

@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Any
 
 VARIABLE = "BRAINLM_EVENTS"
+COMMAND = "BRAINLM_COMMAND"  # as it was typed, for pages that say it
 LOGGER = "snakemake.logging"
 COHORT = "cohort"
 NOTHING = "Nothing to be done"  # how Snakemake begins to say so

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ def series(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(1, 7):
-        values = np.random.default_rng(number).normal(100, 1, (60, 3)).astype(np.float32)
+        values = np.random.default_rng(number).normal(100, 1, (60, 8)).astype(np.float32)
         np.save(folder / f"sub-{number:02d}_task-rest.npy", values)
     return folder
 
@@ -75,8 +77,28 @@ def test_refused_recordings_are_told_with_their_reason(tmp_path: Path, series: P
     assert re.search(r"1 refused:\n  sub-02_task-rest: ", text)
 
 
+def test_an_interrupted_run_ends_with_what_there_is_and_goes_on(tmp_path: Path, series: Path) -> None:
+    out = tmp_path / "out"
+    tiny = ("train.window=40", "train.patch=20", "train.width=16", "train.heads=2", "train.depth=1", "train.threads=1")
+    words = [series, out, "--input", "arrays", "--target", "train", "--set", "input.tr_s=1.0", "bundle_size=6", *tiny]
+    call = [sys.executable, "-m", "brainlm", *map(str, words), "train.steps=1000000"]
+    log, end = out / "work/logs/train/cohort.log", time.monotonic() + 120
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        while not (log.is_file() and "train: " in log.read_text()):
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)  # SIGINT is ignored where pytest is a background job
+        text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "6 of 6 recordings went through" in text and text.endswith(
+        "interrupted; the same command goes on from here\n"
+    )
+    status, text = brainlm(series, out, "--target", "train", "--set", "train.steps=2")
+    assert status == 0 and "to run: 1 job: train" in text, text
+
+
 def test_a_failed_job_is_told_with_its_error_and_its_log(tmp_path: Path, series: Path) -> None:
-    """A model that cannot be trained on three parcels of 60 steps: the data went through, the status is 1."""
+    """A model that cannot be trained on 60 steps: the data went through, the status is 1."""
     words = ("--input", "arrays", "--target", "train", "--set", "input.tr_s=1.0", "bundle_size=6", "train.window=200")
     status, text = brainlm(series, tmp_path / "out", *words)
     assert status == 1, text
