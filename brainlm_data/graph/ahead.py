@@ -13,9 +13,9 @@ from brainlm_data.stage import Stage
 
 
 def people(index: Index, config: Any) -> dict[str, int]:
-    """Split -> subjects, as stage collate will make them if nobody is refused; empty without that stage."""
-    collate = getattr(config, "collate", None)
-    if collate is None:
+    """Split -> subjects, as stage collate will make them if nobody is refused; empty where it makes no splits."""
+    collate: Any = getattr(config, "collate", None)
+    if not hasattr(collate, "test"):
         return {}
     rows = [(r.subject, index.phenotypes.get(r.id, {})) for r in index.recordings]
     external = external_subjects(rows, collate.external, index.unjoined)
