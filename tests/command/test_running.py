@@ -46,6 +46,13 @@ def test_a_plan_from_any_folder_makes_nothing(tmp_path: Path) -> None:
     assert bids.is_dir()
 
 
+def test_the_demo_is_planned_as_config_demo_says(tmp_path: Path) -> None:
+    write_bids(tmp_path / "demo-bids", subjects=("01", "02", "03"))  # as if it had been simulated
+    status, text = brainlm("demo", tmp_path / "demo", "--dry-run")
+    assert status == 0, text
+    assert "would run 20 jobs: template, atlas, anat, motion" in text and f"free in {tmp_path}/demo)" in text
+
+
 def test_a_run_remembers_says_what_changes_and_goes_on(tmp_path: Path, series: Path) -> None:
     """From parcel series, which takes seconds: the first run, the same again, and a changed key."""
     out = tmp_path / "out"
