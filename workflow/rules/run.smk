@@ -2,6 +2,7 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
+from brainlm_data.graph.index_page import write_index
 from brainlm_data.graph.needs import estimate, expected
 from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.graph.remembered import remember, settled
@@ -50,7 +51,9 @@ def scheduled():
 
 
 def end():
-    """The summary, whatever came of the run."""
+    """The page of all pages, and the summary, whatever came of the run."""
+    if not workflow.dryrun:
+        write_index(dag)
     result = outcome(dag, events.failed)
     counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
     say("end", result.lines(), **counts)
