@@ -50,10 +50,18 @@ def scheduled():
     return [(job.rule.name, job.wildcards_dict.get("bundle", COHORT)) for job in workflow.dag.needrun_jobs()]
 
 
+def index():
+    """The page that links all others; where it cannot be written, that is said, and what became of the run stays."""
+    try:
+        write_index(dag)
+    except Exception as error:
+        print(f"index.html was not written: {in_words(error, config.get('outdir'))}", file=sys.stderr)
+
+
 def end():
     """The page of all pages, and the summary, whatever came of the run."""
     if not workflow.dryrun:
-        write_index(dag)
+        index()
     result = outcome(dag, events.failed)
     counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
     say("end", result.lines(), **counts)
