@@ -136,9 +136,9 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         run_bundle(job, max(1, (arguments.cores or 1) // threads))
         return
     if arguments.configfile is None and arguments.outdir and place(arguments.outdir).is_file():
-        arguments.configfile = place(arguments.outdir)  # as the folder was made
+        arguments.configfile = place(arguments.outdir)  # as the folder was made: it has the sections of all programs
     own, foreign = split_foreign(read_config(arguments), stages)
-    if foreign:
+    if foreign and arguments.configfile != place(arguments.outdir or Path()):
         print(f"sections of no stage of this program, not used: {', '.join(foreign)}", file=sys.stderr)
     dag = Dag(own, stages, read=False)
     if arguments.stage not in dag.stages:
@@ -173,8 +173,8 @@ def _bundles(dag: Dag, stage: Stage, recordings: Sequence[str]) -> Iterator[list
     from brainlm_data.paths import listing_path
 
     last = sidecar.read_record(listing_path(dag.outdir, "cohort", COHORT)).get("bundles", {})
-    if last and not dag.source.exists() and not reads_raw(stage, dag.artifacts):
-        print(f"{dag.source} is not there: as it was planned last", file=sys.stderr)
+    if last and not _is_there(dag) and not reads_raw(stage, dag.artifacts):
+        print("the dataset is not there: as it was planned last", file=sys.stderr)
         with lock.hold(dag.outdir):
             yield last[stage.level]
         return
@@ -189,6 +189,14 @@ def _bundles(dag: Dag, stage: Stage, recordings: Sequence[str]) -> Iterator[list
         )
     with dag.hold():
         yield dag.bundles.by_level[stage.level]
+
+
+def _is_there(dag: Dag) -> bool:
+    """Whether what the run started from still lies where it did."""
+    try:
+        return dag.source.exists()
+    except InputError:
+        return False
 
 
 def limit_threads(count: int) -> None:

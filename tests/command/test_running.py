@@ -75,6 +75,17 @@ def test_a_run_remembers_says_what_changes_and_goes_on(tmp_path: Path, series: P
     assert yaml.safe_load((out / "config.yaml").read_text())["imported"]["hz"] == 1.0
 
 
+def test_a_stage_by_hand_goes_on_with_the_folder_and_without_the_dataset(tmp_path: Path, series: Path) -> None:
+    """As somebody who was given the results, and draws a figure again."""
+    out = tmp_path / "out"
+    words = ("--input", "arrays", "--target", "dataset", "--set", "input.tr_s=1.0", "bundle_size=6")
+    assert brainlm(series, out, *words)[0] == 0
+    series.rename(tmp_path / "gone")
+    status, text = brainlm("data", "run", "collate", "--outdir", out)
+    assert status == 0 and "the dataset is not there: as it was planned last" in text, text
+    assert "store.zarr" in text and "not used" not in text
+
+
 def test_refused_recordings_are_told_with_their_reason(tmp_path: Path, series: Path) -> None:
     (series / "sub-02_task-rest.npy").write_bytes(b"no array")
     words = ("--input", "arrays", "--target", "preprocess", "--set", "input.tr_s=1.0", "bundle_size=6")
