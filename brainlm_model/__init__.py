@@ -6,16 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from brainlm_model.baselines.readout import LogConnectivity, TraitClassifier, TraitRegressor
     from brainlm_model.trained.checkpoint import TrainedModel
     from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
 _HOMES = {
+    "LogConnectivity": "brainlm_model.baselines.readout",
+    "TraitClassifier": "brainlm_model.baselines.readout",
+    "TraitRegressor": "brainlm_model.baselines.readout",
     "TrainedModel": "brainlm_model.trained.checkpoint",
     "WindowDataset": "brainlm_model.windows.dataset",
     "load": "brainlm_model.trained.load",
 }
-__all__ = ["TrainedModel", "WindowDataset", "load"]
+__all__ = ["LogConnectivity", "TrainedModel", "TraitClassifier", "TraitRegressor", "WindowDataset", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,8 +41,8 @@ SLOW = {
     "dag": "dryrun pages planning second_clone",
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
-    " official paper paper_truth perturbation phenotype phenotype_parts published report resume scaling stream train"
-    " training waits",
+    " official paper paper_truth perturbation phenotype phenotype_parts published readout report resume scaling stream"
+    " train training waits",
     "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
     "whole": "gallery reruns simulated spinal_cord studyforrest",

@@ -36,7 +36,8 @@ def features(matrices_NPP: Array, train: NDArray[np.intp]) -> NDArray[np.float32
     parts = []
     for first in range(0, len(matrices_NPP), BATCH):
         roots = [_root(matrix) for matrix in matrices_NPP[first : first + BATCH]]
-        parts.append(measure.transform(roots).astype(np.float32))
+        # nilearn halves the squared length of a matrix; pyriemann, and `connectivity`, keep it
+        parts.append((np.sqrt(2) * measure.transform(roots)).astype(np.float32))
     return np.concatenate(parts)
 
 

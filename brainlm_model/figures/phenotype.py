@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN = {"regression": ("r2", "R² (unclipped)", 0.0), "classification": ("auroc", "area under the ROC curve", 0.5)}
 GROUPS = {
     "ours": (*METHODS["model"], "embeddings of the model"),
+    "readout": (*METHODS["lagged"], "log-Euclidean readout (no model)"),
     "baseline": (*METHODS["gaussian"], "baselines"),
     "trivial": (*METHODS["interpolation"], "no recording at all"),
 }
@@ -37,21 +38,27 @@ def draw(phenotype_csv: Path) -> Figure:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no column was predicted", ha="center", va="center")
         return figure
-    most = int(table.groupby("column")["method"].nunique().max())
+    splits = list(table["validation"].unique())
+    most = [int(table[table["validation"] == split].groupby("column")["method"].nunique().max()) for split in splits]
     figure, panels = plt.subplots(
-        1, len(columns), figsize=(5.2 * len(columns) + 0.4, 1.6 + 0.24 * most), squeeze=False, layout="constrained"
-    )
-    for axes, name in zip(panels[0], columns, strict=True):
-        rows = table[table["column"] == name]
-        metric = SHOWN[rows["task"].iloc[0]][0]
-        _panel(axes, rows[rows["metric"] == metric].sort_values("value", kind="stable"))
-        axes.set_title(f"{name} ({rows['n_subjects'].iloc[0]} subjects)")
+        len(splits), len(columns), figsize=(5.2 * len(columns) + 0.4, 1.6 * len(splits) + 0.24 * sum(most)),
+        squeeze=False, layout="constrained", height_ratios=most,
+    )  # fmt: skip
+    for line, split in zip(panels, splits, strict=True):
+        for axes, name in zip(line, columns, strict=True):
+            rows = table[(table["column"] == name) & (table["validation"] == split)]
+            if rows.empty:  # a column that this split cannot predict
+                axes.set_axis_off()
+                continue
+            metric = SHOWN[rows["task"].iloc[0]][0]
+            _panel(axes, rows[rows["metric"] == metric].sort_values("value", kind="stable"))
+            axes.set_title(f"{name} ({rows['n_subjects'].iloc[0]} subjects)\n{split}", fontsize=9)
     handles: dict[str, Any] = {}
-    for axes in panels[0]:
+    for axes in panels.flat:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles[label] = handle
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8.5)
-    figure.suptitle(f"{table['validation'].iloc[0]}; bars: 95% bootstrap over subjects", fontsize=8.5, color="#555555")
+    figure.suptitle("bars: 95% bootstrap over subjects", fontsize=8.5, color="#555555")
     return figure
 
 

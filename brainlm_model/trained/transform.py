@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from brainlm_data import InputError
 
 Array = NDArray[np.float64]
-TransformKind = Literal["z", "minmax", "logminmax", "none"]
+TransformKind = Literal["z", "log", "minmax", "logminmax", "none"]
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Numbers in the label's units -> what is learnt, (f(x) - shift) / scale; f is log(1 + x) for `logminmax`."""
+    """Numbers in the label's units -> what is learnt: (f(x) - shift) / scale.
+
+    f is log(x) for `log`, log(1 + x) for `logminmax`, else x.
+    """
 
     kind: TransformKind
     shift: float = 0.0
@@ -36,21 +39,31 @@ class Transform:
             )
         if kind == "none":
             return cls(kind)
+        if kind == "log" and training.min() <= 0:
+            raise InputError(f"transform log: a label is {training.min():g}", "labels above 0; or transform z")
         if kind == "logminmax" and training.min() < 0:
             raise InputError(
                 f"transform logminmax: a label is {training.min():g}", "labels of 0 and more; or --transform z"
             )
         values = np.log1p(training) if kind == "logminmax" else training
-        if kind == "z":
+        if kind == "log":
+            values = np.log(training)
+        if kind in ("z", "log"):
             return cls(kind, float(values.mean()), float(values.std()))
         return cls(kind, float(values.min()), float(np.ptp(values)))
 
     def apply(self, values: Array) -> Array:
-        """Label's units -> what is learnt. A held-out label below 0 counts as 0 where there is a logarithm."""
+        """Label's units -> what is learnt. A held-out label below 0 counts as 0 for `logminmax`; for `log` one of 0 or
+        less counts as the smallest that a logarithm has.
+        """
         moved = np.log1p(np.maximum(values, 0)) if self.kind == "logminmax" else values
+        if self.kind == "log":
+            moved = np.log(np.maximum(values, np.finfo(float).tiny))
         return (moved - self.shift) / self.scale
 
     def invert(self, values: Array) -> Array:
         """What is learnt -> the label's units."""
         moved = np.asarray(values, dtype=np.float64) * self.scale + self.shift
+        if self.kind == "log":
+            return np.exp(moved)
         return np.expm1(moved) if self.kind == "logminmax" else moved

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import worth
 from brainlm_data import ConfigError, Files, InputError, section_from
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
@@ -28,7 +29,8 @@ NAMES = {
     "phenotype_svg": "t.svg",
     "phenotype_png": "t.png",
 }
-QUICK = {"threads": 1, "device": "cpu", "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3}
+QUICK = {"threads": 1, "device": "cpu", "bootstrap": 200, "permutations": 50, "folds": 4, "inner": 2, "epochs": 3,
+         "leave_out": None, "transfer": None}  # fmt: skip
 
 
 def predict(home: Path, out: Path, workdir: bool = False, **keys: Any) -> dict[str, Any]:
@@ -73,7 +75,8 @@ def test_planted_labels_are_found(whole: dict[str, Any]) -> None:
     assert [(c["Column"], c["Task"]) for c in whole["Columns"]] == [
         ("age", "regression"), ("sex", "classification"),
     ]  # fmt: skip
-    for method in ("correlations_ridge", "tangent_ridge", "correlations_svm", "coskewness_ridge"):
+    for method in ("correlations_ridge", "tangent_ridge", "correlations_svm", "coskewness_ridge", "readout",
+                   "readout_wide", "adapted_ridge"):  # fmt: skip
         assert value(whole, "age", method, "r2")["low"] > 0.1, method
         assert value(whole, "sex", method, "auroc")["low"] > 0.6, method
         assert value(whole, "age", method, "r_within")["p_permutation"] == pytest.approx(1 / 51)
@@ -100,7 +103,37 @@ def test_every_method_has_the_same_people_and_candidates(whole: dict[str, Any]) 
     assert whole["Subjects"] == traits.PEOPLE - 1 and whole["SubjectsSeenByModel"] > 40
     assert any("was trained or watched on" in text for text in whole["Warnings"])
     assert all(not row["comparable"] and row["reason"] for row in whole["Published"])
-    assert {r["against"] for r in whole["Comparisons"]} == {"ours_best", "correlations_ridge"}
+    assert {r["against"] for r in whole["Comparisons"]} == {"ours_best", "correlations_ridge", "tangent_ridge"}
+    claims = {(row["column"], row["metric"]): row for row in whole["RepresentationMinusTangent"]}
+    assert set(claims) == {("age", "r2_within"), ("age", "r_within"), ("age", "r2"), ("sex", "auroc")}
+    first, second = claims["age", "r2_within"], claims["sex", "auroc"]
+    assert min(first["p_holm"], second["p_holm"]) == pytest.approx(min(1, 2 * min(first["p"], second["p"])))
+    chosen = whole["Columns"][0]["Chosen"]
+    assert all(len(fold["strength"]) == 3 for fold in chosen["readout"])
+    assert all(len(fold["strength"]) == 5 for fold in chosen["readout_wide"])
+
+
+def test_what_the_benchmark_says_of_it(whole: dict[str, Any]) -> None:
+    found = worth.traits(whole)
+    row = found["representation_minus_tangent"]["age"]["4 folds"]["r2_within"]
+    ours, theirs = (value(whole, "age", name, "r2_within")["value"] for name in ("readout", "tangent_ridge"))
+    assert row["value"] == pytest.approx(ours - theirs) and row["low"] < row["value"] < row["high"]
+    assert set(found["model_minus_tangent"]["sex"]["4 folds"]) >= {"cls_ridge", "adapted_ridge", "attention_ridge"}
+
+
+def test_people_are_identified_and_strangers_are_not() -> None:
+    rng = np.random.default_rng(0)
+    common, own = 10 * rng.standard_normal(50), rng.standard_normal((20, 50))
+    first, second = [], []
+    for part in (first, second):
+        for number in range(20):
+            noisy = common + own[number] + rng.standard_normal(50)
+            part.append(
+                {"correlations": rng.standard_normal(50), "adapted": np.where(np.arange(50) < 3, np.nan, noisy)}
+            )
+    found = worth.identified(first, second, [f"{number:02d}" for number in range(20)])
+    assert found["rank1_centred"]["adapted"]["value"] > 0.8 > 0.3 > found["rank1"]["correlations"]["value"]
+    assert found["minus_connectivity_centred"]["adapted"]["low"] > 0.3
 
 
 def test_labels_of_nothing_are_not_found(tmp_path: Path) -> None:
@@ -124,6 +157,41 @@ def test_unseen_subjects_groups_and_confounds(home: Path, tmp_path: Path) -> Non
     assert "lstm" not in free["Methods"] and any("left out" in w for w in free["Warnings"])
     unseen = predict(home, tmp_path / "u", columns=["sex"], subjects="unseen", folds=2, methods=methods[:1])
     assert unseen["SubjectsSeenByModel"] == 0 and unseen["Subjects"] == 16
+
+
+def test_sites_are_left_out_and_trs_are_split_where_there_are_any(tmp_path: Path) -> None:
+    """Age differs between sites, and nothing else of it is in the recordings: nothing may be credited."""
+    store = traits.make(tmp_path, planted=False, seed=2)
+    table = store.recordings
+    site = table["subject"].astype(int) % 4
+    own = dict(
+        zip(table["subject"].unique(), np.random.default_rng(0).uniform(0, 8, table["subject"].nunique()), strict=True)
+    )
+    table["age"] = 20 + 15.0 * site + table["subject"].map(own)
+    table["tr_s"] = np.where(site == 3, 3.0, 2.0)
+    table.to_parquet(tmp_path / "recordings.parquet")
+    data = [store.series(name) for name in table["id"]]
+    for series, number in zip(data, site, strict=True):  # each scanner has a signature
+        series[:, number] = 0.3 * series[:, number] + 0.7 * series[:, 11]
+    from tests.model.written import write
+
+    trained(write(tmp_path / "sites", data, table, store.parcels), tmp_path / "sites" / "model")
+    methods = ["readout", "correlations_ridge", "tangent_ridge"]
+    keys = {"columns": ["age"], "methods": methods, "inner": 3, "permutations": 99}
+    folds = predict(tmp_path / "sites", tmp_path / "out", workdir=True, **keys)
+    keys |= {"leave_out": "auto", "transfer": "auto"}
+    both = predict(tmp_path / "sites", tmp_path / "out", workdir=True, **keys)  # embeddings are kept
+    assert value(folds, "age", "readout", "r2")["value"] > 0.5  # of random folds: the site alone
+    assert value(folds, "age", "readout", "r2_within")["value"] < 0.1
+    assert value(folds, "age", "readout", "r2")["p_permutation"] > 0.02
+    assert [c["Validation"] for c in both["Columns"]] == [
+        "leave one site out", "tr_s: the most frequent value and the others predict each other",
+    ]  # fmt: skip
+    assert list(both["Columns"][0]["Folds"]) == ["A", "B", "C", "D"]
+    assert sorted(both["Columns"][1]["Folds"]) == ["2", "other"]
+    assert value(both, "age", "readout", "r2")["value"] < 0.2
+    assert value(both, "age", "readout", "r2_within")["low"] < 0.1
+    assert len(both["Summary"]) == 2 and both["Columns"][0]["Transform"] == "log"
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +250,8 @@ def test_what_cannot_be_predicted_is_said_at_once(
 
 def test_what_nobody_asked_for_and_cannot_be_predicted_is_passed_over(home: Path, tmp_path: Path) -> None:
     content = predict(home, tmp_path, folds=400)
-    assert not content["Columns"] and set(content["PassedOver"]) == {"age", "sex"} and content["Results"] == []
+    assert not content["Columns"] and set(content["PassedOver"]) == {"age, 400 folds", "sex, 400 folds"}
+    assert content["Results"] == []
     assert "No column" in content["Summary"][0] and "not predicted" in content["Warnings"][0]
     with pytest.raises(InputError):
         predict(home, tmp_path, columns=["age"], folds=400)

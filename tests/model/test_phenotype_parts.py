@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
@@ -15,12 +16,13 @@ from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval.phenotype import features, learn, scores
 from brainlm_model.eval.phenotype.finetuned import SETTINGS
 from brainlm_model.eval.phenotype.people import Fold, Target, default_columns, folds_of, people_of, target_of
+from brainlm_model.eval.statistics.paired import holm
 from tests.model import traits
 
 
 def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None) -> scores.HeldOutPredictions:
     where = np.zeros(len(truth), np.intp) if folds is None else folds
-    return scores.HeldOutPredictions(outputs, outputs, truth, truth, where)
+    return scores.HeldOutPredictions(outputs, outputs, truth, truth, where, where)
 
 
 def test_everybody_has_as_many_candidates() -> None:
@@ -65,19 +67,74 @@ def test_a_rare_class_is_not_forgotten() -> None:
     target = Target("rare", "classification", "none", np.arange(240), labels, ["no", "yes"], None, None, {})
     parts = tuple(np.arange(0, 160)[k::3] for k in range(3))
     fold = Fold("1", np.arange(160), np.arange(160, 240), parts)
-    task = learn.Task(target, fold, labels, 0, 1, lambda name: [x], None)  # type: ignore[arg-type]
+    none = np.zeros((0, 240), np.intp)
+    task = learn.Task(target, fold, labels, 0, 1, lambda name: [x], None, none)  # type: ignore[arg-type]
     outputs = learn.learner_of("cls_ridge", task).outputs
     found = scores.measure(held(outputs, labels[160:]), np.ones((1, 80)))
     assert found["auroc"][0] > 0.75 and found["balanced_accuracy"][0] > 0.65
 
 
 def test_holm_and_permutations() -> None:
-    assert scores.holm([0.01, 0.04, float("nan"), 0.03]) == pytest.approx([0.03, 0.06, float("nan"), 0.06], nan_ok=True)
+    assert holm([0.01, 0.04, float("nan"), 0.03]) == pytest.approx([0.03, 0.06, float("nan"), 0.06], nan_ok=True)
     rng = np.random.default_rng(0)
     truth = rng.standard_normal(80)
-    assert scores.p_of_permutations(held(truth[:, None] + 1, truth), "regression", 99, 0) == 0.01
-    p = [scores.p_of_permutations(held(rng.standard_normal((80, 1)), truth), "regression", 99, s) for s in range(60)]
+    sites = np.arange(80) % 4
+    orders = scores.orders_of(sites, 99, 0)
+    assert (sites[orders] == sites).all() and not (orders == np.arange(80)).all()
+    assert scores.p_of_permutations(held(truth[:, None] + 1, truth), "regression", orders) == 0.01
+    p = [scores.p_of_permutations(held(rng.standard_normal((80, 1)), truth), "regression", orders) for _ in range(60)]
     assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) <= 0.05) < 0.2
+
+
+def test_permuted_scores_are_the_scores_of_permuted_labels() -> None:
+    rng = np.random.default_rng(0)
+    folds, truth = np.arange(60) % 3, rng.integers(0, 3, 60).astype(float)
+    outputs, orders = rng.standard_normal((60, 3)), scores.orders_of(folds, 5, 0)
+    areas = scores._areas(outputs[:, None], truth[orders.T], folds)
+    numbers = rng.standard_normal(60)
+    correlations = scores._correlations(outputs[:, :1], numbers[orders.T], folds)
+    for order, area, correlation in zip(orders, areas, correlations, strict=True):
+        assert area == pytest.approx(scores.measure(held(outputs, truth[order], folds), np.ones((1, 60)))["auroc"][0])
+        found = scores.measure(held(outputs[:, :1], numbers[order], folds), np.ones((1, 60)))
+        assert correlation == pytest.approx(found["r_within"][0])
+
+
+def test_what_sites_explain_is_not_credited() -> None:
+    rng = np.random.default_rng(0)
+    sites, own = np.repeat(np.arange(4), 25), rng.standard_normal(100)
+    truth = 10.0 * sites + own
+    knows_the_site = held((10.0 * sites + rng.standard_normal(100))[:, None], truth, sites)
+    found = scores.measure(knows_the_site, np.ones((1, 100)))
+    assert found["r2"][0] > 0.9 and found["r2_within"][0] < 0 and abs(found["r_within"][0]) < 0.3
+    knows_the_person = scores.measure(held((0.5 * own + 100 * sites)[:, None], truth, sites), np.ones((1, 100)))
+    assert knows_the_person["r2_within"][0] == pytest.approx(0.75)
+    # weights of a bootstrap are people who come several times
+    weights = rng.integers(0, 3, (1, 100)).astype(float)
+    places = np.repeat(np.arange(100), weights[0].astype(int))
+    again = held(knows_the_site.outputs[places], truth[places], sites[places])
+    assert scores.measure(knows_the_site, weights)["r2_within"][0] == pytest.approx(
+        scores.measure(again, np.ones((1, len(places))))["r2_within"][0]
+    )
+
+
+def test_refitted_permutations_are_fits_to_permuted_labels() -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((40, 12)), rng.standard_normal(40)
+    parts = tuple(np.arange(0, 30)[k::3] for k in range(3))
+    fold = Fold("1", np.arange(30), np.arange(30, 40), parts)
+    for classes, learnt in (([], labels), (["no", "yes"], (labels > 0).astype(float))):
+        task_name = "classification" if classes else "regression"
+        target = Target("x", task_name, "none", np.arange(40), learnt, classes, None, None, {})  # type: ignore[arg-type]
+        orders = scores.orders_of(np.zeros(40, np.intp), 3, 0)
+
+        def fitted(learnt: np.ndarray, orders: np.ndarray, target: Target = target) -> learn.Outcome:
+            task = learn.Task(target, fold, learnt, 0, 1, lambda name: [x], None, orders)  # type: ignore[arg-type]
+            return learn.learner_of("readout", task)
+
+        for number, order in enumerate(orders):
+            own = fitted(learnt[order], orders[:0]).outputs
+            permuted = fitted(learnt, orders).permuted[:, number]
+            np.testing.assert_allclose(permuted - permuted.mean(0), own - own.mean(0), atol=1e-9)
 
 
 def test_ridge_is_ridge_and_features_that_name_the_subject_do_not_help() -> None:
@@ -104,8 +161,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     people = people_of(table, table["id"].tolist(), "all")
     rng = np.random.default_rng(0)
     names = [name for ids in people.recordings for name in ids]
-    embedded = {n: {"cls": rng.normal(size=5), "mean": rng.normal(size=5), "parcels": rng.normal(size=(12, 5))}
-                for n in names}  # fmt: skip
+    embedded = {n: {"cls": rng.normal(size=5), "mean": rng.normal(size=5), "parcels": rng.normal(size=(12, 5)),
+                    "adapted": rng.normal(size=78), "attention": rng.normal(size=66)} for n in names}  # fmt: skip
     return people, features.record(store, people.recordings, embedded), table
 
 
@@ -138,7 +195,7 @@ def test_what_is_fitted_does_not_see_test_people(cohort: tuple, name: str) -> No
     confounds = np.random.default_rng(0).standard_normal((len(people), 2))
     values = {k: v.copy() for k, v in vars(recorded).items() if k != "series"}
     values["z"][test], values["third"][test] = 0.9 * values["z"][test], 3.0
-    for key in ("variance", "raw", "cls", "mean", "parcels"):
+    for key in ("variance", "raw", "cls", "mean", "parcels", "adapted", "attention", "log", "z_global"):
         values[key][test] = 7 * values[key][test] + 1
     changed, moved = features.Recorded(**values, series=recorded.series), confounds.copy()
     moved[test] += 5
@@ -181,6 +238,27 @@ def test_tangent_vectors_are_zero_at_the_reference() -> None:
     other = np.cov(rng.standard_normal((50, 4)), rowvar=False)
     found = tangent.features(np.stack([one, one, other]), np.array([0, 1]))
     assert np.abs(found[:2]).max() < 1e-5 < 0.1 < np.abs(found[2]).max()
+
+
+def test_tangent_vectors_are_those_of_pyriemann() -> None:
+    """pyriemann 0.12: Covariances("lwf"), mean_riemann, tangent_space, of six recordings of three parcels."""
+    rng = np.random.default_rng(0)
+    matrices = []
+    for _ in range(6):
+        x = rng.standard_normal((40, 3)) @ (np.eye(3) + 0.3 * rng.standard_normal((3, 3)))
+        x = (x - x.mean(0)) / x.std(0)
+        shrinkage = ledoit_wolf_shrinkage(x, assume_centered=True)
+        matrices.append((1 - shrinkage) * x.T @ x / 40 + shrinkage * np.eye(3))
+    found = tangent.features(np.stack(matrices), np.arange(6))
+    rows, columns = np.tril_indices(3)  # nilearn goes along the rows of the lower triangle
+    expected = {(0, 0): 0.051812, (0, 1): -0.123632, (0, 2): 0.083692, (1, 1): 0.026033, (1, 2): 0.072616,
+                (2, 2): 0.046252}  # fmt: skip
+    upper = [expected[column, row] for row, column in zip(rows, columns, strict=True)]
+    np.testing.assert_allclose(found[0], upper, atol=2e-6)
+    second = {(0, 0): -0.052187, (0, 1): 0.393831, (0, 2): 0.456389, (1, 1): -0.048059, (1, 2): 0.210424,
+              (2, 2): 0.006931}  # fmt: skip
+    upper = [second[column, row] for row, column in zip(rows, columns, strict=True)]
+    np.testing.assert_allclose(found[1], upper, atol=2e-6)
 
 
 def test_networks_learn_what_is_there_and_stop(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def test_who_was_at_two_sites_is_in_no_group() -> None:
 
 def test_what_was_taken_for_what_is_said_of_a_column() -> None:
     facts: dict[str, Any] = {
-        "SkippedRecordings": [], "PassedOver": {}, "SubjectsSeenByModel": 0, "Confounds": ["x"], "Methods": {},
-        "Bootstrap": 1000, "Columns": [{"Column": "age", "LeftOut": {"no label": 2}, "Note": "89+ taken as 89"}],
+        "SkippedRecordings": [], "PassedOver": {}, "Absent": [], "SubjectsSeenByModel": 0, "Confounds": ["x"],
+        "Methods": {}, "Bootstrap": 1000,
+        "Columns": [{"Column": "age", "LeftOut": {"no label": 2}, "Note": "89+ taken as 89"}],
     }  # fmt: skip
     lines = warnings(facts)
     assert "age: 89+ taken as 89" in lines and "age: subjects left out: 2 no label" in lines

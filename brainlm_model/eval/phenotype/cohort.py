@@ -18,13 +18,14 @@ from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
 from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
-from brainlm_model.eval.phenotype.scores import HeldOutPredictions, report
-from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, REFERENCE, Config
+from brainlm_model.eval.phenotype.scores import HeldOutPredictions, draws_of, orders_of, p_of_permutations, report
+from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, READOUT, REFERENCE, TANGENT, Config
 
 if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
 
 Array = NDArray[np.float64]
+MOST_KEPT = 1 << 30  # bytes of features that are kept between columns
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Cohort:
     Attributes
     ----------
     people: subjects with a recording that the model can embed. left_out: recordings that it cannot, and why.
+    absent: methods whose features the model does not have.
     """
 
     candidates = CANDIDATES
@@ -63,36 +65,52 @@ class Cohort:
             requested.add("finetuned")
         if config.confounds:
             requested -= set(ON_RECORDINGS)
-        self.methods = [name for name in learn.METHODS if name in requested]
+        self.absent = []
+        for name in ("adapted", "attention"):
+            if not getattr(self.recorded, name).shape[1] and f"{name}_ridge" in requested:
+                self.absent.append(f"{name}_ridge")
+        self.methods = [name for name in learn.METHODS if name in requested and name not in self.absent]
         self._spaces: dict[str, list[Array]] = {}
+        self._size = 0  # bytes of `_spaces`
 
     @property
     def labels(self) -> dict[str, str]:
         """Methods as figures and tables call them."""
         return {name: learn.METHODS[name].label for name in self.methods}
 
-    def column(self, target: Target) -> ColumnResults:
-        """Predict a column by every method, and score it."""
+    def column(self, target: Target, validation: str, transfer: bool = False) -> ColumnResults:
+        """Predict a column by every method, and score it.
+
+        `validation`: what the folds are, in words. `transfer`: they are those of the split by TR or scanner, for which
+        ridge regressions are enough.
+        """
         config = self.config
         folds = folds_of(target, self.people, config.folds, config.inner, config.seed)
         recorded = self.recorded.take(target.rows)
-        progress = Progress(f"phenotype: {target.name}", len(folds) * len(self.methods))
-        outputs: dict[str, list[Array]] = {name: [] for name in [*self.methods, BEST, "trivial"]}
-        chosen: dict[str, list[Any]] = {name: [] for name in [*self.methods, BEST]}
+        methods = [name for name in self.methods if not transfer or learn.METHODS[name].learner in ("readout", "ridge")]
+        progress = Progress(f"phenotype: {target.name}, {validation}", max(len(folds) * len(methods), 1))
+        outputs: dict[str, list[Array]] = {name: [] for name in [*methods, BEST, "trivial"]}
+        permuted: dict[str, list[Array]] = {name: [] for name in methods}
+        chosen: dict[str, list[Any]] = {name: [] for name in [*methods, BEST]}
         learnt, transforms = np.full((len(folds), len(target.rows)), np.nan), []
-        ranked = [name for name in self.methods if learn.METHODS[name].group == "ours" and name != "finetuned"]
+        ranked = [name for name in methods if learn.METHODS[name].group == "ours" and name != "finetuned"]
+        sites = np.zeros(len(target.rows), np.intp)
+        if target.sites is not None:
+            sites = np.unique(target.sites, return_inverse=True)[1]
+        orders = orders_of(sites, config.permutations, config.seed)
         for number, fold in enumerate(folds):
             transform = learn.transform_of(target, fold)
             transforms.append(transform)
             learnt[number] = transform.apply(target.labels)
             spaces = self._of_fold(recorded, target, fold)
-            task = learn.Task(target, fold, learnt[number], config.seed, config.epochs, spaces, recorded)
+            task = learn.Task(target, fold, learnt[number], config.seed, config.epochs, spaces, recorded, orders)
             outcomes = {}
-            for place, name in enumerate(self.methods):
+            for place, name in enumerate(methods):
                 outcomes[name] = self._piece(name, task)
                 outputs[name].append(outcomes[name].outputs)
+                permuted[name].append(outcomes[name].permuted)
                 chosen[name].append(outcomes[name].chosen)
-                progress.step(number * len(self.methods) + place + 1)
+                progress.step(number * len(methods) + place + 1)
             outputs["trivial"].append(learn.trivial(task))
             # a fine-tuned model is judged on one inner split, the others on all: only these can be ranked
             if ranked:
@@ -102,20 +120,47 @@ class Cohort:
         held: dict[str, HeldOutPredictions] = {}
         for name, parts in outputs.items():
             if parts:
-                held[name] = self._held(parts, target, folds, learnt, transforms)
-        return self._results(target, folds, held, chosen)
+                held[name] = self._held(parts, target, folds, learnt, transforms, sites)
+        p_values = self._p_values(target, folds, held, permuted, orders)
+        return self._results(target, folds, held, chosen, p_values, {"Validation": validation, "Transfer": transfer})
+
+    def _p_values(
+        self,
+        target: Target,
+        folds: list[Fold],
+        held: dict[str, HeldOutPredictions],
+        permuted: dict[str, list[Array]],
+        orders: NDArray[np.intp],
+    ) -> dict[str, float]:
+        """p of permutations of labels within sites, by fits to them; within folds as well where there are none."""
+        people = np.concatenate([fold.test for fold in folds])
+        tested = np.sort(people)
+        p_values = {}
+        for name, predictions in held.items():
+            refitted = None
+            if name in permuted and permuted[name][0].size:
+                refitted = np.concatenate(permuted[name])[np.argsort(people)]
+            if refitted is not None and len(tested) == len(target.rows):
+                p_values[name] = p_of_permutations(predictions, target.task, orders, refitted)
+            else:
+                within = orders_of(predictions.strata, self.config.permutations, self.config.seed)
+                p_values[name] = p_of_permutations(predictions, target.task, within)
+        return p_values
 
     def _results(
-        self, target: Target, folds: list[Fold], held: dict[str, HeldOutPredictions], chosen: dict[str, list[Any]]
+        self,
+        target: Target,
+        folds: list[Fold],
+        held: dict[str, HeldOutPredictions],
+        chosen: dict[str, list[Any]],
+        p_values: dict[str, float],
+        split: dict[str, Any],
     ) -> ColumnResults:
         """Scores of the methods' held-out predictions. `chosen`: the setting of each method in each fold."""
         config = self.config
-        references = [name for name in (BEST, REFERENCE) if name in held]
-        scores, comparisons = report(held, target.task, references, config.bootstrap, config.permutations, config.seed)
-        validation = f"{config.folds} folds"
-        if config.leave_out:
-            validation = f"leave one {config.leave_out} out"
-        shared = {"column": target.name, "task": target.task, "validation": validation}
+        references = [name for name in (BEST, REFERENCE, TANGENT) if name in held]
+        scores, comparisons = report(held, target.task, references, config.bootstrap, p_values, config.seed)
+        shared = {"column": target.name, "task": target.task, "validation": split["Validation"]}
         rows = []
         for row in scores:
             rows.append({**shared, **row, **self._words(row["method"], target.task), "n_folds": len(folds)})
@@ -123,7 +168,9 @@ class Cohort:
         for number, label in enumerate(target.classes):
             subjects_of[label] = int((target.labels == number).sum())
         facts = {
-            "Column": target.name, "Task": target.task, "Transform": target.transform, "Subjects": len(target.rows),
+            "Column": target.name, "Task": target.task, "Transform": target.transform, **split,
+            "Within": "sites" if target.sites is not None else "folds", "Subjects": len(target.rows),
+            "Readout": READOUT[target.task], "Draws": draws_of(config.bootstrap, len(held)),
             "Classes": subjects_of or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
@@ -143,14 +190,23 @@ class Cohort:
         return {"label": learn.METHODS[name].label, "group": learn.METHODS[name].group}
 
     def _of_fold(self, recorded: Recorded, target: Target, fold: Fold) -> Callable[[str], list[Array]]:
-        """Features by name, fitted when they are first asked for, and kept for columns of the same people and fold."""
+        """Features by name, fitted when they are first asked for.
+
+        Those of this fold are kept; and for columns of the same people and fold as much as `MOST_KEPT` holds.
+        """
+        own: dict[str, list[Array]] = {}
         confounds = b"" if target.confounds is None else target.confounds.tobytes()
         key = hashlib.sha256(target.rows.tobytes() + b"/" + fold.train.tobytes() + b"/" + confounds).hexdigest()
 
         def get(name: str) -> list[Array]:
-            if f"{name}/{key}" not in self._spaces:
-                self._spaces[f"{name}/{key}"] = space(name, recorded, fold.train, target.confounds)
-            return self._spaces[f"{name}/{key}"]
+            if name in own:
+                return own[name]
+            kept = self._spaces.get(f"{name}/{key}")
+            own[name] = space(name, recorded, fold.train, target.confounds) if kept is None else kept
+            if kept is None and self._size < MOST_KEPT:
+                self._spaces[f"{name}/{key}"] = own[name]
+                self._size += sum(values.nbytes for values in own[name])
+            return own[name]
 
         return get
 
@@ -161,16 +217,20 @@ class Cohort:
         target, fold = task.target, task.fold
         names = [self.people.names[i] for i in target.rows]
         depends_on = [self.key, name, names, task.learnt.tolist(), target.classes, self.config.epochs, task.seed,
-                      fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds]  # fmt: skip
-        file = self.workdir / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]}.json"
+                      fold.test.tolist(), [part.tolist() for part in fold.inner], self.config.confounds,
+                      hashlib.sha256(task.orders.tobytes()).hexdigest()]  # fmt: skip
+        file = self.workdir / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]}.npz"
         if file.is_file():
-            with reads(file, "delete it: it is computed again"):
-                kept = json.loads(file.read_text())
-                return learn.Outcome(np.array(kept["outputs"]), kept["inner"], kept["chosen"])
+            with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
+                return learn.Outcome(
+                    kept["outputs"], float(kept["inner"]), json.loads(str(kept["chosen"])), kept["permuted"]
+                )
         outcome = self._run(name, task)
-        with atomic(file) as part:
-            kept = {"outputs": outcome.outputs.tolist(), "inner": outcome.inner, "chosen": outcome.chosen}
-            part.write_text(json.dumps(kept))
+        with atomic(file) as part, part.open("wb") as stream:
+            np.savez(
+                stream, outputs=outcome.outputs, inner=outcome.inner, chosen=json.dumps(outcome.chosen),
+                permuted=outcome.permuted,
+            )  # fmt: skip
         return outcome
 
     def _run(self, name: str, task: learn.Task) -> learn.Outcome:
@@ -180,7 +240,12 @@ class Cohort:
 
     @staticmethod
     def _held(
-        parts: list[Array], target: Target, folds: list[Fold], learnt: Array, transforms: list[Any]
+        parts: list[Array],
+        target: Target,
+        folds: list[Fold],
+        learnt: Array,
+        transforms: list[Any],
+        sites: NDArray[np.intp],
     ) -> HeldOutPredictions:
         """Predictions of all folds in the order of the target's rows. Subjects that no fold tests do not occur."""
         people = np.concatenate([fold.test for fold in folds])
@@ -192,4 +257,5 @@ class Cohort:
             inverted = [transform.invert(part) for transform, part in zip(transforms, parts, strict=True)]
             own = np.concatenate(inverted)[order]
         people = people[order]
-        return HeldOutPredictions(own, after, target.labels[people], learnt[number, people], number)
+        strata = np.unique(np.stack([number, sites[people]]), axis=1, return_inverse=True)[1].reshape(-1)
+        return HeldOutPredictions(own, after, target.labels[people], learnt[number, people], number, strata)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainlm_data import BrainLMError, Progress, atomic, reads
 from brainlm_model.baselines import coskewness, tangent
+from brainlm_model.trained import connectivity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,6 @@ Array = NDArray[np.floating]
 Places = NDArray[np.intp]
 STEPS = 200  # of the start of a recording, as "raw" features
 WINDOW, WINDOWS = 100, 3  # steps that a network on recordings sees at once; of how many its outputs are averaged
-COMPONENTS = 64  # principal components of raw recordings and of parcels' embeddings
 EDGE = 0.999999  # largest correlation of which Fisher's z is taken
 
 
@@ -37,13 +37,17 @@ class Recorded:
     Attributes
     ----------
     z: (N, P (P - 1) / 2) Fisher z of the correlations. shrinkage: (N,) Ledoit & Wolf's, of correlations.
+    z_global: the same without the global mean. log: (N, 3, P (P + 1) / 2), see `connectivity.copies`.
     third: (N, P, P), see `coskewness.third_moments`. variance: (N, P) of a parcel's course.
     raw: (N, STEPS, P) demeaned start of the recording (shorter where all people have less).
-    cls, mean: (N, D). parcels: (N, P, D).
+    cls, mean: (N, D). parcels: (N, P, D). adapted, attention: (N, F), see `trained.connectivity`; no column where the
+        model has no such thing.
     series: courses (T, P) of every recording, demeaned; a list a person.
     """
 
     z: Array
+    z_global: Array
+    log: Array
     shrinkage: Array
     third: Array
     variance: Array
@@ -51,6 +55,8 @@ class Recorded:
     cls: Array
     mean: Array
     parcels: Array
+    adapted: Array
+    attention: Array
     series: list[list[Array]]
 
     def take(self, rows: Places) -> Recorded:
@@ -62,14 +68,18 @@ class Recorded:
 
 
 ARRAYS = tuple(name for name in Recorded.__annotations__ if name != "series")
-EMBEDDINGS = ("cls", "mean", "parcels")
+EMBEDDINGS = ("cls", "mean", "parcels", "adapted", "attention")
 
 
 def embed(
     model: TrainedModel, store: Any, workdir: Path | None, key: str
 ) -> tuple[dict[str, dict[str, Array]], list[str]]:
-    """Embeddings ("cls", "mean", "parcels") by recording, and who is left out and why; kept in `workdir`."""
+    """`EMBEDDINGS` by recording, and who is left out and why; kept in `workdir`.
+
+    A kind that the model does not have (an official one has no population covariance) is without columns.
+    """
     from brainlm_model.trained.embedding import embeddings, recordings_of
+    from brainlm_model.trained.second_order import missing, of_model
 
     file = None
     if workdir is not None:
@@ -77,12 +87,18 @@ def embed(
     if file is not None and file.is_file():
         return _kept(file)
     chosen = recordings_of(store, model.card.data)
+    absent = missing(model.network)
     by_recording, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
     for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
         if isinstance(result, BrainLMError):
             left_out.append(f"{recording.id}: {result.message}")
         else:
-            by_recording[recording.id] = {kind: getattr(result, kind) for kind in EMBEDDINGS}
+            vectors = {kind: getattr(result, kind) for kind in ("cls", "mean", "parcels")}
+            for kind in ("adapted", "attention"):
+                vectors[kind] = np.zeros(0)
+                if kind not in absent:
+                    vectors[kind] = of_model(model.network, model.scaler, store.series(recording.id), kind)
+            by_recording[recording.id] = vectors
         progress.step(done)
     if file is not None and by_recording:
         stacked: dict[str, Any] = {}
@@ -113,7 +129,7 @@ def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str
         courses = [_demeaned(store.series(name)) for name in ids]
         measured = []
         for course, name in zip(courses, ids, strict=True):
-            measured.append({**_measured(course, steps), **embedded[name]})
+            measured.append({**_measured(course, steps, store.rate_hz), **embedded[name]})
         for name, column in columns.items():
             column.append(_mean(np.stack([values[name] for values in measured])))
         series.append(courses)
@@ -139,7 +155,7 @@ def _demeaned(series: Array) -> Array:
     return values.astype(np.float32)
 
 
-def _measured(x_TP: Array, steps: int) -> dict[str, Array]:
+def _measured(x_TP: Array, steps: int, rate_hz: float) -> dict[str, Array]:
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     parcels = x_TP.shape[1]
@@ -152,8 +168,14 @@ def _measured(x_TP: Array, steps: int) -> dict[str, Array]:
     third[np.ix_(known, known)] = coskewness.third_moments(scaled)
     raw = np.full((steps, parcels), np.nan, np.float32)
     raw[: len(x_TP)] = x_TP[:steps]
+    without = np.full((parcels, parcels), np.nan)
+    z_TK = connectivity.without_global_mean(scaled)
+    without[np.ix_(known, known)] = z_TK.T @ z_TK / len(z_TK)
+    upper = np.triu_indices(parcels, 1)
     return {
-        "z": np.arctanh(np.clip(correlations[np.triu_indices(parcels, 1)], -EDGE, EDGE)),
+        "z": np.arctanh(np.clip(correlations[upper], -EDGE, EDGE)),
+        "z_global": np.arctanh(np.clip(without[upper], -EDGE, EDGE)),
+        "log": connectivity.copies(x_TP, rate_hz),
         "shrinkage": np.array(ledoit_wolf_shrinkage(scaled, assume_centered=True)),
         "third": third,
         "variance": x_TP.var(axis=0),
@@ -210,36 +232,45 @@ def _embedding(name: str) -> Callable[[Recorded, Places], list[Array]]:
     return columns
 
 
-# features by name: (people, training people) -> variants (N, F) of which one is chosen; components kept, or None: all
-SPACES: dict[str, tuple[Callable[[Recorded, Places], list[Array]], int | None]] = {
-    "cls": (_embedding("cls"), None),
-    "mean": (_embedding("mean"), None),
-    "parcels": (_embedding("parcels"), COMPONENTS),
-    "correlations": (lambda of, train: [filled(of.z, train)], None),
-    "tangent": (_tangent, None),
-    "coskewness": (_coskewness, None),
-    "raw": (_raw, COMPONENTS),
+def _copy(place: int) -> Callable[[Recorded, Places], list[Array]]:
+    return lambda of, train: [filled(of.log[:, place], train)]
+
+
+# features by name: (people, training people) -> variants (N, F) of which one is chosen
+SPACES: dict[str, Callable[[Recorded, Places], list[Array]]] = {
+    "cls": _embedding("cls"),
+    "mean": _embedding("mean"),
+    "parcels": _embedding("parcels"),
+    "adapted": lambda of, train: [of.adapted],
+    "attention": lambda of, train: [filled(of.attention, train)],
+    "log": _copy(0),
+    "log_band": _copy(1),
+    "log_global": _copy(2),
+    "correlations": lambda of, train: [filled(of.z, train)],
+    "correlations_global": lambda of, train: [filled(of.z_global, train)],
+    "tangent": _tangent,
+    "coskewness": _coskewness,
+    "raw": _raw,
 }
 
 
 def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> list[NDArray[np.float64]]:
     """Variants (N, k) of the features `name`, fitted on people `train`.
 
-    Confounds are regressed out, then features are turned to the principal axes of training people. All axes are kept
-    (which changes no distance between training people, and makes learning fast), or the first `COMPONENTS`.
+    Confounds are regressed out, then features are turned to the principal axes of training people. All axes are kept,
+    which changes no distance between training people, and makes learning fast.
     """
-    make, components = SPACES[name]
     scores = []
-    for values in make(of, train):
+    for values in SPACES[name](of, train):
         if confounds is not None:
             values = residual(values, confounds, train)
         x = values - values[train].mean(0)
         # There are fewer people than features. With X_train = U S V', the scores X V are X X_train' U / S, so that
         # the eigenvectors U and eigenvalues S^2 of the small matrix X_train X_train' suffice.
-        gram = (x[train] @ x[train].T).astype(np.float64)
-        size, axes = np.linalg.eigh(gram)  # in rising order
-        kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1][:components]
-        scores.append((x @ x[train].T).astype(np.float64) @ (axes[:, kept] / np.sqrt(size[kept])))
+        products = (x @ x[train].T).astype(np.float64)
+        size, axes = np.linalg.eigh(products[train])  # in rising order
+        kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1]
+        scores.append(products @ (axes[:, kept] / np.sqrt(size[kept])))
     return scores
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_model.baselines.smoother import Nested, level_of, spread_of
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval.phenotype.features import Courses, Recorded, Rows
 from brainlm_model.eval.phenotype.people import Fold, Target
@@ -21,40 +22,48 @@ if TYPE_CHECKING:
     from torch import nn
 
 Array = NDArray[np.float64]
-Group = Literal["ours", "baseline", "trivial"]
+Group = Literal["ours", "readout", "baseline", "trivial"]
 MLP_COMPONENTS = 64  # principal components that the perceptron sees
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way of predicting: features (of `features.SPACES`, or "recordings") and a learner."""
+    """A way of predicting: features (of `features.SPACES`, or "recordings"; a readout takes several) and a learner."""
 
     label: str
     group: Group
-    features: str
+    features: tuple[str, ...]
     learner: str
 
 
+COPIES = ("log", "log_band", "log_global")
 METHODS: dict[str, Method] = {
-    "cls_ridge": Method("CLS, ridge", "ours", "cls", "ridge"),
-    "cls_svm": Method("CLS, SVM", "ours", "cls", "svm"),
-    "cls_knn": Method("CLS, k nearest neighbours", "ours", "cls", "knn"),
-    "mean_ridge": Method("mean of tokens, ridge", "ours", "mean", "ridge"),
-    "mean_svm": Method("mean of tokens, SVM", "ours", "mean", "svm"),
-    "mean_knn": Method("mean of tokens, k nearest neighbours", "ours", "mean", "knn"),
-    "parcels_ridge": Method("tokens of each parcel, PCA, ridge", "ours", "parcels", "ridge"),
-    "parcels_svm": Method("tokens of each parcel, PCA, SVM", "ours", "parcels", "svm"),
-    "parcels_knn": Method("tokens of each parcel, PCA, k nearest neighbours", "ours", "parcels", "knn"),
-    "finetuned": Method("fine-tuned", "ours", "recordings", "finetune"),
-    "correlations_ridge": Method("correlations, ridge", "baseline", "correlations", "ridge"),
-    "correlations_svm": Method("correlations, SVM", "baseline", "correlations", "svm"),
-    "correlations_mlp": Method("correlations, PCA, perceptron", "baseline", "correlations", "mlp"),
-    "tangent_ridge": Method("tangent space, ridge", "baseline", "tangent", "ridge"),
-    "coskewness_ridge": Method("co-skewness subspace, ridge", "baseline", "coskewness", "ridge"),
-    "raw_svm": Method("recordings, PCA, SVM", "baseline", "raw", "svm"),
-    "raw_mlp": Method("recordings, PCA, perceptron", "baseline", "raw", "mlp"),
-    "lstm": Method("recordings, LSTM", "baseline", "recordings", "lstm"),
-    "gcn": Method("recordings, graph network", "baseline", "recordings", "gcn"),
+    "cls_ridge": Method("CLS, ridge", "ours", ("cls",), "readout"),
+    "cls_svm": Method("CLS, SVM", "ours", ("cls",), "svm"),
+    "cls_knn": Method("CLS, k nearest neighbours", "ours", ("cls",), "knn"),
+    "mean_ridge": Method("mean of tokens, ridge", "ours", ("mean",), "readout"),
+    "mean_svm": Method("mean of tokens, SVM", "ours", ("mean",), "svm"),
+    "mean_knn": Method("mean of tokens, k nearest neighbours", "ours", ("mean",), "knn"),
+    "parcels_ridge": Method("tokens of each parcel, ridge", "ours", ("parcels",), "readout"),
+    "parcels_svm": Method("tokens of each parcel, SVM", "ours", ("parcels",), "svm"),
+    "parcels_knn": Method("tokens of each parcel, k nearest neighbours", "ours", ("parcels",), "knn"),
+    "adapted_ridge": Method("adapted covariance, ridge", "ours", ("adapted",), "readout"),
+    "attention_ridge": Method("attention between parcels, ridge", "ours", ("attention",), "readout"),
+    "finetuned": Method("fine-tuned", "ours", ("recordings",), "finetune"),
+    "readout": Method("readout: log connectivity, 3 copies", "readout", COPIES, "readout"),
+    "readout_wide": Method(
+        "readout: 3 copies and correlations", "readout", (*COPIES, "correlations", "correlations_global"), "readout"
+    ),
+    "log_ridge": Method("log connectivity, ridge", "readout", ("log",), "readout"),
+    "correlations_ridge": Method("correlations, ridge", "baseline", ("correlations",), "readout"),
+    "correlations_svm": Method("correlations, SVM", "baseline", ("correlations",), "svm"),
+    "correlations_mlp": Method("correlations, PCA, perceptron", "baseline", ("correlations",), "mlp"),
+    "tangent_ridge": Method("tangent space, ridge", "baseline", ("tangent",), "readout"),
+    "coskewness_ridge": Method("co-skewness subspace, ridge", "baseline", ("coskewness",), "ridge"),
+    "raw_svm": Method("recordings, SVM", "baseline", ("raw",), "svm"),
+    "raw_mlp": Method("recordings, PCA, perceptron", "baseline", ("raw",), "mlp"),
+    "lstm": Method("recordings, LSTM", "baseline", ("recordings",), "lstm"),
+    "gcn": Method("recordings, graph network", "baseline", ("recordings",), "gcn"),
 }
 TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
 
@@ -68,16 +77,22 @@ class Outcome:
     outputs: (test people, outputs), numbers after the label's transform or scores of classes.
     inner: score on inner validation people, higher is better: minus the squared error, or the area under the curve.
     chosen: setting that was best there.
+    permuted: (test people, B, outputs) by fits to permuted labels, choice of the setting included; B is 0 where the
+        method is too slow to be fitted again.
     """
 
     outputs: Array
     inner: float
     chosen: dict[str, Any] = field(default_factory=dict)
+    permuted: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
 
 @dataclass(frozen=True)
 class Task:
-    """An outer fold of a column, as every method sees it; `learnt`: labels of all rows after the fold's transform."""
+    """An outer fold of a column, as every method sees it.
+
+    `learnt`: labels of all rows after the fold's transform. `orders`: (B, rows) permutations of them.
+    """
 
     target: Target
     fold: Fold
@@ -86,6 +101,7 @@ class Task:
     epochs: int
     spaces: Callable[[str], list[Array]]
     recorded: Recorded
+    orders: NDArray[np.intp]
 
     @property
     def classes(self) -> int:
@@ -103,8 +119,10 @@ def transform_of(target: Target, fold: Fold) -> Transform:
 def learner_of(name: str, task: Task) -> Outcome:
     """Run a method of `METHODS` (all but "finetuned") in a fold."""
     method = METHODS[name]
+    if method.learner == "readout":
+        return _readout([task.spaces(name)[0] for name in method.features], task)
     if method.learner in LEARNERS:
-        return _classical(method.learner, task.spaces(method.features), task)
+        return _classical(method.learner, task.spaces(method.features[0]), task)
     return _network(method, task)
 
 
@@ -131,7 +149,7 @@ def inner_score(outputs: Array, learnt: Array, part: NDArray[np.intp], classes: 
     """Score of predictions on inner validation people; `part`: number of the inner split."""
     if not classes:
         return -float(((outputs[:, 0] - learnt) ** 2).mean())
-    predictions = HeldOutPredictions(outputs, outputs, learnt, learnt, part)
+    predictions = HeldOutPredictions(outputs, outputs, learnt, learnt, part, part)
     return float(np.nan_to_num(measure(predictions, np.ones((1, len(learnt))))["auroc"][0]))
 
 
@@ -180,6 +198,44 @@ def _classical(learner: str, variants: Sequence[Array], task: Task) -> Outcome:
     return Outcome(outputs(fold.train, fold.test, variant, [setting])[0] - level, scores[best], chosen)
 
 
+def _readout(blocks: Sequence[Array], task: Task) -> Outcome:
+    """Mean of one ridge regression a block of features, each with a strength of its own, as `baselines.readout` has it.
+
+    The labels' permutations go through the same fits: of all of them only matrix products are needed.
+    """
+    fold, outputs = task.fold, max(task.classes, 1)
+    splits = [fold.within(number) for number in range(len(fold.inner))]
+    validation = np.concatenate(fold.inner)
+    part = np.repeat(np.arange(len(fold.inner)), [len(places) for places in fold.inner])
+    labels_NY = _indicators(task.learnt, task.classes)
+    permuted_NY = _indicators(task.learnt[task.orders.T], task.classes)
+    predicted, inner, strengths = np.zeros((len(fold.test), outputs)), np.zeros((len(validation), outputs)), []
+    permuted = np.zeros((len(fold.test), permuted_NY.shape[1]))
+    for values in blocks:
+        nested = Nested(values @ values.T, fold.train, fold.test, splits)
+        best, inner_vY = nested.choose(labels_NY, outputs)
+        own = nested.predict(labels_NY, best)
+        if task.classes:  # scores of several fits have no common scale; within a fold a level changes no permuted score
+            level, spread = level_of(inner_vY, labels_NY[validation]), spread_of(inner_vY)
+            own, inner_vY = (own - level) / spread, (inner_vY - level) / spread
+        predicted, inner = predicted + own / len(blocks), inner + inner_vY / len(blocks)
+        strengths.append(nested.strengths[int(best[0])])
+        if len(task.orders):
+            best, inner_vY = nested.choose(permuted_NY, outputs)
+            spread = spread_of(inner_vY) if task.classes else np.ones(permuted_NY.shape[1])
+            permuted += nested.predict(permuted_NY, best) / spread / len(blocks)
+    score = inner_score(inner, task.learnt[validation], part, task.classes)
+    chosen = {"strength": strengths[0] if len(strengths) == 1 else strengths}
+    return Outcome(predicted, score, chosen, permuted.reshape(len(fold.test), len(task.orders), outputs))
+
+
+def _indicators(learnt: Array, classes: int) -> Array:
+    """(N, Y): the labels (N,) or (N, B) themselves; of classes 1 where a person is of one, a label's side by side."""
+    if not classes:
+        return learnt.reshape(len(learnt), -1)
+    return (learnt[..., None] == np.arange(classes)).astype(np.float64).reshape(len(learnt), -1)
+
+
 def _network(method: Method, task: Task) -> Outcome:
     """Choose among `CANDIDATES` networks on the first inner split, which also stops them; no fit on all people."""
     from brainlm_model.baselines import small_networks as nets
@@ -191,7 +247,7 @@ def _network(method: Method, task: Task) -> Outcome:
     source: nets.Source
     build: Callable[..., nn.Module]
     if method.learner == "mlp":
-        values = task.spaces(method.features)[0][:, :MLP_COMPONENTS]
+        values = task.spaces(method.features[0])[0][:, :MLP_COMPONENTS]
         source = Rows(values, train)
         build = partial(nets.Perceptron, values.shape[1], outputs)
     elif method.learner == "lstm":

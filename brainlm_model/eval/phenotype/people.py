@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
+FEW_SITES = 3  # of fewer sites none is left out: too little would be left to learn from
+# Names of columns in lower case, letters and digits only; the first that is there is taken.
+SITES = ("site", "siteid", "sitename", "acquisitionsite", "scansite", "center", "centre", "institution")
+TRS = ("repetitiontimes", "repetitiontime", "trs", "tr")
+SCANNERS = ("scanner", "scannerid", "scannertype", "scannermodel", "manufacturersmodelname", "manufacturer", "vendor")
 FEW_VALUES = 5  # a column of numbers with no more different ones is classified by task `auto`
 UNSEEN = ("test", "external")  # splits whose recordings the model was neither trained nor watched on
 
@@ -83,6 +88,8 @@ class Target:
     ----------
     rows: places in `People` of those with a label. labels: of these, numbers or places in `classes`.
     confounds: (row, k) of these, or None. groups: of these, the group that is left out together; or None.
+    sites: of these, the group within which people are compared, labels are permuted, and which inner splits keep
+        together where groups are left out; or None: there is no site.
     left_out: reason -> number of subjects.
     """
 
@@ -95,6 +102,33 @@ class Target:
     confounds: Array | None
     groups: NDArray[np.str_] | None
     left_out: dict[str, int]
+    sites: NDArray[np.str_] | None = None
+
+
+def site_of(table: pd.DataFrame) -> str | None:
+    """The column that says where a person was scanned, by its name; None where no column has at least `FEW_SITES`."""
+    return _named(table, SITES, FEW_SITES)
+
+
+def transfer_of(table: pd.DataFrame) -> str | None:
+    """The column by whose values people are split into two parts: the TR, else the scanner; None where all agree."""
+    return _named(table, TRS, 2) or _named(table, SCANNERS, 2)
+
+
+def _named(table: pd.DataFrame, names: Sequence[str], fewest: int) -> str | None:
+    plain = {re.sub(r"[^a-z0-9]", "", str(column).lower()): str(column) for column in table}
+    for name in names:
+        if name in plain and table[plain[name]].nunique() >= fewest:
+            return plain[name]
+    return None
+
+
+def halves_of(values: pd.Series) -> NDArray[np.str_]:
+    """The most frequent value of a column, and `other`: two parts, so that each is predicted from the other alone."""
+    text = np.where(values.isna(), "", _text(values.round(3) if values.dtype.kind == "f" else values))
+    names, counts = np.unique(text[text != ""], return_counts=True)
+    most = str(names[counts.argmax()])
+    return np.array(["" if t == "" else most if t == most else "other" for t in text], dtype=str)
 
 
 def default_columns(table: pd.DataFrame) -> list[str]:
@@ -104,13 +138,22 @@ def default_columns(table: pd.DataFrame) -> list[str]:
 
 
 def target_of(
-    people: People, column: str, task: str, transform: str, confounds: Sequence[str], leave_out: str | None, least: int
+    people: People,
+    column: str,
+    task: str,
+    transform: str,
+    confounds: Sequence[str],
+    leave_out: str | None,
+    least: int,
+    transfer: bool = False,
 ) -> Target:
     """Labels of a column.
 
     Parameters
     ----------
+    transform: `auto`: log of a column that is called age and has no value of 0 or less; z of any other.
     least: fewest subjects of a class; smaller classes are left out.
+    transfer: `leave_out` splits people into two parts (`halves_of`), each of which is predicted from the other.
 
     Raises
     ------
@@ -165,6 +208,9 @@ def target_of(
     else:
         values = labels.to_numpy(dtype=np.float64, na_value=np.nan)
     rows = np.flatnonzero(known)
+    if transform == "auto":
+        is_age = re.match(r"(?i)^age($|_)", column) is not None
+        transform = "log" if is_age and len(rows) and values[rows].min() > 0 else "z"
     if len(rows) < 2 * least:
         raise InputError(
             f"phenotype: column {column}: {len(rows)} subjects with a label, at least {2 * least} are needed",
@@ -178,9 +224,21 @@ def target_of(
         values[rows],
         classes,
         _confounds(table.iloc[rows], confounds),
-        _text(table[leave_out])[rows] if leave_out else None,
+        groups_of(table, leave_out, transfer)[rows] if leave_out else None,
         {reason: count for reason, count in left_out.items() if count},
+        _sites(table, leave_out, transfer, rows),
     )
+
+
+def groups_of(table: pd.DataFrame, column: str, transfer: bool) -> NDArray[np.str_]:
+    """The group of each subject, by the values of a column; or its two parts."""
+    return halves_of(table[column]) if transfer else _text(table[column])
+
+
+def _sites(table: pd.DataFrame, leave_out: str | None, transfer: bool, rows: Places) -> NDArray[np.str_] | None:
+    """What is left out is what people are compared within; else the site, where there is one."""
+    column = leave_out if leave_out and not transfer else site_of(table)
+    return None if column is None else _text(table[column].astype(object).where(table[column].notna(), ""))[rows]
 
 
 def _check_words(column: str, labels: pd.Series) -> None:
@@ -261,13 +319,14 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
 
 def _inner(target: Target, train: Places, count: int, seed: int) -> tuple[Places, ...]:
     random = np.random.default_rng([seed, len(train)])
-    if target.groups is not None and len(np.unique(target.groups[train])) >= 2 * count:
-        names, sizes = np.unique(target.groups[train], return_counts=True)
+    groups = target.sites if target.sites is not None else target.groups
+    if target.groups is not None and groups is not None and len(np.unique(groups[train])) >= count:
+        names, sizes = np.unique(groups[train], return_counts=True)
         loads, place = np.zeros(count), {}
         for i in np.argsort(-sizes, kind="stable"):  # the largest first, each where there is least
             place[names[i]] = int(loads.argmin())
             loads[loads.argmin()] += sizes[i]
-        number = np.array([place[g] for g in target.groups[train]])
+        number = np.array([place[g] for g in groups[train]])
     else:
         order = random.permutation(len(train))
         if target.classes:

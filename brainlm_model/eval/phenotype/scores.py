@@ -1,7 +1,8 @@
 """Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
 
-One row per subject. Areas under the ROC curve, and `r_within`, compare only people of one fold: outputs of two fits
-have no common scale, and means of folds (sites) differ. Shapes: n subjects, B draws, C classes.
+One row per subject. Areas under the ROC curve, `r_within` and `r2_within` compare only people of one fold and one site,
+a stratum: outputs of two fits have no common scale, and a prediction that knows sites apart knows nothing of people.
+Shapes: n subjects, B draws, C classes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.eval.rows import Row
+from brainlm_model.eval.rows import Row, judge
 from brainlm_model.eval.statistics.intervals import interval
-from brainlm_model.eval.statistics.paired import holm, verdict
 from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.finetune.scores import moments, of_numbers
 
 Array = NDArray[np.float64]
 KEY = {"regression": "r2", "classification": "auroc"}
+COMPARED = {"regression": ("r2", "r2_within", "r_within"), "classification": ("auroc",)}  # the first is `KEY`
+DRAWS_EACH = 200  # of subjects, for each method that is compared: a corrected p can then be .01
 PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permuted labels follows the spread of outputs
 
 
@@ -32,7 +34,7 @@ class HeldOutPredictions:
     outputs: (n, 1) in the label's units, or (n, C) scores. learnt: (n, 1), after the label's transform; of classes the
         same as `outputs`.
     truth: (n,) in the label's units, or places of classes. learnt_truth: after the transform of its fold.
-    folds: (n,) number of the fold.
+    folds: (n,) number of the fold. strata: (n,) number of fold and site: people of one of them are compared.
     """
 
     outputs: Array
@@ -40,6 +42,7 @@ class HeldOutPredictions:
     truth: Array
     learnt_truth: Array
     folds: NDArray[np.intp]
+    strata: NDArray[np.intp]
 
     @property
     def classes(self) -> int:
@@ -55,20 +58,34 @@ def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
     measures = of_numbers(weights_BN @ sums_N6)  # a draw of subjects is a weighted sum of their sums
     measures["r_within"] = _r_within(sums_N6, held, weights_BN)
-    error = (held.learnt[:, 0] - held.learnt_truth) ** 2
-    measures["mse_transformed"] = weights_BN @ error / weights_BN.sum(1)
+    error = held.learnt[:, 0] - held.learnt_truth
+    measures["mse_transformed"] = weights_BN @ error**2 / weights_BN.sum(1)
+    # R2 of what varies within strata, on the scale on which it was learnt: 1 - within(error) / within(truth)
+    spread = within(held.learnt_truth, held.strata, weights_BN)
+    left = within(error, held.strata, weights_BN)
+    measures["r2_within"] = 1 - np.divide(left, spread, out=np.full(len(left), np.nan), where=spread > 1e-12)
     if _constant(held):
         measures["r"] = np.full(len(weights_BN), np.nan)
     return measures
 
 
+def within(values_N: Array, strata: NDArray[np.intp], weights_BN: Array) -> Array:
+    """(B,) weighted sum of squares around the mean of each stratum."""
+    total_B = np.zeros(len(weights_BN))
+    for k in np.unique(strata):
+        w_Bk, x_k = weights_BN[:, strata == k], values_N[strata == k]
+        x_k = x_k - x_k.mean()  # loses fewer digits
+        total_B += w_Bk @ x_k**2 - (w_Bk @ x_k) ** 2 / np.maximum(w_Bk.sum(1), 1)
+    return total_B
+
+
 def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Array:
-    """Pearson's r of labels and predictions, both without the mean of their fold; NaN where one does not vary."""
+    """Pearson's r of labels and predictions, both without the mean of their stratum; NaN where one does not vary."""
     products = np.zeros((3, len(weights_BN)))  # of truth and prediction, truth, prediction
-    for k in np.unique(held.folds):
-        n, y, yy, error, p, pp = (weights_BN[:, held.folds == k] @ sums_N6[held.folds == k]).T
+    for k in np.unique(held.strata):
+        n, y, yy, error, p, pp = (weights_BN[:, held.strata == k] @ sums_N6[held.strata == k]).T
         n = np.maximum(n, 1)
-        # sum y p = (sum y^2 + sum p^2 - sum (y - p)^2) / 2; without the fold's means: minus (sum y)(sum p) / n
+        # sum y p = (sum y^2 + sum p^2 - sum (y - p)^2) / 2; without the stratum's means: minus (sum y)(sum p) / n
         products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
     both, truth, predicted = products
     varies = (truth > 1e-9) & (predicted > 1e-9 * truth)
@@ -81,33 +98,33 @@ def _constant(held: HeldOutPredictions) -> bool:
 
 
 def auroc(held: HeldOutPredictions, weights_BN: Array) -> Array:
-    """Area under the ROC curve over pairs of one fold; of more than two classes the mean of one against the rest."""
+    """Area under the ROC curve over pairs of one stratum; of more than two classes the mean of one against the rest."""
     positives = range(held.classes)
     if held.classes == 2:
         positives = range(1, 2)  # the other class has the same area
     areas = []
     for number in positives:
-        wins = _wins(held.outputs[:, number], held.folds)
-        areas.append(_area(wins, held.folds, held.truth == number, weights_BN))
+        wins = _wins(held.outputs[:, number], held.strata)
+        areas.append(_area(wins, held.strata, held.truth == number, weights_BN))
     return np.mean(areas, axis=0)
 
 
-def _wins(scores: Array, folds: NDArray[np.intp]) -> Array:
-    """(n, n): 1 where the first of two people of a fold has the higher score, .5 where it is the same."""
+def _wins(scores: Array, strata: NDArray[np.intp]) -> Array:
+    """(n, n): 1 where the first of two people of a stratum has the higher score, .5 where it is the same."""
     # The area under the ROC curve is the chance that a person of the class has the higher score than one who is not of
     # it (Mann & Whitney); ties are half a win.
-    same = folds[:, None] == folds
+    same = strata[:, None] == strata
     difference = np.subtract.outer(scores, scores)
     return np.where(same, (difference > 0) + 0.5 * (difference == 0), 0.0)
 
 
-def _area(wins: Array, folds: NDArray[np.intp], positive: NDArray[np.bool_], weights_BN: Array) -> Array:
-    """(B,) share of the pairs (a person of the class, another one of the same fold) that the first one wins."""
+def _area(wins: Array, strata: NDArray[np.intp], positive: NDArray[np.bool_], weights_BN: Array) -> Array:
+    """(B,) share of the pairs (a person of the class, another one of the same stratum) that the first one wins."""
     of, against = weights_BN * positive, weights_BN * ~positive
     won = ((of @ wins) * against).sum(1)
     pairs = np.zeros(len(of))
-    for k in np.unique(folds):
-        pairs += of[:, folds == k].sum(1) * against[:, folds == k].sum(1)
+    for k in np.unique(strata):
+        pairs += of[:, strata == k].sum(1) * against[:, strata == k].sum(1)
     return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
 
 
@@ -131,25 +148,73 @@ def _estimate(value: float, drawn_B: Array) -> dict[str, float]:
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def p_of_permutations(held: HeldOutPredictions, task: str, count: int, seed: int) -> float:
-    """Share of permutations of labels within folds that reach the observed `r_within` or area; NaN where undefined."""
+def orders_of(strata: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
+    """(count, n) orders of people that stay within their stratum: only among these are labels exchangeable."""
+    random = np.random.default_rng([seed, 1])
+    orders = np.tile(np.arange(len(strata)), (count, 1))
+    for order in orders:
+        for k in np.unique(strata):
+            places = np.flatnonzero(strata == k)
+            order[places] = random.permutation(places)
+    return orders
+
+
+def p_of_permutations(
+    held: HeldOutPredictions, task: str, orders_Bn: NDArray[np.intp], refitted: Array | None = None
+) -> float:
+    """Share of permutations of labels that reach the observed `r_within` or area; NaN where undefined.
+
+    Parameters
+    ----------
+    orders_Bn: whose label each person gets. Without `refitted` they have to stay within folds.
+    refitted: (n, B, outputs) predictions by fits to the permuted labels; None: the predictions themselves.
+    """
     key, everyone = PERMUTED[task], np.ones((1, len(held.truth)))
     observed = float(measure(held, everyone)[key][0])
-    if not np.isfinite(observed):
+    if not np.isfinite(observed) or not len(orders_Bn):
         return float("nan")
-    random = np.random.default_rng([seed, 1])
-    reached = 0
-    for _ in range(count):
-        # Within folds alone: predictions of a fold come from one fit, and only among these are labels exchangeable.
-        order = np.arange(len(held.truth))
-        for k in np.unique(held.folds):
-            places = np.flatnonzero(held.folds == k)
-            order[places] = random.permutation(places)
-        permuted = HeldOutPredictions(
-            held.outputs, held.learnt, held.truth[order], held.learnt_truth[order], held.folds
-        )
-        reached += float(measure(permuted, everyone)[key][0]) >= observed - 1e-12
-    return (1 + reached) / (1 + count)
+    truth_nB = (held.truth if held.classes else held.learnt_truth)[orders_Bn.T]
+    outputs = held.learnt[:, None] if refitted is None else refitted
+    if held.classes:
+        drawn = _areas(outputs, truth_nB, held.strata)
+    else:
+        drawn = _correlations(outputs[..., 0], truth_nB, held.strata)
+    # the observed value is one of them; rounding of the same value in another order of sums is no difference
+    return float((1 + (drawn >= observed - 1e-9).sum()) / (1 + len(orders_Bn)))
+
+
+def _correlations(predicted_nB: Array, truth_nB: Array, strata: NDArray[np.intp]) -> Array:
+    """`r_within` (B,) of many predictions, or of one (n, 1), with many truths; 0 where one does not vary."""
+    predicted_nB, truth_nB = _centred(predicted_nB, strata), _centred(truth_nB, strata)
+    size_B = np.sqrt((predicted_nB**2).sum(0) * (truth_nB**2).sum(0))
+    both_B = (predicted_nB * truth_nB).sum(0)
+    return np.divide(both_B, size_B, out=np.zeros_like(both_B), where=size_B > 0)
+
+
+def _centred(values_nB: Array, strata: NDArray[np.intp]) -> Array:
+    centred = values_nB.astype(np.float64)
+    for k in np.unique(strata):
+        centred[strata == k] -= centred[strata == k].mean(0)
+    return centred
+
+
+def _areas(scores_nBC: Array, truth_nB: Array, strata: NDArray[np.intp]) -> Array:
+    """`auroc` (B,) of many scores, or of one (n, 1, C), with many truths."""
+    from scipy.stats import rankdata
+
+    classes = scores_nBC.shape[2]
+    of_class = []
+    for number in range(1, 2) if classes == 2 else range(classes):
+        won_B, pairs_B = np.zeros(truth_nB.shape[1]), np.zeros(truth_nB.shape[1])
+        for k in np.unique(strata):
+            # Mann & Whitney's U from ranks: sum of the class's ranks - m (m + 1) / 2, m its people
+            ranks = rankdata(scores_nBC[strata == k, :, number], axis=0)
+            positive = truth_nB[strata == k] == number
+            m_B = positive.sum(0)
+            won_B += (ranks * positive).sum(0) - m_B * (m_B + 1) / 2
+            pairs_B += m_B * (len(positive) - m_B)
+        of_class.append(won_B / np.maximum(pairs_B, 1))
+    return np.asarray(np.mean(of_class, axis=0))
 
 
 def report(
@@ -157,44 +222,51 @@ def report(
     task: str,
     references: Sequence[str],
     draws: int,
-    permutations: int,
+    p_values: Mapping[str, float],
     seed: int,
 ) -> tuple[list[Row], list[Row]]:
     """Rows of the table (method x metric), and comparisons of every method with every reference.
 
     A comparison is paired: the same draws of subjects for both. p is twice the smaller share of draws on one side of 0,
-    corrected over all methods that are compared with the same reference.
+    corrected over all methods that are compared with the same reference by the same metric.
+    `p_values`: of permutations, by method.
     """
     first = next(iter(methods.values()))
+    draws = draws_of(draws, len(methods))
     weights_BN = subject_draws([str(i).zfill(9) for i in range(len(first.truth))], draws, seed)
     everyone = np.ones((1, len(first.truth)))
     whole = {name: measure(held, everyone) for name, held in methods.items()}
     drawn = {name: measure(held, weights_BN) for name, held in methods.items()}
     rows: list[Row] = []
     for name, held in methods.items():
-        p = float("nan")
-        if permutations:
-            p = p_of_permutations(held, task, permutations, seed)
         for metric, value in whole[name].items():
-            estimate = _estimate(value[0], drawn[name][metric])
-            rows.append(
-                {"method": name, "metric": metric, **estimate, "p_permutation": p, "n_subjects": len(held.truth)}
-            )
-    key = KEY[task]
+            rows.append({"method": name, "metric": metric, **_estimate(value[0], drawn[name][metric]),
+                         "p_permutation": p_values.get(name, float("nan")), "n_subjects": len(held.truth)})  # fmt: skip
     compared: list[Row] = []
     for reference in references:
-        against: list[Row] = []
-        for name in methods:
-            if name == reference:
-                continue
-            change = drawn[name][key] - drawn[reference][key]
-            change = change[np.isfinite(change)]
-            estimate = _estimate(whole[name][key][0] - whole[reference][key][0], change)
-            against.append({"method": name, "against": reference, "metric": key, "difference": estimate["value"],
-                            "low": estimate["low"], "high": estimate["high"], "p": _p_of_draws(change)})  # fmt: skip
-        for row, corrected in zip(against, holm([row["p"] for row in against]), strict=True):
-            compared.append({**row, "p_holm": corrected, "verdict": verdict(row["difference"], corrected)})
+        for metric in COMPARED[task]:
+            against: list[Row] = []
+            for name in methods:
+                if name != reference:
+                    change = drawn[name][metric] - drawn[reference][metric]
+                    difference = float(whole[name][metric][0] - whole[reference][metric][0])
+                    against.append({"method": name, "against": reference, "metric": metric,
+                                    **_difference(difference, change)})  # fmt: skip
+            judge(against)
+            compared += against
     return rows, compared
+
+
+def draws_of(least: int, methods: int) -> int:
+    """Draws of subjects that are enough for a corrected p of .01 over so many methods."""
+    return max(least, DRAWS_EACH * methods)
+
+
+def _difference(difference: float, change_B: Array) -> dict[str, float]:
+    change_B = change_B[np.isfinite(change_B)]
+    estimate = _estimate(difference, change_B)
+    return {"difference": estimate["value"], "low": estimate["low"], "high": estimate["high"],
+            "p": _p_of_draws(change_B)}  # fmt: skip
 
 
 def _p_of_draws(change_B: Array) -> float:

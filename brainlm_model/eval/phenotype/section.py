@@ -10,11 +10,13 @@ from brainlm_data import StageConfig
 
 NAMES = Literal[
     "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
-    "parcels_knn", "correlations_ridge", "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge",
-    "raw_svm", "raw_mlp", "lstm", "gcn",
+    "parcels_knn", "adapted_ridge", "attention_ridge", "readout", "readout_wide", "log_ridge", "correlations_ridge",
+    "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge", "raw_svm", "raw_mlp", "lstm", "gcn",
 ]  # fmt: skip
 ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
 REFERENCE = "correlations_ridge"
+TANGENT = "tangent_ridge"
+READOUT = {"regression": "readout", "classification": "readout_wide"}  # which readout is recommended
 BEST = "ours_best"
 
 
@@ -25,7 +27,9 @@ class Column(StageConfig):
     task: Literal["auto", "regression", "classification"] = Field(
         "auto", description="auto: text, and numbers with up to five values, are classified"
     )
-    transform: Literal["z", "minmax", "logminmax", "none"] = Field("z", description="of numbers, fitted in each fold")
+    transform: Literal["auto", "z", "log", "minmax", "logminmax", "none"] = Field(
+        "auto", description="of numbers, fitted in each fold; auto: log of age, z of others"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +47,12 @@ class Config(StageConfig):
         "all", description="unseen: only those of splits test and external, whose series the model never saw"
     )
     folds: int = Field(5, ge=2, description="outer folds of subjects")
-    leave_out: str | None = Field(None, description="a column, such as site, each of whose groups is left out in turn")
+    leave_out: str | None = Field(
+        "auto", description="a column, each of whose groups is left out in turn; auto: the site, where there is one"
+    )
+    transfer: str | None = Field(
+        "auto", description="a column whose most frequent value and its others predict each other; auto: TR, or scanner"
+    )
     inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
     methods: list[NAMES] = Field(
         [], description="methods to compare, by their names in docs/stages/phenotype.md; empty: all"
@@ -51,8 +60,8 @@ class Config(StageConfig):
     finetune: bool = Field(False, description="fine-tune the model as well: hours without a GPU")
     epochs: int = Field(15, ge=1, description="largest number of epochs of networks; they stop early")
     confounds: list[str] = Field([], description="columns that are regressed out of features in each fold")
-    permutations: int = Field(100, ge=0, description="permutations of labels against held-out predictions; 0: none")
-    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    permutations: int = Field(200, ge=0, description="of labels within sites; ridge regressions are refitted; 0: none")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects; more where many methods are compared")
     seed: int = Field(0, ge=0, description="seed of folds, networks, draws and permutations")
     threads: int = Field(2, ge=1, description="CPU threads")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, Files, InputError
-from brainlm_model.eval.phenotype.section import ON_RECORDINGS, Column, Config
+from brainlm_model.eval.phenotype.section import ON_RECORDINGS, READOUT, TANGENT, Column, Config
+from brainlm_model.eval.rows import Row, correct, find
 from brainlm_model.eval.task import Results, Start, task
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
     "n_subjects", "n_folds", "note",
 )  # fmt: skip
+TRANSFER = "transfer"  # part of the names of predictions of the split by TR or scanner
+COMPARED = {"regression": ("r2_within", "r_within", "r2"), "classification": ("auroc",)}
+PRIMARY = {"r2_within": "primary", "auroc": "primary"}  # corrected together over columns; areas are within sites, too
 ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
 # mean and deviation over runs of the mean squared error, of each of these labels
 PUBLISHED_LABELS = ("age, z", "PCL, log and min-max", "GAD7, log and min-max", "neuroticism, min-max")
@@ -62,25 +67,26 @@ def evaluate(start: Start, config: Config) -> Results:
     table = store.recordings[store.recordings["status"] == "done"]
     everybody = who.people_of(table, table["id"].tolist(), config.subjects)
     columns = config.columns or [Column(name=name) for name in who.default_columns(everybody.table)]
-    people, labels, skipped = everybody, {}, []
+    people, labels, skipped, absent = everybody, {}, [], []
     results: list[ColumnResults] = []
     # whatever is wrong with a column is said before the embeddings are made
     usable, passed_over = _targets(columns, everybody, config)
     if usable:
         with threadpool_limits(config.threads):
             cohort = Cohort(store, start.model, config, everybody, start.workdir, _digest(start.inputs))
-            people, labels, skipped = cohort.people, cohort.labels, cohort.left_out
+            people, labels, skipped, absent = cohort.people, cohort.labels, cohort.left_out, cohort.absent
             usable, more = _targets(columns, people, config)  # of those who could be embedded
             passed_over |= more
-            results = [cohort.column(target) for target in usable]
+            results = [cohort.column(target, split.words, split.transfer) for target, split in usable]
     rows, compared, predictions = [], [], {}
     notes = store.attrs.get("card_data", {}).get("columns", {})  # what was taken for what in the participants' table
     for column in results:
         column.facts["Note"] = notes.get(column.facts["Column"], "")
         rows += [{**row, "note": column.facts["Note"]} for row in column.rows]
         compared += column.comparisons
+        part = f"{column.facts['Column']}/{TRANSFER}" if column.facts["Transfer"] else column.facts["Column"]
         for name, values in column.held.items():
-            predictions[f"{column.facts['Column']}/{name}"] = values
+            predictions[f"{part}/{name}"] = values
     facts: Facts = {
         "Columns": [column.facts for column in results],
         "Subjects": len(people),
@@ -88,41 +94,98 @@ def evaluate(start: Start, config: Config) -> Results:
         "Recordings": sum(map(len, people.recordings)),
         "SkippedRecordings": skipped,
         "PassedOver": passed_over,
-        "Validation": f"leave one {config.leave_out} out" if config.leave_out else f"{config.folds} folds of subjects",
+        "Validation": list(dict.fromkeys(column.facts["Validation"] for column in results)),
+        "Absent": absent,
+        "RepresentationMinusTangent": claims(results),
         "InnerFolds": config.inner,
         "Candidates": Cohort.candidates,
         "Confounds": config.confounds,
         "Methods": labels,
         "Permutations": config.permutations,
-        "Bootstrap": config.bootstrap,
+        "Bootstrap": max([column.facts["Draws"] for column in results], default=config.bootstrap),
         "Epochs": config.epochs,
         "Seed": config.seed,
     }
     return Results(facts, rows, predictions, compared, warnings(facts), PUBLISHED)
 
 
-def _targets(columns: Sequence[Column], people: People, config: Config) -> tuple[list[Target], dict[str, str]]:
-    """The columns that can be predicted, and why others cannot.
+@dataclass(frozen=True)
+class Split:
+    """How people are split: the column whose groups are left out (None: folds), in two parts where `transfer`."""
 
-    Raises InputError where a column that the section names cannot: age and sex alone are tried without being named.
+    column: str | None
+    transfer: bool
+    words: str
+
+
+def splits_of(table: Any, config: Config) -> list[Split]:
+    """The main split, and the one by TR or scanner beside it; columns that are `auto` are looked for by their names."""
+    from brainlm_model.eval.phenotype.people import site_of, transfer_of
+
+    leave_out = site_of(table) if config.leave_out == "auto" else config.leave_out
+    words = f"leave one {leave_out} out" if leave_out else f"{config.folds} folds"
+    splits = [Split(leave_out, False, words)]
+    column = transfer_of(table) if config.transfer == "auto" else config.transfer
+    if column:
+        splits.append(Split(column, True, f"{column}: the most frequent value and the others predict each other"))
+    return splits
+
+
+def _targets(
+    columns: Sequence[Column], people: People, config: Config
+) -> tuple[list[tuple[Target, Split]], dict[str, str]]:
+    """The columns that can be predicted, by each split, and why others cannot.
+
+    Raises InputError where a column or a split that the section names cannot: age and sex alone, and splits that are
+    `auto`, are tried without being named.
     """
     from brainlm_model.eval.phenotype.people import folds_of, target_of
 
     usable, passed_over = [], {}
     fewest = max(config.folds, 2 * config.inner)  # people of a class
+    splits = splits_of(people.table, config)
+    folds = Split(None, False, f"{config.folds} folds")
     for column in columns:
-        try:
-            target = target_of(
-                people, column.name, column.task, column.transform, config.confounds, config.leave_out, fewest
-            )
-            folds_of(target, people, config.folds, config.inner, config.seed)
-        except InputError as error:
-            if config.columns:
-                raise
-            passed_over[column.name] = error.message
-        else:
-            usable.append(target)
+        for split in splits:
+            tried = [split]
+            if split.column and not split.transfer and config.leave_out == "auto":
+                tried.append(folds)  # where sites cannot be left out for this column; a warning says so
+            may_fail = not config.columns or (split.transfer and config.transfer == "auto")
+            for one in tried:
+                try:
+                    target = target_of(
+                        people, column.name, column.task, column.transform, config.confounds, one.column, fewest,
+                        one.transfer,
+                    )  # fmt: skip
+                    folds_of(target, people, config.folds, config.inner, config.seed)
+                except InputError as error:
+                    if one is tried[-1] and not may_fail:
+                        raise
+                    passed_over[f"{column.name}, {one.words}"] = error.message
+                else:
+                    usable.append((target, one))
+                    break
     return usable, passed_over
+
+
+def claims(results: Sequence[ColumnResults]) -> list[Row]:
+    """The recommended readout minus tangent space, a column and split each, by every metric that is compared.
+
+    p is corrected after Holm over the columns of the same split and metric's rank (r2 and area, r2 within sites, ...).
+    """
+    rows: list[Row] = []
+    for column in results:
+        method = READOUT[column.facts["Task"]]
+        for metric in COMPARED[column.facts["Task"]]:
+            found = find(column.comparisons, method=method, against=TANGENT, metric=metric)
+            if found is not None:
+                kept = {key: found[key] for key in ("column", "validation", "method", "metric", "difference", "low",
+                                                    "high", "p")}  # fmt: skip
+                rows.append({**kept, "rank": PRIMARY.get(metric, metric)})
+    for validation in dict.fromkeys(row["validation"] for row in rows):
+        for rank in dict.fromkeys(row["rank"] for row in rows):
+            correct([row for row in rows if row["validation"] == validation and row["rank"] == rank])
+    return [{key: value for key, value in row.items() if key != "rank"} for row in rows]
 
 
 def _digest(inputs: Files) -> str:
@@ -136,7 +199,10 @@ def _digest(inputs: Files) -> str:
 def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
     lines = [f"not used: {reason}" for reason in facts["SkippedRecordings"]]
-    lines += [f"not predicted: {reason.removeprefix('phenotype: ')}" for reason in facts["PassedOver"].values()]
+    for what, reason in facts["PassedOver"].items():
+        lines.append(f"not predicted: {what}: {reason.removeprefix('phenotype: ')}")
+    if facts["Absent"]:
+        lines.append(f"{', '.join(facts['Absent'])} are left out: the model has no such features")
     if not facts["Columns"]:
         return [*lines, "no column was predicted: neither age nor sex can be; phenotype.columns names others"]
     for column in facts["Columns"]:
@@ -166,15 +232,16 @@ def describe(facts: Facts) -> str:
     names = ", ".join(f"{c['Column']} ({c['Task']}, {c['Subjects']} subjects)" for c in facts["Columns"])
     removed = f", with {', '.join(facts['Confounds'])} regressed out of features" if facts["Confounds"] else ""
     return (
-        f"{names} were predicted from embeddings and from baselines with {facts['Validation']}{removed}; each method "
-        f"chose among {facts['Candidates']} settings in inner folds. Intervals are from {facts['Bootstrap']} bootstrap "
-        f"draws of subjects (Efron & Tibshirani, 1993), p values of paired comparisons are corrected after Holm (1979)."
+        f"{names} were predicted from embeddings and from baselines with {' and '.join(facts['Validation'])}{removed}; "
+        f"each method chose among {facts['Candidates']} settings in inner folds. Intervals are from "
+        f"{facts['Bootstrap']} bootstrap draws of subjects (Efron & Tibshirani, 1993), p values of paired comparisons "
+        f"are corrected after Holm (1979)."
     )
 
 
 STAGE = task(
     "phenotype",
-    2,
+    3,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
     COLUMNS,
