@@ -14,10 +14,23 @@ if TYPE_CHECKING:
     from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
     from brainlm_data.dataset.card import Card
+    from brainlm_data.dataset.look import (
+        FIGURE_STYLE,
+        GRID,
+        INK,
+        SPLIT_COLOURS,
+        UNKNOWN,
+        by_network,
+        drawing,
+        mark_networks,
+        network_name,
+    )
     from brainlm_data.dataset.scaler import Scaler, prepare
+    from brainlm_data.dataset.series import ParcelSeries, recording_name
     from brainlm_data.dataset.splits import SPLITS
-    from brainlm_data.dataset.store import open_store
+    from brainlm_data.dataset.store import Store, open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.fetch import cache_folder
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary, one_at_a_time
     from brainlm_data.files.processes import end_with, parent_of
@@ -29,58 +42,74 @@ if TYPE_CHECKING:
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
-    from brainlm_data.reading.series import ParcelSeries
+    from brainlm_data.reading.resampling import resample_series, scale_series
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
     from brainlm_data.why.command import add_why
 
 __all__ = [
-    "BLANK", "SPLITS", "STAGES", "Artifact", "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError",
-    "Need", "ParcelSeries", "Progress", "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "add_run", "add_why",
-    "atomic", "beside", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "draw_as_text", "end_with", "fresh_temporary", "in_legend", "in_words", "markdown_cell", "markdown_line",
-    "new_array", "one_at_a_time", "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series",
-    "reads", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
+    "BLANK", "FIGURE_STYLE", "GRID", "INK", "SPLITS", "SPLIT_COLOURS", "STAGES", "UNKNOWN", "Artifact",
+    "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Progress",
+    "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside",
+    "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
+    "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
+    "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time", "open_store", "parent_of",
+    "prepare", "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series",
+    "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
-    "BLANK": ("files.seal", "BLANK"),
-    "Card": ("dataset.card", "Card"),
-    "ParcelSeries": ("reading.series", "ParcelSeries"),
-    "Progress": ("files.progress", "Progress"),
-    "SPLITS": ("dataset.splits", "SPLITS"),
-    "STAGES": ("pipeline", "STAGES"),
-    "Scaler": ("dataset.scaler", "Scaler"),
     "add_run": ("cli", "add_run"),
     "add_why": ("why.command", "add_why"),
     "atomic": ("files.sidecar", "atomic"),
     "beside": ("files.lock", "beside"),
-    "one_at_a_time": ("files.lock", "one_at_a_time"),
+    "BLANK": ("files.seal", "BLANK"),
+    "by_network": ("dataset.look", "by_network"),
+    "cache_folder": ("files.fetch", "cache_folder"),
     "call": ("runner.call", "call"),
+    "Card": ("dataset.card", "Card"),
     "check_seal": ("files.seal", "check_seal"),
     "check_sum": ("files.sums", "check_sum"),
     "compare_store": ("reading.sources", "compare_store"),
-    "draw_as_text": ("files.text", "draw_as_text"),
-    "end_with": ("files.processes", "end_with"),
-    "parent_of": ("files.processes", "parent_of"),
-    "in_legend": ("files.text", "in_legend"),
-    "markdown_cell": ("files.text", "markdown_cell"),
-    "markdown_line": ("files.text", "markdown_line"),
     "config_schema": ("config", "schema"),
     "config_text": ("defaults", "defaults"),
     "dispatch": ("cli", "dispatch"),
+    "draw_as_text": ("files.text", "draw_as_text"),
+    "drawing": ("dataset.look", "drawing"),
+    "end_with": ("files.processes", "end_with"),
+    "FIGURE_STYLE": ("dataset.look", "FIGURE_STYLE"),
     "fresh_temporary": ("files.lock", "fresh_temporary"),
+    "GRID": ("dataset.look", "GRID"),
+    "in_legend": ("files.text", "in_legend"),
+    "INK": ("dataset.look", "INK"),
+    "mark_networks": ("dataset.look", "mark_networks"),
+    "markdown_cell": ("files.text", "markdown_cell"),
+    "markdown_line": ("files.text", "markdown_line"),
+    "network_name": ("dataset.look", "network_name"),
     "new_array": ("files.space", "new_array"),
+    "one_at_a_time": ("files.lock", "one_at_a_time"),
     "open_store": ("dataset.store", "open_store"),
+    "ParcelSeries": ("dataset.series", "ParcelSeries"),
+    "parent_of": ("files.processes", "parent_of"),
     "prepare": ("dataset.scaler", "prepare"),
+    "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),
     "read_object": ("files.json", "read_object"),
     "read_series": ("reading.sources", "read_series"),
     "reads": ("files.reads", "reads"),
+    "recording_name": ("dataset.series", "recording_name"),
+    "resample_series": ("reading.resampling", "resample_series"),
+    "scale_series": ("reading.resampling", "scale_series"),
+    "Scaler": ("dataset.scaler", "Scaler"),
     "seal": ("files.seal", "seal"),
     "section_from": ("config", "section_from"),
+    "SPLIT_COLOURS": ("dataset.look", "SPLIT_COLOURS"),
+    "SPLITS": ("dataset.splits", "SPLITS"),
     "stage_summary": ("cli", "summary"),
+    "STAGES": ("pipeline", "STAGES"),
+    "Store": ("dataset.store", "Store"),
     "sum_folder": ("files.sums", "sum_folder"),
+    "UNKNOWN": ("dataset.look", "UNKNOWN"),
     "write_sums": ("files.sums", "write_sums"),
 }
 

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brainlm_model.baselines.readout import LogConnectivity, TraitClassifier, TraitRegressor
     from brainlm_model.trained.checkpoint import TrainedModel
+    from brainlm_model.trained.embedding import Embedding
+    from brainlm_model.trained.estimator import BrainLMEmbedder
+    from brainlm_model.trained.finetuned import FineTuned
     from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
 
 _HOMES = {
+    "BrainLMEmbedder": "brainlm_model.trained.estimator",
+    "Embedding": "brainlm_model.trained.embedding",
+    "FineTuned": "brainlm_model.trained.finetuned",
     "LogConnectivity": "brainlm_model.baselines.readout",
     "TraitClassifier": "brainlm_model.baselines.readout",
     "TraitRegressor": "brainlm_model.baselines.readout",
@@ -19,7 +25,17 @@ _HOMES = {
     "WindowDataset": "brainlm_model.windows.dataset",
     "load": "brainlm_model.trained.load",
 }
-__all__ = ["LogConnectivity", "TrainedModel", "TraitClassifier", "TraitRegressor", "WindowDataset", "load"]
+__all__ = [
+    "BrainLMEmbedder",
+    "Embedding",
+    "FineTuned",
+    "LogConnectivity",
+    "TrainedModel",
+    "TraitClassifier",
+    "TraitRegressor",
+    "WindowDataset",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

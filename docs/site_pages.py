@@ -32,6 +32,7 @@ SECTIONS = {
     "Raises": "Raises",
     "Attributes": "Attributes",
     "Yields": "Yields",
+    "Examples": "Examples",
 }
 
 

@@ -37,12 +37,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 # Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
 SLOW = {
     "attacks": "flips full_disk names pages",
+    "contract": "typing",
     "core": "damage registration shards",
     "dag": "dryrun pages planning second_clone",
     "imports": "abide fmriprep_kind input write",
-    "model": "alone attention baselines damage evaluate figures finetune finetune_future future latent networks"
-    " official paper paper_truth perturbation phenotype phenotype_parts published readout report resume scaling stream"
-    " train training waits",
+    "model": "alone attention baselines damage embedder evaluate examples figures finetune finetune_future future"
+    " latent networks official paper paper_truth perturbation phenotype phenotype_parts published readout report"
+    " resume scaling stream train training waits",
     "simulate": "distortion parcels simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
     "whole": "gallery reruns simulated spinal_cord studyforrest",

@@ -69,6 +69,13 @@ def prepare(
     Raises
     ------
     InputError: the number of parcels is not the scaler's, or the file's rate, band, atlas or space is not the card's.
+
+    Examples
+    --------
+    >>> from brainlm_data import open_store, prepare
+    >>> store = open_store("results/store.zarr")
+    >>> prepare(store.series("sub-00_task-rest"), store.scaler).shape
+    (260, 24)
     """
     from brainlm_data.dataset.card import check_against
     from brainlm_data.files.tables import read_table

@@ -11,6 +11,7 @@ Splits, exclusions and the scaler are in files beside the store: changing them c
 
 from __future__ import annotations
 
+import html
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -23,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainlm_data.dataset.look import SPLIT_COLOURS, drawing
 from brainlm_data.dataset.scaler import Scaler
+from brainlm_data.dataset.series import ParcelSeries, parcel_coordinates
 from brainlm_data.dataset.shards import PreviousStore, made_of
 from brainlm_data.errors import InputError
 from brainlm_data.files.processes import processes
@@ -34,6 +37,7 @@ from brainlm_data.files.sums import check_sum, write_sums
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from matplotlib.axes import Axes
 
 FORMAT = 1  # layout of the store; goes up when readers must change
 SHARD_CHUNKS = 32  # chunks in a file: 76,000 runs of 490 volumes are 4,750 files of 14 MB
@@ -232,7 +236,18 @@ class _Writer:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a store. Raises InputError where there is none, one of a later format, or a damaged one."""
+    """Open a store.
+
+    Raises
+    ------
+    InputError: there is none, one of a later format, or a damaged one.
+
+    Examples
+    --------
+    >>> from brainlm_data import open_store
+    >>> len(open_store("results/store.zarr").parcels)
+    24
+    """
     path = Path(path)
     if not (path / "zarr.json").exists():
         raise InputError(f"{path}: no Zarr v3 store there", "give the path of store.zarr; `snakemake dataset` makes it")
@@ -240,7 +255,7 @@ def open_store(path: str | Path) -> Store:
 
 
 class Store:
-    """A cohort's parcel series.
+    """A cohort's parcel series: what `open_store` returns.
 
     What is damaged is an InputError that names the file, whatever is read; so is a store that is replaced while it is
     read, never a mixture of two.
@@ -250,6 +265,20 @@ class Store:
     path: the store. attrs: its attributes. rate_hz: steps per second. parcels: one row per parcel.
     recordings: one row per recording: `recordings.parquet` beside the store where it is, else what the store knows.
     scaler: `scaler.npz` beside the store, or None.
+    dataset: everything as xarray.
+
+    Examples
+    --------
+    >>> from brainlm_data import open_store
+    >>> store = open_store("results/store.zarr")
+    >>> store.recordings.query("split == 'test'")["id"].tolist()
+    ['sub-08_task-rest', 'sub-09_task-rest']
+    >>> store.recording("sub-08_task-rest")
+    ParcelSeries sub-08_task-rest: 260 steps at 1 Hz (260 s) x 24 parcels
+    >>> store.series("sub-08_task-rest").shape  # the array alone
+    (260, 24)
+    >>> store["bold"].dims, sorted(store.dataset.coords)
+    (('time', 'parcel'), ['parcel', 'recording', 'time_s', 'x', 'y', 'z'])
     """
 
     def __init__(self, path: Path) -> None:
@@ -280,14 +309,73 @@ class Store:
 
     @cached_property
     def dataset(self) -> xr.Dataset:
-        """The store as xarray sees it, lazily."""
+        """The store as xarray sees it, lazily: `bold` (time, parcel) and `valid` (time), one recording after another.
+
+        Coordinates along time are `recording` (its id; empty on padding) and `time_s`, seconds since the start of the
+        recording; along parcel its name (`parcel`), and what the atlas says: hemisphere, network, x, y, z (mm).
+        """
         import xarray as xr
 
         with reads(self.path, AGAIN):
-            return xr.open_zarr(self._group.store)
+            dataset = xr.open_zarr(self._group.store)
+        places = [name for name in ("x", "y", "z") if name in dataset]
+        return dataset.set_coords(places).assign_coords(self._coordinates())
+
+    def _coordinates(self) -> dict[str, Any]:
+        """Of `dataset`; those along time are computed where they are asked for, as a store may have 10^8 steps."""
+        import dask.array as da
+
+        table = self.attrs["recordings"]
+        names, starts = np.array([*table["id"], ""], dtype=str), np.array(table["start"], dtype=np.int64)
+        ends = starts + np.array(table["n_steps"], dtype=np.int64)
+        rate = self.rate_hz
+        step = da.arange(self._bold.shape[0], chunks=(self._bold.shards or self._bold.chunks)[0])
+
+        def recording(step: NDArray[np.int64]) -> NDArray[np.str_]:
+            row = np.searchsorted(starts, step, side="right") - 1
+            return names[np.where(step < ends[row], row, -1)]  # padding is nobody's
+
+        def seconds(step: NDArray[np.int64]) -> NDArray[np.float64]:
+            row = np.searchsorted(starts, step, side="right") - 1
+            return np.where(step < ends[row], (step - starts[row]) / rate, np.nan)
+
+        return {
+            "recording": ("time", step.map_blocks(recording, dtype=names.dtype)),
+            "time_s": ("time", step.map_blocks(seconds, dtype=np.float64), {"units": "s"}),
+            "parcel": ("parcel", [str(name) for name in self.parcels["name"]]),
+            **{name: column for name, column in parcel_coordinates(self.parcels).items() if name not in "xyz"},
+        }
 
     def __getitem__(self, name: str) -> xr.DataArray:
         return self.dataset[name]
+
+    def __repr__(self) -> str:
+        try:
+            return f"Store {self.path}: {', '.join(self._facts())}"
+        except InputError as error:  # a table beside it is damaged; whoever reads it gets the error itself
+            return f"Store {self.path}: {error}"
+
+    def _repr_html_(self) -> str:
+        try:
+            rows = "".join(f"<li>{html.escape(fact)}</li>" for fact in self._facts())
+        except InputError as error:
+            rows = f"<li>{html.escape(str(error))}</li>"
+        return f"<b>Store</b> {html.escape(str(self.path))}<ul>{rows}</ul>"
+
+    def _facts(self) -> list[str]:
+        """What the repr says."""
+        table = self.recordings
+        done = table[table["status"] == "done"]
+        parts = []
+        if "split" in done:
+            parts = [f"{split} {count}" for split, count in done["split"].value_counts(sort=False).items()]
+        parts += [f"{count} {status}" for status, count in table["status"].value_counts().items() if status != "done"]
+        people = f" of {done['subject'].nunique()} subjects" if "subject" in done else ""
+        counts = f"{len(done)} recordings{people}" + (f" ({', '.join(parts)})" if parts else "")
+        atlas = f" of {self.attrs['atlas']}" if self.attrs.get("atlas") else ""
+        hours = sum(self.attrs["recordings"]["n_steps"]) / self.rate_hz / 3600
+        facts = [counts, f"{len(self.parcels)} parcels{atlas}", f"{self.rate_hz:g} Hz, {hours:.3g} h"]
+        return facts if self.scaler is not None else [*facts, "no scaler beside it"]
 
     @cached_property
     def parcels(self) -> pd.DataFrame:
@@ -302,6 +390,11 @@ class Store:
 
         With recordings.parquet beside the store: refused and excluded ones included, and splits. Without it: what is
         in the store, whose `split` is then missing.
+
+        Columns, where they are known: `id, subject, session, task, run`; `tr_s` as acquired, `n_volumes`, `n_steps`,
+        `start` (first step in the store); `split`; `band_low_hz, band_high_hz`; `mean_fd_mm, mean_dvars, median_tsnr,
+        coverage_min`; `status` (done, refused, excluded) and its `reason`; then the columns of participants.tsv,
+        sessions.tsv and scans.tsv.
         """
         import pandas as pd
 
@@ -333,6 +426,17 @@ class Store:
             raise InputError(f"{self.path}: no recording {recording}", f"it holds {len(self._place)}, see .recordings")
         start, length = self._place[recording]
         return slice(start, start + length)
+
+    def recording(self, recording: str) -> ParcelSeries:
+        """A recording with its id, rate, valid steps, parcels and units. Raises InputError where there is none."""
+        return ParcelSeries(
+            self.series(recording),
+            id=recording,
+            rate_hz=self.rate_hz,
+            valid=self.valid(recording),
+            parcels=self.parcels,
+            units=str(self.attrs.get("units", "")),
+        )
 
     def series(self, recording: str) -> Series:
         """(time, parcel) float32; NaN where a parcel or a step has no data."""
@@ -366,6 +470,36 @@ class Store:
     def valid(self, recording: str) -> NDArray[np.bool_]:
         """(time,) False on steps without data and on steps from dropped or censored volumes."""
         return self._valid[self.place(recording)].copy()
+
+    def plot_qc(self, x: str = "mean_fd_mm", y: str = "median_tsnr", axes: Axes | None = None) -> Axes:
+        """Two columns of `recordings` against each other, one dot per recording, coloured by split; returns its axes.
+
+        Raises
+        ------
+        InputError: no such column, or no recording with numbers in both.
+        """
+        import pandas as pd
+
+        table = self.recordings
+        numeric = [str(name) for name in table if pd.api.types.is_numeric_dtype(table[name])]
+        for name in (x, y):
+            if name not in numeric:
+                raise InputError(f"{self.path}: no column of numbers {name}", f"one of {', '.join(numeric)}")
+        known = table[table[[x, y]].notna().all(axis=1)]
+        if known.empty:
+            raise InputError(f"{self.path}: no recording has both {x} and {y}", "other columns")
+        group = known["status"]
+        if "split" in known:
+            group = known["split"].fillna("in no split").where(known["status"] == "done", known["status"])
+        with drawing(axes) as panel:
+            for name, rows in known.groupby(group):
+                colour = SPLIT_COLOURS.get(str(name), "#7F7F7F")
+                panel.scatter(rows[x], rows[y], s=22, color=colour, linewidths=0, label=f"{name} ({len(rows)})")
+            panel.set_xlabel(x)
+            panel.set_ylabel(y)
+            panel.set_title("Quality of the recordings")
+            panel.legend(fontsize=8)
+        return panel
 
     def check(self) -> Iterator[str]:
         """Read everything; what is damaged, one line each."""

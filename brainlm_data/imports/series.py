@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.present import check_present
 from brainlm_data.imports import LoadedSeries, Series, Source
-from brainlm_data.methods.operators import Recipe, at_rate, drop, fill_censored, highest_hz, invalid_steps
-from brainlm_data.reading.timing import TR_S, impossible
+from brainlm_data.methods.operators import highest_hz, invalid_steps
+from brainlm_data.reading.resampling import resampled_values
 from brainlm_data.stage import Sentence
 
-FEWEST = 4  # volumes with data: what a cubic spline needs
 AMBIGUOUS = "All series have {} rows and {} columns, so nothing shows that they are (time, parcel)."
 
 
@@ -69,33 +68,14 @@ def resampled(series: Series, hz: float) -> tuple[NDArray[np.float32], SeriesFac
         raise Refused(f"shape {values.shape}, not (time, parcel)", "give one two-dimensional array per recording")
     if tr_s is None:
         raise Refused("no TR", "give --tr, a sidecar's RepetitionTime, or a column repetition_time_s of --participants")
-    if problem := impossible(tr_s):
-        raise Refused(f"a TR of {tr_s:g} s: {problem}", f"give seconds, {TR_S[0]:g} to {TR_S[1]:g}")
     total = len(values)
     if series.volumes is not None and series.volumes != total:
         raise Refused(f"{total} volumes, its table says {series.volumes}", "fix the table or the series")
-    finite = np.isfinite(values)
-    empty = ~finite.any(axis=1)
-    if total - empty.sum() < FEWEST:
-        raise Refused(f"{total - empty.sum()} volumes with data, fewer than {FEWEST}", "longer recordings")
-    known = values[~empty]
-    covered: NDArray[np.bool_] = np.asarray(finite[~empty].all(axis=0))
-    covered[covered] = np.ptp(known[:, covered], axis=0) > 0
-    if not covered.any():
-        raise Refused("no parcel has data that vary", "look at how the series were written")
-    dropped = int(np.argmin(empty))
-    censored = tuple(int(v) for v in np.flatnonzero(empty) if v >= dropped)
-    recipe = Recipe(tr_s, total, dropped, censored)
-    whole = np.full((total, int(covered.sum())), np.nan)
-    whole[dropped:] = fill_censored(drop(values[:, covered], recipe), recipe)
-    moved = at_rate(whole, tr_s, hz, dropped)
-    if np.abs(moved[np.isfinite(moved)]).max(initial=0) > np.finfo(np.float32).max:
-        raise Refused("values beyond those of 32-bit floats", "is it damaged? Else scale it")
-    out = np.full((len(moved), values.shape[1]), np.nan, np.float32)
-    out[:, covered] = moved
-    filled = censored if made is None else tuple(sorted({*censored, *made.censored}))
-    invalid = invalid_steps(len(moved), hz, tr_s, dropped, filled)
-    missing = int((~covered).sum())
+    moved = resampled_values(values, tr_s, hz)
+    out, dropped = moved.values, moved.dropped
+    filled = moved.censored if made is None else tuple(sorted({*moved.censored, *made.censored}))
+    invalid = invalid_steps(len(out), hz, tr_s, dropped, filled)
+    missing = int((~moved.covered).sum())
     about = SeriesFacts((total, values.shape[1]), columns, tr_s, len(out), invalid, missing, highest_hz(tr_s, hz))
     return out, about if made is None else replace(about, band=made.band, measured=made.measured, methods=made.methods)
 

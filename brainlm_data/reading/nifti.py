@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import Card, compare, of_sidecar
+from brainlm_data.dataset.series import ParcelSeries, recording_name
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import digest, sidecar_path
@@ -23,7 +24,6 @@ from brainlm_data.methods.chain import Requested, recipe_of
 from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, leading, scale_to
-from brainlm_data.reading.series import ParcelSeries
 
 
 def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: float | None = None) -> ParcelSeries:
@@ -76,7 +76,8 @@ def parcel_series(path: Path, card: Card | None, atlas: Path | None = None, tr: 
     done = {"rate_hz": hz, "band_low_hz": card.band_low_hz, "atlas": card.atlas}
     done |= {"band_high_hz": float(min(recipe.band[1], edge)), "units": card.units}
     stated += compare(card, {**found, **done}, str(path))
-    return ParcelSeries(values, [*stated, _denoising(path, meta, finished)])
+    stated.append(_denoising(path, meta, finished))
+    return ParcelSeries(values, stated, id=recording_name(path), rate_hz=hz, units=card.units)
 
 
 def _entity(path: Path, name: str) -> str | None:

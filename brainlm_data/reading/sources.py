@@ -5,7 +5,8 @@ What contradicts the card is refused; what the file cannot say is stated in word
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.card import Card, compare, of_sidecar, of_store
+from brainlm_data.dataset.series import ParcelSeries, recording_name
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import sidecar_path
 from brainlm_data.reading.nifti import parcel_series
-from brainlm_data.reading.series import ParcelSeries
 
 SECONDS = {"SECOND": 1.0}  # the only unit of a CIFTI series that is time
 KINDS = "a .tsv or .npy series (time x parcel), a .ptseries.nii, a preprocessed 4-D .nii or .nii.gz"
@@ -41,6 +42,12 @@ def read_series(
     Raises
     ------
     InputError, Refused: unreadable, or in contradiction to the card.
+
+    Examples
+    --------
+    >>> from brainlm_data import Card, read_series
+    >>> read_series("run.npy", Card.read("results"))
+    ParcelSeries run: 260 steps at 1 Hz (260 s) x 24 parcels
     """
     path = Path(path)
     name = path.name.lower()
@@ -54,8 +61,24 @@ def read_series(
         return _ptseries(path, card)
     if not name.endswith((".tsv", ".npy")):
         raise InputError(f"{path}: not a kind of file that is read", KINDS)
-    values = np.load(path, allow_pickle=False) if name.endswith(".npy") and _is_npy(path) else _table(path)
-    return ParcelSeries(_numbers(values, path), compare(card, of_sidecar(read_sidecar(sidecar_path(path))), str(path)))
+    columns: list[str] = []
+    if name.endswith(".npy") and _is_npy(path):
+        values = np.load(path, allow_pickle=False)
+    else:
+        columns, values = _table(path)
+    found = of_sidecar(read_sidecar(sidecar_path(path)))
+    return _as_card_says(_numbers(values, path), compare(card, found, str(path)), path, card, columns)
+
+
+def _as_card_says(
+    values: NDArray[np.floating], stated: list[str], path: Path, card: Card | None, columns: Sequence[str] = ()
+) -> ParcelSeries:
+    """A series that was compared with the card: its rate and units are the card's."""
+    import pandas as pd
+
+    parcels = pd.DataFrame({"name": list(columns)}) if len(columns) == values.shape[1] else None
+    series = ParcelSeries(values, stated, id=recording_name(path), parcels=parcels)
+    return series if card is None else replace(series, rate_hz=card.rate_hz, units=card.units)
 
 
 def compare_store(attributes: Mapping[str, Any], card: Card | None, source: str) -> list[str]:
@@ -70,11 +93,12 @@ def _is_npy(path: Path) -> bool:
     return True
 
 
-def _table(path: Path) -> NDArray[np.float64]:
+def _table(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+    """Names of the columns, and values."""
     from brainlm_data.files.tables import read_table
 
     try:
-        return read_table(path)[1]
+        return read_table(path)
     except InputError as error:
         raise InputError(error.message, "a .tsv with one named column a parcel, n/a for what is missing") from error
 
@@ -106,4 +130,5 @@ def _ptseries(path: Path, card: Card | None) -> ParcelSeries:
     if card is not None and len(axes[1]) != card.parcels:
         raise InputError(f"{path}: {len(axes[1])} parcels, the card says {card.parcels}", "parcels of the card's atlas")
     order = f"the order of its parcels ({axes[1].name[0]} ... {axes[1].name[-1]}) is taken to be the card's"
-    return ParcelSeries(_numbers(values, path), [*compare(card, found, str(path)), order])
+    stated = [*compare(card, found, str(path)), order]
+    return _as_card_says(_numbers(values, path), stated, path, card, [str(name) for name in axes[1].name])

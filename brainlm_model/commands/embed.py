@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = [
         recording
         for source in arguments.sources
-        for recording in recordings_of(source, model.card.data, arguments.split, *_of_nifti(source, arguments))
+        for recording in recordings_of(source, model.card.data, *_options(source, arguments))
     ]
     twice = [name for name, count in Counter(r.id for r in chosen).items() if count > 1]
     if twice:
@@ -113,10 +113,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"left out: {text}")
 
 
-def _of_nifti(source: Path, arguments: argparse.Namespace) -> tuple[Path | None, float | None]:
-    """`atlas` and `tr`, which are for 4-D NIfTI alone."""
+def _options(source: Path, arguments: argparse.Namespace) -> tuple[str | None, Path | None, float | None]:
+    """`split`, which is for stores alone; `atlas` and `tr`, which are for 4-D NIfTI alone."""
     is_nifti = source.name.lower().endswith((".nii", ".nii.gz")) and not source.name.endswith(".ptseries.nii")
-    return (arguments.atlas, arguments.tr) if is_nifti else (None, None)
+    split = arguments.split if is_store(source) else None
+    return (split, arguments.atlas, arguments.tr) if is_nifti else (split, None, None)
 
 
 def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:

@@ -31,7 +31,7 @@ def coordinates(store: Any) -> Array:
 
 def networks_of(parcels: pd.DataFrame) -> tuple[list[str], Members]:
     """The network of each parcel, "unassigned" where the atlas names none; and the parcels of each network, sorted."""
-    from brainlm_model.figures.style import network_name
+    from brainlm_data import network_name
 
     networks = ["unassigned"] * len(parcels)
     if "network" in parcels:

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import by_network, mark_networks
 from brainlm_model.figures.brain import TWO_SIDED, markers
-from brainlm_model.figures.style import (
-    INK,
-    METHODS,
-    Sheet,
-    by_network,
-    mark_networks,
-    read_arrays,
-    read_table,
-    with_bars,
-)
+from brainlm_model.figures.style import INK, METHODS, Sheet, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_model.figures.style import by_network, mark_networks
+from brainlm_data import by_network, mark_networks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_model.figures.style import INK, METHODS, by_network, mark_networks, network_name, read_arrays
+from brainlm_data import by_network, mark_networks, network_name
+from brainlm_model.figures.style import INK, METHODS, read_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import draw_as_text, reads
+from brainlm_data import FIGURE_STYLE, SPLIT_COLOURS, draw_as_text, reads
+from brainlm_data import GRID as GRID  # figures take all of their look from here
+from brainlm_data import INK as INK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,29 +29,7 @@ METHODS = {
     "mean": ("#009E73", "^"),
     "interpolation": ("#7F7F7F", "v"),
 }
-SPLITS = {
-    "train": "#0072B2", "validation": "#E69F00", "test": "#009E73", "external": "#CC79A7", "excluded": "#D55E00",
-}  # fmt: skip
-INK, GRID = "#222222", "#E3E3E3"
-SETTINGS: dict[str, Any] = {
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "svg.hashsalt": "brainlm",  # the same figure is the same bytes
-}
-OTHER = ("", "n/a", "nan", "none", "unassigned", "unknown", "0")
+SPLITS = SPLIT_COLOURS
 
 
 @contextmanager
@@ -59,7 +38,7 @@ def style() -> Iterator[None]:
     import matplotlib
 
     matplotlib.use("Agg")
-    with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
+    with matplotlib.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]
         yield
 
 
@@ -120,36 +99,3 @@ class Sheet:
     def title(self, top: float, text: str) -> None:
         """A line in bold at the left edge."""
         self.text(top, text, fontsize=10, weight="bold")
-
-
-def network_name(name: object) -> str:
-    """A network as it is shown: `unassigned` for every way of saying that there is none."""
-    return "unassigned" if str(name).strip().lower() in OTHER else str(name)
-
-
-def by_network(networks: Sequence[str]) -> tuple[NDArray[np.intp], list[tuple[str, int, int]]]:
-    """Order of the parcels by network, unassigned ones last, and (name, first, last + 1) of each network in it."""
-    names = np.array([network_name(n) for n in networks])
-    order = np.lexsort((np.arange(len(names)), names, names == "unassigned"))
-    ordered = names[order]
-    edges = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True])
-    return order, [(str(ordered[a]), int(a), int(b)) for a, b in pairwise(edges)]
-
-
-def mark_networks(axes: Axes, groups: Sequence[tuple[str, int, int]], both: bool = False, names: bool = True) -> None:
-    """Lines between networks and their names, on the y axis (and the x axis where `both`) of an image by parcels."""
-    for _, first, _ in groups[1:]:
-        axes.axhline(first - 0.5, color=INK, linewidth=0.5)
-        if both:
-            axes.axvline(first - 0.5, color=INK, linewidth=0.5)
-    total = groups[-1][2]
-    shown = [g for g in groups if (g[2] - g[1]) >= total / 60]  # thinner ones have no room for a name
-    centres = [(first + last - 1) / 2 for _, first, last in shown]
-    labels = [""] * len(shown)
-    if names:
-        labels = [name for name, _, _ in shown]
-    axes.set_yticks(centres, labels, fontsize=7.5)
-    if both:
-        axes.set_xticks(centres, labels, rotation=90, fontsize=7.5)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)

@@ -28,11 +28,12 @@ def ridge(features: dict[str, Array], targets: dict[str, Array]) -> tuple[dict[s
     kernel = centred["train"] @ centred["train"].T
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0)
+    total = float(values.sum()) or 1.0  # 0 where all recordings have the same features: the mean is predicted
     projected = vectors.T @ (targets["train"] - level)
     across = {split: x @ centred["train"].T @ vectors for split, x in centred.items()}  # X* X' V
 
     def predict(split: str, strength: float) -> Array:
-        shrunk = projected / (values + strength * values.sum() / len(values))[:, None]
+        shrunk = projected / (values + strength * total / len(values))[:, None]
         return across[split] @ shrunk + level
 
     errors = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brainlm_data import ParcelSeries
 from brainlm_model.trained.embedding import cut
 from brainlm_model.windows.dataset import WindowDataset
 
@@ -82,11 +83,8 @@ class Windows:
 
     def correlations(self, recording: int) -> np.ndarray:
         """Upper triangle of the correlations between parcels, 0 where one of them is not known."""
-        series = np.array(self._data.series(int(self._index[recording])))
-        series = series[~np.isnan(series).all(axis=1)].astype(np.float64)
-        known = np.isfinite(series).all(axis=0) & (np.nanstd(series, axis=0) > 0)
-        r_PP = np.zeros((series.shape[1],) * 2)
-        r_PP[np.ix_(known, known)] = np.corrcoef(series[:, known], rowvar=False)
+        series = ParcelSeries(self._data.series(int(self._index[recording])))
+        r_PP = np.nan_to_num(series.connectivity())
         return r_PP[np.triu_indices(len(r_PP), 1)]
 
     def _scaled(self, x_BPT: Tensor) -> Tensor:

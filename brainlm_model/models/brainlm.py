@@ -18,6 +18,7 @@ from brainlm_model.models.blocks import AxialBlock, Block, sinusoid
 from brainlm_model.models.config import ModelConfig
 from brainlm_model.models.encoded import Encoded, pool
 from brainlm_model.models.layout import Layout, gather_order, take
+from brainlm_model.models.network import described
 from brainlm_model.models.prior import Expected, GaussianPrior
 
 
@@ -90,6 +91,9 @@ class BrainLM(nn.Module):
         if self.prior is not None:
             predicted = predicted + x_BPNS  # where hidden, `x_BPNS` is the prior's expectation
         return torch.where(hidden_BPN[..., None], predicted, x_BPNS).flatten(2)
+
+    def __repr__(self) -> str:
+        return described(self, "BrainLM")
 
     @property
     def mask_shape(self) -> tuple[int, int]:

@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brainlm_data import Card, InputError, check_sum, markdown_line, reads
 
 FILE, WORDS = "card.json", "card.md"
+HUB = """\
+---
+library_name: pytorch
+tags: [fMRI, brain, masked-autoencoder, parcels]
+---
+"""
 AGAIN = "train or convert the model again"
 
 
@@ -65,6 +71,11 @@ class ModelCard(BaseModel):
         if self.data is not None:
             lines += ["", markdown_line(f"# Data of model {self.model.name}"), "", self.data.markdown().rstrip("\n")]
         return "\n".join(lines) + "\n"
+
+    def readme(self) -> str:
+        """The card as README.md of a repository of models: the same words below what the Hugging Face Hub reads."""
+        use = f"```python\nfrom brainlm_model import load\n\nmodel = load(FOLDER)  # of {self.model.name}\n```"
+        return f"{HUB}\n{self.markdown()}\n# Use\n\n{use}\n"
 
     def save(self, data: Path, words: Path) -> None:
         """Write card.json and card.md."""

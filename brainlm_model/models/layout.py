@@ -20,12 +20,14 @@ class Layout:
     fewest, most: of the windows.
     visible_most: of one time patch: the most visible parcels.
     hidden_most: of one time patch: the most hidden parcels; patches in which nothing is visible do not count.
+    each: of every window.
     """
 
     fewest: int
     most: int
     visible_most: int
     hidden_most: int
+    each: tuple[int, ...]
 
     @classmethod
     def of(cls, hidden_BPN: Tensor) -> Layout:
@@ -33,13 +35,20 @@ class Layout:
         visible_BN = (~hidden_BPN).sum(1)
         visible_B = visible_BN.sum(1)
         hidden_BN = torch.where(visible_BN > 0, hidden_BPN.shape[1] - visible_BN, 0)
-        # stacked, so that the four numbers travel from the GPU together
-        return cls(*torch.stack([visible_B.min(), visible_B.max(), visible_BN.max(), hidden_BN.max()]).tolist())
+        # one after another, so that all numbers travel from the GPU together
+        *each, visible_most, hidden_most = torch.cat(
+            [visible_B, visible_BN.max()[None], hidden_BN.max()[None]]
+        ).tolist()
+        return cls(min(each), max(each), visible_most, hidden_most, tuple(each))
 
     @property
     def equal(self) -> bool:
         """Whether all windows have as many: then they are a rectangle, and attention needs no mask."""
         return self.fewest == self.most
+
+    def groups(self) -> dict[int, list[int]]:
+        """Number of visible tokens -> windows that have as many, in order."""
+        return {count: [row for row, own in enumerate(self.each) if own == count] for count in sorted(set(self.each))}
 
 
 def gather_order(wanted_BL: Tensor, fewest: int, most: int) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,16 @@ from brainlm_model.models.encoded import Encoded
 from brainlm_model.models.layout import Layout
 
 
+def described(network: Any, name: str) -> str:
+    """A network on one line: its parcels, window, sizes and number of parameters."""
+    c = network.config
+    count = sum(weights.numel() for weights in network.parameters())
+    return (
+        f"{name}({c.parcels} parcels x {c.window} steps in patches of {c.patch}, width {c.width}, "
+        f"{c.depth} + {c.decoder_depth} blocks, {count:,} parameters)"
+    )
+
+
 class Network(Protocol):
     """`BrainLM` and `OfficialNetwork` are of this form.
 

@@ -6,14 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from brainlm_data import markdown_cell, markdown_line
+from brainlm_model.models.card import HUB
 from brainlm_model.paper.sections import Section
 
-HEAD = """\
----
-library_name: pytorch
-tags: [fMRI, brain, masked-autoencoder, parcels]
----
-"""
 USE = """\
 Research on parcel series of fMRI that were made as the data card says (same atlas, same rate, same scaler): filling in
 masked series, embeddings, attention, fine-tuning. `model = brainlm_model.load(FOLDER)`; `model.embed(SOURCE)` compares
@@ -30,7 +25,7 @@ def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -
     """The card as Markdown; `model`: content of config.json; `card`: how it and its data were made."""
     training = model["training"]
     title = markdown_line(f"# {training['Model']}")
-    lines = [HEAD, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
+    lines = [HUB, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
     limits = list(LIMITS)
     for part in sections:
         lines += [f"**{part.title}**", "", *_items(part.headline), ""]

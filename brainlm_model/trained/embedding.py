@@ -6,6 +6,7 @@ Shapes: B windows, P parcels, T steps, N time patches, D width.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,8 @@ from brainlm_data import (
     open_store,
     prepare,
     read_series,
+    recording_name,
+    resample_series,
 )
 
 if TYPE_CHECKING:
@@ -33,11 +36,12 @@ if TYPE_CHECKING:
     from brainlm_model.models.network import Network
 
 Kind = Literal["cls", "mean", "parcels", "all"]
+SOURCES = "an array (time, parcel), a ParcelSeries, a file, a store, (store, id), or a list of them"
 ENTITIES = ("subject", "session", "task", "run")
 BATCH = 8  # windows a forward pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Embedding:
     """What a model says of a recording, averaged over its windows; float32.
 
@@ -56,6 +60,17 @@ class Embedding:
     windows: int
     stated: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        shapes = [f"{name} {getattr(self, name).shape}" for name in ("cls", "mean", "parcels")]
+        return f"Embedding: {', '.join(shapes)}, of {self.windows} windows"
+
+
+def of_kind(result: Embedding | BrainLMError, kind: Kind) -> Any:
+    """The part of an embedding that is asked for; an error stays one."""
+    if kind == "all" or isinstance(result, BrainLMError):
+        return result
+    return getattr(result, kind)
+
 
 @dataclass(frozen=True)
 class SourceRecording:
@@ -69,17 +84,30 @@ class SourceRecording:
 def recordings_of(
     source: Any, card: Card | None, split: str | None = None, atlas: str | Path | None = None, tr: float | None = None
 ) -> list[SourceRecording]:
-    """The recordings of a source: an array (time, parcel), a file, a store, or (store, id).
+    """The recordings of a source: an array (time, parcel), a `ParcelSeries`, a file, a store, (store, id), or several.
 
     Parameters
     ----------
     card: of the model's data, with which the source is compared. split: of a store only: that split's recordings.
-    atlas, tr: of a 4-D NIfTI only: see `brainlm_data.read_series`.
+    atlas: of a 4-D NIfTI only: see `brainlm_data.read_series`. tr: s, of a 4-D NIfTI, or of an array, which is then
+        resampled to the rate of the card.
 
     Raises
     ------
-    InputError: a store that is not as the card says, or has no such recording. (A file is refused when it is read.)
+    InputError: a store that is not as the card says, or has no such recording; an argument that the source does not
+        take. (A file is refused when it is read.)
     """
+    if is_several(source):
+        if not len(source):
+            raise InputError("no recording: the list is empty", "give one source or more")
+        return [recording for one in source for recording in recordings_of(one, card, split, atlas, tr)]
+    if split is not None and not is_store(source):
+        raise InputError(f"split {split!r} of what is no store", "leave it out, or give a store")
+    is_file = isinstance(source, (str, Path)) and not is_store(source)
+    if atlas is not None and not is_file:
+        raise InputError("atlas is for 4-D NIfTI, not for parcel series", "leave it out")
+    if tr is not None and not (is_file or is_array(source)):
+        raise InputError("tr is for 4-D NIfTI and arrays", "leave it out: ParcelSeries and stores say their rate")
     if isinstance(source, tuple):
         where, name = source
         matching = [r for r in _stored(where, card, None) if r.id == name]
@@ -92,10 +120,76 @@ def recordings_of(
         return _stored(source, card, split)
     if isinstance(source, (str, Path)):
         path = Path(source)
-        name = re.sub(r"(\.ptseries)?\.(nii\.gz|nii|tsv|npy)$", "", path.name)
+        name = recording_name(path)
         return [SourceRecording(name, partial(read_series, path, card, atlas, tr), _entities(name))]
-    values = np.asarray(source, dtype=np.float32)
-    return [SourceRecording("", lambda: ParcelSeries(values))]
+    if not isinstance(source, ParcelSeries):
+        source = ParcelSeries(_array(source), rate_hz=rate_of(tr))
+    return [SourceRecording(source.id, partial(_at_rate_of, source, card), _entities(source.id))]
+
+
+def rate_of(tr: float | None) -> float | None:
+    """Steps per second of a repetition time, s; None for None. Raises InputError for an impossible one."""
+    if tr is None:
+        return None
+    if not tr > 0:
+        raise InputError(f"tr {tr} s", "seconds, above 0")
+    return 1 / tr
+
+
+def _array(source: Any) -> np.ndarray:
+    """Values of what is like an array. Raises InputError where it is none."""
+    try:
+        return np.asarray(source, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"no recording: {type(source).__name__} ({error})", SOURCES) from error
+
+
+def _at_rate_of(series: ParcelSeries, card: Card | None) -> ParcelSeries:
+    """A series at the card's rate; one that does not say its rate is taken to have it."""
+    if series.rate_hz is None or (card is not None and np.isclose(series.rate_hz, card.rate_hz, rtol=1e-3)):
+        return series
+    if card is None:
+        raise InputError("the model's card does not say its rate", "resample to it yourself, and give the array alone")
+    return resample_series(series, card.rate_hz)
+
+
+def is_several(source: Any) -> bool:
+    """True for a list of sources, and for an array (recording, time, parcel)."""
+    if isinstance(source, np.ndarray) and source.dtype.kind in "OUT":  # paths, or arrays of unequal length
+        return True
+    if not isinstance(source, list):
+        return len(getattr(source, "shape", ())) == 3
+    if not source or isinstance(source[0], (str, Path, tuple, ParcelSeries)) or is_store(source[0]):
+        return True
+    return np.ndim(source[0]) == 2  # else it is an array itself, as a list of its rows
+
+
+def is_array(source: Any) -> bool:
+    """True for values alone: an array, or several."""
+    first = source[0] if is_several(source) and len(source) else source
+    return not (is_store(first) or isinstance(first, (str, Path, tuple, ParcelSeries)))
+
+
+def collected(source: Any, results: Iterable[tuple[SourceRecording, Any]]) -> Any:
+    """Results as a source asks for them: of a store by id, of several a list, else the one.
+
+    A recording of a store that comes with its error is left out, with a warning; any other raises it.
+    """
+    by_id, in_order = {}, []
+    for number, (recording, result) in enumerate(results, 1):
+        if not isinstance(result, BrainLMError):
+            by_id[recording.id] = result
+            in_order.append(result)
+        elif is_store(source):
+            warnings.warn(f"{recording.id} left out: {result}", stacklevel=3)
+        elif is_several(source):
+            name = f" ({recording.id})" if recording.id else ""
+            raise type(result)(f"recording {number}{name}: {result.message}", result.remedy)
+        else:
+            raise result
+    if is_store(source):
+        return by_id
+    return in_order if is_several(source) else in_order[0]
 
 
 def is_store(source: Any) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import BrainLMError, InputError, check_sum
-from brainlm_model.trained.checkpoint import TrainedModel
-from brainlm_model.trained.embedding import is_store, recordings_of, windows_of
+from brainlm_model.trained.checkpoint import TrainedModel, config_json, save_weights
+from brainlm_model.trained.embedding import SourceRecording, collected, recordings_of, windows_of
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEAD_FILE = "head.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FineTuned(TrainedModel):
     """A `TrainedModel` that predicts: a label in its own units, a class, or the next steps.
 
@@ -32,6 +32,17 @@ class FineTuned(TrainedModel):
     head: PredictionHead | None = None
     finetuning: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        settings = self.finetuning["settings"]
+        learnt = settings["column"] or f"the next {settings['future']} steps"
+        return f"{super().__repr__()}, predicts {learnt} ({settings['task']})"
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        (folder / "config.json").write_text(config_json(self.network, self.training, finetune=self.finetuning))
+        if self.head is not None:
+            save_weights(self.head, folder / HEAD_FILE, {"format": "pt"})
+
     def predict(
         self,
         source: Any,
@@ -41,7 +52,7 @@ class FineTuned(TrainedModel):
         atlas: str | Path | None = None,
         tr: float | None = None,
     ) -> Any:
-        """Predict for a recording, or for all of a store.
+        """Predict for a recording, several, or all of a store.
 
         Parameters
         ----------
@@ -52,27 +63,22 @@ class FineTuned(TrainedModel):
         Returns
         -------
         A number in the label's units; the name of a class; or the next steps (future, parcel) in the recording's own
-        units, NaN where a parcel is not known. Of a store a dictionary by id.
+        units, NaN where a parcel is not known. Of several a list, of a store a dictionary by id.
 
         Raises
         ------
         InputError: as of `embed`.
         """
-        import warnings
-
         chosen = recordings_of(source, self.card.data, split, atlas, tr)
-        predictions = {}
-        for recording in chosen:
-            try:
-                series = recording.read().values
-                predictions[recording.id] = (
-                    self._future(series) if self.head is None else self._label(series, probabilities)
-                )
-            except BrainLMError as error:
-                if not is_store(source):
-                    raise
-                warnings.warn(f"{recording.id} left out: {error}", stacklevel=2)
-        return predictions if is_store(source) else predictions[chosen[0].id]
+        return collected(source, ((recording, self._predicted(recording, probabilities)) for recording in chosen))
+
+    def _predicted(self, recording: SourceRecording, probabilities: bool) -> Any:
+        """What is predicted, or why nothing can be."""
+        try:
+            series = recording.read().values
+            return self._future(series) if self.head is None else self._label(series, probabilities)
+        except BrainLMError as error:
+            return error
 
     def _label(self, series: Any, probabilities: bool) -> Any:
         from brainlm_model.trained.predict import of_recording

@@ -10,24 +10,39 @@ from brainlm_data import InputError, Scaler, check_sum, reads
 from brainlm_model.models.card import read_card
 from brainlm_model.models.config import from_json
 from brainlm_model.trained.checkpoint import AGAIN, FORMAT, TrainedModel
+from brainlm_model.trained.hub import download, is_hub_name
 
 if TYPE_CHECKING:
     from brainlm_model.models.network import Network
 
 
-def load(path: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a trained model from its folder `<outdir>/models/<name>`, an official one that was converted, or a
-    fine-tuned one (`FineTuned`, which has `predict`).
+def load(path: str | Path, device: str = "cpu", *, revision: str | None = None) -> TrainedModel:
+    """Load a trained model: an own one, an official one that was converted, or a fine-tuned one (`FineTuned`).
 
     Parameters
     ----------
+    path: its folder, `<outdir>/models/<name>` or what `save_pretrained` wrote; or, as text, "owner/name": such a folder
+        on the Hugging Face Hub, downloaded once. A folder of that name that is here goes first.
     device: "cpu", "cuda", or "auto": a GPU where there is one.
+    revision: of a model on the Hub: a branch, tag or commit; None: main.
 
     Raises
     ------
-    InputError: a file of the folder is missing or does not belong to the others.
+    InputError: a file of the folder is missing or does not belong to the others; no such model on the Hub, or no
+        network.
+
+    Examples
+    --------
+    >>> from brainlm_model import load
+    >>> load("results/models/tiny").config.parcels
+    24
     """
-    folder = Path(path)
+    if isinstance(path, str) and is_hub_name(path):
+        folder = download(path, revision or "main")
+    elif revision is not None:
+        raise InputError(f"{path}: revision {revision} of a folder", "revisions are of models on the Hub: owner/name")
+    else:
+        folder = Path(path)
     missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).exists()]
     if missing:
         raise InputError(

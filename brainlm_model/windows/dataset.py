@@ -13,6 +13,7 @@ import numpy as np
 
 from brainlm_data import InputError, open_store
 from brainlm_model.windows.cache import Flat, cached_series
+from brainlm_model.windows.labels import label_columns
 from brainlm_model.windows.stream import Stream, mixed_order
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class WindowDataset:
-    """One window a recording and access: float32 tensors (parcel, window), demeaned and robust-scaled.
+    """One window per recording and access: float32 tensors (parcel, window), demeaned and robust-scaled.
 
     The window is drawn anew every epoch (`set_epoch`) from the seed, the epoch and the recording's id alone, so it
     depends on neither order nor number of workers. A window never contains steps without data (padding, dropped
@@ -40,10 +41,27 @@ class WindowDataset:
     share: of the split's subjects, at least one: in an order that follows from the seed, so that a smaller share lies
         within a larger one.
     cache: keep the scaled series in a file beside the store; else they are read from the store itself, shard by shard.
+    labels: None: an item is the window alone. A list of columns of `Store.recordings`, which may be empty: an item is
+        a dictionary of `window`, `id`, `subject`, `start_s` (where it starts in the recording, s) and these columns:
+        numbers as float, NaN where missing, anything else as text, empty where missing. A DataLoader collates them.
 
     Raises
     ------
-    InputError: no recording of that split has a window; or one has none and `short` is "error".
+    InputError: no recording of that split has a window; one has none and `short` is "error"; or no such column.
+
+    Examples
+    --------
+    >>> from brainlm_model import WindowDataset
+    >>> windows = WindowDataset("results/store.zarr", split="train", window=200)
+    >>> windows
+    WindowDataset: 5 recordings of 5 subjects, split train, windows of 24 parcels x 200 steps, 1 left out
+    >>> windows[0].shape
+    torch.Size([24, 200])
+    >>> from torch.utils.data import DataLoader
+    >>> labelled = WindowDataset("results/store.zarr", split="train", window=200, labels=["age", "sex"])
+    >>> batch = next(iter(DataLoader(labelled, batch_size=2)))
+    >>> batch["window"].shape, batch["id"], batch["age"].tolist(), batch["sex"]
+    (torch.Size([2, 24, 200]), ['sub-00_task-rest', 'sub-01_task-rest'], [20.0, 21.0], ['F', 'M'])
     """
 
     def __init__(
@@ -57,9 +75,11 @@ class WindowDataset:
         fill: float = 0.0,
         share: float = 1.0,
         cache: bool = True,
+        labels: Sequence[str] | None = None,
     ) -> None:
         self.store = open_store(store) if isinstance(store, (str, Path)) else store
         self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
+        self.split = split
         self._shortest = -(-window // 2) if short == "pad" else window
         self.parcels = len(self.store.parcels)
         self.cache: Flat | Stream = cached_series(self.store) if cache else Stream(self.store)
@@ -100,6 +120,18 @@ class WindowDataset:
         if not self.ids:
             short_ones = f"{len(self.skipped)} recordings, all too short for windows of {window} steps"
             raise InputError(f"store: split {split!r}: {short_ones}", remedy)
+        self.labels: dict[str, list[Any]] | None = None
+        if labels is not None:
+            self.labels = label_columns(chosen.set_index("id").loc[self.ids], labels, self.store.path)
+
+    def __repr__(self) -> str:
+        people = f"{len(self)} recordings of {len(set(self.subjects))} subjects"
+        split = "every split" if self.split is None else f"split {self.split}"
+        labels = f", labels {', '.join(self.labels) or 'none'}" if self.labels is not None else ""
+        left = f", {len(self.skipped)} left out" if len(self.skipped) else ""
+        return (
+            f"WindowDataset: {people}, {split}, windows of {self.parcels} parcels x {self.window} steps{labels}{left}"
+        )
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -131,17 +163,26 @@ class WindowDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Tensor:
-        """The window of recording `ids[index]` in this epoch."""
+    def __getitem__(self, index: int) -> Any:
+        """The window of recording `ids[index]` in this epoch, or a dictionary with it where there are `labels`."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return self.windows([index])[0]
+        return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """The windows of several recordings, which a DataLoader asks for at once."""
-        return list(self.windows(indices))
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The items of several recordings, which a DataLoader asks for at once."""
+        windows = list(self.windows(indices))
+        if self.labels is None:
+            return windows
+        items = []
+        starts = self._drawn(np.asarray(indices, dtype=np.int64) % len(self))
+        for index, window, start in zip(indices, windows, starts.tolist(), strict=True):
+            item = {"window": window, "id": self.ids[index], "subject": self.subjects[index]}
+            item["start_s"] = start / self.store.rate_hz
+            items.append(item | {name: values[index] for name, values in self.labels.items()})
+        return items
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
 
     def windows(self, indices: Sequence[int]) -> Tensor:
@@ -150,9 +191,13 @@ class WindowDataset:
         Their places are hashes of seed, epoch and the recording's id. In memory time comes first: a view, no copy.
         """
         chosen = np.asarray(indices, dtype=np.int64) % len(self)
+        return self._gather(chosen, self._drawn(chosen))
+
+    def _drawn(self, chosen: np.ndarray) -> np.ndarray:
+        """First steps of the windows of recordings in this epoch."""
         low, high = self._bounds[chosen], self._bounds[chosen + 1]
         draw = _hashed(self._keys[chosen], self.seed, self.epoch)
-        return self._gather(chosen, self._all[low + (draw * (high - low)).astype(np.int64)])
+        return self._all[low + (draw * (high - low)).astype(np.int64)]
 
     def at(self, index: int, start: int) -> Tensor:
         """The window (parcel, window) of a recording that starts at step `start`."""

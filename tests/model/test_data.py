@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,6 +63,37 @@ def test_windows_are_the_same_for_any_number_of_workers(store):
 
     first = epoch(0)
     assert torch.equal(first, epoch(1)) and torch.equal(first, epoch(2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_items_with_labels_and_ids(store, workers):
+    path = store.path.with_name("recordings.parquet")
+    table = pd.read_parquet(path)
+    table["age"] = [30.5, None, *range(40, 40 + len(table) - 2)]
+    table["sex"] = ["F", None, *["M"] * (len(table) - 2)]
+    table.to_parquet(path)
+    data = WindowDataset(store.path, split="train", window=200, labels=["age", "sex"])
+    assert repr(data) == (
+        f"WindowDataset: 5 recordings of 5 subjects, split train, windows of {PARCELS} parcels x 200 steps, "
+        "labels age, sex, 1 left out"
+    )
+    data.set_epoch(2)
+    bare = WindowDataset(store.path, split="train", window=200)
+    bare.set_epoch(2)
+    batches = list(torch.utils.data.DataLoader(data, batch_size=5, num_workers=workers))
+    assert len(batches) == 1
+    batch = batches[0]
+    assert torch.equal(batch["window"], torch.stack(list(bare)))  # labels change no window
+    assert batch["id"] == data.ids and batch["subject"] == data.subjects
+    assert batch["age"][0] == 30.5 and batch["age"][1].isnan() and batch["age"][2] == 40
+    assert batch["sex"][:3] == ["F", "", "M"]
+    for index, start in enumerate(batch["start_s"].tolist()):
+        assert torch.equal(data.at(index, int(start)), batch["window"][index])
+    assert set(WindowDataset(store.path, labels=[])[0]) == {"window", "id", "subject", "start_s"}
+    with pytest.raises(InputError, match="no column agee -> did you mean age"):
+        WindowDataset(store.path, labels=["agee"])
+    with pytest.raises(InputError, match="a list of columns"):
+        WindowDataset(store.path, labels="age")
 
 
 def test_every_start_is_drawn_equally_often(store):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
+from brainlm_data import by_network, open_store
 from brainlm_data.runner.call import call
 from brainlm_model import figures
 from brainlm_model.eval.masked import stage as evaluate
@@ -21,7 +21,7 @@ from brainlm_model.figures import (
     sources_of,
     training,
 )
-from brainlm_model.figures.style import by_network, style
+from brainlm_model.figures.style import style
 from brainlm_model.training import stage as train
 from tests.conftest import ROOT
 from tests.model.results import NETWORKS, artifact, files

@@ -77,8 +77,6 @@ def expect(network: Any, *batch: Any) -> Any:
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_never_waits_for_the_host(name: str, unknown: bool) -> None:
-    if unknown and name.startswith("official"):
-        pytest.skip("windows with the same number of visible tokens go together there, which are looked up")
     network = network_of(name).train()
     x_BPT, mask, layout = batch_of(network, unknown)
     with Counted() as forward:
@@ -87,15 +85,14 @@ def test_a_step_never_waits_for_the_host(name: str, unknown: bool) -> None:
     with Counted() as backward:
         squared_error(reconstruction, x_BPT, network.steps(mask) & ~x_BPT.isnan()).backward()
     assert forward.waits() == backward.waits() == []
-    assert sum(forward.names.values()) <= MOST[name]
+    groups = len(layout.groups()) if name.startswith("official") else 1  # which are computed one after another
+    assert sum(forward.names.values()) <= groups * MOST[name]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_graph_breaks(name: str, unknown: bool) -> None:
-    if unknown and name.startswith("official"):
-        pytest.skip("see above")
     network = network_of(name).train()
     x_BPT, mask, layout = batch_of(network, unknown)
     expected = expect(network, x_BPT, mask, layout)

@@ -14,6 +14,7 @@ from brainlm_data import InputError
 from brainlm_model.models import attention
 from brainlm_model.models.encoded import Encoded, pool
 from brainlm_model.models.layout import Layout, gather_order
+from brainlm_model.models.network import described
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import as_model_config, to_hf
 from brainlm_model.models.official.files import Network, build
@@ -38,6 +39,9 @@ class OfficialNetwork(nn.Module):
         self.network = network
         self.config = as_model_config(network.config)
         self.register_buffer("coordinates", coordinates_P3.float())
+
+    def __repr__(self) -> str:
+        return described(self, type(self.network).__name__)
 
     @property
     def cls(self) -> Tensor:
@@ -103,9 +107,8 @@ class OfficialNetwork(nn.Module):
             return self._reconstruct(self.network, x_BPNS, hidden_BPN, layout.most).flatten(2)
         # rows with the same number of visible tokens go together: the official encoder has no padding
         reconstruction = torch.empty_like(x_BPNS)
-        visible_B = (~hidden_BPN).flatten(1).sum(1)
-        for keep in visible_B.unique().tolist():
-            rows = visible_B == keep
+        for keep, windows in layout.groups().items():
+            rows = torch.tensor(windows, device=x_BPT.device)
             reconstruction[rows] = self._reconstruct(self.network, x_BPNS[rows], hidden_BPN[rows], keep)
         return reconstruction.flatten(2)
 
