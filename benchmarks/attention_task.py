@@ -22,9 +22,10 @@ from typing import Any
 import pandas as pd
 
 from brainlm_data.cli import main as data
+from brainlm_data.spaces.demo424 import STAND_IN
 from brainlm_model.cli import main as command
 
-DRIVEN = ("VentralAttention", "Visual")
+DRIVEN = tuple(f"{name} ({STAND_IN})" for name in ("VentralAttention", "Visual"))
 
 
 def call(program: Any, *words: object) -> None:

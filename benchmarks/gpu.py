@@ -12,9 +12,9 @@ product's own (`brainlm_model.training.loop.Trainer`), in bfloat16, plain and co
   compiled step costs more.
 * `mfu`: floating-point operations of the network's matrix products (counted by torch; three passes, the prior's not
   included), per second of `step_s` (or of `compiled_step_s`, where that is less), over the card's own rate of a square
-  product in bfloat16, measured first. `prior_s`: share of the step that the prior takes, in seconds.
+  product in bfloat16, measured first. `prior_s`: seconds of the step that the prior takes.
 * `host_wait`: share of a step in which no kernel runs. `loader_windows_per_s`: batches alone, as the thread makes them.
-* `peak_mb`: at `batch`; `largest_batch`: the largest power of two whose step fits.
+* `peak_mb`: at `batch` (on a CPU, of the process); `largest_batch`: the largest power of two whose step fits.
 * `loss_difference`: |loss here - loss on the CPU| / loss, both float32, of the same weights, windows and masks;
   `loss_difference_bfloat16`: of bfloat16 here.
 * `kernels`: the ten dearest kernels, share of the time in which kernels run.
@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -232,8 +233,10 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
     def peak_mb(self) -> float:
-        """Largest memory of tensors, MB."""
-        return torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else float("nan")
+        """Largest memory of tensors, MB; on a CPU of the process so far."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 1e6
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Repeated(WindowDataset):

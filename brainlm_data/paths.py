@@ -157,14 +157,14 @@ ARTIFACTS: dict[str, Artifact] = {
     "qc_group_page": _all(
         "qc.html", "quality of all recordings on one page: sortable, outliers marked, links to pages"
     ),
-    "qc_group_table": _all("qc.tsv", "one row a recording: warnings, outliers and every quality metric"),
+    "qc_group_table": _all("qc.tsv", "one row per recording: warnings, outliers and every quality metric"),
     "qc_group_columns": _all("qc.json", "what the columns of qc.tsv are"),
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
-    "recordings": _all("recordings.parquet", "one row a recording: entities, TR, split, QC metrics, status, reason"),
+    "recordings": _all("recordings.parquet", "one row per recording: entities, TR, split, QC metrics, status, reason"),
     "scaler": _all("scaler.npz", "median and iqr per parcel, from training subjects only"),
     "card_data": _all("card.json", "how the data were made: atlas, rate, band, filter, stages, splits"),
-    "card": _all("card.md", "the same in words"),
+    "card": _all("card.md", "how the data were made, in words"),
     "checksums": _all("SHA256SUMS", "sha256 of the tables and of the store's metadata"),
 }
 
@@ -223,6 +223,11 @@ def log_path(outdir: Path, stage: str, bundle: str) -> Path:
 def planned_path(outdir: Path) -> Path:
     """Digest of the listings as the last plan wrote them."""
     return outdir / "work" / "planned"
+
+
+def index_page_path(outdir: Path) -> Path:
+    """The page that links all others of an outdir."""
+    return outdir / "index.html"
 
 
 def left_aside_path(outdir: Path) -> Path:

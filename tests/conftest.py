@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests.browser import CHROMIUM, Browser
 from tests.golden.check import check
 
 # the same examples in every run of the suite; HYPOTHESIS_PROFILE=search looks for new ones
@@ -69,6 +70,15 @@ def denormal_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser (`tests/browser.py`)."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with Browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

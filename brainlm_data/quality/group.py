@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.quality.measures import MEANINGS
+from brainlm_data.quality.measures import MEANINGS, WORSE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ class Cohort:
     done: those with metrics, in the order of the arrays.
     names: (metrics,) those that some recording has.
     values, z: (recordings, metrics), NaN where not measured or not compared.
-    limit: |z| above which a value stands out.
+    limit: |z| above which a value stands out, on the sides that are bad (`measures.WORSE`).
     within_task: whether recordings were compared with those of their task only.
     """
 
@@ -129,8 +129,10 @@ class Cohort:
 
     @property
     def outliers(self) -> NDArray[np.bool_]:
-        """(recordings, metrics) true where a value stands out."""
-        return np.abs(np.nan_to_num(self.z)) > self.limit
+        """(recordings, metrics) true where a value stands out on a bad side: nobody moves too little."""
+        z = np.nan_to_num(self.z)
+        sides = np.array([WORSE.get(name, 0) for name in self.names], dtype=float)
+        return np.where(sides == 0, np.abs(z), z * sides) > self.limit
 
     @property
     def not_compared(self) -> int:
@@ -182,6 +184,17 @@ class Cohort:
                 name += "_participants"
             own[name] = grouping
         return own
+
+    def words(self, groupings: Sequence[Grouping] = ()) -> dict[str, list[str]]:
+        """Columns of words of every recording, in the order of `rows`: task, run, session, groups; none is "n/a"."""
+        words: dict[str, list[str]] = {}
+        for name in ("task", "session", "run"):
+            values = ["n/a" if row.get(name) in (None, "") else str(row[name]) for row in self.rows]
+            if set(values) != {"n/a"}:
+                words[name] = values
+        for name, grouping in self._own(groupings).items():
+            words[name] = [grouping.of[row["id"]] or "n/a" for row in self.rows]
+        return words
 
     def columns(self, groupings: Sequence[Grouping] = ()) -> dict[str, dict[str, str]]:
         """qc.json: what each column of qc.tsv is, with units, as BIDS asks for."""

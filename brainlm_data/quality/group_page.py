@@ -14,7 +14,7 @@ import numpy as np
 
 from brainlm_data.quality.group import FEWEST, Cohort
 from brainlm_data.quality.groups import ALPHA, EFFECT, Comparison
-from brainlm_data.quality.measures import MEANINGS, PANELS
+from brainlm_data.quality.measures import MEANINGS, PANELS, WORSE
 from brainlm_data.quality.strips import grouped_strips, strips
 
 NAMED = 12  # recordings that are linked beside a warning; the table finds the others
@@ -26,26 +26,33 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 
 def page(cohort: Cohort, max_rows: int, comparisons: Sequence[Comparison] = ()) -> str:
     """One self-contained HTML page, a few hundred bytes per recording; links are relative to its folder."""
-    from jinja2 import Environment
+    from jinja2 import Environment, FileSystemLoader
 
     outliers, warned = cohort.outliers, cohort.warned()
     n_warnings = np.array([len(row["warnings"]) for row in cohort.done], dtype=int)
     order = np.argsort(-(n_warnings + outliers.sum(1)), kind="stable")[:max_rows]
+    refused = cohort.refused[: max_rows - len(order)]  # in the table, too, after those that have values
+    words = cohort.words([one.grouping for one in comparisons])
+    text = {row["id"]: [column[place] for column in words.values()] for place, row in enumerate(cohort.rows)}
     png = strips(cohort)
     medians = []
     if cohort.done:
         medians = [_number(value) for value in np.nanmedian(cohort.values, 0)]
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(Path(__file__).with_name("group.html").read_text()).render(
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    body = [_tr(cohort, int(i), outliers[i], warned[i], text) for i in order]
+    body += [_refused(row, text[row["id"]], len(cohort.names)) for row in refused]
+    return environment.get_template("group.html").render(
         done=len(cohort.done), refused=cohort.refused, listed=cohort.refused[:REFUSED], shown=len(order),
         subjects=len({row["subject"] for row in cohort.rows}), limit=cohort.limit, fewest=FEWEST,
         among="recordings of the same task" if cohort.within_task else "all recordings",
         within_task=cohort.within_task, not_compared=cohort.not_compared, n_outliers=int(outliers.any(1).sum()),
         n_warned=int((n_warnings > 0).sum()), warnings=_warnings(cohort),
-        png=base64.b64encode(png).decode(), heads=[(name, MEANINGS[name]) for name in cohort.names],
+        png=base64.b64encode(png).decode(), heads=[(name, MEANINGS[name], _side(name)) for name in cohort.names],
         medians=medians, comparisons=[_compared(cohort, one) for one in comparisons], effect=EFFECT, alpha=ALPHA,
         # made here, not by the template's loops: a cohort has a hundred thousand cells
-        body="\n".join(_tr(cohort, int(i), outliers[i], warned[i]) for i in order),
+        body="\n".join(body), words=list(words), rows=len(body),
     )  # fmt: skip
 
 
@@ -81,7 +88,21 @@ def _compared(cohort: Cohort, comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tr(cohort: Cohort, row: int, outliers: Any, warned: Any) -> str:
+def _side(name: str) -> str:
+    """On which side of the median a value is marked, in words."""
+    return {1: "marked above the median only", -1: "marked below the median only", 0: "marked on both sides"}[
+        WORSE.get(name, 0)
+    ]
+
+
+def _refused(row: Mapping[str, Any], words: Sequence[str], metrics: int) -> str:
+    """A row of the table without values."""
+    reason = html.escape(str(row["reason"]))
+    texts = "".join(f"<td>{html.escape(text)}" for text in words)
+    return f'<tr class="r m"><td>{_link(row)}<td class=w title="{reason}">refused<td>n/a{texts}{"<td>n/a" * metrics}'
+
+
+def _tr(cohort: Cohort, row: int, outliers: Any, warned: Any, words: Mapping[str, Sequence[str]]) -> str:
     """A row of the table; end tags that HTML does not ask for are left out."""
     recording = cohort.done[row]
     warnings, count = recording["warnings"], int(outliers.sum())
@@ -93,6 +114,7 @@ def _tr(cohort: Cohort, row: int, outliers: Any, warned: Any) -> str:
     else:
         cells.append("<td>0")
     cells.append(f"<td>{count}")
+    cells += [f"<td>{html.escape(text)}" for text in words[recording["id"]]]
     classes = {
         (False, False): "",
         (True, False): ' class="o"',

@@ -42,6 +42,12 @@ MEANINGS = {
     "t1w_r2": "share of the normalized T1w's local contrast that the template's tissue maps explain",
     "t1w_offset_mm": "shift at which the template's tissue maps would fit the normalized T1w best, mm",
 }
+WORSE = {  # on which side of the median a value is bad: 1 above, -1 below; on both where it is not listed
+    "mean_fd_mm": 1, "max_fd_mm": 1, "fd_over_05": 1, "mean_fd_filtered_mm": 1, "fd_filtered_over_05": 1,
+    "mean_dvars": 1, "mean_std_dvars": 1, "median_tsnr": -1, "coverage_min": -1, "coverage_mean": -1,
+    "n_missing_parcels": 1, "n_non_steady": 1, "n_censored": 1, "brain_overlap": -1, "epi_r2": -1, "epi_offset_mm": 1,
+    "coreg_mi": -1, "t1w_template_r": -1, "t1w_r2": -1, "t1w_offset_mm": 1,
+}  # fmt: skip
 PANELS = {  # the main metrics: drawn, and compared between groups
     "mean_fd_mm": "mean FD (mm)",
     "mean_std_dvars": "mean standardized DVARS",

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
+import html
+import importlib.metadata
+import json
+import platform
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -15,17 +22,46 @@ from numpy.typing import NDArray
 from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.overrides import USER
-from brainlm_data.quality import plots
+from brainlm_data.quality import mosaic, plots
 from brainlm_data.quality.measures import MEANINGS, Sample, censored, is_noise
+from brainlm_data.quality.mosaic import Contour
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Files
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
 
-YELLOW, CYAN, RED = "#F0E442", "#56B4E9", "#D55E00"
+YELLOW, BLUE, ORANGE, GREEN = "#F0E442", "#56B4E9", "#E8743B", "#3DC99B"  # as the captions call them; on black
 TITLE = 60  # characters of a rationale; a user's note may be long
-Figure = tuple[bytes, str]  # PNG, caption
+SHOWN_FROM = 2.0  # |z| of a component's map from which it is coloured
+MAP_WIDTH = 600  # pixels of the three cuts of a component
+CONFOUNDS = (
+    "framewise_displacement", "dvars", "std_dvars", "rmsd", "global_signal", "white_matter", "csf",
+    "trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z",
+    *(f"{kind}_comp_cor_0{i}" for kind in "acwt" for i in range(3)), "cosine00", "cosine01",
+)  # fmt: skip
+MASKS = {"a": "aCompCor, both masks", "c": "CSF", "w": "white matter", "t": "tCompCor"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture and its caption; or two pictures of the same place, which the page can flicker between."""
+
+    picture: bytes
+    caption: str
+    second: bytes = b""
+    names: tuple[str, str] = ("", "")  # what each of two shows
+
+    def sources(self) -> list[str]:
+        """The pictures as data URLs."""
+        return [data_url(picture) for picture in (self.picture, self.second) if picture or picture is self.picture]
+
+
+def data_url(picture: bytes) -> str:
+    """A PNG or WebP picture as an address."""
+    kind = "webp" if picture[:4] == b"RIFF" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def page(
@@ -40,7 +76,7 @@ def page(
 ) -> str:
     """One self-contained HTML page; images are embedded."""
     import pandas as pd
-    from jinja2 import Environment
+    from jinja2 import Environment, FileSystemLoader
 
     with reads(inputs["atlas_table"]):
         table = pd.read_csv(inputs["atlas_table"], sep="\t", keep_default_na=False)
@@ -48,29 +84,61 @@ def page(
     for name, title, figures in (
         ("registration", "Registration", _registration(inputs, sample)),
         ("distortion", "Susceptibility distortion", _distortion(inputs)),
+        ("regions", "Regions", _regions(inputs, sample, table)),
         ("motion", "Motion and global signals", _motion(inputs, confounds, metrics)),
+        ("confounds", "Confounds", _confounds(inputs, confounds)),
         ("carpet", "Signal over time", _carpet(inputs, sample, confounds, metrics, voxels)),
-        ("components", "Independent components", _components(inputs, verdicts, metrics, components)),
+        ("components", "Independent components", []),
         ("signal", "Temporal signal-to-noise ratio", _tsnr(sample, tsnr, metrics)),
         ("parcels", "Parcels", _parcels(inputs, table, metrics)),
     ):
-        if figures:
-            embedded = [{"png": base64.b64encode(png).decode(), "caption": caption} for png, caption in figures]
-            sections.append({"name": name, "title": title, "figures": embedded})
+        sections.append({"name": name, "title": title, "figures": figures})
     rows = []
     for name, meaning in MEANINGS.items():
         if name in metrics:
             rows.append((name, _number(metrics[name]), meaning))
     raw, meta = inputs.facts("parcels_raw"), inputs.meta
-    template = Path(__file__).with_suffix(".html")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(template.read_text()).render(
+    drawn = _components(inputs, verdicts, metrics)
+    by_hand = [component for component in drawn[components:] if component["by_hand"]]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html").render(
         id=meta["id"], subject=meta.get("subject"), session=meta.get("session"), task=meta.get("task"),
         run=meta.get("run"), phase_encoding=meta.get("metadata", {}).get("PhaseEncodingDirection"),
-        not_done=_not_done(raw),
-        space=raw["Space"], atlas=raw["AtlasName"], metrics=metrics, sections=sections, rows=rows,
-        methods=methods(inputs),
+        not_done=_not_done(raw), up=_up(meta),
+        space=raw["Space"], atlas=raw["AtlasName"], networks=inputs.facts("atlas_table").get("NetworkSource"),
+        metrics=metrics, rows=rows, methods=methods(inputs), about=_about(inputs),
+        components=[*drawn[:components], *by_hand],
+        rest=[component for component in drawn[components:] if not component["by_hand"]], shown_from=SHOWN_FROM,
+        sections=[part for part in sections if part["figures"] or (part["name"] == "components" and drawn)],
     )  # fmt: skip
+
+
+def _up(meta: Mapping[str, Any]) -> str:
+    """From the folder of the recording's page to the outdir: the group page and the index lie there."""
+    return "../" * (4 if meta.get("session") else 3)
+
+
+def _about(inputs: Files) -> dict[str, Any]:
+    """Versions, the parameters of every stage that made the inputs, and a digest of these parameters."""
+    stages: dict[str, dict[str, Any]] = {}
+    for name in inputs:
+        facts = inputs.facts(name)
+        made_by = facts.get("GeneratedBy", {})
+        if made_by.get("StageVersion") is not None:
+            stage = str(made_by["Name"]).removeprefix("brainlm-data ")
+            about = {"version": made_by["StageVersion"], "package": made_by.get("Version")}
+            stages.setdefault(stage, {**about, "parameters": facts.get("Parameters", {})})
+    parameters = json.dumps({name: stage["parameters"] for name, stage in stages.items()}, sort_keys=True)
+    for entry in stages.values():
+        entry["parameters"] = json.dumps(entry["parameters"], sort_keys=True)
+    versions = {"Python": platform.python_version()}
+    for package in ("brainlm-pipeline", "numpy", "scipy", "nibabel", "nilearn", "antspyx", "nipype", "scikit-learn"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    digest = hashlib.sha256(parameters.encode()).hexdigest()[:12]
+    return {"stages": stages, "digest": digest, "versions": versions}
 
 
 def _not_done(raw: Mapping[str, Any]) -> list[str]:
@@ -103,15 +171,15 @@ def _read(path: Path) -> plots.Volume:
 
 
 def _registration(inputs: Files, sample: Sample) -> list[Figure]:
-    reference, mask = _read(inputs["boldref"]), _read(inputs["bold_mask"])
     mean = plots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
     brain, tissues = _read(inputs["template_mask"]), load_output(inputs["template_probseg"])
     affine = np.asarray(tissues.affine)
     grey = plots.Volume(np.asarray(tissues.dataobj[..., 0], np.float32), affine)
     white = plots.Volume(np.asarray(tissues.dataobj[..., 1], np.float32), affine)
+    rows = mosaic.cuts_of(brain)
     figures = [
-        (
-            plots.slices(mean, [(brain, 0.5, YELLOW), (white, 0.5, CYAN)]),
+        Figure(
+            mosaic.picture(mean, rows, [Contour(brain, YELLOW), Contour(white, BLUE)]),
             "Mean of the voxel sample in template space, with the template's brain (yellow) and white matter (blue)."
             " Ventricles and the rim of the brain must fit.",
         )
@@ -119,23 +187,37 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
     if str(inputs.facts("sample_probseg").get("Source", "")).startswith("T1w"):
         own = plots.Volume(sample.tissues[..., 1], sample.affine)
         figures.append(
-            (
-                plots.slices(mean, [(own, 0.5, RED)]),
-                "The same with the white matter of the subject's own T1w (red): how well EPI and T1w fit each other,"
+            Figure(
+                mosaic.picture(mean, rows, [Contour(own, ORANGE)]),
+                "The same with the white matter of the subject's own T1w (orange): how well EPI and T1w fit each other,"
                 " whatever the normalization.",
             )
         )
     if "t1w_mni" in inputs:
-        figures.append(
-            (
-                plots.slices(_read(inputs["t1w_mni"]), [(grey, 0.5, YELLOW), (white, 0.5, CYAN)]),
+        t1w = _read(inputs["t1w_mni"])
+        figures += [
+            Figure(
+                mosaic.picture(mean, rows),
+                "EPI and T1w, both in template space: nothing may move but the contrast.",
+                mosaic.picture(t1w, rows),
+                ("mean EPI", "T1w"),
+            ),
+            Figure(
+                mosaic.picture(t1w, rows),
+                "T1w normalized to the template, and the template.",
+                mosaic.picture(_read(inputs["template_t1w"]), rows),
+                ("T1w", "template"),
+            ),
+            Figure(
+                mosaic.picture(t1w, rows, [Contour(grey, YELLOW), Contour(white, BLUE)]),
                 "T1w normalized to the template, with the template's grey (yellow) and white matter (blue).",
-            )
-        )
+            ),
+        ]
+    reference, mask = _read(inputs["boldref"]), _read(inputs["bold_mask"])
     figures.append(
-        (
-            plots.slices(reference, [(mask, 0.5, RED)], axes=(2, 1)),
-            "Reference of motion correction, in its own space, with the brain mask (red).",
+        Figure(
+            mosaic.picture(reference, mosaic.cuts_of(reference, axes=(2, 1)), [Contour(mask, ORANGE)]),
+            "Reference of motion correction, in its own space, with the brain mask (orange).",
         )
     )
     return figures
@@ -146,24 +228,28 @@ def _distortion(inputs: Files) -> list[Figure]:
     if "fieldmap" not in inputs:
         return []
     field, facts = _read(inputs["fieldmap"]), inputs.facts("fieldmap")
-    field.data = field.data * (_read(inputs["bold_mask"]).data > 0)
+    mask = _read(inputs["bold_mask"])
+    field.data = field.data * (mask.data > 0)
     limit = max(float(np.percentile(np.abs(field.data), 99.5)), 1e-3)
-    figures = []
-    for name, route, cost, words in (
-        ("boldref", "bold_to_t1w", "BoundaryCostBefore", "before correction"),
-        ("boldref_undistorted", "undistorted_to_t1w", "BoundaryCost", "after it"),
-    ):
-        caption = (
-            f"Reference {words}, with the white matter of the T1w (blue); boundary cost {facts[cost]:.3f} (0: the"
-            " signal rises across it everywhere; 1: as often as not)."
-        )
-        figures.append((plots.slices(_read(inputs[name]), [(_white(inputs, route), 0.5, CYAN)], axes=(2, 0)), caption))
-    caption = (
+    rows = mosaic.cuts_of(mask, axes=(2, 0))
+    pictures = []
+    for name, route in (("boldref", "bold_to_t1w"), ("boldref_undistorted", "undistorted_to_t1w")):
+        pictures.append(mosaic.picture(_read(inputs[name]), rows, [Contour(_white(inputs, route), BLUE)]))
+    before, after = pictures
+    costs = (
+        "Reference before and after correction, each with the white matter of the T1w (blue). Boundary cost"
+        f" {facts['BoundaryCostBefore']:.3f} before, {facts['BoundaryCost']:.3f} after (0: the signal rises across the"
+        " boundary everywhere; 1: as often as not)."
+    )
+    shift = (
         f"How far away, along the phase encoding ({facts['PhaseEncodingAxis']}, mm), the signal of each place had been"
         f" seen: {facts['MeanShift']:.1f} mm on average within the brain. The reversed field has a boundary cost of"
         f" {facts['BoundaryCostReversed']:.3f}."
     )
-    return [*figures, (plots.slices(field, axes=(2, 0), cmap="RdBu_r", limits=(-limit, limit), label="mm"), caption)]
+    return [
+        Figure(before, costs, after, ("before", "after")),
+        Figure(mosaic.picture(field, rows, cmap="RdBu_r", limits=(-limit, limit), label="shift, mm"), shift),
+    ]
 
 
 def _white(inputs: Files, route: str) -> plots.Volume:
@@ -178,6 +264,26 @@ def _white(inputs: Files, route: str) -> plots.Volume:
     values = np.asarray(white.dataobj, dtype=np.float32)
     there = affine_transform(values, chain[:3, :3], chain[:3, 3], reference.shape, order=1)
     return plots.Volume(there, reference.affine)
+
+
+def _regions(inputs: Files, sample: Sample, table: pd.DataFrame) -> list[Figure]:
+    """Where confounds and series are taken: masks of CSF and white matter, and the parcels."""
+    mean = plots.Volume(sample.volume(sample.series.mean(0)), sample.affine)
+    rows = mosaic.cuts_of(_read(inputs["template_mask"]), axes=(2, 1))
+    figures = []
+    maps = load_output(inputs["sample_probseg"])
+    if maps.shape[3] == 5:  # with those that are eroded: of these, what is surely one tissue
+        level = float(inputs.facts("confounds").get("Parameters", {}).get("tissue_threshold", 0.9))
+        white, csf = (plots.Volume(np.asarray(maps.dataobj[..., i], np.float32), maps.affine) for i in (3, 4))
+        figures.append(
+            Figure(
+                mosaic.picture(mean, rows, [Contour(white, BLUE, level), Contour(csf, YELLOW, level)]),
+                "Where the signals of white matter (blue) and CSF (yellow), and CompCor, come from.",
+            )
+        )
+    parcels = mosaic.picture(mean, rows, [Contour(_read(inputs["atlas_dseg"]), GREEN, None)])
+    figures.append(Figure(parcels, f"The {len(table)} parcels (green) on the mean EPI."))
+    return figures
 
 
 def _motion(inputs: Files, confounds: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:
@@ -199,7 +305,34 @@ def _motion(inputs: Files, confounds: pd.DataFrame, metrics: Mapping[str, Any]) 
         "Rigid motion against the reference (FSL's convention), and the mean signals of brain, white matter and CSF"
         " before cleaning. Grey lines: dropped or censored volumes."
     )
-    return [(png, caption)]
+    return [Figure(png, caption)]
+
+
+def _confounds(inputs: Files, confounds: pd.DataFrame) -> list[Figure]:
+    """How confounds hang together, and how many components of CompCor explain how much."""
+    names = [name for name in CONFOUNDS if name in confounds and confounds[name].max() > confounds[name].min()]
+    figures = []
+    if len(names) > 1:
+        values = confounds[names].dropna().to_numpy(float)
+        if len(values) > 2:
+            figures.append(
+                Figure(
+                    plots.confounds(names, values),
+                    "Correlation of confounds (of CompCor, the first three of each mask). A signal that goes with"
+                    " motion (first rows) carries motion.",
+                )
+            )
+    facts = inputs.facts("confounds")
+    masks = []
+    for kind, label in MASKS.items():
+        own = [facts[key] for key in sorted(facts) if key.startswith(f"{kind}_comp_cor_")]
+        shares = [part["CumulativeVarianceExplained"] for part in own if "CumulativeVarianceExplained" in part]
+        if shares:
+            masks.append((label, np.array(shares)))
+    if masks:
+        caption = "Variance within its mask that the kept components of CompCor explain together (dotted: half of it)."
+        figures.append(Figure(plots.explained(masks), caption))
+    return figures
 
 
 def _carpet(
@@ -225,42 +358,69 @@ def _carpet(
         f"Framewise displacement and standardized DVARS (grey lines: dropped or censored volumes), then {len(chosen)}"
         " voxels by tissue, before and after filtering and denoising, on the same scale (Power, 2017)."
     )
-    return [(png, caption)]
+    return [Figure(png, caption)]
 
 
-def _components(inputs: Files, verdicts: pd.DataFrame, metrics: Mapping[str, Any], count: int) -> list[Figure]:
+def _components(inputs: Files, verdicts: pd.DataFrame, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every component, those that explain most first: its map, its time course and spectrum, and the verdict."""
     image = load_output(inputs["ica_components"])
-    mixing = read_table(inputs["ica_mixing"])[1]
-    if not count or not len(verdicts):
+    mixing = np.nan_to_num(read_table(inputs["ica_mixing"])[1])
+    if not len(verdicts):
         return []
-    largest = np.argsort(-verdicts["variance_explained"].to_numpy(float), kind="stable")[:count].tolist()
-    by_hand = np.flatnonzero(verdicts["rationale"].astype(str).str.startswith(USER)).tolist()
-    chosen = list(dict.fromkeys([*largest, *by_hand]))  # each once
-    shown = verdicts.iloc[chosen]
-    maps, titles = [], []
-    for place in chosen:
-        maps.append(plots.Volume(np.asarray(image.dataobj[..., place], dtype=np.float32), image.affine))
+    maps = np.asarray(image.dataobj, dtype=np.float32)
+    under, brain = _read(inputs["template_t1w"]), _read(inputs["template_mask"])
+    noise = is_noise(verdicts)
+    variance = verdicts["variance_explained"].to_numpy(float)
+    drawn = []
+    for place in np.argsort(-variance, kind="stable").tolist():
         row = verdicts.iloc[place]
-        title = f"{row['component']}: {row['classification']}"
-        if isinstance(row["rationale"], str) and row["rationale"]:
-            title += f" ({shorten(row['rationale'], TITLE)})"
-        titles.append(title)
-    png = plots.components(maps, np.nan_to_num(mixing[:, chosen]), titles, is_noise(shown).tolist(), metrics["tr_s"])
-    also = ""
-    if by_hand:
-        also = f", and all {len(by_hand)} whose verdict the user set"
-    caption = (
-        f"The {len(largest)} largest of {len(verdicts)} components{also}: z-map at its peak, time course, power"
-        f" spectrum. Orange: noise, removed ({metrics['n_ica_noise']} of all); green: kept."
-    )
-    return [(png, caption)]
+        rationale = str(row["rationale"]) if isinstance(row["rationale"], str) else ""
+        volume = plots.Volume(maps[..., place], image.affine)
+        peak = np.unravel_index(np.argmax(np.abs(volume.data)), volume.data.shape)
+        limit = max(float(np.abs(volume.data).max()), 1.5 * SHOWN_FROM)
+        point = volume.affine[:3, 3] + volume.zooms * peak
+        picture = mosaic.picture(
+            under, mosaic.cuts_at(brain, point.tolist(), MAP_WIDTH), cmap="RdBu_r", limits=(-limit, limit), label="z",
+            over=(volume, SHOWN_FROM),
+        )  # fmt: skip
+        where = ", ".join(f"{axis} {round(float(mm))}" for axis, mm in zip("xyz", point, strict=True))
+        drawn.append(
+            {
+                "name": row["component"], "noise": bool(noise[place]), "why": shorten(rationale, TITLE),
+                "by_hand": rationale.startswith(USER), "map": data_url(picture), "percent": 100 * variance[place],
+                "peak": f"{volume.data[peak]:.1f} at {where} mm",
+                "course": _course(mixing[:, place], metrics["tr_s"]),
+            }
+        )  # fmt: skip
+    return drawn
+
+
+def _course(course: NDArray[np.float64], tr: float) -> Markup:
+    """A time course and its power spectrum as SVG; it holds nothing but numbers."""
+    from markupsafe import Markup
+
+    wide, high, low = 560, 66, 70  # of each drawing, in pixels; where the baseline lies
+    power = np.abs(np.fft.rfft(course - course.mean())) ** 2
+    seconds, hertz = len(course) * tr, 0.5 / tr
+    parts = []
+    for number, (values, end, unit) in enumerate(((course, seconds, "s"), (power, hertz, "Hz"))):
+        top = 98 * number
+        span = float(np.ptp(values)) or 1.0
+        x = np.linspace(0, wide, len(values))
+        y = top + low - high * (values - values.min()) / span
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+        parts.append(f'<polyline points="{points}"/><path d="M0 {top + low + 2}h{wide}"/>')
+        for share, anchor in ((0, "start"), (0.5, "middle"), (1, "end")):
+            label = html.escape(f"{share * end:.3g} {unit}")
+            parts.append(f'<text x="{share * wide:g}" y="{top + low + 17}" text-anchor="{anchor}">{label}</text>')
+    return Markup(f'<svg viewBox="-2 0 {wide + 4} 190" aria-hidden="true">{"".join(parts)}</svg>')  # numbers only
 
 
 def _tsnr(sample: Sample, tsnr: NDArray[np.float64], metrics: Mapping[str, Any]) -> list[Figure]:
     volume = plots.Volume(sample.volume(tsnr), sample.affine)
     limits = (0.0, float(np.percentile(tsnr, 98)) or 1.0)
-    png = plots.slices(volume, axes=(2,), cmap="viridis", limits=limits, label="tSNR")
-    return [(png, f"Mean / SD in time of motion-corrected data; median {metrics['median_tsnr']:.1f}.")]
+    picture = mosaic.picture(volume, mosaic.cuts_of(volume, axes=(2, 1)), cmap="viridis", limits=limits, label="tSNR")
+    return [Figure(picture, f"Mean / SD in time of motion-corrected data; median {metrics['median_tsnr']:.1f}.")]
 
 
 def _parcels(inputs: Files, table: pd.DataFrame, metrics: Mapping[str, Any]) -> list[Figure]:
@@ -273,12 +433,12 @@ def _parcels(inputs: Files, table: pd.DataFrame, metrics: Mapping[str, Any]) -> 
     if low:
         listed = f" Below 0.5: {', '.join(low)}."
     return [
-        (
+        Figure(
             plots.connectivity(raw, native, table),
             f"Functional connectivity of {len(table)} parcels by network, before and after cleaning."
             f" Grey: parcels without data ({metrics['n_missing_parcels']}).",
         ),
-        (
+        Figure(
             plots.coverage(coverage, table),
             f"Share of each parcel inside the field of view: smallest {metrics['coverage_min']:.2f}.{listed}",
         ),

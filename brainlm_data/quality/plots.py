@@ -1,9 +1,10 @@
-"""The figures of a recording's QC page. Each function returns one PNG, drawn with Agg and without dates."""
+"""The figures of a recording's QC page. Each function returns one picture, drawn with Agg and without dates."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 INK, BLUE, ORANGE, GREEN = "#222222", "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito (2008)
+WEBP = {"quality": 88, "method": 3}  # of pictures with shades
 MARGIN = 6.0  # mm around what is drawn
 PLANES = {2: (0, 1), 1: (0, 2), 0: (1, 2)}  # axial, coronal, sagittal: axis of the cut -> (horizontal, vertical)
 
@@ -29,16 +31,20 @@ def new_figure(width: float, height: float, layout: Any = "constrained", **more:
     return Figure(figsize=(width, height), layout=layout, dpi=90, **more)
 
 
-def as_png(figure: Figure) -> bytes:
-    """256 colours: a third of the size, and no difference to the eye."""
+def as_picture(figure: Figure, shades: bool = False) -> bytes:
+    """PNG with 256 colours, a third of the size and no difference to the eye; of `shades`, WebP with all of them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     draw_as_text(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
+    pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256).save(buffer, "png", optimize=True)
+    if shades:
+        pixels.save(buffer, "webp", **WEBP)
+    else:
+        pixels.quantize(256).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
@@ -54,6 +60,15 @@ class Volume:
         self.data = np.asarray(apply_orientation(data, orientation))
         self.zooms = nib.affines.voxel_sizes(self.affine)
 
+    @cached_property
+    def grey(self) -> tuple[float, float]:
+        """Values of black and white in a grey picture: the brightest tissue stays below white."""
+        known = self.data[np.isfinite(self.data) & (self.data != 0)]
+        if not known.size:
+            return 0.0, 1.0
+        low, high = np.percentile(known, [1, 99.5])
+        return float(min(low, 0.5 * high)), float(1.12 * high)
+
     def range(self, axis: int, margin: float = 0.0) -> tuple[float, float]:
         """Positions (mm, along the voxel axis) of the first and last voxel with data, `margin` mm wider."""
         others = tuple({0, 1, 2} - {axis})
@@ -64,67 +79,12 @@ class Volume:
         high = float(self.affine[axis, 3] + self.zooms[axis] * used[-1])
         return low - margin, high + margin
 
-    def cut(self, axis: int, position: float) -> tuple[Array, tuple[float, float, float, float]]:
-        """The slice nearest to a position (vertical, horizontal), and its extent in mm."""
+    def cut(self, axis: int, position: float) -> Array:
+        """The slice nearest to a position: (vertical, horizontal), 0 beyond the image."""
         index = round((position - self.affine[axis, 3]) / self.zooms[axis])
         last = self.data.shape[axis] - 1
         image = self.data[(slice(None),) * axis + (min(max(index, 0), last),)].T
-        if not 0 <= index <= last:  # beyond the image
-            image = np.zeros_like(image)
-        sides = []
-        for side in PLANES[axis]:
-            start = self.affine[side, 3] - self.zooms[side] / 2
-            sides += [start, start + self.zooms[side] * self.data.shape[side]]
-        return image, tuple(sides)
-
-
-def slices(
-    image: Volume,
-    contours: Sequence[tuple[Volume, float, str]] = (),
-    axes: Sequence[int] = (2, 1, 0),
-    count: int = 7,
-    cmap: str = "gray",
-    limits: tuple[float, float] | None = None,
-    label: str = "",
-) -> bytes:
-    """Cuts of an image, a row for each of `axes`, with contours (volume, level, colour) of others over them."""
-    figure = new_figure(count * 1.35, len(axes) * 1.45, facecolor="black", layout="none")
-    edges = {"left": 0.0, "right": 0.93 if label else 1.0, "bottom": 0.0, "top": 1.0, "wspace": 0.02, "hspace": 0.02}
-    grid = figure.subplots(len(axes), count, squeeze=False, gridspec_kw=edges)
-    known = image.data[np.isfinite(image.data) & (image.data != 0)]
-    low, high = 0.0, 1.0
-    if limits is not None:
-        low, high = limits
-    elif known.size:
-        low, high = np.percentile(known, [2, 98])
-    shown: Any = None
-    for row, axis in zip(grid, axes, strict=True):
-        first, last = image.range(axis)
-        span = last - first
-        for panel, position in zip(row, np.linspace(first + 0.12 * span, last - 0.12 * span, count), strict=True):
-            data, extent = image.cut(axis, position)
-            shown = panel.imshow(data, origin="lower", extent=extent, cmap=cmap, vmin=low, vmax=high)
-            for volume, level, colour in contours:
-                line, box = volume.cut(axis, position)
-                if line.min() < level < line.max():
-                    panel.contour(line, [level], origin="lower", extent=box, colors=colour, linewidths=0.7)
-            _frame(panel, image, axis)
-            panel.text(
-                0.02, 0.02, f"{'xyz'[axis]} {position:.0f}", color="white", fontsize=6, transform=panel.transAxes
-            )
-    if label and shown is not None:
-        bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.12, 0.012, 0.76)))
-        bar.set_label(label, color="white", fontsize=8)
-        bar.ax.tick_params(colors="white", labelsize=7)
-    return as_png(figure)
-
-
-def _frame(panel: Axes, image: Volume, axis: int) -> None:
-    """Show what has data, and no axes."""
-    horizontal, vertical = PLANES[axis]
-    panel.set_xlim(image.range(horizontal, MARGIN))
-    panel.set_ylim(image.range(vertical, MARGIN))
-    panel.set_axis_off()
+        return image if 0 <= index <= last else np.zeros_like(image)
 
 
 def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Array, invalid: Sequence[int]) -> bytes:
@@ -140,7 +100,7 @@ def traces(panels: Sequence[tuple[str, Sequence[tuple[str, Array]]]], times: Arr
         panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
     grid[-1].set_xlabel("time (s)", fontsize=8)
-    return as_png(figure)
+    return as_picture(figure)
 
 
 def carpets(
@@ -176,37 +136,42 @@ def carpets(
         panel.set_yticks((edges[:-1] + edges[1:]) / 2, ["GM", "WM", "CSF"], fontsize=7)
     panels[3].set_xlabel("time (s)", fontsize=8)
     figure.colorbar(shown, ax=panels[2:], label="% of the grand mean", shrink=0.6, pad=0.01)
-    return as_png(figure)
+    return as_picture(figure, shades=True)
 
 
-def components(maps: Sequence[Volume], mixing: Array, titles: Sequence[str], noise: Sequence[bool], tr: float) -> bytes:
-    """One row per component: z-map at its peak (three cuts), time course, power spectrum; orange is noise."""
-    figure = new_figure(9.5, 1.15 * len(maps) + 0.3, layout="none")
-    height = figure.get_figheight()
-    edges = {"left": 0.0, "right": 0.985, "bottom": 0.45 / height, "top": 1 - 0.25 / height, "hspace": 0.55}
-    grid = figure.subplots(
-        len(maps), 5, squeeze=False, width_ratios=[1, 1, 1, 3.4, 2.2], gridspec_kw={**edges, "wspace": 0.06}
-    )
-    times = np.arange(len(mixing)) * tr
-    frequencies = np.fft.rfftfreq(len(mixing), tr)
-    for row, volume, course, title, is_noise in zip(grid, maps, mixing.T, titles, noise, strict=True):
-        peak = np.unravel_index(np.argmax(np.abs(volume.data)), volume.data.shape)
-        limit = max(float(np.abs(volume.data).max()), 1e-6)
-        for panel, axis in zip(row[:3], PLANES, strict=True):
-            image, extent = volume.cut(axis, float(volume.affine[axis, 3] + volume.zooms[axis] * peak[axis]))
-            panel.imshow(image, origin="lower", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            _frame(panel, volume, axis)
-        colour = ORANGE if is_noise else GREEN
-        row[3].plot(times, course, color=colour, linewidth=0.7)
-        row[4].plot(frequencies, np.abs(np.fft.rfft(course - course.mean())) ** 2, color=colour, linewidth=0.8)
-        row[3].set_title(title, fontsize=7.5, loc="left", color=colour, pad=2)
-        for panel in row[3:]:
-            panel.set_yticks([])
-            panel.tick_params(labelsize=6, length=2)
-            panel.spines[["top", "right", "left"]].set_visible(False)
-    grid[-1][3].set_xlabel("time (s)", fontsize=7)
-    grid[-1][4].set_xlabel("frequency (Hz)", fontsize=7)
-    return as_png(figure)
+def confounds(names: Sequence[str], values: Array) -> bytes:
+    """Correlations (Pearson) of the confounds, values (T, names), with each other."""
+    with np.errstate(all="ignore"):
+        matrix = np.corrcoef(values.T)
+    figure = new_figure(9.5, 1.6 + 0.2 * len(names))
+    panel = figure.subplots()
+    panel.set_facecolor("#BBBBBB")
+    shown = panel.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    panel.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+    panel.set_yticks(range(len(names)), names, fontsize=7)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=panel, label="Pearson correlation", shrink=0.6, pad=0.01)
+    return as_picture(figure, shades=True)
+
+
+def explained(masks: Sequence[tuple[str, Array]]) -> bytes:
+    """Cumulative share of variance by number of components, a line for each (name, shares)."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(9.5, 2.6)
+    panel = figure.subplots()
+    for (name, shares), colour, marker in zip(masks, (BLUE, ORANGE, GREEN, INK), "osD^", strict=False):
+        x = np.arange(1, len(shares) + 1)
+        panel.plot(x, 100 * shares, color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=name)
+    panel.axhline(50, color=INK, linewidth=0.6, linestyle=":")
+    panel.set_ylim(0, 102)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_xlabel("components", fontsize=8)
+    panel.set_ylabel("variance explained (%)", fontsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return as_picture(figure)
 
 
 def _networks(table: pd.DataFrame) -> tuple[Array, list[tuple[str, int, int]]]:
@@ -244,7 +209,7 @@ def connectivity(before: Array, after: Array, table: pd.DataFrame) -> bytes:
         panel.set_xticks([])
         panel.set_title(title, fontsize=9, loc="left")
     figure.colorbar(shown, ax=panels, label="Pearson correlation", shrink=0.7, pad=0.01)
-    return as_png(figure)
+    return as_picture(figure, shades=True)
 
 
 def coverage(values: Array, table: pd.DataFrame) -> bytes:
@@ -261,4 +226,4 @@ def coverage(values: Array, table: pd.DataFrame) -> bytes:
     panel.set_xlim(-0.5, len(order) - 0.5)
     panel.set_ylabel("coverage", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    return as_png(figure)
+    return as_picture(figure)

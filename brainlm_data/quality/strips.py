@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainlm_data.quality.measures import PANELS
-from brainlm_data.quality.plots import BLUE, GREEN, INK, ORANGE, Array, as_png, new_figure
+from brainlm_data.quality.plots import BLUE, GREEN, INK, ORANGE, Array, as_picture, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def strips(cohort: Cohort) -> bytes:
         _strip(panel, cohort, list(cohort.names).index(name), PANELS[name])
     for panel in panels[-2:]:
         panel.set_xlabel("recordings, in the order of their names", fontsize=7)
-    return as_png(figure)
+    return as_picture(figure)
 
 
 def grouped_strips(cohort: Cohort, comparison: Comparison) -> bytes:
@@ -54,7 +54,7 @@ def grouped_strips(cohort: Cohort, comparison: Comparison) -> bytes:
         if len(labels) > 4:
             for label in panel.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
-    return as_png(figure)
+    return as_picture(figure)
 
 
 def _short(group: str | None) -> str:

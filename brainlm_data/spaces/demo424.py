@@ -24,6 +24,7 @@ SPACE = "MNI152NLin2009aSym"
 COUNTS = {"cortex": 180, "subcortex": 18, "cerebellum": 14}  # a hemisphere: 2 x 212 = 424
 GREY = 0.35  # grey-matter probability of a voxel that belongs to a parcel
 PASSES = 12
+STAND_IN = "stand-in"  # beside the name of each network, wherever it is shown
 
 # |x|, y, z in mm
 PROTOTYPES: dict[str, list[tuple[int, int, int]]] = {
@@ -109,4 +110,4 @@ def _network(centre: NDArray[np.float64]) -> str:
     distance = {}
     for name, places in PROTOTYPES.items():
         distance[name] = ((folded - np.array(places)) ** 2).sum(1).min()
-    return min(distance, key=distance.__getitem__)
+    return f"{min(distance, key=distance.__getitem__)} ({STAND_IN})"

@@ -30,7 +30,7 @@ class Config(StageConfig):
         0.2, ge=0, le=1, description="warn if tissue maps explain a smaller fraction of the image's local contrast"
     )
     n_components_shown: int = Field(
-        12, ge=0, le=60, description="components on the page, those with most variance first"
+        12, ge=0, description="components that are shown at once, those with most variance first; the others on a click"
     )
     carpet_voxels: int = Field(900, ge=50, le=5000, description="voxels in the carpet plots")
 
@@ -105,16 +105,16 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=5,
+    version=6,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,
     inputs=(  # in the order of the methods text
-        "template_t1w", "template_mask", "template_probseg", "atlas_table", "t1w_mni", "motion_params", "slice_times",
-        "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap", "boldref_undistorted",
-        "undistorted_to_t1w", "t1w_wm", "voxel_sample", "sample_mask", "sample_probseg", "parcels_raw", "coverage",
-        "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics", "denoise_recipe",
-        "parcels_native",
+        "template_t1w", "template_mask", "template_probseg", "atlas_dseg", "atlas_table", "t1w_mni", "motion_params",
+        "slice_times", "boldref", "bold_mask", "bold_to_t1w", "bold_to_mni", "distortion", "fieldmap",
+        "boldref_undistorted", "undistorted_to_t1w", "t1w_wm", "voxel_sample", "sample_mask", "sample_probseg",
+        "parcels_raw", "coverage", "confounds", "filter_recipe", "ica_mixing", "ica_components", "ica_metrics",
+        "denoise_recipe", "parcels_native",
     ),
     outputs=("qc_metrics", "qc_page"),
     run=run,

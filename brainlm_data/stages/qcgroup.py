@@ -70,8 +70,9 @@ def describe(facts: Facts) -> str:
     among = "recordings of the same task" if facts["WithinTask"] else "all recordings"
     sentence = (
         f"Quality metrics were compared among {among}: those more than {facts['OutlierZ']:g} robust standard deviations"
-        f" (median and MAD; Iglewicz & Hoaglin, 1993) from the median were marked, in {facts['RecordingsWithOutliers']}"
-        f" of {facts['Recordings']} recordings; {facts['RecordingsWithWarnings']} had a warning."
+        " (median and MAD; Iglewicz & Hoaglin, 1993) from the median, on the side that is bad, were marked, in"
+        f" {facts['RecordingsWithOutliers']} of {facts['Recordings']} recordings;"
+        f" {facts['RecordingsWithWarnings']} had a warning."
     )
     compared = []
     for column, count in facts["Groups"].items():
@@ -84,7 +85,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qcgroup",
-    version=2,
+    version=3,
     level="cohort",
     summary="Compare the quality of all recordings on one page and in one table; mark outliers.",
     Config=Config,

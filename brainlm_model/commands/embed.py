@@ -13,25 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import SPLITS, BrainLMError, InputError, Progress, beside, open_store, sum_folder
+from brainlm_model.trained.connectivity import KINDS
 from brainlm_model.trained.embedding import (
     BATCH,
     ENTITIES,
     Embedding,
+    Kind,
     SourceRecording,
-    embeddings,
     is_store,
+    of_kind,
     recordings_of,
 )
+from brainlm_model.trained.second_order import Described
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 20  # lines of what was stated
 ROWS = 64  # recordings that are written to a .zarr at once: one chunk
-FORMATS = {  # kinds that a file can hold; the first is the default
-    ".tsv": ("cls", "mean"),
-    ".parquet": ("cls", "mean", "parcels"),
-    ".zarr": ("all", "cls", "mean", "parcels"),
+FORMATS: dict[str, tuple[Kind, ...]] = {  # kinds that a file can hold; the first is the default
+    ".tsv": ("cls", "mean", *KINDS),
+    ".parquet": ("cls", "mean", "parcels", *KINDS),
+    ".zarr": ("all", "cls", "mean", "parcels", *KINDS),
 }
 
 
@@ -45,8 +48,10 @@ def add(commands: Any) -> None:
     )  # fmt: skip
     embed.add_argument("--out", type=Path, required=True, help=".tsv, .parquet or .zarr to write")
     embed.add_argument(
-        "--kind", choices=("cls", "mean", "parcels", "all"),
-        help="CLS token, mean of the known tokens, means of each parcel's; all: .zarr only, and its default; else cls",
+        "--kind", choices=("cls", "mean", "parcels", "all", *KINDS),
+        help="CLS token, mean of the known tokens, means of each parcel's; all: these, .zarr only, its default; else "
+        "cls; how parcels vary together: logarithm of connectivity (as it is, within .01-.1 Hz, without the global "
+        "mean), of the model's covariance adapted to the recording, of its attention",
     )  # fmt: skip
     embed.add_argument("--split", choices=SPLITS, help="of a store: only this split")
     embed.add_argument("--batch", type=int, default=BATCH, help=f"windows a forward pass ({BATCH})")
@@ -68,7 +73,7 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     if out.suffix not in FORMATS:
         raise InputError(f"{out}: not {', '.join(FORMATS)}", "--out says the format by its ending")
-    kind = arguments.kind or FORMATS[out.suffix][0]
+    kind: Kind = arguments.kind or FORMATS[out.suffix][0]
     if kind not in FORMATS[out.suffix]:
         raise InputError(f"{out}: cannot hold kind {kind}", f"one of {', '.join(FORMATS[out.suffix])}; .zarr holds all")
     if arguments.batch < 1:
@@ -89,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     with beside(out, "embedding") as scratch:
         made = scratch / out.name
         writer = ZarrWriter(made, kind, names) if out.suffix == ".zarr" else TableWriter(made, kind, names)
-        for recording, embedding in embeddings(model.network, model.scaler, chosen, arguments.batch):
+        for recording, embedding in model.results(chosen, kind, arguments.batch):
             if isinstance(embedding, BrainLMError):
                 if len(chosen) == 1:
                     raise embedding
@@ -104,7 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
         if out.is_dir():
             os.replace(out, scratch / "old")  # at once: nobody reads half of it
         os.replace(made, out)
-    print(f"{len(writer.rows)} recordings, {kind}, width {model.config.width}: {out}")
+    width = "" if kind in KINDS else f", width {model.config.width}"
+    print(f"{len(writer.rows)} recordings, {kind}{width}: {out}")
     for text, count in stated.most_common(MOST):
         print(f"stated ({count} recordings): {text}")
     if len(stated) > MOST:
@@ -131,15 +137,15 @@ def _parcel_names(sources: Sequence[Path], parcels: int) -> list[str]:
 class TableWriter:
     """One row per recording (kind parcels: per recording and parcel): id, entities, then one column per dimension."""
 
-    def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
+    def __init__(self, path: Path, kind: Kind, parcels: Sequence[str]) -> None:
         self.path, self.kind, self.parcels = path, kind, parcels
         self.rows: list[SourceRecording] = []
         self._values: list[np.ndarray] = []
 
-    def add(self, recording: SourceRecording, embedding: Embedding) -> None:
+    def add(self, recording: SourceRecording, embedding: Embedding | Described) -> None:
         """Append a recording."""
         self.rows.append(recording)
-        self._values.append(getattr(embedding, self.kind))
+        self._values.append(of_kind(embedding, self.kind))
 
     def finish(self) -> None:
         """Write the file."""
@@ -163,20 +169,21 @@ class TableWriter:
 
 
 class ZarrWriter:
-    """A Zarr v3 group that xarray opens: cls, mean (recording, dim), parcels (recording, parcel, dim); coordinates.
+    """A Zarr v3 group that xarray opens: cls, mean (recording, dim), parcels (recording, parcel, dim), or the one kind
+    (recording, dim) that was asked for; coordinates.
 
     Recordings are appended in blocks, so memory does not grow with their number. Every chunk has a CRC-32C, which is
     compared by whoever reads it; SHA256SUMS within the folder is what `brainlm-data verify` compares.
     """
 
-    def __init__(self, path: Path, kind: str, parcels: Sequence[str]) -> None:
+    def __init__(self, path: Path, kind: Kind, parcels: Sequence[str]) -> None:
         self.path, self.parcels = path, parcels
-        self.kinds = ("cls", "mean", "parcels") if kind == "all" else (kind,)
+        self.kinds: tuple[Kind, ...] = ("cls", "mean", "parcels") if kind == "all" else (kind,)
         self.rows: list[SourceRecording] = []
-        self._waiting: list[Embedding] = []
+        self._waiting: list[Embedding | Described] = []
         self._arrays: dict[str, Any] = {}
 
-    def add(self, recording: SourceRecording, embedding: Embedding) -> None:
+    def add(self, recording: SourceRecording, embedding: Embedding | Described) -> None:
         """Append a recording."""
         self.rows.append(recording)
         self._waiting.append(embedding)
@@ -190,14 +197,14 @@ class ZarrWriter:
         if not self._arrays:
             group = zarr.create_group(self.path, zarr_format=3)
             for name in self.kinds:
-                shape = getattr(self._waiting[0], name).shape
+                shape = of_kind(self._waiting[0], name).shape
                 self._arrays[name] = group.create_array(
                     name, shape=(0, *shape), chunks=(ROWS, *shape), dtype="float32", fill_value=np.nan,
                     compressors=[ZstdCodec(), Crc32cCodec()],
                     dimension_names=("recording", "parcel", "dim") if len(shape) == 2 else ("recording", "dim"),
                 )  # fmt: skip
-        for name, array in self._arrays.items():
-            array.append(np.stack([getattr(embedding, name) for embedding in self._waiting]))
+        for name in self.kinds:
+            self._arrays[name].append(np.stack([of_kind(embedding, name) for embedding in self._waiting]))
         self._waiting = []
 
     def finish(self) -> None:

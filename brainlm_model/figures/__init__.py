@@ -57,7 +57,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="figures",
-    version=1,
+    version=2,
     level="cohort",
     summary="Draw every figure from the result tables, as SVG and PNG.",
     Config=Config,

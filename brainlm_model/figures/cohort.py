@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainlm_data import reads
-from brainlm_model.figures.style import INK, SPLITS
+from brainlm_model.figures.style import INK, SPLITS, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,5 +56,5 @@ def draw(recordings: Path) -> Figure:
     panels[2].set_ylim(0, 1.03)
     counts = table["status"].value_counts()
     listed = ", ".join(f"{counts[status]} {status}" for status in ("done", "excluded", "refused") if status in counts)
-    figure.suptitle(f"{len(table)} recordings: {listed}; line: median", fontsize=8.5, color="#555555")
+    figure.suptitle(f"{counted(len(table), 'recording')}: {listed}; line: median", fontsize=8.5, color="#555555")
     return figure

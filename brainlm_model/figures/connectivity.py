@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import by_network, mark_networks
+from brainlm_model.figures.style import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,8 @@ def draw(store: Path) -> Figure:
     figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.7, extend="max")
     people = table.loc[table["id"].isin(chosen), "subject"].nunique()
     axes.set_title("Mean functional connectivity")
-    axes.set_title(f"{len(chosen)} recordings of {people} subjects", loc="right", fontsize=8.5, weight="normal")
+    of = f"{counted(len(chosen), 'recording')} of {counted(people, 'subject')}"
+    axes.set_title(of, loc="right", fontsize=8.5, weight="normal")
     return figure
 
 

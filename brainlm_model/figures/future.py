@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
 REFERENCE = "finetuned"
 SEEN = 30  # steps of the past that the example shows
 PARCELS = 3
-BEYOND = 1.35  # the error axis ends at so many times the error of the mean
+WORST = 1.15  # times the error of the mean: where its axis ends
 
 
 def draw(future_csv: Path, future_arrays: Path) -> Figure:
@@ -83,27 +84,39 @@ def _row(
 
 
 def _steps(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
-    """Lines with bands; a method that is far worse than the mean leaves the axis and is named at its top."""
-    highest = np.inf
+    """Error of each method as a share of the mean's at the same step, so that easy and hard steps do not hide it.
+
+    What leaves the axis is named with its first value: methods that are far better in the first steps, or worse.
+    """
+    errors = rows.pivot_table(index="step", columns="method", values="value")
     if "mean" in methods:
-        highest = BEYOND * rows.loc[rows["method"] == "mean", "value"].max()
-    gone = []
+        errors = errors.div(errors["mean"], axis=0)
+    later = errors.iloc[min(2, len(errors) - 1) :].to_numpy()
+    low, high = float(np.nanmin(later)), float(np.nanpercentile(later, 95))
+    room = 0.15 * max(high - low, 0.02)
+    low, high = max(low - room, 0.0), high + room
+    if "mean" in methods:
+        high = min(high, WORST)
+    below, above = [], []
     for method in methods[::-1]:
-        own = rows[rows["method"] == method]
+        own = errors[method]
         colour, marker, dash = LOOKS[method]
         front = method == REFERENCE
-        axes.plot(own["step"], own["value"], dash, color=colour, marker=marker, markersize=3.6, markevery=2,
-                  linewidth=2.2 if front else 1.2, zorder=4 if front else 3)  # fmt: skip
-        if method in (REFERENCE, "ar", "mean"):  # bands of all would hide each other
-            axes.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.15, linewidth=0)
-        if own["value"].max() > highest:
-            gone.append(own["label"].iloc[0])
-    if np.isfinite(highest):
-        axes.set_ylim(0, highest)
-    if gone:
-        axes.text(0.99, 0.99, f"beyond the axis: {', '.join(gone)}", transform=axes.transAxes, ha="right", va="top",
-                  fontsize=7, color=INK)  # fmt: skip
-    axes.set_ylabel("mean squared error")
+        axes.plot(own.index, own, dash, color=colour, marker=marker, markersize=3.6, markevery=2,
+                  linewidth=2.4 if front else 1.2, zorder=4 if front else 3)  # fmt: skip
+        label = rows.loc[rows["method"] == method, "label"].iloc[0]
+        if own.iloc[0] < low:
+            below.append(f"{label} {own.iloc[0]:.2f}")
+        if own.max() > high:
+            above.append(label)
+    axes.set_ylim(low, high)
+    top = 0.985
+    for names, words in ((above, "above the axis: "), (below, "below it at step 1: ")):
+        if names:
+            text = fill(words + ", ".join(names), 62)
+            axes.text(0.99, top, text, transform=axes.transAxes, ha="right", va="top", fontsize=7, color=INK, zorder=5)
+            top -= 0.06 * (1 + text.count("\n"))
+    axes.set_ylabel("squared error, mean's = 1" if "mean" in methods else "mean squared error")
     axes.tick_params(labelbottom=False)
 
 

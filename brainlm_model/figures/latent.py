@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import in_legend
-from brainlm_model.figures.style import INK, METHODS, read_arrays, read_table, with_bars
+from brainlm_model.figures.style import INK, METHODS, coded, counted, read_arrays, read_table, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PICTURES = {"cls_umap": "CLS, UMAP", "cls_pca": "CLS, PCA", "connectivity_umap": "Connectivity, UMAP"}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F7F7F", "#F0E442", "#332288", "#882255")
+LEAST = 15  # recordings of a UMAP: as many as its neighbours
 MOST = 5  # variables that are shown, and
 NAMED = 10  # levels that are named in a legend
 SHORT = {"balanced_accuracy": "bal. acc.", "r": "r"}
@@ -29,16 +30,16 @@ def draw(latent_csv: Path, latent_arrays: Path) -> Figure:
     table, arrays = read_table(latent_csv), read_arrays(latent_arrays)
     names = arrays["columns"].tolist()[:MOST] or [""]
     wide = max(2.35 * len(names), 7.0) + 0.4
-    figure = plt.figure(figsize=(wide, 2.15 * len(PICTURES) + 3.4), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=[2.15 * len(PICTURES) + 0.5, 2.7], squeeze=False)
+    figure = plt.figure(figsize=(wide, 2.35 * len(PICTURES) + 3.4), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=[2.35 * len(PICTURES) + 0.5, 2.7], squeeze=False)
     upper, lower = parts[0, 0], parts[1, 0]
     panels = upper.subplots(len(PICTURES), len(names), squeeze=False)
     for i, (space, title) in enumerate(PICTURES.items()):
         for j, name in enumerate(names):
             _picture(panels[i, j], arrays, table, space, name, last=i == len(PICTURES) - 1)
             if i == 0:  # the variable's name above what the first picture says of it
-                panels[i, j].annotate(name, (0, 1), (0, 17), xycoords="axes fraction", textcoords="offset points",
-                                      fontsize=10, weight="bold")  # fmt: skip
+                panels[i, j].annotate(coded(name)[0], (0, 1), (0, 28), xycoords="axes fraction",
+                                      textcoords="offset points", fontsize=10, weight="bold")  # fmt: skip
         panels[i, 0].set_ylabel(title, weight="bold")
     _identification(lower, table[table["part"] == "identification"])
     return figure
@@ -50,16 +51,21 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
     axes.set_yticks([])
     axes.grid(visible=False)
     size = 12 if len(xy) > 60 else 20
+    if space.endswith("umap") and len(xy) < LEAST:  # where dots lie says nothing then
+        few = f"{counted(len(xy), 'recording')}:\ntoo few for UMAP"
+        axes.text(0.5, 0.5, few, ha="center", va="center", color="#5C5C5C", transform=axes.transAxes)
+        xy = np.full_like(xy, np.nan)
     axes.scatter(xy[:, 0], xy[:, 1], s=size * 0.6, color="#D0D0D0", linewidths=0)  # those without a value
     if not name:
         return
     rows, values, levels = arrays[f"rows/{name}"], arrays[f"values/{name}"], arrays[f"levels/{name}"]
     x, y = xy[rows].T
+    words = coded(name)[1]
     if len(levels):
         for level, text in enumerate(levels.tolist()):
             own = values == level
             axes.scatter(x[own], y[own], s=size, color=COLOURS[level % len(COLOURS)], linewidths=0, alpha=0.85,
-                         label=in_legend(text) if level < NAMED else None)  # fmt: skip
+                         label=in_legend(words.get(text, text)) if level < NAMED else None)  # fmt: skip
         if last:
             title = None
             if len(levels) > NAMED:
@@ -73,7 +79,7 @@ def _picture(axes: Axes, arrays: dict[str, Any], table: pd.DataFrame, space: str
             axes.figure.colorbar(image, cax=axes.inset_axes((0.05, -0.12, 0.9, 0.06)), orientation="horizontal")
     row = table[(table["method"] == space) & (table["column"] == name) & (table["metric"] != "silhouette")].iloc[0]
     p = row["p_holm"]
-    text = f"{SHORT[row['metric']]} {row['value']:.2f} (chance {row['chance']:.2f}), {_p_text(p)}"
+    text = f"{SHORT[row['metric']]} {row['value']:.2f} (chance {row['chance']:.2f})\n{_p_text(p)}"
     axes.set_title(text.replace("-0.00", "0.00"), fontsize=7.5, weight="bold" if p < 0.05 else "normal")
 
 
@@ -118,4 +124,6 @@ def _identification(figure: Any, table: pd.DataFrame) -> None:
         if metric != "i_diff":
             axes.set_xlim(-0.03, 1.03)
     if len(table):
-        panels[0].set_xlabel(f"{int(table['n_subjects'].iloc[0])} people; dashed: chance", fontsize=8)
+        panels[0].set_xlabel(
+            f"{counted(int(table['n_subjects'].iloc[0]), 'person', 'people')}; dashed: chance", fontsize=8
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainlm_data import reads
-from brainlm_model.figures.style import GRID, INK, METHODS, with_bars
+from brainlm_model.figures.style import GRID, INK, METHODS, counted, with_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,17 +30,19 @@ def draw(masked_csv: Path) -> Figure:
     flat = table[table["metric"] == "r2_flat"]
     kinds = list(flat["masking"].unique())
     figure, panels = plt.subplots(
-        1, len(kinds), figsize=(1.2 + 3.9 * len(kinds), 4.1), sharey=True, squeeze=False, layout="constrained"
+        1, len(kinds), figsize=(max(1.2 + 3.9 * len(kinds), 6.4), 4.3), sharey=True, squeeze=False, layout="constrained"
     )
     for axes, kind in zip(panels[0], kinds, strict=True):
         _panel(axes, flat[flat["masking"] == kind])
         axes.set_title(f"{kind.capitalize()} masking")
     panels[0, 0].set_ylabel("masked R² (flat, unclipped)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8.5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(kinds) + 1, 3), fontsize=8.5)
     people, band = flat["n_subjects"].iloc[0], flat["band"].iloc[0]
     figure.suptitle(
-        f"{people} held-out subjects, band {band}; bars: 95% bootstrap over subjects", fontsize=8.5, color="#555555"
+        f"{counted(people, 'held-out subject')}, band {band}; bars: 95% bootstrap over subjects",
+        fontsize=8.5,
+        color="#555555",
     )
     return figure
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainlm_data import reads
-from brainlm_model.figures.style import INK, METHODS
+from brainlm_model.figures.style import INK, METHODS, coded, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,10 @@ def draw(phenotype_csv: Path) -> Figure:
                 continue
             metric = SHOWN[rows["task"].iloc[0]][0]
             _panel(axes, rows[rows["metric"] == metric].sort_values("value", kind="stable"))
-            axes.set_title(f"{name} ({rows['n_subjects'].iloc[0]} subjects)\n{split}", fontsize=9)
+            column, levels = coded(str(name))
+            which = f": {' or '.join(levels.values())}" if levels else ""
+            people = counted(rows["n_subjects"].iloc[0], "subject")
+            axes.set_title(f"{column}{which} ({people})\n{split}", fontsize=9)
     handles: dict[str, Any] = {}
     for axes in panels.flat:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

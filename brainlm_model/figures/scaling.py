@@ -20,6 +20,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 LINES = ("-", "--", ":", "-.")  # of training ratios
 TITLES = {"test": "Unseen people", "external": "People of groups left out", "validation": "Validation people"}
 SHOWN = -0.1  # lowest R2 of the axes: what lies below is in the table
+APART = 0.014  # between markers of one ratio, on its axis
 WIDTH, HEIGHT = 10.2, 8.15  # inches
 
 
@@ -75,16 +76,17 @@ def _by_ratio(axes: Axes, flat: pd.DataFrame) -> None:
         axes.plot(mean.index, mean, lines[ratio], color=colours[model], linewidth=1.6,
                   label=f"{model}, trained at {ratio}")  # fmt: skip
     full = flat[flat["share"] == 1]
-    for method, (colour, marker) in METHODS.items():
+    methods = [method for method in METHODS if method in set(full["method"])]
+    for number, method in enumerate(methods):
+        colour, marker = METHODS[method]
         rows = full[full["method"] == method].sort_values("mask_ratio")
-        if rows.empty:
-            continue
+        places = rows["mask_ratio"] + APART * (number - (len(methods) - 1) / 2)  # side by side: none hides another
         value, bars = with_bars(rows)
         if method == "model":
-            axes.errorbar(rows["mask_ratio"], value, bars, fmt=marker, color=INK, markersize=5, capsize=2.5,
+            axes.errorbar(places, value, bars, fmt=marker, color=INK, markersize=5, capsize=2.5,
                           label=rows["label"].iloc[0], zorder=4)  # fmt: skip
         else:
-            axes.plot(rows["mask_ratio"], value, marker, color=colour, markersize=5, markerfacecolor="none",
+            axes.plot(places, value, marker, color=colour, markersize=5, markerfacecolor="none",
                       label=rows["label"].iloc[0], zorder=3)  # fmt: skip
     axes.set_ylim(bottom=max(SHOWN, axes.get_ylim()[0]))
     axes.set_xlabel("share of tokens hidden")

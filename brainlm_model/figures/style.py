@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,3 +100,21 @@ class Sheet:
     def title(self, top: float, text: str) -> None:
         """A line in bold at the left edge."""
         self.text(top, text, fontsize=10, weight="bold")
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """`1 subject`, `2 subjects`, `2 people`."""
+    return f"{count} {one if count == 1 else more or f'{one}s'}"
+
+
+CODE = re.compile(r"_(\d+)([A-Za-z]+)")
+SEXES = {"m": "male", "f": "female"}
+
+
+def coded(column: str) -> tuple[str, dict[str, str]]:
+    """`sex_1m_2f` is the column sex, in which 1 means male and 2 female; of other names, nothing is meant by a code."""
+    codes = CODE.findall(column)
+    name = CODE.sub("", column)
+    if len(codes) < 2 or not name:
+        return column, {}
+    return name, {code: SEXES.get(word.lower(), word) for code, word in codes}

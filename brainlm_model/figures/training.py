@@ -34,14 +34,14 @@ def draw(train_log: Path) -> Figure:
         loss.plot(steps["step"], mean, color=blue, linewidth=1.8, label=f"running mean of {span} steps")
     loss.set_title("Training")
     loss.set_ylabel("loss: squared error of\nmasked, scaled values")
-    loss.legend(fontsize=8)
+    loss.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)  # beside the title
     scored = log.dropna(subset=["validation_r2"])
     score.set_title("Validation subjects")
     if len(scored):
         score.plot(scored["step"], scored["validation_r2"], "o-", color=SPLITS["validation"], markersize=4)
-        for row, name in ((scored.iloc[0], "untrained"), (scored.iloc[-1], "trained")):
+        for row, name, away in ((scored.iloc[0], "untrained", -14), (scored.iloc[-1], "trained", 7)):
             score.annotate(
-                f"{name} {row['validation_r2']:.3f}", (row["step"], row["validation_r2"]), (0, 7),
+                f"{name} {row['validation_r2']:.3f}", (row["step"], row["validation_r2"]), (0, away),
                 textcoords="offset points", fontsize=8, ha="left" if name == "untrained" else "right",
             )  # fmt: skip
         low, high = scored["validation_r2"].min(), scored["validation_r2"].max()

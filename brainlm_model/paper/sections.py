@@ -11,6 +11,7 @@ from typing import Any
 
 from brainlm_data import Stage, reads
 from brainlm_model.eval.masked.words import interval, number
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.report.stage import embedded
 
 
@@ -50,10 +51,22 @@ def section(stage: Stage, table: Path, figure: Path) -> Section:
     words = importlib.import_module(f"brainlm_model.eval.{stage.name}.words")
     header, rows = words.table(content)
     published = [_published(stage.name, words, row, content) for row in content["Published"]]
+    sentences = [*_caution(content), *content["Summary"]]
     return Section(
-        stage.name, words.TITLE, content["Summary"], embedded(figure), words.CAPTION, header, rows,
+        stage.name, words.TITLE, sentences, embedded(figure), words.CAPTION, header, rows,
         stage.describe(content), content["Warnings"], published,
     )  # fmt: skip
+
+
+def _caution(content: Mapping[str, Any]) -> list[str]:
+    """Of few people nothing is claimed, whatever the sentences after this one say."""
+    people = content.get("Subjects")
+    if isinstance(people, Mapping):  # of each split
+        people = min(people.values(), default=None)
+    if people is None or people >= ENOUGH_SUBJECTS:
+        return []
+    who = "1 person" if people == 1 else f"{people} people"
+    return [f"No result: only {who}, too few for a statistical test; what follows shows that everything runs."]
 
 
 def _published(task: str, words: Any, row: Mapping[str, Any], content: Mapping[str, Any]) -> Published:

@@ -13,7 +13,7 @@ from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig, reads
 from brainlm_model.eval.tasks import TASKS
 from brainlm_model.paper import card
 from brainlm_model.paper.sections import Published, Section, section
-from brainlm_model.report.stage import embedded, markdown, split_table, versions
+from brainlm_model.report.stage import embedded, environment_of, markdown, split_table, versions
 
 MASKED = {
     "masked_r2": "Masked R² of the checkpoint on held-out subjects, beside every baseline.",
@@ -33,16 +33,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page, which embeds everything, and the model's card."""
     sections = [section(stage, inputs[f"{name}_json"], inputs[f"{name}_svg"]) for name, stage in TASKS.items()]
     figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": caption} for name, caption in MASKED.items()]
-    write(outputs, inputs, config.title, sections, figures)
+    write(outputs, inputs, config.title, sections, figures, "index.html")
     return {"Title": config.title, "Tasks": [part.name for part in sections]}
 
 
 def write(
     outputs: Mapping[str, Path], inputs: Mapping[str, Path], title: str, sections: Sequence[Section],
-    figures: Sequence[Mapping[str, str]] = (),
+    figures: Sequence[Mapping[str, str]] = (), index: str = "",
 ) -> None:  # fmt: skip
-    """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`."""
-    import jinja2
+    """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`.
+
+    `index`: address of the page that lists all pages, where there is one.
+    """
     import pandas as pd
 
     with reads(inputs["model_config"]):
@@ -55,13 +57,9 @@ def write(
     for part in sections:
         published += part.published
     here = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([here, here.parent / "report"]), autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    page = environment.get_template("page.html").render(
+    page = environment_of(here, here.parent / "report").get_template("page.html").render(
         title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),
-        splits=split_table(table), published=published, versions=versions(),
+        splits=split_table(table), published=published, versions=versions(), index=index,
     )  # fmt: skip
     outputs["paper_page"].write_text(page)
     outputs["paper_card"].write_text(card.markdown(model, text, sections))
@@ -81,7 +79,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="paper",
-    version=2,
+    version=3,
     level="cohort",
     summary="Gather every task of the paper into one page and a model card, beside published numbers.",
     Config=Config,

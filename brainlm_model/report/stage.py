@@ -21,9 +21,12 @@ from brainlm_model.eval.masked import words
 from brainlm_model.eval.published import MASKED_R2, TRAINED_ON
 from brainlm_model.eval.rows import by, select
 from brainlm_model.figures import FIGURES, module_of
+from brainlm_model.figures.style import counted
 
 if TYPE_CHECKING:
+    import jinja2
     import pandas as pd
+    from markupsafe import Markup
 
 METRICS = {
     "r2_flat": "flat R²: over one list of all masked values",
@@ -60,7 +63,6 @@ def published() -> dict[str, dict[float, float]]:
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page. It links to the recordings' QC pages and embeds everything else."""
-    import jinja2
     import pandas as pd
 
     with reads(inputs["masked_json"]):
@@ -74,43 +76,81 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     figures = {}
     for name in FIGURES:
         figures[name] = {"src": embedded(inputs[f"{name}_svg"]), "caption": module_of(name).CAPTION}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    page = environment.get_template("report.html").render(
-        title=config.title,
-        headline=words.headline(content),
-        verdicts=words.verdicts(content),
-        content=content,
-        band=_band(content),
-        results=result_table(content),
-        metrics=METRICS,
-        published=published(),
-        splits=split_table(table),
-        refused=_listed(left_out, cohort, inputs),
-        recordings=_listed(done.head(config.max_rows), cohort, inputs),
-        done=len(done),
-        columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
-        warnings=[*content["Warnings"], *of_tables(Card.read(inputs["card_data"])), *cohort_warnings(table, cohort)],
-        figures=figures,
-        card=markdown(inputs["card"].read_text()),
-        methods=_own_methods(cohort),
-        model=model,
-        versions=versions(),
+    tables = result_table(content)
+    # the main table first: random masking, where there is any
+    flat = sorted((t for t in tables if t["metric"] == "r2_flat"), key=lambda table: table["masking"] != "random")
+    page = (
+        environment_of(Path(__file__).parent)
+        .get_template("report.html")
+        .render(
+            title=config.title,
+            headline=words.headline(content),
+            verdicts=words.verdicts(content),
+            content=content,
+            band=_band(content),
+            main=flat[0],
+            firm=all(row["firm"] for row in content["Comparisons"]),
+            others=flat[1:],
+            results=tables,
+            metrics=METRICS,
+            published=published(),
+            splits=split_table(table),
+            refused=_listed(left_out, cohort, inputs),
+            recordings=_listed(done.head(config.max_rows), cohort, inputs),
+            done=len(done),
+            columns={key: name for key, name in COLUMNS.items() if key in table and table[key].notna().any()},
+            warnings=[
+                *content["Warnings"],
+                *of_tables(Card.read(inputs["card_data"])),
+                *cohort_warnings(table, cohort),
+            ],
+            figures=figures,
+            card=markdown(inputs["card"].read_text()),
+            methods=_own_methods(cohort),
+            model=model,
+            versions=versions(),
+        )
     )
     outputs["report"].write_text(page)
     return {"Title": config.title, "Recordings": len(table), "Figures": list(FIGURES)}
 
 
+def environment_of(*folders: Path) -> jinja2.Environment:
+    """Templates of these folders, in which `| inline` renders `code` and **bold** of a sentence."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters["inline"] = inline
+    return environment
+
+
+def inline(text: object) -> Markup:
+    """A sentence as HTML: `code` and **bold**; the rest stays as it is written."""
+    from markupsafe import Markup
+
+    return Markup(_marked(html.escape(str(text), quote=False)))  # escaped here
+
+
+def _marked(text: str) -> str:
+    """`code` and **bold** of text that is escaped already."""
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text))
+
+
 def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One entry per masking and metric: rows are methods, cells mask ratios; the best of each column is marked."""
+    """One entry per masking and metric: rows are methods, cells mask ratios.
+
+    The best of each column is marked, unless there are too few subjects to tell.
+    """
     tables = []
+    firm = all(row["firm"] for row in content["Comparisons"])
     for kind, (metric, name) in product(content["Masking"], METRICS.items()):
         results = select(content["Results"], masking=kind, metric=metric)
         best: dict[float, float] = {}
         for row in results:
-            if row["value"] is not None:
+            if row["value"] is not None and firm:
                 best[row["mask_ratio"]] = max(row["value"], best.get(row["mask_ratio"], row["value"]))
         rows = []
         for method, label in content["Methods"].items():
@@ -118,7 +158,7 @@ def result_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             cells = []
             for ratio in content["MaskRatios"]:
                 row = by_ratio[ratio]
-                cells.append({"text": words.interval(row), "best": row["value"] == best.get(ratio, 0)})
+                cells.append({"text": words.interval(row), "best": firm and row["value"] == best.get(ratio, 0)})
             rows.append({"label": label, "cells": cells})
         tables.append({"masking": kind, "metric": metric, "name": name, "rows": rows})
     return tables
@@ -149,7 +189,8 @@ def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[s
     if (crossing > 1).any():
         lines.append(f"subjects in more than one split: {', '.join(crossing.index[crossing > 1])}")
     if "coverage_min" in done and (outside := done.loc[done["coverage_min"] == 0, "id"].tolist()):
-        lines.append(f"{len(outside)} recordings have parcels outside the field of view: {_some(outside)}")
+        who = counted(len(outside), "recording has", "recordings have")
+        lines.append(f"{who} parcels outside the field of view: {_some(outside)}")
     by_text: dict[str, list[str]] = {}
     for recording in cohort:
         if "qc_metrics" in recording["files"]:
@@ -222,7 +263,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def markdown(text: str) -> Any:
+def markdown(text: str) -> Markup:
     """Headings, lists, tables, paragraphs, **bold** and `code` of a card as HTML; the rest stays as it is written."""
     from markupsafe import Markup
 
@@ -236,8 +277,7 @@ def markdown(text: str) -> Any:
             else:
                 lines.append(line)
         blocks += _paragraph(lines)
-    joined = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", "\n".join(blocks))
-    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", joined))  # escaped above
+    return Markup(_marked("\n".join(blocks)))  # escaped above
 
 
 def _paragraph(lines: list[str]) -> list[str]:
@@ -265,9 +305,8 @@ def _paragraph(lines: list[str]) -> list[str]:
 
 def describe(facts: Facts) -> str:
     """Methods sentence."""
-    return (
-        f"The report '{facts['Title']}' gathers {facts['Recordings']} recordings and {len(facts['Figures'])} figures."
-    )
+    recordings = counted(facts["Recordings"], "recording")
+    return f"The report '{facts['Title']}' gathers {recordings} and {len(facts['Figures'])} figures."
 
 
 ARTIFACTS = {
@@ -276,7 +315,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="report",
-    version=3,
+    version=4,
     level="cohort",
     summary="Gather methods, cohort, figures and results into one self-contained page.",
     Config=Config,

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from brainlm_data import InputError, Scaler, beside, sum_folder
 from brainlm_model.models.card import ModelCard
 from brainlm_model.models.config import ModelConfig
+from brainlm_model.trained import connectivity
 from brainlm_model.trained.drawing import draw_reconstruction
-from brainlm_model.trained.embedding import BATCH, Kind, collected, embeddings, is_array, of_kind, recordings_of
+from brainlm_model.trained.embedding import (
+    BATCH,
+    Kind,
+    SourceRecording,
+    collected,
+    embeddings,
+    is_array,
+    of_kind,
+    recordings_of,
+)
+from brainlm_model.trained.second_order import described
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -125,7 +137,9 @@ class TrainedModel:
             of a `.tsv`, `.npy`, `.ptseries.nii` or preprocessed 4-D NIfTI, compared with the model's card; (store, id);
             a store; or a list of any of them but stores, or an array (recording, time, parcel).
         kind: "cls" (width,), "mean" (width,) or "parcels" (parcel, width) as float32 array, or "all": an `Embedding`.
-            By default the CLS vector of an array, and an `Embedding` of anything else.
+            By default the CLS vector of an array, and an `Embedding` of anything else. "connectivity",
+            "connectivity_band", "connectivity_global", "adapted" (F,), F = P (P + 1) / 2, or "attention"
+            (P (P - 1) / 2,): how the P parcels vary together (docs/embeddings.md); no window is cut for the first four.
         split: of a store, only this split. atlas: of a 4-D NIfTI: see `brainlm_data.read_series`.
         tr: repetition time, s, of a 4-D NIfTI; or of arrays, which are then resampled to the model's rate. Without it
             an array is taken to have that rate. A `ParcelSeries` of another rate is resampled.
@@ -154,8 +168,10 @@ class TrainedModel:
         ['sub-08_task-rest', 'sub-09_task-rest']
         """
         kind = kind or ("cls" if is_array(source) else "all")
+        if kind not in get_args(Kind):
+            raise InputError(f"embed: kind {kind!r}", f"one of {', '.join(get_args(Kind))}")
         chosen = recordings_of(source, self.card.data, split, atlas, tr)
-        results = embeddings(self.network, self.scaler, chosen, batch)
+        results = self.results(chosen, kind, batch)
         return collected(source, ((recording, of_kind(result, kind)) for recording, result in results))
 
     def plot_reconstruction(
@@ -186,6 +202,13 @@ class TrainedModel:
         if len(chosen) != 1:
             raise InputError(f"plot_reconstruction: {len(chosen)} recordings", "give one: (store, id)")
         return draw_reconstruction(self.network, self.scaler, chosen[0].read(), mask_ratio, seed, start)
+
+    def results(self, chosen: list[SourceRecording], kind: Kind, batch: int) -> Iterator[tuple[SourceRecording, Any]]:
+        """An `Embedding`, or of second-order kinds a `Described`, or an error of each recording."""
+        if kind not in connectivity.KINDS:
+            return embeddings(self.network, self.scaler, chosen, batch)
+        rate_hz = None if self.card.data is None else self.card.data.rate_hz
+        return described(self.network, self.scaler, chosen, kind, rate_hz)
 
     def reconstruct(self, x_BPT: Tensor, mask_BPN: Tensor) -> Tensor:
         """Scaled windows (B, P, T) with masked tokens replaced by predictions; `mask_BPN` is true where masked."""

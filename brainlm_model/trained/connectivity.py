@@ -7,6 +7,8 @@ Shapes: P parcels, T steps, F = P (P + 1) / 2 features.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,10 @@ Series = NDArray[np.floating]
 SHRINKAGE = 0.3  # share of the identity in a correlation matrix before its logarithm; from .2 to .5 all is alike
 BAND_HZ = (0.01, 0.1)
 STRENGTH = 400  # steps that the population's covariance is worth against a recording's own, in `adapted`
-COPIES = ("connectivity", "connectivity_band", "connectivity_global")  # of one recording, as the trait readout takes it
-KINDS = (*COPIES, "adapted", "attention")
+Copy = Literal["connectivity", "connectivity_band", "connectivity_global"]
+SecondOrder = Literal[Copy, "adapted", "attention"]
+COPIES: tuple[Copy, ...] = get_args(Copy)  # of one recording, as the trait readout takes it
+KINDS: tuple[SecondOrder, ...] = get_args(SecondOrder)
 
 
 def log_connectivity(series_TP: Series) -> Array:

@@ -28,6 +28,7 @@ from brainlm_data import (
     recording_name,
     resample_series,
 )
+from brainlm_model.trained import connectivity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from brainlm_model.models.config import ModelConfig
     from brainlm_model.models.network import Network
 
-Kind = Literal["cls", "mean", "parcels", "all"]
+Kind = Literal["cls", "mean", "parcels", "all", connectivity.SecondOrder]
 SOURCES = "an array (time, parcel), a ParcelSeries, a file, a store, (store, id), or a list of them"
 ENTITIES = ("subject", "session", "task", "run")
 BATCH = 8  # windows a forward pass
@@ -65,10 +66,12 @@ class Embedding:
         return f"Embedding: {', '.join(shapes)}, of {self.windows} windows"
 
 
-def of_kind(result: Embedding | BrainLMError, kind: Kind) -> Any:
-    """The part of an embedding that is asked for; an error stays one."""
+def of_kind(result: Any, kind: Kind) -> Any:
+    """The part of an `Embedding`, or the vector of a `second_order.Described`; an error stays one."""
     if kind == "all" or isinstance(result, BrainLMError):
         return result
+    if kind in connectivity.KINDS:
+        return result.vector
     return getattr(result, kind)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from brainlm_data import BrainLMError, InputError, ParcelSeries, scale_series
+from brainlm_model.trained import connectivity
 from brainlm_model.trained.checkpoint import TrainedModel
-from brainlm_model.trained.embedding import BATCH, is_array, is_several, is_store, rate_of
+from brainlm_model.trained.embedding import BATCH, Kind, is_array, is_several, is_store, rate_of
 from brainlm_model.trained.load import load
 
-KINDS = ("cls", "mean", "parcels")
+KINDS = ("cls", "mean", "parcels", *connectivity.KINDS)
 FAR = 8.0  # times the spread of the training data, or a part of it: other units
 
 
@@ -30,7 +31,8 @@ class BrainLMEmbedder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     model: a `TrainedModel`, the folder of one, or "owner/name" on the Hugging Face Hub.
-    kind: "cls" or "mean": a feature per dimension of the model; "parcels": of each parcel, NaN for one without data.
+    kind: "cls" or "mean": a feature per dimension of the model; "parcels": of each parcel, NaN for one without data;
+        "connectivity" and others: of each pair of parcels (docs/embeddings.md).
     tr: repetition time of arrays and 4-D NIfTI, s; arrays are then resampled to the model's rate. None: arrays have it.
     rescale: True: arrays are in a scanner's units, and brought to the units of the model's data by their own mean (a
         masker must not have removed it). False: they are in those units.
@@ -57,7 +59,7 @@ class BrainLMEmbedder(TransformerMixin, BaseEstimator):
         self,
         model: Any,
         *,
-        kind: Literal["cls", "mean", "parcels"] = "cls",
+        kind: Kind = "cls",
         tr: float | None = None,
         rescale: bool = False,
         atlas: str | Path | None = None,
@@ -101,8 +103,11 @@ class BrainLMEmbedder(TransformerMixin, BaseEstimator):
         return np.stack(rows)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """`cls_000`, `mean_000` or `parcel001_000` and so on."""
+        """`cls_000`, `mean_000`, `parcel001_000` or `connectivity_001_002` (of parcels, from 1) and so on."""
         config = self._loaded().config
+        if self.kind in connectivity.KINDS:
+            pairs = np.triu_indices(config.parcels, 1 if self.kind == "attention" else 0)
+            return np.array([f"{self.kind}_{i + 1:03d}_{j + 1:03d}" for i, j in zip(*pairs, strict=True)], dtype=object)
         starts = [f"parcel{number:03d}" for number in range(1, config.parcels + 1)]
         if self.kind != "parcels":
             starts = [self.kind]

@@ -7,6 +7,7 @@ covariance (`adapted`) or its attention; plain connectivity takes nothing of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
     from brainlm_model.models.network import Network
 
 
+@dataclass(frozen=True)
+class Described:
+    """What a kind says of a recording: `vector` (F,) float32; `stated`: what was taken for granted of the source."""
+
+    vector: np.ndarray
+    stated: list[str] = field(default_factory=list)
+
+
 def described(
     network: Network, scaler: Scaler, recordings: Iterable[SourceRecording], kind: str, rate_hz: float | None
-) -> Iterator[tuple[SourceRecording, np.ndarray | BrainLMError]]:
-    """Vectors (F,) float32 of recordings, in their order; one that cannot be described comes with its error.
+) -> Iterator[tuple[SourceRecording, Described | BrainLMError]]:
+    """Describe recordings, in their order; one that cannot be described comes with its error.
 
     Parameters
     ----------
@@ -37,7 +46,8 @@ def described(
         raise InputError(f"kind {kind}: {reason}", f"one of {', '.join(connectivity.COPIES)}, cls")
     for recording in recordings:
         try:
-            series_TP = np.asarray(recording.read().values, dtype=np.float32)
+            series = recording.read()
+            series_TP = np.asarray(series.values, dtype=np.float32)
             if series_TP.ndim != 2 or series_TP.shape[1] != network.config.parcels:
                 raise InputError(
                     f"embed: a series of shape {series_TP.shape}, not (time, {network.config.parcels})",
@@ -50,7 +60,7 @@ def described(
         except BrainLMError as error:
             yield recording, error
             continue
-        yield recording, vector
+        yield recording, Described(vector, series.stated)
 
 
 def of_model(network: Network, scaler: Scaler, series_TP: np.ndarray, kind: str) -> np.ndarray:

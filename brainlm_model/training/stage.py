@@ -118,7 +118,7 @@ ARTIFACTS = {
     "model_config": Artifact("cohort", "models/{model}/config.json", "architecture of the trained model"),
     "model_scaler": Artifact("cohort", "models/{model}/scaler.npz", "the scaler that the model was trained with"),
     "model_card_data": Artifact("cohort", "models/{model}/card.json", "how the model and its data were made"),
-    "model_card": Artifact("cohort", "models/{model}/card.md", "the same in words"),
+    "model_card": Artifact("cohort", "models/{model}/card.md", "how the model was trained, in words"),
     "train_log": Artifact(
         "cohort", "models/{model}/log.csv", "one row per step: loss, learning rate, seconds; validation R2"
     ),

@@ -75,7 +75,12 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     content = {"store": str(Path(store).resolve()), "version": version, "config": config.model_dump(mode="json")}
     job.write_text(json.dumps(content, indent=2) + "\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes), "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(config.threads), LAUNCHER: str(os.getpid())}
+    environment = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **os.environ,
+        "OMP_NUM_THREADS": str(config.threads),
+        LAUNCHER: str(os.getpid()),
+    }
     with Interrupt() as asked:
         process = subprocess.Popen(
             [*command, "-m", "brainlm_model.training.worker", str(job)], env=environment,

@@ -41,14 +41,16 @@ class Stream:
         self._names = list(self.places)
         shards = store.shard_of(self._names)
         self.blocks = np.unique(shards, return_inverse=True)[1].reshape(-1)
-        self._members = [np.flatnonzero(self.blocks == block) for block in range(int(self.blocks.max(initial=-1)) + 1)]
+        self._members = members_of(self.blocks)
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._pool = ThreadPoolExecutor(THREADS)
         self.known, self._checks = self._about()
 
     def only(self, numbers: np.ndarray) -> None:
         """From now on no others are read with these recordings."""
-        self._members = [members[np.isin(members, numbers)] for members in self._members]
+        is_wanted = np.zeros(len(self._names), bool)
+        is_wanted[numbers] = True
+        self._members = [members[is_wanted[members]] for members in self._members]
 
     def checksums(self, numbers: np.ndarray) -> np.ndarray:
         """CRC-32 of recordings, by their place in `places`."""
@@ -108,17 +110,23 @@ def mixed_order(blocks: np.ndarray, random: Generator, mixed: int = MIXED) -> li
     """
     import torch
 
-    names = np.unique(blocks)
+    members = members_of(np.unique(blocks, return_inverse=True)[1].reshape(-1))
     order: list[int] = []
     buffer: list[int] = []
     draws = iter(torch.rand(len(blocks), generator=random, dtype=torch.float64).tolist())
-    for block in names[torch.randperm(len(names), generator=random).numpy()]:
-        buffer += np.flatnonzero(blocks == block).tolist()
+    for block in torch.randperm(len(members), generator=random).tolist():
+        buffer += members[block].tolist()
         while len(buffer) > mixed:
             order.append(_drawn(buffer, next(draws)))
     while buffer:
         order.append(_drawn(buffer, next(draws)))
     return order
+
+
+def members_of(blocks: np.ndarray) -> list[np.ndarray]:
+    """The recordings of each block, in order; `blocks`: which of 0, 1, ... each recording is in."""
+    order = np.argsort(blocks, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(blocks))[:-1]) if len(blocks) else []
 
 
 def _drawn(buffer: list[int], draw: float) -> int:

@@ -174,7 +174,7 @@ def test_figures(name: str, tmp_path: Path) -> None:
         draw_as_text(figure)
         assert legend.get_texts()[0].get_text() == axes.get_title()
         figure.savefig(tmp_path / "x.svg")
-        assert plots.as_png(figure)
+        assert plots.as_picture(figure)
         return (tmp_path / "x.svg").read_text()
 
     text = make(name)
@@ -188,7 +188,7 @@ def test_exponents_of_axes_stay_maths() -> None:
     axes = figure.subplots()
     axes.plot([1, 1000], [0, 1])
     axes.set_xscale("log")
-    plots.as_png(figure)
+    plots.as_picture(figure)
     labels = [label for label in axes.get_xticklabels() if label.get_text()]
     draw_as_text(figure)
     assert labels and all(label.get_parse_math() for label in labels)

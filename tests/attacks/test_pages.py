@@ -94,7 +94,7 @@ def test_the_report_and_its_figures(hostile_run: Path, tmp_path: Path) -> None:
     for words in (NAME, f"Trained on {NAME}.", f"not evaluated: {NAME}", f"site {NAME} is odd"):
         assert spaced(words) in found.text
     for address in found.addresses:
-        assert re.match(r"#|data:image/svg|derivatives/", address)
+        assert re.match(r"#|data:image/svg|derivatives/|index\.html$", address)
         if address.startswith("data:"):
             check_svg(base64.b64decode(address.partition(",")[2]).decode())
 

@@ -21,7 +21,7 @@ from brainlm_model.figures import (
     sources_of,
     training,
 )
-from brainlm_model.figures.style import style
+from brainlm_model.figures.style import coded, style
 from brainlm_model.training import stage as train
 from tests.conftest import ROOT
 from tests.model.results import NETWORKS, artifact, files
@@ -73,6 +73,41 @@ def test_masked_r2_shows_the_numbers_of_the_table(finished):
     assert "6 held-out subjects" in text and "0.01 to 0.45 Hz" in text
     below = flat.loc[flat["value"] < masked_r2.FLOOR, "value"]
     assert len(below) and all(f"{value:.2f}" in text for value in below)  # off the axis, but written out
+
+
+def outside(figure) -> list[str]:
+    """Texts of legends and titles that leave the figure."""
+    figure.draw_without_rendering()
+    whole = figure.bbox
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    texts = [t for legend in legends for t in legend.get_texts()] + [axes.title for axes in figure.axes]
+    found = []
+    for text in texts:
+        box = text.get_window_extent()
+        if box.x0 < whole.x0 - 1 or box.x1 > whole.x1 + 1 or box.y0 < whole.y0 - 1 or box.y1 > whole.y1 + 1:
+            found.append(text.get_text())
+    return found
+
+
+@pytest.mark.parametrize("kinds", [["random"], ["random", "future"]])
+def test_the_legend_of_masked_r2_is_within_the_figure(finished, tmp_path, kinds):
+    table = pd.read_csv(artifact(finished, "masked_csv"))
+    table[table["masking"].isin(kinds)].to_csv(tmp_path / "masked.csv", index=False)
+    assert outside(masked_r2.draw(tmp_path / "masked.csv")) == []
+
+
+def test_the_legend_of_training_covers_no_curve(finished):
+    figure = training.draw(artifact(finished, "train_log"))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert axes.get_legend().get_window_extent().y0 >= axes.bbox.y1 - 1 and outside(figure) == []
+
+
+def test_columns_that_name_their_codes():
+    assert coded("sex_1m_2f") == ("sex", {"1": "male", "2": "female"})
+    assert coded("dx_1asd_2control") == ("dx", {"1": "asd", "2": "control"})
+    for plain in ("age", "site", "visit_1a", "group_2", "_1a_2b", ""):
+        assert coded(plain) == (plain, {})
 
 
 def test_training_without_validation_subjects_says_so(finished, tmp_path):

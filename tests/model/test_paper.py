@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,18 @@ def test_the_card_says_what_it_reaches_and_its_limits(made: Path) -> None:
     assert text.startswith("---\n") and all(f"- {sentence}" in text for sentence in part.headline)
     assert all(sentence in text for sentence in card.LIMITS) and "only" in text and "made for a test" in text
     assert text.index("## What it reaches") < text.index("## Limits") < text.index("## Data")
+
+
+@pytest.mark.parametrize(("subjects", "said"), [(2, "only 2 people"), (1, "only 1 person"), ({"test": 3, "external": 9},
+                         "only 3 people"), (6, ""), ({"test": 6}, ""), (None, "")])  # fmt: skip
+def test_of_few_people_nothing_is_claimed(made: Path, tmp_path: Path, subjects: Any, said: str) -> None:
+    content = json.loads((made / "networks.json").read_text())
+    (tmp_path / "networks.json").write_text(json.dumps({**content, "Subjects": subjects}))
+    part = section(PAPER_TASKS["networks"], tmp_path / "networks.json", made / "networks.svg")
+    if said:
+        assert part.headline[0].startswith("No result") and said in part.headline[0]
+    else:
+        assert part.headline == content["Summary"]
 
 
 def test_the_stage_asks_for_every_task() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import logm, sqrtm
@@ -15,9 +19,14 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from brainlm_data import InputError
-from brainlm_model.baselines.readout import LogConnectivity, TraitClassifier, TraitRegressor
-from brainlm_model.trained import connectivity
+from brainlm_data import InputError, prepare
+from brainlm_model import BrainLMEmbedder, LogConnectivity, TraitClassifier, TraitRegressor, load
+from brainlm_model.cli import main
+from brainlm_model.models.brainlm import BrainLM
+from brainlm_model.models.config import build
+from brainlm_model.trained import connectivity, second_order
+from tests.model import traits
+from tests.model.people import trained
 
 PARCELS = 6
 ROWS, COLUMNS = np.triu_indices(PARCELS)
@@ -188,3 +197,44 @@ def test_inner_folds_keep_groups_together() -> None:
     assert np.ptp(shares) < 0.06
     own = [(np.arange(50), np.arange(50, 96))]
     assert TraitRegressor(cv=own).fit(np.eye(96), classes).strengths_[0] in TraitRegressor().strengths
+
+
+def test_kinds_of_a_trained_model(tmp_path: Path) -> None:
+    """In memory, as a transformer and as files: the same numbers, from the features' definitions."""
+    store = traits.make(tmp_path)
+    trained(store, tmp_path / "model")
+    model = load(tmp_path / "model")
+    name = "sub-00_task-rest_run-0"
+    x = store.series(name)
+    for kind in connectivity.COPIES:
+        expected = connectivity.of_copy(kind, x, store.rate_hz)
+        np.testing.assert_allclose(model.embed(x, kind), expected, atol=1e-6)
+        np.testing.assert_array_equal(model.embed((store, name), kind), model.embed(x, kind))
+    covariance = model.network.prior.covariance.numpy()
+    expected = connectivity.adapted(prepare(x, model.scaler), covariance)
+    np.testing.assert_allclose(model.embed(x, "adapted"), expected, atol=1e-5)
+    assert model.embed(x, "attention").shape == (66,)
+    assert model.embed(x[:40], "connectivity").shape == (78,)  # shorter than a window
+    by_id = model.embed(store, "adapted")
+    assert np.isfinite(list(by_id.values())).all()  # one of them lacks a parcel
+    for kind in connectivity.KINDS:
+        embedder = BrainLMEmbedder(model, kind=kind)  # type: ignore[arg-type]
+        assert embedder.transform([x, x]).shape == (2, len(embedder.get_feature_names_out()))
+    out = tmp_path / "e.parquet"
+    call = ["embed", str(tmp_path / "model"), str(tmp_path / "store.zarr"), "--out", str(out), "--kind", "adapted"]
+    assert main(call) == 0
+    row = pd.read_parquet(out).set_index("id").filter(like="adapted_").loc[name]
+    np.testing.assert_array_equal(row.to_numpy(dtype=np.float32), by_id[name])
+    assert main([*call[:4], str(tmp_path / "e.zarr"), "--kind", "connectivity"]) == 0
+    opened = xr.open_zarr(tmp_path / "e.zarr")
+    first = model.embed((store, str(opened["id"].to_numpy()[0])), "connectivity")
+    np.testing.assert_array_equal(opened["connectivity"].isel(recording=0), first)
+    with pytest.raises(InputError, match="kind 'clss'"):
+        model.embed(x, "clss")  # type: ignore[arg-type]
+
+
+def test_a_kind_that_the_model_does_not_have() -> None:
+    network = BrainLM(build("tiny", PARCELS, prior="zero"), torch.zeros(PARCELS, 3))
+    assert "adapted" in second_order.missing(network)
+    with pytest.raises(InputError, match="no population covariance"):
+        list(second_order.described(network, None, [], "adapted", 1.0))  # type: ignore[arg-type]

@@ -59,8 +59,28 @@ def test_it_is_one_whole_page_with_nothing_to_fetch(page):
     assert "A &lt;cohort&gt; &amp; its model" in page
     assert sum(a.startswith("data:image/svg+xml;base64,") for a in found.addresses) == 5
     rest = [a for a in found.addresses if not a.startswith(("data:", "#"))]
-    assert rest == ["derivatives/sub-00/func/sub-00_task-rest_desc-qc_report.html"]
+    assert set(rest) == {"derivatives/sub-00/func/sub-00_task-rest_desc-qc_report.html", "index.html"}
     assert "<script" not in page and "@import" not in page
+
+
+def test_what_was_done_comes_first_then_trust_then_one_table(page):
+    order = ["What was done", 'class="answer"', 'id="trust"', "Splits are by subject", "Before you believe it"]
+    order += ['id="results"', "Random masking, band", 'id="figure-masked_r2"', "What beats what", 'id="cohort"']
+    places = [page.index(words) for words in order]
+    assert places == sorted(places)
+    shown = re.sub(r"<details.*?</details>", "", page, flags=re.S)
+    assert shown.count("<caption>") == 2  # the splits, and one table of results
+
+
+def test_sentences_show_code_and_nothing_else_as_markup():
+    assert str(report.inline("set `a.b: <x>` & **now**")) == "set <code>a.b: &lt;x&gt;</code> &amp; <b>now</b>"
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_in_a_browser(page, browser, tmp_path, width):
+    browser.open(artifact(tmp_path, "report"), width)
+    found = browser.audit()
+    assert all(text.startswith("leads nowhere") for text in found), found  # the index and the pages of recordings
 
 
 def test_it_says_who_was_refused_and_why(page):
@@ -155,15 +175,18 @@ def test_other_outcomes_in_words():
     assert words.headline(won)[1].startswith("Training added next to nothing")
     assert "negligible" in words.verdicts(won)[0]
     mixed = content({"gaussian": ["better", "not distinguishable"], "untrained": ["better", "not distinguishable"]})
-    assert "better at 0.2; neither can be told apart at 0.75" in words.headline(mixed)[0]
+    assert "better at 0.2; they are not distinguishable at 0.75" in words.headline(mixed)[0]
     assert "at mask ratios 0.2 only" in words.headline(mixed)[1]
+    alike = content({"gaussian": ["not distinguishable"] * 2, "untrained": ["better", "better"]})
+    assert "are not distinguishable at any mask ratio" in words.headline(alike)[0]
     lost = content({"gaussian": ["worse", "worse"], "untrained": ["worse", "worse"]})
     assert words.headline(lost)[1].startswith("Training made it worse")
 
 
 def test_few_subjects_get_weaker_verbs_and_a_caution():
     few = content({"gaussian": ["worse", "worse"], "untrained": ["better", "better"]}, firm=False)
-    assert "only 3 held-out subjects" in words.headline(few)[-1]
+    (only,) = words.headline(few)
+    assert only.startswith("No result: there are only 3 held-out subjects")
     assert "is ahead of" in words.verdicts(few)[0] and "is behind" in words.verdicts(few)[0]
     assert "beat" not in words.verdicts(few)[0]
 

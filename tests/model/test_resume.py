@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from brainlm_data import InputError
 from brainlm_model.cli import main
@@ -204,3 +207,19 @@ def test_the_sentence_without_changes_is_as_before() -> None:
         "LearningRate": 0.1,
     }  # fmt: skip
     assert describe(facts).endswith("learning rate 0.1).")
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_checkpoint_of_an_earlier_release(store: Any, tmp_path: Path, is_over: bool) -> None:
+    """Where its training was over, its model is written and it is in nobody's way; else it is not thrown away."""
+    trainer(store, **KEYS).fit(tmp_path)
+    last = state.load(tmp_path)
+    assert last is not None
+    log = last.log if is_over else last.log[:-2]
+    save_file(last.tensors, tmp_path / state.NAME, metadata={"key": "digest", "log": json.dumps(log)})
+    if is_over:
+        assert len(trainer(store, **KEYS).fit(tmp_path)) == 5
+    else:
+        with pytest.raises(InputError, match="an earlier release wrote it -> end it with that release, or delete"):
+            trainer(store, **KEYS).fit(tmp_path)
+        assert "key" in safe_open(tmp_path / state.NAME, "pt").metadata()

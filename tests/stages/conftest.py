@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainlm_data.quality import alignment, plots, strips
+from brainlm_data.quality import alignment, mosaic, plots, strips
 from brainlm_data.stage import Facts, Files
 from brainlm_data.stages import template
 from tests.stages import head, space
@@ -16,8 +16,9 @@ from tests.stages import head, space
 @pytest.fixture
 def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No figure of a page is drawn and a wrong place is looked for one voxel away: for tests of what is written."""
-    assert strips.as_png  # imported before the stub: it keeps the real one
-    monkeypatch.setattr(plots, "as_png", lambda figure: b"")
+    assert strips.as_picture  # imported before the stub: it keeps the real one
+    monkeypatch.setattr(plots, "as_picture", lambda figure, shades=False: b"")
+    monkeypatch.setattr(mosaic, "picture", lambda *arguments, **more: b"")
     monkeypatch.setattr(alignment, "REACH", 1)
 
 

@@ -55,16 +55,18 @@ def images(shift: tuple[int, int, int], t1w: bool) -> dict[str, bytes]:
     mean = contrast(shift) * mask
     maps = rng.normal(0, 1, (*mask.shape, K)).astype(np.float32) * mask[..., None]
     series = mean[..., None] + 10 * mask[..., None] * rng.normal(0, 1, (*mask.shape, T))
+    slabs = 1 + np.arange(mask.shape[0]) * PARCELS // mask.shape[0]
     content = {
         "voxel_sample": series.astype(np.float32),
         "sample_mask": mask.astype(np.uint8),
-        "sample_probseg": tissues,
+        "sample_probseg": np.concatenate([tissues, tissues[..., 1:] > 0.95], -1, dtype=np.float32),
         "template_probseg": tissues,
         "template_mask": mask.astype(np.uint8),
         "template_t1w": contrast((0, 0, 0), (600, 1000, 200)).astype(np.float32),
         "boldref": mean.astype(np.float32),
         "bold_mask": mask.astype(np.uint8),
         "ica_components": maps,
+        "atlas_dseg": mask * slabs[:, None, None].astype(np.int32),
     }
     if t1w:
         content["t1w_mni"] = contrast(shift, (600, 1000, 200)).astype(np.float32)

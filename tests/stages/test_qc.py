@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from brainlm_data.files.sidecar import write_facts
+from brainlm_data.quality import mosaic
 from brainlm_data.quality.alignment import Alignment
 from brainlm_data.quality.measures import tsnr_of
+from brainlm_data.quality.plots import Volume
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import qc
 from brainlm_data.stages.qc import Config
+from tests.browser import Browser
 from tests.stages import measured
 
 
@@ -86,12 +91,14 @@ def test_without_t1w_there_is_nothing_to_say_about_it(tmp_path: Path) -> None:
 def test_page_is_one_file_that_shows_everything(drawn: Any) -> None:
     inputs, (metrics, _, page) = drawn
     html = page.read_text()
-    assert html.count("data:image/png;base64,") == 10
+    # registration 8, regions 2, motion 1, carpet 1, tSNR 1, parcels 2, components 5
+    assert html.count("data:image/") == html.count("<img") == 20
     assert len(html) < 3e6
-    assert 'src="http' not in html and "<script" not in html and "<link" not in html
+    assert 'src="http' not in html and "<script src" not in html and "<link" not in html
     for text in (
         "sub-01_task-rest", "T1w normalized to the template", "subject&#39;s own T1w", "Rigid motion",
-        "before and after filtering", "2 of all",
+        "before and after filtering", "5 components, 2 of them noise",
+        "ica_00: noise, removed (motion)", "ica_01: kept",
         "Below 0.5: p0, p3.", *metrics["warnings"][:1], "the header&#39;s TR was wrong",
         "Series were scaled.", "The band was chosen.",
     ):  # fmt: skip
@@ -99,6 +106,50 @@ def test_page_is_one_file_that_shows_everything(drawn: Any) -> None:
     first = page.read_bytes()
     run(inputs)
     assert page.read_bytes() == first
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_page_in_a_browser(drawn: Any, browser: Browser, width: int) -> None:
+    page = drawn[1][2]
+    browser.open(page, width)
+    found = browser.audit()
+    assert all(text.startswith("leads nowhere") for text in found), found  # the other pages of an outdir
+    pair = "document.querySelector('.pair')"
+    images = f"[...{pair}.querySelectorAll('img')].map(e => e.getBoundingClientRect())"
+    first, second = browser.evaluate(f"{images}.map(b => [b.x, b.y, b.width, b.height])")
+    assert first == second  # one lies on the other
+    hidden = f"getComputedStyle({pair}.querySelectorAll('span')[1]).visibility"
+    assert browser.evaluate(hidden) == "hidden"
+    browser.evaluate(f"{pair}.querySelector('button').click()")
+    assert browser.evaluate(hidden) == "visible"
+
+
+def test_left_and_right_of_a_picture() -> None:
+    """What is on the right of the head is on the right of the picture, whatever the order of the voxels."""
+    for flip in (1, -1):
+        data = np.zeros((20, 24, 18), np.float32)
+        data[1:-1, 1:-1, 1:-1] = 0.2
+        x_mm = flip * (np.arange(20) * 4 - 38)
+        data[x_mm > 20, 8:16, 6:12] = 1.0
+        affine = np.diag([4.0 * flip, 4, 4, 1])
+        affine[:3, 3] = [-38 * flip, -46, -34]
+        volume = Volume(data, affine)
+        rows = mosaic.cuts_of(volume, axes=(2, 1), count=3, width=900)
+        pixels = np.asarray(Image.open(io.BytesIO(mosaic.picture(volume, rows, limits=(0, 1)))).convert("L"))
+        height = rows[0][0].pixels[1] // mosaic.FINE
+        for part in (pixels[:height, 300:600], pixels[height:, 300:600]):  # cuts through the middle
+            inside = part[25:-25]  # without what is written on it
+            assert inside[:, 150:].max() > 240 and inside[:, :150].max() < 80
+
+
+def test_a_contour_is_where_its_volume_crosses_the_level() -> None:
+    affine = np.diag([2.0, 2, 2, 1])
+    data = np.zeros((40, 40, 40), np.float32)
+    data[10:30, 10:30, 10:30] = 1
+    cut = mosaic.cuts_of(Volume(np.ones_like(data), affine), axes=(2,), count=3, width=1200)[0][1]
+    edge = mosaic.Contour(Volume(data, affine), "#FFFFFF").edge(cut)
+    mm = np.argwhere(edge) / edge.shape * [cut.high[i] - cut.low[i] for i in (1, 0)]
+    np.testing.assert_allclose(np.ptp(mm, axis=0), 40, atol=1)  # 20 voxels of 2 mm
 
 
 @pytest.mark.usefixtures("words_only")

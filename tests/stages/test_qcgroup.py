@@ -24,6 +24,7 @@ from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import qcgroup
 from brainlm_data.stages.qcgroup import Config
+from tests.browser import Browser
 
 OUTPUTS = {"qc_group_page": "qc.html", "qc_group_table": "qc.tsv", "qc_group_columns": "qc.json"}
 
@@ -94,13 +95,14 @@ def test_outliers_warnings_and_refusals(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert text in html, text
     rows = html.split("<tbody>")[1].split("</tbody>")[0].split("<tr")[1:]
-    assert len(rows) == 23 and "sub-0004" in rows[0] and "sub-0009" in rows[1]  # most marks first
+    assert len(rows) == 24 and "sub-0004" in rows[0] and "sub-0009" in rows[1]  # most marks first
+    assert "sub-0006" in rows[-1] and "refused" in rows[-1]
 
 
 def test_page_is_one_file(tmp_path: Path) -> None:
     inputs = cohort(tmp_path, 12)
     _, _, html = run(inputs)
-    assert not re.findall(r'(?:src|href)="(?!data:|#|derivatives/)', html)
+    assert not re.findall(r'(?:src|href)="(?!data:|#|derivatives/|qc\.(?:tsv|json)"|index\.html")', html)
     assert "<link" not in html and "@import" not in html and "url(" not in html
     (png,) = re.findall(r'base64,([^"]+)"', html)
     assert Image.open(io.BytesIO(base64.b64decode(png))).width > 800
@@ -122,7 +124,7 @@ def test_one_recording_and_none(tmp_path: Path) -> None:
     inputs = cohort(tmp_path, 1, pages=False)
     _, table, html = run(inputs)
     assert len(table) == 1 and table["n_outliers"].tolist() == [0]
-    assert "Quality of 1 recording<" in html and "were not compared" in html
+    assert "Quality of 1 recording<" in html and "1 recording was not compared" in html
     assert table["page"].isna().all() and "<td>sub-0000_task-rest<td>" in html  # no pages, no links
     refuse(inputs, 0, "no TR")
     facts, table, html = run(inputs)
@@ -133,10 +135,110 @@ def test_one_recording_and_none(tmp_path: Path) -> None:
 def test_thousands_of_recordings(tmp_path: Path) -> None:
     inputs = cohort(tmp_path, 2000)
     facts, table, html = run(inputs)
-    assert len(table) == 2000 and len(html) < 700_000
+    assert len(table) == 2000 and len(html) < 750_000
     assert facts["RecordingsWithOutliers"] < 60  # of 2,000 with four Gaussian metrics: 0.2% are expected
     _, table, html = run(inputs, max_rows=50)
     assert len(table) == 2000 and html.count("<td><a ") == 50 and "50 recordings with most marks of 2000" in html
+
+
+def test_only_the_bad_side_is_marked(tmp_path: Path) -> None:
+    """Nobody moves too little, has too much signal, or is aligned too well."""
+    good = {"mean_fd_mm": 0.001, "median_tsnr": 300.0, "epi_r2": 0.99}
+    bad = {"mean_fd_mm": 0.9, "median_tsnr": 5.0, "epi_r2": 0.1, "n_ica": 90}
+    _, table, _ = run(cohort(tmp_path, 40, sub0004=good, sub0006=bad, sub0008={"n_ica": 2}))
+    assert pd.isna(table.loc["sub-0004_task-rest", "outliers"])
+    assert table.loc["sub-0006_task-rest", "outliers"] == "+mean_fd_mm -median_tsnr +n_ica -epi_r2"
+    assert table.loc["sub-0008_task-rest", "outliers"] == "-n_ica"  # both sides are unusual
+
+
+def test_page_in_a_browser(tmp_path: Path, browser: Browser) -> None:
+    inputs = in_groups(
+        cohort(tmp_path, 40, sub0004={"mean_fd_mm": 0.9, "warnings": ["mean_fd_mm is odd"]}), "site", "AB"
+    )
+    refuse(inputs, 7, "no TR")
+    run(inputs)
+    for row in inputs.meta["recordings"]:
+        if "qc_page" in row["files"]:
+            Path(row["files"]["qc_page"]).write_text(f"<title>{row['id']}</title>")
+    (tmp_path / "index.html").write_text("<title>index</title>")
+    page, shown = (
+        tmp_path / "qc.html",
+        "[...document.querySelectorAll('#recordings tbody tr:not(.away)')].map(r => r.cells[0].textContent)",
+    )
+    for width in (420, 1400):
+        browser.open(page, width)
+        assert browser.audit() == []
+    first = "document.querySelector('#recordings tbody tr').cells[0].textContent"
+    assert browser.evaluate(first) == "sub-0004_task-rest"
+    column = "[...document.querySelectorAll('#recordings thead button')].find(b => b.textContent === '{}')"
+    browser.evaluate(f"{column.format('recording')}.click()")
+    assert browser.evaluate(first) == "sub-0000_task-rest"
+    browser.evaluate(f"{column.format('recording')}.click()")
+    assert browser.evaluate(first) == "sub-0039_task-wm"
+    browser.evaluate(f"{column.format('mean_fd_mm')}.click()")
+    assert browser.evaluate(first) == "sub-0004_task-rest"
+    last = "[...document.querySelectorAll('#recordings tbody tr')].at(-1).cells[0].textContent"
+    assert browser.evaluate(last) == "sub-0007_task-wm"  # it has no value
+
+    def choose(name: str, value: str, event: str = "change") -> None:
+        found = f"[...e.options].find(o => o.text === '{value}').value" if event == "change" else f"'{value}'"
+        browser.evaluate(f"(() => {{ const e = document.getElementById('{name}'); e.value = {found}; "
+                         f"e.dispatchEvent(new Event('{event}')); }})()")  # fmt: skip
+
+    choose("status", "refused")
+    assert browser.evaluate(shown) == ["sub-0007_task-wm"]
+    choose("status", "with a mark")
+    assert sorted(browser.evaluate(shown)) == ["sub-0004_task-rest", "sub-0007_task-wm"]
+    choose("status", "all")
+    choose("find", "sub-003", "input")
+    assert (
+        len(browser.evaluate(shown)) == 10
+        and browser.evaluate("document.getElementById('count').textContent") == "10 of 40"
+    )
+    assert browser.evaluate("dots.length") == 10
+    choose("find", "", "input")
+    choose("column", "mean_fd_mm")
+    choose("value", "0.5", "input")
+    assert browser.evaluate(shown) == ["sub-0004_task-rest"]
+    choose("column", "site")
+    choose("value", "B", "input")
+    assert len(browser.evaluate(shown)) == 20
+    choose("column", "any column")
+    choose("colour", "site")
+    assert browser.evaluate("[...document.querySelectorAll('#legend span')].map(e => e.textContent)") == ["A", "B"]
+    for axis, name in (("x", "n_ica"), ("y", "task"), ("x", "epi_r2")):
+        choose(axis, name)
+    assert browser.evaluate("dots.length") == 39
+
+    browser.middle("#dots")  # scrolled to
+    place = (
+        "(() => { const b = canvas.getBoundingClientRect(), d = dots.find(d => d.item.name === 'sub-0012_task-rest');"
+    )
+    x, y = browser.evaluate(place + " return [b.x + d.x, b.y + d.y]; })()")
+    browser.hover(x, y)
+    tip = browser.evaluate("document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent")
+    assert tip.startswith("sub-0012_task-rest\nepi_r2 0.") and "site A" in tip
+    browser.click(x, y)
+    browser.wait_for_load()
+    assert browser.evaluate("document.title") == "sub-0012_task-rest" and not browser.errors
+    for verb, title in (("after", "sub-0013_task-wm"), ("before", "sub-0011_task-wm")):
+        browser.open(page, fragment=f"#{verb}=sub-0012_task-rest")
+        browser.wait_for(f"document.title === '{title}'")
+    browser.open(page, fragment="#sub-0012_task-rest")
+    assert browser.evaluate("document.querySelector('.here').cells[0].textContent") == "sub-0012_task-rest"
+
+
+def test_five_thousand_recordings_in_a_browser(tmp_path: Path, browser: Browser) -> None:
+    run(in_groups(cohort(tmp_path, 5000), "site", [f"site {n}" for n in range(40)]))
+    page = tmp_path / "qc.html"
+    assert page.stat().st_size < 2_500_000
+    browser.open(page)
+    assert not browser.errors and browser.evaluate("dots.length") == 5000
+    for action, most in (("sort(5)", 3000), ("filter()", 2000), ("draw()", 1000)):  # ms on a machine that is busy
+        assert (
+            browser.evaluate(f"(() => {{ const t = performance.now(); {action}; return performance.now() - t; }})()")
+            < most
+        )
 
 
 def test_robust_z() -> None:

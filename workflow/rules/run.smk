@@ -2,6 +2,7 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
+from brainlm_data.graph.index_page import write_index
 from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.runner.manifest import COHORT
 
@@ -40,4 +41,9 @@ onstart:
 
 onsuccess:
     dag.finish()
+    write_index(dag)
     print(outcome(dag), file=sys.stderr)
+
+
+onerror:
+    write_index(dag)

@@ -211,7 +211,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "future",
-    1,
+    2,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
     Config,
     COLUMNS,

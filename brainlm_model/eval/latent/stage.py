@@ -236,7 +236,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "latent",
-    1,
+    2,
     "Show the space of embeddings, measure what it separates, identify people from it.",
     Config,
     tables.COLUMNS,

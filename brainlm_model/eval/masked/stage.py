@@ -250,7 +250,7 @@ ARTIFACTS = {
         "cohort", "metrics/masked.json", "masked R2 of the model and every baseline, with intervals"
     ),
     "masked_csv": Artifact(
-        "cohort", "metrics/masked.csv", "the same as a table: method, mask ratio, masking, metric, value, low, high"
+        "cohort", "metrics/masked.csv", "masked R² as a table: method, mask ratio, masking, metric, value, low, high"
     ),
     "masked_example": Artifact(
         "cohort", "metrics/masked_example.npz", "one held-out window: truth, mask and reconstructions"

@@ -37,21 +37,30 @@ def held_out(content: Content) -> str:
 
 
 def headline(content: Content) -> list[str]:
-    """The answer first: the linear baseline, then what training added. Random masking where there is any."""
+    """The answer first: the linear baseline, then what training added. Random masking where there is any.
+
+    Of few subjects nothing is claimed.
+    """
     kind = content["Masking"][0]
     if "random" in content["Masking"]:
         kind = "random"
     rows = select(content["Comparisons"], masking=kind)
-    lines = [
+    if not rows[0]["firm"]:
+        people = rows[0]["n_subjects"]
+        only = f"{'there is' if people == 1 else 'there are'} only {counted(people, held_out(content))}"
+        return [
+            f"No result: {only}, too few for a statistical test, whatever the intervals say. Take the numbers as a"
+            " check that everything runs."
+        ]
+    return [
         _against_gaussian(select(rows, against="gaussian"), kind),
         _against_untrained(select(rows, against="untrained"), content),
     ]
-    if not rows[0]["firm"]:
-        lines.append(
-            f"There are only {rows[0]['n_subjects']} {held_out(content)}: too few for a statistical test, whatever the "
-            "intervals say. Read this as a check that the machinery works, not as a result."
-        )
-    return lines
+
+
+def counted(count: int, people: str) -> str:
+    """`1 held-out subject`, `2 held-out subjects`."""
+    return f"{count} {people.replace('subjects', 'subject', 1) if count == 1 else people}"
 
 
 def _against_gaussian(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
@@ -60,11 +69,13 @@ def _against_gaussian(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
         return f"The linear baseline wins: {linear} is better than the model at every mask ratio ({kind} masking)."
     if len(select(rows, verdict="better")) == len(rows):
         return f"The model is better than {linear} at every mask ratio ({kind} masking)."
+    if len(select(rows, verdict="not distinguishable")) == len(rows):
+        return f"The model and {linear} are not distinguishable at any mask ratio ({kind} masking)."
     parts = []
     for verdict, words in (
         ("better", "the model is better"),
         ("worse", "the linear baseline wins"),
-        ("not distinguishable", "neither can be told apart"),
+        ("not distinguishable", "they are not distinguishable"),
     ):
         ratios = [row["mask_ratio"] for row in select(rows, verdict=verdict)]
         if ratios:
@@ -108,7 +119,7 @@ def verdicts(content: Content) -> list[str]:
             if methods:
                 clauses.append(f"{_verb(verdict, rows[0]['firm'])} {joined(methods)}")
         lines.append(
-            f"On {rows[0]['n_subjects']} {held_out(content)}, {kind} masking of {ratio:g}, the trained model "
+            f"On {counted(rows[0]['n_subjects'], held_out(content))}, {kind} masking of {ratio:g}, the trained model "
             f"(R² {values['model']}) {'; '.join(clauses)}."
         )
     return lines
@@ -116,7 +127,7 @@ def verdicts(content: Content) -> list[str]:
 
 def _verb(verdict: str, firm: bool) -> str:
     if verdict == "not distinguishable":
-        return "cannot be told apart from"
+        return "is not distinguishable from"
     if firm:
         return "beats" if verdict == "better" else "is beaten by"
     return "is ahead of" if verdict == "better" else "is behind"

@@ -57,10 +57,11 @@ def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
     measures = of_numbers(weights_BN @ sums_N6)  # a draw of subjects is a weighted sum of their sums
-    measures["r_within"] = _r_within(sums_N6, held, weights_BN)
+    # what follows is on the scale on which labels were learnt
+    measures["r_within"] = _r_within(moments(held.learnt_truth[:, None], held.learnt), held, weights_BN)
     error = held.learnt[:, 0] - held.learnt_truth
     measures["mse_transformed"] = weights_BN @ error**2 / weights_BN.sum(1)
-    # R2 of what varies within strata, on the scale on which it was learnt: 1 - within(error) / within(truth)
+    # R2 of what varies within strata: 1 - within(error) / within(truth)
     spread = within(held.learnt_truth, held.strata, weights_BN)
     left = within(error, held.strata, weights_BN)
     measures["r2_within"] = 1 - np.divide(left, spread, out=np.full(len(left), np.nan), where=spread > 1e-12)

@@ -218,7 +218,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "scaling",
-    1,
+    2,
     "Masked reconstruction by model size, training mask ratio and amount of data.",
     Config,
     COLUMNS,
