@@ -104,7 +104,8 @@ def _files(dag: Dag) -> dict[str, list[dict[str, str]]]:
             for path in sorted(dag.outdir.glob(pattern)):
                 found[path.relative_to(dag.outdir).as_posix()] = artifact.description
     for name, description in OTHERS.items():
-        if (dag.outdir / name).is_file():
+        path = dag.outdir / name
+        if path.is_file() and path.stat().st_size:
             found[name] = description
     kinds: dict[str, list[dict[str, str]]] = {}
     for kind, endings in KINDS.items():

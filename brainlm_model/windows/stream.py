@@ -8,6 +8,7 @@ What is read and not used yet is kept, at most `KEPT` recordings.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,8 +99,11 @@ class Stream:
                 first, rows = self.places[self._names[number]]
                 known[first : first + rows] = ~np.isnan(series).all(axis=1)
                 checks[number] = checksum(series)
-        with contextlib.suppress(OSError), atomic(file) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, key=key, known=np.packbits(known), checks=checks)  # where the folder can be written to
+        try:
+            with atomic(file) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, key=key, known=np.packbits(known), checks=checks)
+        except OSError as error:
+            print(f"no index beside the store, the next start reads all of it again: {error}", file=sys.stderr)
         return known, checks
 
 

@@ -222,7 +222,7 @@ def tree(root: Path) -> Tree:
         if path.is_dir():
             if not any(path.iterdir()) and path.name != "scratch":
                 found[name] = "an empty folder"
-        elif "work" in path.relative_to(root).parts or ".flat." in name:
+        elif "work" in path.relative_to(root).parts or ".flat." in name or path.name == "index.html":
             found[name] = ""
         elif path.name == "log.csv":  # seconds of each step
             rows = [line.split(",") for line in path.read_text().splitlines()]

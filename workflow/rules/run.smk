@@ -31,6 +31,14 @@ def scheduled():
     return [(job.rule.name, job.wildcards_dict.get("bundle", COHORT)) for job in workflow.dag.needrun_jobs()]
 
 
+def index():
+    """The page that links all others; where it cannot be written, that is said, and what became of the run stays."""
+    try:
+        write_index(dag)
+    except Exception as error:
+        print(f"index.html was not written: {in_words(error, config.get('outdir'))}", file=sys.stderr)
+
+
 onstart:
     try:
         dag.lock = dag.begin(scheduled())  # kept until this process ends
@@ -41,9 +49,9 @@ onstart:
 
 onsuccess:
     dag.finish()
-    write_index(dag)
+    index()
     print(outcome(dag), file=sys.stderr)
 
 
 onerror:
-    write_index(dag)
+    index()
