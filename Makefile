@@ -5,9 +5,6 @@ BIN := .venv/bin
 # Cores for Snakemake: all of this machine, unless CORES is given.
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 
-# The demo's cohort; config/demo.yaml says how it is processed.
-DEMO := --subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7
-
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -25,9 +22,7 @@ env: .venv/done
 	@touch $@
 
 demo: env
-	$(BIN)/brainlm-data simulate --out results/demo-bids $(DEMO)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
-	@echo "open results/demo/report.html"
+	$(BIN)/brainlm demo results/demo --cores $(CORES)
 
 # Two at once, of about the same length: the whole pipeline with what starts processes, too, and everything else.
 WHOLE := tests/whole tests/dag tests/simulate tests/imports
@@ -51,7 +46,7 @@ golden: env
 
 # The demo without SLURM and through it, into results/demo-twice, and whether all files have the same bytes.
 demo-slurm: env
-	$(BIN)/brainlm-data simulate --out results/demo-bids $(DEMO)
+	$(BIN)/brainlm demo results/demo --data-only
 	rm -rf results/demo-twice
 	$(BIN)/python -m benchmarks.cluster results/demo-bids --json --folder results/demo-twice --cores $(CORES)
 

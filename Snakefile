@@ -19,9 +19,12 @@ configfile: "config.yaml"
 include: "workflow/rules/common.smk"
 
 
+# `snakemake --list` needs no dataset
+LISTS = {"--list", "--list-rules", "-l", "--list-target-rules", "--lt"} & set(sys.argv)
+
 try:
-    dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process)
-    if workflow.is_main_process:
+    dag = Dag(config, ALL_STAGES, planning=workflow.is_main_process, read=not LISTS)
+    if workflow.is_main_process and not LISTS:
         dag.prepare()
 except Exception as error:
     raise in_one_line(error) from None
@@ -29,8 +32,7 @@ except Exception as error:
 
 rule all:
     input:
-        dag["report"].manifests,
-        dag.manifests(dag.preprocessing()),
+        lambda _: dag.goal("report"),
     localrule: True
 
 

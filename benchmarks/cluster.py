@@ -29,7 +29,7 @@ TIMED = {"log.csv", ".store.zarr.flat.json"}  # how long each step took; a cache
 def digests(outdir: Path) -> dict[str, str]:
     """Every file that a run is to make (not work/, not `TIMED`) -> sha256 of its bytes."""
     files = [p for p in outdir.rglob("*") if p.is_file() and p.name not in TIMED]
-    kept = [p for p in files if p.relative_to(outdir).parts[0] != "work"]
+    kept = [p for p in files if p.relative_to(outdir).parts[0] not in ("work", "config.yaml")]  # which names the outdir
     return {str(p.relative_to(outdir)): sha256(p.read_bytes()).hexdigest() for p in kept}
 
 

@@ -243,7 +243,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         sets = {size: simulated(folder, size, options) for size in sorted({0.0, *options.sizes})}
         space = once(template.STAGE, Files({}), folder / "template", reuse=True)
-        space |= once(atlas.STAGE, Files(space), folder / "atlas", reuse=True)
+        space |= once(atlas.STAGE, Files(space), folder / "atlas", reuse=True, name="demo424")
         rows = [evaluate(sets, n, space, folder / f"stages-{n}") for n in range(options.subjects)]
     sizes = {f"{size:g}": summary(rows, size) for size in sets if size}
     largest = sizes[f"{max(options.sizes):g}"]

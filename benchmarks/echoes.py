@@ -130,7 +130,7 @@ def main() -> None:
         folder = options.folder or Path(name) / "data"
         folder.mkdir(parents=True, exist_ok=True)
         space, _, _ = call(template.STAGE, Files({}), Path(name) / "template")
-        space |= call(atlas.STAGE, Files(space), Path(name) / "atlas")[0]
+        space |= call(atlas.STAGE, Files(space), Path(name) / "atlas", name="demo424")[0]
         for settings in recordings()[: options.recordings]:
             rows.append(one(folder, space, settings))
             print(rows[-1], file=sys.stderr, flush=True)

@@ -220,7 +220,7 @@ def main() -> None:
                               shape=options.shape, voxel_mm=options.voxel_mm, seed=options.seed,
                               distortion_mm=size), quiet=True)  # fmt: skip
         space, _, _ = call(template.STAGE, Files({}), folder / "template")
-        parcels, _, _ = call(atlas.STAGE, Files(space), folder / "atlas")
+        parcels, _, _ = call(atlas.STAGE, Files(space), folder / "atlas", name="demo424")
         number = options.subjects if options.peers is None else options.peers
         subjects = [path.name.removeprefix("sub-") for path in sorted(sets[0.0].glob("sub-*"))[: options.subjects]]
         rows = [evaluate(sets, subject, {**space, **parcels}, folder / subject, options, index < number, import_s)

@@ -35,7 +35,7 @@ REAL_TR_S = 2.0
 def space(folder: Path) -> dict[str, Path]:
     """Template and demo atlas."""
     files = call(template.STAGE, Files({}), folder / "template")[0]
-    return files | call(atlas.STAGE, Files(files), folder / "atlas")[0]
+    return files | call(atlas.STAGE, Files(files), folder / "atlas", name="demo424")[0]
 
 
 def simulated(

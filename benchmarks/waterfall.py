@@ -244,7 +244,7 @@ def main() -> None:
         folder = options.folder or Path(name) / "data"
         folder.mkdir(parents=True, exist_ok=True)
         space, _, _ = call(template.STAGE, Files({}), Path(name) / "template")
-        parcels, _, _ = call(atlas.STAGE, Files(space), Path(name) / "atlas")
+        parcels, _, _ = call(atlas.STAGE, Files(space), Path(name) / "atlas", name="demo424")
         jobs = [
             (folder, {**space, **parcels}, settings, options.reuse) for settings in recordings()[: options.recordings]
         ]

@@ -11,6 +11,7 @@ from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, St
 if TYPE_CHECKING:
     from brainlm_data.cli import add_run, dispatch
     from brainlm_data.cli import summary as stage_summary
+    from brainlm_data.commandline import Parser
     from brainlm_data.config import read_config, section_from
     from brainlm_data.config import schema as config_schema
     from brainlm_data.dataset.card import Card
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary, one_at_a_time
     from brainlm_data.files.processes import end_with, parent_of
-    from brainlm_data.files.progress import Progress
+    from brainlm_data.files.progress import Progress, left
     from brainlm_data.files.reads import reads
     from brainlm_data.files.seal import BLANK, check_seal, seal
     from brainlm_data.files.sidecar import atomic
@@ -48,11 +49,11 @@ if TYPE_CHECKING:
     from brainlm_data.why.command import add_why
 
 __all__ = [
-    "BLANK", "FIGURE_STYLE", "GRID", "INK", "SPLITS", "SPLIT_COLOURS", "STAGES", "UNKNOWN", "Artifact",
-    "BrainLMError", "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Progress",
-    "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside",
-    "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text",
-    "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "mark_networks",
+    "BLANK", "FIGURE_STYLE", "GRID", "INK", "SPLITS", "SPLIT_COLOURS", "STAGES", "UNKNOWN", "Artifact", "BrainLMError",
+    "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Parser", "Progress", "Refused",
+    "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside", "by_network",
+    "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
+    "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "left", "mark_networks",
     "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time", "open_store", "parent_of",
     "prepare", "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series",
     "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
@@ -82,6 +83,7 @@ _HEAVY = {  # imported only when they are asked for
     "GRID": ("dataset.look", "GRID"),
     "in_legend": ("files.text", "in_legend"),
     "INK": ("dataset.look", "INK"),
+    "left": ("files.progress", "left"),
     "mark_networks": ("dataset.look", "mark_networks"),
     "markdown_cell": ("files.text", "markdown_cell"),
     "markdown_line": ("files.text", "markdown_line"),
@@ -91,6 +93,7 @@ _HEAVY = {  # imported only when they are asked for
     "open_store": ("dataset.store", "open_store"),
     "ParcelSeries": ("dataset.series", "ParcelSeries"),
     "parent_of": ("files.processes", "parent_of"),
+    "Parser": ("commandline", "Parser"),
     "prepare": ("dataset.scaler", "prepare"),
     "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),

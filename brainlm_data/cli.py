@@ -6,31 +6,41 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from brainlm_data.commandline import Parser
 from brainlm_data.errors import ConfigError, InputError, in_words
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Stage
 from brainlm_data.why.command import add_why
 
+if TYPE_CHECKING:
+    from brainlm_data.graph.dag import Dag
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `brainlm-data`."""
+
+def main(argv: Sequence[str] | None = None, prog: str = "brainlm-data") -> int:
+    """Entry point of `brainlm-data`, and of `brainlm data`."""
+    return dispatch(made(prog), argv)
+
+
+def made(prog: str = "brainlm-data") -> Parser:
+    """The parser of all commands."""
     from brainlm_data.pipeline import STAGES
 
-    parser = argparse.ArgumentParser(
-        prog="brainlm-data",
+    parser = Parser(
+        prog=prog,
         description="From raw BIDS to a store of parcel series: each stage alone.",
-        epilog="stages:\n" + summary(STAGES) + "\n\n`brainlm-data run STAGE --help` shows its options and config keys.",
+        epilog=f"stages:\n{summary(STAGES)}\n\n`{prog} run STAGE --help` shows its options and config keys.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_run(commands, STAGES, STAGES)
     add_why(commands, STAGES)
     _add_tools(commands)
-    return dispatch(parser, argv)
+    return parser
 
 
 def dispatch(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -115,7 +125,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.config import read_config, split_foreign
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
-    from brainlm_data.graph.outcome import taken
+    from brainlm_data.graph.remembered import place
     from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
@@ -125,24 +135,18 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
         job = load_job(active, arguments.stage, arguments.outdir, arguments.bundle, arguments.signature)
         run_bundle(job, max(1, (arguments.cores or 1) // threads))
         return
+    if arguments.configfile is None and arguments.outdir and place(arguments.outdir).is_file():
+        arguments.configfile = place(arguments.outdir)  # as the folder was made
     own, foreign = split_foreign(read_config(arguments), stages)
     if foreign:
         print(f"sections of no stage of this program, not used: {', '.join(foreign)}", file=sys.stderr)
-    dag = Dag(own, stages)
+    dag = Dag(own, stages, read=False)
     if arguments.stage not in dag.stages:
         raise ConfigError(f"not on route {dag.route}", "look at preprocess.engine and input.kind in the configuration")
-    possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
-    dag.prepare()
-    for line in taken(dag):
-        print(line, file=sys.stderr)
     node = dag[arguments.stage]
-    limit_threads(arguments.threads or node.each)
-    if unknown := sorted(set(arguments.recording or ()) - possible):
-        raise InputError(
-            f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
-        )
-    with dag.hold():
-        for bundle in dag.bundles.by_level[node.stage.level]:
+    with _bundles(dag, node.stage, arguments.recording) as bundles:
+        limit_threads(arguments.threads or node.each)
+        for bundle in bundles:
             job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
             ids = [unit["id"] for unit in job.units]
             if arguments.recording and not set(arguments.recording) & set(ids):
@@ -151,6 +155,40 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
             for entry in manifest["units"].values():
                 for output in entry.get("outputs", {}).values():
                     print(f"  {output['path']}")
+
+
+@contextmanager
+def _bundles(dag: Dag, stage: Stage, recordings: Sequence[str]) -> Iterator[list[str]]:
+    """The bundles of a stage, while the outdir is locked: as the dataset has them, else as the last plan had them.
+
+    A stage that reads no raw file (a figure, the report) goes without the dataset.
+
+    Raises
+    ------
+    InputError: one of `recordings` is not in the dataset; what reading it raises.
+    """
+    from brainlm_data.files import lock, sidecar
+    from brainlm_data.graph.edges import reads_raw
+    from brainlm_data.graph.outcome import taken
+    from brainlm_data.paths import listing_path
+
+    last = sidecar.read_record(listing_path(dag.outdir, "cohort", COHORT)).get("bundles", {})
+    if last and not dag.source.exists() and not reads_raw(stage, dag.artifacts):
+        print(f"{dag.source} is not there: as it was planned last", file=sys.stderr)
+        with lock.hold(dag.outdir):
+            yield last[stage.level]
+        return
+    dag.read()
+    possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
+    dag.prepare()
+    for line in taken(dag):
+        print(line, file=sys.stderr)
+    if unknown := sorted(set(recordings) - possible):
+        raise InputError(
+            f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
+        )
+    with dag.hold():
+        yield dag.bundles.by_level[stage.level]
 
 
 def limit_threads(count: int) -> None:

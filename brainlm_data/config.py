@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 
 from brainlm_data import strategies
 from brainlm_data.bids.index import Select
+from brainlm_data.commandline import did_you_mean
 from brainlm_data.errors import ConfigError
+from brainlm_data.spaces.known import BUNDLED, space_of_atlas
 from brainlm_data.stage import Stage, StageConfig
 
 NEARLY = 0.7  # names this alike are the same name with a mistake, as difflib counts
@@ -100,31 +103,59 @@ def read_config(arguments: argparse.Namespace) -> dict[str, Any]:
     ------
     ConfigError: the file cannot be read, or `--set` has no value.
     """
-    raw: dict[str, Any] = {}
-    if arguments.configfile:
-        try:
-            raw = _yaml(arguments.configfile.read_text(), str(arguments.configfile)) or {}
-        except OSError as error:
-            raise ConfigError(f"{arguments.configfile}: {error.strerror}", "give a readable YAML file") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{arguments.configfile}: no UTF-8 text", "give a readable YAML file") from error
-        if not isinstance(raw, dict):
-            raise ConfigError(f"{arguments.configfile}: no mapping of keys to values", "see config.yaml")
+    raw = read_file(arguments.configfile) if arguments.configfile else {}
     for key in ("bids_dir", "outdir"):
         if getattr(arguments, key):
             raw[key] = str(getattr(arguments, key))
     for assignment in arguments.set:
-        path, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
-        *parents, last = path.split(".")
-        section = raw
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"--set {assignment}: {parent} is no section", "write key.sub=value, of a section")
-        section[last] = _yaml(value, f"--set {path}")
+        assign(raw, assignment)
     return raw
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The content of a configuration file.
+
+    Raises
+    ------
+    ConfigError: it cannot be read, or is no mapping of keys to values.
+    """
+    try:
+        raw = _yaml(path.read_text(), str(path)) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "give a readable YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no UTF-8 text", "give a readable YAML file") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: no mapping of keys to values", "see config.yaml")
+    return raw
+
+
+def assign(raw: dict[str, Any], assignment: str) -> None:
+    """Take `section.key=value`, as `--set` has it, into a configuration.
+
+    Raises
+    ------
+    ConfigError: there is no value, it is no YAML, or what should be a section is none.
+    """
+    path, equals, value = assignment.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
+    *parents, last = path.split(".")
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {assignment}: {parent} is no section", "write key.sub=value, of a section")
+    section[last] = _yaml(value, f"--set {path}")
+
+
+def merge(raw: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Take the keys of another configuration into `raw`; of a section, only those that are named."""
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(raw.get(key), dict):
+            merge(raw[key], value)
+        else:
+            raw[key] = deepcopy(value)
 
 
 def _yaml(text: str, where: str) -> Any:
@@ -150,8 +181,8 @@ def split_foreign(raw: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[dict
     return {key: value for key, value in raw.items() if key not in foreign}, foreign
 
 
-def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
-    """Validate a whole configuration.
+def parse(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
+    """A whole configuration, each section for itself.
 
     Raises
     ------
@@ -159,12 +190,51 @@ def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
     """
     model = model_of(stages)
     try:
-        config = model.model_validate(dict(raw))
+        return model.model_validate(dict(raw))
     except ValidationError as error:
         raise ConfigError(*_explain(error, model)) from error
+
+
+def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
+    """Validate a whole configuration: each section, and what must agree between sections.
+
+    Raises
+    ------
+    ConfigError: names the path of the first bad key, what is wrong and the allowed values.
+    """
+    config = _with_template(parse(raw, stages))
     _check_censoring(config)
+    _check_atlas(config)
     _check_output_space(config)
     return config
+
+
+def _with_template(config: Any) -> Any:
+    """With `template.name`: where it is null, the space of the atlas."""
+    if not hasattr(config, "template") or not hasattr(config, "atlas") or config.template.name is not None:
+        return config
+    atlas = config.atlas
+    name = space_of_atlas(atlas.name, atlas.path, atlas.space) or BUNDLED
+    model = type(config.template)
+    try:
+        template = model.model_validate({**dict(config.template), "name": name})
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, model, "template")) from error
+    return config.model_copy(update={"template": template})
+
+
+def _check_atlas(config: Any) -> None:
+    """An atlas in another space than the template would be found when the template is made."""
+    if not hasattr(config, "template") or not hasattr(config, "atlas") or config.input.kind != "bids":
+        return
+    atlas, template = config.atlas, config.template.name
+    space = space_of_atlas(atlas.name, atlas.path, atlas.space)
+    if space not in (None, template) and not atlas.allow_space_mismatch:
+        raise ConfigError(
+            f"config: atlas {atlas.name} is in {space}, template.name is {template}",
+            f"leave template.name out (null), set template.name: {space}, or atlas.allow_space_mismatch: true"
+            " (differences of some millimetres)",
+        )
 
 
 def _check_censoring(config: Any) -> None:
@@ -212,7 +282,8 @@ def _explain(error: ValidationError, model: type[BaseModel], root: str = "") -> 
     if first["type"] == "extra_forbidden":
         owner = _owner(model, first["loc"])
         message = f"config: unknown key {where}"
-        remedy = f"allowed here: {', '.join(sorted(owner.model_fields))}"
+        meant = did_you_mean(str(first["loc"][-1]), list(owner.model_fields))
+        remedy = f"{meant} allowed here: {', '.join(sorted(owner.model_fields))}".strip()
     elif isinstance(first["input"], dict):  # keys that do not go together
         message = f"config: {where}: {first['msg'].removeprefix('Value error, ')}"
         remedy = f"section {where} of config.yaml explains both"

@@ -221,6 +221,8 @@ class Stage:
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
     # section -> key -> file, of files that it names otherwise than by a value of type Path (`graph.watched`)
     watches: Callable[[Any], Mapping[str, Path]] | None = None
+    # section -> None: before any job: fetches what the stage needs from outside, or raises InputError
+    ahead: Callable[[Any], None] | None = None
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[
         str, ...

@@ -7,20 +7,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from brainlm_data import InputError, add_run, add_why, config_schema, config_text, dispatch, stage_summary
+from brainlm_data import InputError, Parser, add_run, add_why, config_schema, config_text, dispatch, stage_summary
 from brainlm_model.commands import embed
 from brainlm_model.finetune import command as finetune_command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `brainlm-model`."""
+def main(argv: Sequence[str] | None = None, prog: str = "brainlm-model") -> int:
+    """Entry point of `brainlm-model`, and of `brainlm model`."""
+    return dispatch(made(prog), argv)
+
+
+def made(prog: str = "brainlm-model") -> Parser:
+    """The parser of all commands."""
     from brainlm_model.commands import alone
     from brainlm_model.stages import ALL_STAGES, STAGES
 
-    parser = argparse.ArgumentParser(
-        prog="brainlm-model",
+    parser = Parser(
+        prog=prog,
         description="Masked autoencoders of brain recordings: training, evaluation, report.",
-        epilog="stages:\n" + stage_summary(STAGES) + "\n\n`brainlm-model run STAGE --help` shows its config keys.",
+        epilog=f"stages:\n{stage_summary(STAGES)}\n\n`{prog} run STAGE --help` shows its config keys.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     defaults.set_defaults(call=lambda _: print(config_text(ALL_STAGES), end=""))
     schema = commands.add_parser("schema", help="print the JSON schema of config.yaml")
     schema.set_defaults(call=lambda _: print(json.dumps(config_schema(ALL_STAGES), indent=2, sort_keys=True)))
-    return dispatch(parser, argv)
+    return parser
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -38,6 +38,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 # Files whose tests take more than about four CPU seconds together: `pytest -m "not slow"` leaves them out.
 SLOW = {
     "attacks": "flips full_disk names pages",
+    "command": "running wheel",
     "contract": "typing",
     "core": "damage registration shards",
     "dag": "dryrun pages planning second_clone",

@@ -368,13 +368,14 @@ class Store:
         done = table[table["status"] == "done"]
         parts = []
         if "split" in done:
-            parts = [f"{split} {count}" for split, count in done["split"].value_counts(sort=False).items()]
+            counts = done["split"].value_counts()
+            parts = [f"{split} {counts[split]}" for split in SPLIT_COLOURS if split in counts]
         parts += [f"{count} {status}" for status, count in table["status"].value_counts().items() if status != "done"]
         people = f" of {done['subject'].nunique()} subjects" if "subject" in done else ""
-        counts = f"{len(done)} recordings{people}" + (f" ({', '.join(parts)})" if parts else "")
+        recordings = f"{len(done)} recordings{people}" + (f" ({', '.join(parts)})" if parts else "")
         atlas = f" of {self.attrs['atlas']}" if self.attrs.get("atlas") else ""
         hours = sum(self.attrs["recordings"]["n_steps"]) / self.rate_hz / 3600
-        facts = [counts, f"{len(self.parcels)} parcels{atlas}", f"{self.rate_hz:g} Hz, {hours:.3g} h"]
+        facts = [recordings, f"{len(self.parcels)} parcels{atlas}", f"{self.rate_hz:g} Hz, {hours:.3g} h"]
         return facts if self.scaler is not None else [*facts, "no scaler beside it"]
 
     @cached_property
@@ -492,9 +493,11 @@ class Store:
         if "split" in known:
             group = known["split"].fillna("in no split").where(known["status"] == "done", known["status"])
         with drawing(axes) as panel:
-            for name, rows in known.groupby(group):
-                colour = SPLIT_COLOURS.get(str(name), "#7F7F7F")
-                panel.scatter(rows[x], rows[y], s=22, color=colour, linewidths=0, label=f"{name} ({len(rows)})")
+            for name in dict.fromkeys([*SPLIT_COLOURS, *sorted(group.unique())]):
+                rows = known[group == name]
+                if len(rows):
+                    colour = SPLIT_COLOURS.get(name, "#7F7F7F")
+                    panel.scatter(rows[x], rows[y], s=22, color=colour, linewidths=0, label=f"{name} ({len(rows)})")
             panel.set_xlabel(x)
             panel.set_ylabel(y)
             panel.set_title("Quality of the recordings")

@@ -1,4 +1,4 @@
-"""Files of others: from an explicit path, else from the cache folder, else from a pinned address with its sha256."""
+"""Files of others: from an explicit path, the cache folder, FSL's copy, or a pinned address with its sha256."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_cached(remote: Remote) -> bool:
 
 
 def obtain(remote: Remote, key: str) -> Path:
-    """The file, from the cache or downloaded into it.
+    """The file, from the cache, else where the same file is known to lie, else downloaded into the cache.
 
     Parameters
     ----------
@@ -52,6 +52,9 @@ def obtain(remote: Remote, key: str) -> Path:
     place = cache_folder() / remote.name
     if place.exists():
         return checked(place, remote.sha256)
+    copy = Path(os.path.expandvars(remote.same_as))
+    if copy.is_absolute() and copy.is_file() and hashlib.sha256(copy.read_bytes()).hexdigest() == remote.sha256:
+        return copy
     also = f"; the same file is {remote.same_as}" if remote.same_as else ""
     remedy = f"put it at {place} (from {remote.url}{also}), or give its path: {key}"
     try:

@@ -5,12 +5,30 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EVERY_S = 5.0
+ALIVE_S = 60.0  # between two signs of life of something that has nothing to count yet
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `8 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 24 * 60 else f"{minutes // 60} h"
+
+
+def left(seconds: float) -> str:
+    """The time that is left, in words: `about 12 min left`."""
+    return f"about {duration(seconds)} left"
 
 
 class Progress:
-    """`step()` prints `NAME: done/total, about M min left`; silent where there is one thing to do, or none.
+    """`step()` prints `NAME: done/total, about 3 min left`; silent where there is one thing to do, or none.
 
     Parameters
     ----------
@@ -39,11 +57,34 @@ class Progress:
             self._done += amount
             self._print()
 
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """For a block whose first step may take minutes: a line now and then, while no step says anything."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(ALIVE_S):
+                with self._lock:
+                    now = time.monotonic()
+                    if not self._silent and now - self._printed >= ALIVE_S:
+                        self._printed = now
+                        so_far = f"{self._done:.0f}/{self.total:.0f}{self.unit}, {duration(now - self._started)} so far"
+                        print(f"{self.name}: {so_far}", file=sys.stderr, flush=True)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+
     def _print(self, more: str = "") -> None:
         now = time.monotonic()
         if self._silent or (self._done < self.total - 1e-6 and now - self._printed < EVERY_S):
             return
         self._printed = now
-        left = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done) / 60
-        text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}, about {left:.1f} min left"
-        print(f"{text}, {more}" if more else text, file=sys.stderr, flush=True)
+        seconds = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done)
+        text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}"
+        words = [text, *([left(seconds)] if self._done < self.total else []), *([more] if more else [])]
+        print(", ".join(words), file=sys.stderr, flush=True)

@@ -27,7 +27,7 @@ from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
 from brainlm_data.files.lock import clear_scratch, hold, planning
 from brainlm_data.files.space import check_space
-from brainlm_data.graph import edges, listing, needs
+from brainlm_data.graph import ahead, edges, listing, needs
 from brainlm_data.graph.bundles import Bundles
 from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
 from brainlm_data.graph.plan import Plan
@@ -157,13 +157,16 @@ class Dag:
     raw: config.yaml as Snakemake read it, overrides included.
     stages: all stages, data and model, in order.
     planning: False in a job on a cluster, which takes the index as it was planned and writes no listing.
+    read: False where only the names of the rules are wanted: the dataset is not looked at.
 
     Raises
     ------
     ConfigError, InputError: before any job.
     """
 
-    def __init__(self, raw: Mapping[str, Any], stages: Sequence[Stage], planning: bool = True) -> None:
+    def __init__(
+        self, raw: Mapping[str, Any], stages: Sequence[Stage], planning: bool = True, read: bool = True
+    ) -> None:
         self.planning = planning
         self.config: General = validate(raw, stages)
         self.outdir = self.config.outdir
@@ -174,16 +177,22 @@ class Dag:
         self._nodes = {name: Node(self, stage) for name, stage in self.all_stages.items()}
         self._check_route()
         self.producers = producers_of(list(self.stages.values()))
+        self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
+        self._units: dict[tuple[Level, str], str] = {}
+        self._planned = ""  # digest of the listings that `prepare` wrote
+        if read:
+            self.read()
+
+    def read(self) -> None:
+        """What follows from the dataset."""
         self.bundles = Bundles(self.index, self.config.bundle_size, self.outdir)
         unknown = self._check_external()
         self._check_groups()
+        self.splits = ahead.people(self.index, self.config)
         self.n_recordings, self.left_aside = len(self.index.recordings), self.index.ignored
         self.notes = [*self.index.said(), *unknown]
         self.faults = [f"{r.id}: {r.fault}" for r in self.index.recordings if r.fault]
         self.sizes_mb = needs.sizes_mb(self)  # (level, bundle) -> of the raw image of each of its units, uncompressed
-        self.forced: dict[str, set[str]] = {}  # stage -> bundles that are redone whatever their manifests say
-        self._units: dict[tuple[Level, str], str] = {}
-        self._planned = ""  # digest of the listings that `prepare` wrote
 
     def _check_route(self) -> None:
         """What is asked for must be something that is done on the way to the series."""
@@ -394,6 +403,19 @@ class Dag:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""
         stages = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
         return [s.name for s in stages if getattr(self.section(s), "is_on", True)]
+
+    def look_ahead(self, name: str) -> None:
+        """What can be known of a stage before the first job. Raises InputError where it cannot go well."""
+        ahead.look(self.stages[name], self.section(self.stages[name]), self.splits)
+
+    def no_model(self) -> str:
+        """Why the default target trains no model; empty where it does."""
+        return ahead.no_model(self.splits)
+
+    def goal(self, last: str) -> list[str]:
+        """The manifests of the default target: stage `last`, or where no model can be trained honestly, the dataset."""
+        stages = ["collate", *self.extras()] if self.no_model() else [last]
+        return self.manifests([*stages, *self.preprocessing()])
 
     def manifests(self, stages: Sequence[str]) -> list[str]:
         """Every manifest of these stages."""

@@ -47,11 +47,16 @@ def upstream_of(stage: Stage, producers: Mapping[str, Stage]) -> list[Stage]:
     return list(upstream.values())
 
 
+def reads_raw(stage: Stage, artifacts: Mapping[str, Artifact]) -> bool:
+    """True where a stage reads raw files."""
+    return any(not artifacts[name].pattern for name in stage.inputs)
+
+
 def reads_listing(stage: Stage, artifacts: Mapping[str, Artifact]) -> bool:
     """True where a change of the raw listing must rerun the stage: it reads raw files, or gathers the recordings."""
     read = [artifacts[name] for name in stage.inputs]
     gathers = stage.level == "cohort" and any(artifact.level != "cohort" for artifact in read)
-    return gathers or any(not artifact.pattern for artifact in read)
+    return gathers or reads_raw(stage, artifacts)
 
 
 def details_of(

@@ -6,6 +6,7 @@ Written whenever a run ends, well or not, from what lies in the outdir then.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -20,6 +21,7 @@ from brainlm_data import paths
 from brainlm_data.errors import InputError, one_line
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import write_text
+from brainlm_data.graph.events import COMMAND
 from brainlm_data.runner.manifest import read_manifest
 from brainlm_data.runner.software import software
 
@@ -69,8 +71,8 @@ def _name(dag: Dag) -> str:
 
 
 def _command() -> str:
-    """The command line of this process, without the folder of its program."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """What was typed: as `brainlm` says it, else this process's own, without the folder of its program."""
+    return os.environ.get(COMMAND) or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _recordings(dag: Dag) -> Iterator[dict[str, Any]]:

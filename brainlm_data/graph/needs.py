@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from brainlm_data import paths
 from brainlm_data.files.space import free_bytes, size
 from brainlm_data.graph.view import DagView
 from brainlm_data.runner.manifest import COHORT
@@ -99,6 +100,22 @@ def estimate(dag: DagView, jobs: Iterable[tuple[str, str]], redone: Mapping[str,
         if stage.level == "cohort" or bundle not in redone[name]:
             mb += sum(need.disk_mb + need.disk_mb_per_mb * one for one in sizes)
     return Estimate(seconds * dag.config.jobs.time, mb * dag.config.jobs.disk, tuple(unknown))
+
+
+def expected(dag: DagView, stage: str, bundle: str) -> dict[str, Any]:
+    """What is known of a job before it runs, as JSON: its units, the seconds that they take at most, threads, log.
+
+    `seconds` is null where nobody knows the time before.
+    """
+    node, need = dag[stage], dag.stages[stage].need
+    level = dag.stages[stage].level
+    sizes = dag.sizes_mb.get((level, bundle), [])
+    seconds = sum(need.seconds + need.seconds_per_mb * size for size in sizes)
+    return {
+        "stage": stage, "bundle": bundle, "level": level, "units": 1 if level == "cohort" else len(sizes),
+        "seconds": None if need.start else seconds, "threads": node.threads,
+        "log": str(paths.log_path(dag.outdir, stage, bundle)),
+    }  # fmt: skip
 
 
 def resources(dag: DagView, stage: Stage) -> dict[str, Any]:

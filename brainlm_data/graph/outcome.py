@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainlm_data import paths
@@ -12,7 +14,9 @@ from brainlm_data.runner.manifest import read_manifest
 if TYPE_CHECKING:
     from brainlm_data.graph.dag import Dag
 
-SHOWN = 20  # refusals, and files left aside, that a run prints
+SHOWN = 20  # refusals, files left aside and failed jobs that a run prints
+NAMED = 3  # recordings with the same reason that are named
+FIRST = ("index.html", "qc.html")  # of the pages in an outdir
 
 
 def taken(dag: Dag) -> list[str]:
@@ -32,19 +36,88 @@ def _shown(reasons: Sequence[str]) -> list[str]:
     return [*(f"  {reason}" for reason in reasons[:SHOWN]), *(["  ..."] if reasons[SHOWN:] else [])]
 
 
-def outcome(dag: Dag) -> str:
-    """How many went through, and why others did not."""
-    seen, refused = 0, list[str]()
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes
+    ----------
+    total, through: recordings in all, and those that have a parcel series. refused: recording -> reason.
+    failed: lines on the jobs that failed: stage and bundle, its error, its log.
+    notes: what was odd about the dataset. pages: files to open.
+    """
+
+    total: int
+    through: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    n_failed: int = 0
+    notes: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    everything: str = ""  # where all refusals are listed
+
+    def lines(self) -> list[str]:
+        """The summary, one line each."""
+        lines = [f"{self.through} of {self.total} recordings went through"]
+        if not self.through and not self.refused:
+            lines = ["no series yet"]
+        if self.refused:
+            lines += [f"{len(self.refused)} refused:", *self._by_reason()]
+        if self.n_failed:
+            jobs = "1 job" if self.n_failed == 1 else f"{self.n_failed} jobs"
+            lines += [f"{jobs} failed; the same command goes on from here:", *self.failed]
+        lines += self.notes
+        if self.pages:
+            lines.append(f"open: {', '.join(self.pages)}")
+        return [one_line(line) for line in lines]
+
+    def _by_reason(self) -> Iterator[str]:
+        """Each reason once, with the recordings that it is about."""
+        by_reason: dict[str, list[str]] = {}
+        for unit, reason in self.refused.items():
+            by_reason.setdefault(reason.removeprefix(f"{unit}: "), []).append(unit)
+        for reason, units in list(by_reason.items())[:SHOWN]:
+            more = f" and {len(units) - NAMED} more" if units[NAMED:] else ""
+            yield f"  {', '.join(units[:NAMED])}{more}: {reason}"
+        if len(self.refused) > NAMED and self.everything:
+            yield f"  (all in {self.everything})"
+
+
+def outcome(dag: Dag, failed: Collection[tuple[str, str]] = ()) -> Outcome:
+    """What became of the recordings of a run.
+
+    `failed`: (stage, bundle) of the jobs that failed.
+    """
+    found = Outcome(dag.n_recordings, notes=[*dag.notes, *_left_aside(dag)])
+    seen = 0
     for bundle in dag.bundles.by_level["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
         path = paths.manifest_path(dag.outdir, dag.producers["parcels"].name, bundle)
         units = read_manifest(path)["units"] if path.exists() else {}
         seen += len(units)
-        refused += [f"  {u}: {entry['reason']}" for u, entry in units.items() if entry["status"] == "refused"]
-    lines = [f"{seen - len(refused)} of {dag.n_recordings} recordings went through"]
-    if refused:
-        shown = refused[:SHOWN] + ([f"  ... (all in {dag.outdir}/recordings.parquet)"] if refused[SHOWN:] else [])
-        lines += [f"{len(refused)} refused:", *shown]
-    lines += [*dag.notes, *_left_aside(dag)]
-    if not seen:
-        lines[0] = "no series yet"
-    return "\n".join(one_line(line) for line in lines)
+        found.refused |= {u: entry["reason"] for u, entry in units.items() if entry["status"] == "refused"}
+    found.through = seen - len(found.refused)
+    found.n_failed = len(failed)
+    for stage, bundle in list(failed)[:SHOWN]:
+        log = paths.log_path(dag.outdir, stage, bundle)
+        found.failed += [f"  {stage} of {bundle}: {line}" if i == 0 else f"    {line}"
+                         for i, line in enumerate([*last_words(log), f"log: {log}"])]  # fmt: skip
+    there = {page.name for page in dag.outdir.glob("*.html")}
+    found.pages = [str(dag.outdir / name) for name in [*FIRST, *sorted(there - {*FIRST})] if name in there]
+    table = dag.outdir / "recordings.parquet"
+    found.everything = str(table) if table.is_file() else ""
+    return found
+
+
+def last_words(log: Path) -> list[str]:
+    """How the log of a failed job ends: its error with the remedy, else its last line."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    if not lines:
+        return ["ended without a word: killed (memory, time limit), or it never started"]
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith("error: "):
+            remedy = [line for line in lines[number + 1 : number + 2] if line.startswith("try: ")]
+            return [lines[number].removeprefix("error: "), *remedy]
+    return [f"killed, or ended without an error; its last line: {lines[-1]}"]

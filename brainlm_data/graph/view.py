@@ -19,6 +19,10 @@ class NodeView(Protocol):
         """Manifest of a bundle."""
 
     @property
+    def threads(self) -> int:
+        """Threads of a job of it."""
+
+    @property
     def signature(self) -> str:
         """What decides whether its outputs are still good."""
 

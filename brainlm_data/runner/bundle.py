@@ -23,6 +23,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import lock, sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.files.processes import processes
+from brainlm_data.files.progress import left
 from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import check_inputs, input_digests, written
 from brainlm_data.runner.manifest import (
@@ -150,9 +151,9 @@ def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float
     done, total = len(entries), len(job.units)
     unit, entry = list(entries.items())[-1]
     seconds = time.monotonic() - started
-    left = f", about {seconds / done * (total - done) / 60:.1f} min left" if total > done else ""
+    remaining = f", {left(seconds / done * (total - done))}" if total > done else ""
     outcome = entry["status"] if entry["status"] == "done" else f"{entry['status']}: {entry['reason']}"
-    print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{left})", file=sys.stderr, flush=True)
+    print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{remaining})", file=sys.stderr, flush=True)
 
 
 def _run_unit(

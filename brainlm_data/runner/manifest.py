@@ -185,28 +185,28 @@ def differences(stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> l
     causes: list[Cause] = []
     if old["version"] != new["version"]:
         causes.append(Cause(f"version of {stage}: {old['version']} -> {new['version']}"))
-    for key, before, after in _changed(old["config"], new["config"]):
-        causes.append(Cause(f"{stage}.{key}: {_word(before)} -> {_word(after)}"))
-    for key, before, after in _changed(old["names"], new["names"]):
-        causes.append(Cause(f"{key}: {_word(before)} -> {_word(after)}"))
-    for key, _, _ in _changed(old["watched"], new["watched"]):
+    for key, before, after in changed(old["config"], new["config"]):
+        causes.append(Cause(f"{stage}.{key}: {word(before)} -> {word(after)}"))
+    for key, before, after in changed(old["names"], new["names"]):
+        causes.append(Cause(f"{key}: {word(before)} -> {word(after)}"))
+    for key, _, _ in changed(old["watched"], new["watched"]):
         causes.append(Cause(f"{key}: another file, or another content"))
     return causes
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(key, old value, new value) where they differ; of nested mappings, dotted keys."""
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if before == after:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from ((f"{key}.{deeper}", b, a) for deeper, b, a in _changed(before, after))
+            yield from ((f"{key}.{deeper}", b, a) for deeper, b, a in changed(before, after))
         else:
             yield key, before, after
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A value as config.yaml has it, cut where it is long."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -20,6 +20,7 @@ from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.spaces.a424 import A424, A424_SPACE
+from brainlm_data.spaces.known import STAND_IN
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ class Config(StageConfig):
     """Which parcellation."""
 
     name: str = Field(
-        "demo424",
+        "A424",
         pattern=r"^[A-Za-z0-9]+$",
-        description="demo424 (made by this package), A424 (downloaded once), or, with `path`, any",
+        description="A424 (downloaded once), demo424 (a geometric stand-in, made here), or, with `path`, any",
     )
     path: Path | None = Field(None, description="label image: integers; 0 is background")
     labels: Path | None = Field(None, description="TSV with columns index, name and, if known, network, hemisphere")
-    space: str | None = Field(None, description="template space of `path`; null: assumed to be template.name")
+    space: str | None = Field(None, description="template space of `path`; null: assumed to be that of the template")
     allow_space_mismatch: bool = Field(False, description="accept an atlas in another MNI space, with a note")
 
     @model_validator(mode="after")
@@ -229,6 +230,16 @@ def _own_table(path: Path, index: np.ndarray) -> pd.DataFrame:
     return known
 
 
+def ahead(config: Config) -> None:
+    """Fetch A424, where it is asked for. Raises InputError where it cannot be had."""
+    if config.name != "A424" or config.path is not None:
+        return
+    try:
+        obtain(A424, "atlas.path")
+    except InputError as error:
+        raise InputError(error.message, f"{error.remedy}; {STAND_IN}") from error
+
+
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     mismatch = f" ({facts['SpaceMismatch']}: their differences are not corrected)" if "SpaceMismatch" in facts else ""
@@ -246,6 +257,7 @@ STAGE = Stage(
     outputs=("atlas_dseg", "atlas_table"),
     run=run,
     describe=describe,
+    ahead=ahead,
     routes=("native", "fmriprep"),
     need=Need(800),
     fills="seg",

@@ -14,10 +14,10 @@ from brainlm_data.files.fetch import Remote, is_cached, obtain
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
+from brainlm_data.spaces.known import BUNDLED, STAND_IN
 from brainlm_data.spaces.templateflow import Template
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 
-BUNDLED = "MNI152NLin2009aSym"
 NEUROPARC = (  # github.com/.../raw/ follows Git LFS, raw.githubusercontent.com does not
     "https://github.com/neurodata/neuroparc/raw/5a5e7469671e65cb58087c47b69d0edb71dc2966/atlases/reference_brains/"
 )
@@ -45,11 +45,11 @@ PUBLISHED = {
 class Config(StageConfig):
     """Which template."""
 
-    name: str = Field(
-        BUNDLED,
+    name: str | None = Field(
+        None,
         pattern=r"^[A-Za-z0-9]+$",
-        description=f"{BUNDLED} (bundled with nilearn), {', '.join(PUBLISHED)} (downloaded once), one of TemplateFlow's"
-        " that is on this machine (MNI152NLin2009cAsym), or, with `path`, any",
+        description=f"null: the space of the atlas; else {BUNDLED} (bundled with nilearn), {', '.join(PUBLISHED)}"
+        " (downloaded once), one of TemplateFlow's that is on this machine (MNI152NLin2009cAsym), or, with `path`, any",
     )
     path: Path | None = Field(None, description="T1w template with skull, instead of the bundled or downloaded one")
     brain: Path | None = Field(None, description="the same without skull, or its brain mask; required with path")
@@ -62,7 +62,7 @@ class Config(StageConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Config:
-        if self.path is not None:
+        if self.path is not None or self.name is None:
             return self
         flow = templateflow.find(self.name, self.templateflow)
         if flow is None and (self.templateflow or self.name not in {BUNDLED, *PUBLISHED}):
@@ -72,6 +72,11 @@ class Config(StageConfig):
                 f" {templateflow.how(self.name)}), or give path and brain"
             )
         return self
+
+    @property
+    def space(self) -> str:
+        """The name; the bundled template's where a stage is called without an atlas."""
+        return self.name or BUNDLED
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -100,7 +105,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     nib.save(nib.Nifti1Image(brain.astype(np.uint8), t1w.affine), outputs["template_mask"])
     nib.save(_tissues(t1w, brain, files), outputs["template_probseg"])
     return {
-        "Space": config.name,
+        "Space": config.space,
         "Source": source,
         "SourceFiles": digests,
         # without skull nearly nothing is outside the brain: the mask may lie a little within the image's rim
@@ -121,15 +126,15 @@ def _files(config: Config) -> tuple[Template | None, str]:
                 "template.brain is not set", "give the skull-stripped template or its brain mask, same grid"
             )
         return Template(config.path, config.brain, ()), config.path.name
-    flow = templateflow.find(config.name, config.templateflow)
-    if config.name == BUNDLED and config.templateflow is None:
+    flow = templateflow.find(config.space, config.templateflow)
+    if config.space == BUNDLED and config.templateflow is None:
         return None, "bundled with nilearn"
-    published = PUBLISHED.get(config.name, ())
+    published = PUBLISHED.get(config.space, ())
     here = bool(published) and all(is_cached(remote) for remote in published)
     if flow is not None and (config.templateflow or not here):
         return flow, f"TemplateFlow's {flow.t1w.name}; Ciric et al., 2022"
     if not published:
-        raise InputError(f"TemplateFlow's {config.name} is gone", f"fetch it again: {templateflow.how(config.name)}")
+        raise InputError(f"TemplateFlow's {config.space} is gone", f"fetch it again: {templateflow.how(config.space)}")
     t1w, brain = published
     return Template(obtain(t1w, "template.path"), obtain(brain, "template.brain"), ()), t1w.name
 
@@ -169,12 +174,21 @@ def _tissues(t1w: Any, brain: np.ndarray, files: Template | None) -> nib.Nifti1I
 
 def watches(config: Config) -> dict[str, Path]:
     """TemplateFlow's files, where the template is certainly taken from there."""
-    if config.path is not None or (config.templateflow is None and config.name in {BUNDLED, *PUBLISHED}):
+    if config.path is not None or (config.templateflow is None and config.space in {BUNDLED, *PUBLISHED}):
         return {}
-    flow = templateflow.find(config.name, config.templateflow)
+    flow = templateflow.find(config.space, config.templateflow)
     if flow is None:
         return {}
     return {f"templateflow ({file.name})": file for file in (flow.t1w, flow.brain, *flow.tissues)}
+
+
+def ahead(config: Config) -> None:
+    """Fetch the template, where it is neither bundled nor here. Raises InputError where it cannot be had."""
+    try:
+        _files(config)
+    except InputError as error:
+        more = f"; {STAND_IN}" if config.space in PUBLISHED else ""
+        raise InputError(error.message, f"{error.remedy}{more}") from error
 
 
 def describe(facts: Facts) -> str:
@@ -192,6 +206,7 @@ STAGE = Stage(
     outputs=("template_t1w", "template_mask", "template_probseg"),
     run=run,
     describe=describe,
+    ahead=ahead,
     watches=watches,
     routes=("native", "fmriprep"),
     need=Need(1000),

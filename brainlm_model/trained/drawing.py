@@ -29,7 +29,7 @@ def draw_reconstruction(
     limit = float(np.nanpercentile(np.abs(truth_PT), 98)) or 1.0
     rate = series.rate_hz or 1
     with plt.rc_context(FIGURE_STYLE):  # type: ignore[arg-type]
-        figure, axes = plt.subplots(1, 3, figsize=(11, 4.2), sharex=True, sharey=True)
+        figure, axes = plt.subplots(1, 3, figsize=(11, 4.2), sharex=True)
         for panel, (title, values) in zip(axes, panels.items(), strict=True):
             image = panel.imshow(
                 values[order], aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest",
@@ -40,7 +40,7 @@ def draw_reconstruction(
             panel.set_xlabel("time (s)" if series.rate_hz else "time (steps)")
             mark_networks(panel, groups, names=panel is axes[0])
         figure.colorbar(image, ax=axes, label="scaled BOLD (interquartile ranges)", shrink=0.7, pad=0.01)
-        figure.suptitle(f"{series.id}, {mask_ratio:g} of the tokens hidden".lstrip(", "), fontsize=8.5)
+        figure.suptitle(f"{series.id}, {100 * mask_ratio:g} % of the tokens hidden".lstrip(", "), fontsize=8.5)
     return np.asarray(axes)
 
 

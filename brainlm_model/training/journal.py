@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError
+from brainlm_data import ConfigError, left
 
 COLUMNS = ("step", "epoch", "loss", "lr", "seconds", "validation_r2")
 Row = dict[str, Any]
@@ -58,10 +58,9 @@ class Journal:
             return
         seconds = (time.monotonic() - self._started) / (done - self._first)
         score = f", validation R2 {row['validation_r2']:.3f}" if row["validation_r2"] != "" else ""
-        left = seconds * (self.steps - done) / 60
+        rest = f", {left(seconds * (self.steps - done))}" if done < self.steps else ""
         print(
-            f"train: {done}/{self.steps}, loss {row['loss']:.4f}{score}, {batch / seconds:.1f} windows/s, "
-            f"about {left:.1f} min left",
+            f"train: {done}/{self.steps}, loss {row['loss']:.4f}{score}, {batch / seconds:.1f} windows/s{rest}",
             file=sys.stderr,
             flush=True,
         )

@@ -22,6 +22,9 @@ ARCHITECTURE = (
 )  # fmt: skip
 
 
+STEPS, MOST_EPOCHS = 1000, 200  # of a training of which nothing is said; an epoch is one window of each recording
+
+
 class FurtherStore(StageConfig):
     """Another store to train on. It is scaled with its own scaler.npz."""
 
@@ -107,7 +110,12 @@ class Config(StageConfig):
     micro_batch: int | None = Field(
         None, ge=1, description="windows in memory at once; gradients are summed over batch_size; null: all"
     )
-    steps: int = Field(1000, ge=1, description="optimiser steps; an epoch is one window of each recording")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description=f"optimiser steps; null: {STEPS}, fewer where a recording would be seen more than {MOST_EPOCHS}"
+        " times, more where not each would be seen once",
+    )
     epochs: int | None = Field(None, ge=1, description="length of training in epochs, instead of steps")
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, after the warm-up")
@@ -163,8 +171,13 @@ class Config(StageConfig):
         return float(np.interp(progress, np.linspace(0, 1, len(self.ratios)), self.ratios))
 
     def steps_of(self, recordings: int) -> int:
-        """Optimiser steps in all: `steps`, or those of `epochs` over so many recordings."""
-        return self.steps if self.epochs is None else self.epochs * math.ceil(recordings / self.batch_size)
+        """Optimiser steps in all: `epochs` over so many recordings, else `steps`, else what suits their number."""
+        epoch = math.ceil(recordings / self.batch_size)
+        if self.epochs is not None:
+            return self.epochs * epoch
+        if self.steps is not None:
+            return self.steps
+        return max(min(STEPS, MOST_EPOCHS * epoch), epoch)
 
     def masks_squares(self) -> bool:
         """Whether the model masks squares of parcels x steps, and not tokens of a parcel."""

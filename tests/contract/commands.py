@@ -23,8 +23,8 @@ from tests.conftest import ROOT
 TARGETS = {"all", "preprocess", "dataset", *(stage.name for stage in ALL_STAGES)}
 # Programs of others, whose options are not looked at.
 SYSTEM = {
-    "apptainer", "cd", "conda", "debootstrap", "diff", "docker", "export", "git", "mkdir", "pip", "podman",
-    "pre-commit", "scontrol", "source", "srun", "tail", "tar",
+    "apptainer", "cd", "conda", "debootstrap", "diff", "docker", "export", "git", "mkdir", "pip", "pixi", "podman",
+    "pre-commit", "scontrol", "source", "srun", "tail", "tar", "uv",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.conftest import ROOT
 
-PACKAGES = ("brainlm_data", "brainlm_model")
+PACKAGES = ("brainlm", "brainlm_data", "brainlm_model")
 
 
 def modules_of(root: Path) -> dict[str, Path]:

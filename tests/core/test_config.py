@@ -42,8 +42,11 @@ def test_mistakes(raw: dict[str, Any], words: list[str]) -> None:
         ({"denoise": {"strategy": "ica+scrubbing"}}, ["scrubbing needs filter.censor_fd_mm of 0.5 or less, it is null",
                                                       "set filter.censor_fd_mm: 0.5"]),
         ({"denoise": {"strategy": "scrubbing"}, "filter": {"censor_fd_mm": 0.9}}, ["0.5 or less, it is 0.9"]),
-        ({"preprocess": {"engine": "fmriprep"}}, ["fmriprep.output_space is MNI152NLin6Asym:res-2",
+        ({"preprocess": {"engine": "fmriprep"}, "atlas": {"name": "demo424"}},
+         ["fmriprep.output_space is MNI152NLin6Asym:res-2",
                                                   "template.name is MNI152NLin2009aSym"]),
+        ({"atlas": {"name": "demo424"}, "template": {"name": "MNI152NLin6Asym"}},
+         ["atlas demo424 is in MNI152NLin2009aSym, template.name is MNI152NLin6Asym", "leave template.name out"]),
     ],
 )  # fmt: skip
 def test_sections_that_contradict_each_other(raw: dict[str, Any], words: list[str]) -> None:

@@ -35,6 +35,18 @@ def test_downloads_once_then_takes_it_from_the_cache(
     assert [p.name for p in home.iterdir()] == ["cached.bin"]  # nothing half-written beside it
 
 
+def test_the_same_file_elsewhere_is_taken_where_it_is_the_same(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSLDIR", str(tmp_path))
+    gone = Remote("A.nii.gz", (tmp_path / "nowhere").as_uri(), SHA, "none", same_as="$FSLDIR/thing")
+    (tmp_path / "thing").write_bytes(b"another one")
+    with pytest.raises(InputError):
+        obtain(gone, "atlas.path")
+    (tmp_path / "thing").write_bytes(CONTENT)
+    assert obtain(gone, "atlas.path") == tmp_path / "thing"
+
+
 def test_without_a_network_it_says_what_to_put_where(tmp_path: Path, home: Path) -> None:
     gone = Remote("A.nii.gz", (tmp_path / "nowhere").as_uri(), SHA, "none", same_as="$FSLDIR/thing")
     with pytest.raises(InputError) as caught:

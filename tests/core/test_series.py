@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainlm_data import InputError, ParcelSeries, Refused, Store, open_store, resample_series, scale_series
@@ -116,6 +116,7 @@ def test_pictures_are_axes(store: Store, recording: ParcelSeries) -> None:
     plt.close("all")
 
 
+@settings(deadline=None)  # the first call imports scipy
 @given(st.floats(0.6, 3.0), st.sampled_from([0.5, 1.0, 2.0]))
 def test_a_slow_wave_is_the_same_at_any_rate(tr_s: float, hz: float) -> None:
     steps = math.ceil(200 / tr_s)
@@ -140,6 +141,7 @@ def test_what_cannot_be_resampled() -> None:
     assert np.isfinite(np.asarray(made)[4:]).all() and "resampled from TR 2 s to 1 Hz" in made.stated
 
 
+@settings(deadline=None)
 @given(st.floats(1.0, 1e5))
 def test_units_of_a_card(level: float) -> None:
     raw = level * (1 + 0.02 * np.random.default_rng(0).normal(size=(50, 3))) * [1, 2, 3]

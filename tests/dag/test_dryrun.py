@@ -22,21 +22,33 @@ from tests.dag.snake import PER_RECORDING, planned, snakemake
 
 COHORT = ("template", "atlas", "qcgroup", "collate", "train", "evaluate", "figures", "report")
 
-TREES: dict[str, tuple[dict[str, Any], int, int]] = {
-    # tree: (arguments of write_bids, subjects with a T1w, recordings)
-    "one subject, one run": ({"subjects": ("01",)}, 1, 1),
-    "sessions, tasks and runs": ({"tasks": ("rest", "nback"), "sessions": ("a", "b"), "runs": ("1", "2")}, 2, 16),
-    "no T1w": ({"t1w": False}, 0, 2),
+DATASET = COHORT[: COHORT.index("collate") + 1]
+
+TREES: dict[str, tuple[dict[str, Any], int, int, int]] = {
+    # tree: (arguments of write_bids, subjects, subjects with a T1w, recordings)
+    "one subject, one run": ({"subjects": ("01",)}, 1, 1, 1),
+    "sessions, tasks and runs": ({"tasks": ("rest", "nback"), "sessions": ("a", "b"), "runs": ("1", "2")}, 2, 2, 16),
+    "no T1w": ({"t1w": False}, 2, 0, 2),
+    "a small cohort": ({"subjects": ("01", "02", "03")}, 3, 3, 3),
 }
 
 
 @pytest.mark.parametrize("tree", TREES)
 def test_jobs_of_a_tree(tmp_path: Path, tree: str) -> None:
-    arguments, subjects, recordings = TREES[tree]
+    arguments, subjects, with_t1w, recordings = TREES[tree]
     bids = write_bids(tmp_path / "bids", **arguments)
     jobs = planned(tmp_path, {"bids_dir": str(bids), "outdir": str(tmp_path / "out")})
-    expected = dict.fromkeys(COHORT, 1) | dict.fromkeys(PER_RECORDING, recordings)
-    assert jobs == expected | ({"anat": subjects} if subjects else {})
+    expected = dict.fromkeys(COHORT if subjects >= 3 else DATASET, 1) | dict.fromkeys(PER_RECORDING, recordings)
+    assert jobs == expected | ({"anat": with_t1w} if with_t1w else {})
+
+
+def test_a_cohort_without_validation_and_test_people_gets_no_model_unless_asked(tmp_path: Path) -> None:
+    config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out")}
+    output = snakemake(tmp_path, config, "-n")
+    assert "no model is trained: of 2 people nobody is left for validation and test; the target is dataset" in output
+    assert planned(tmp_path, config, "train")["train"] == 1
+    output = snakemake(tmp_path, config, "-n", "evaluate", check=False)
+    assert "evaluate: nobody is in split test (train 2)" in output and "Traceback" not in output
 
 
 def test_bundles_make_fewer_jobs(tmp_path: Path) -> None:
@@ -46,9 +58,10 @@ def test_bundles_make_fewer_jobs(tmp_path: Path) -> None:
 
 
 def test_single_targets_and_selection(tmp_path: Path) -> None:
-    bids = write_bids(tmp_path / "bids", tasks=("rest", "nback"))
+    bids = write_bids(tmp_path / "bids", subjects=("01", "02", "03"), tasks=("rest", "nback"))
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "select": {"task": ["rest"], "subject": ["02"]}}
     assert planned(tmp_path, config, "preprocess") == dict.fromkeys((*COHORT[:3], "anat", *PER_RECORDING), 1)
+    config["select"] = {"task": ["rest"]}
     for target, last in (("dataset", "collate"), ("train", "train"), ("evaluate", "evaluate"), ("figures", "figures")):
         jobs = planned(tmp_path, config, target)
         followers = COHORT[COHORT.index(last) + 1 :]
@@ -56,7 +69,7 @@ def test_single_targets_and_selection(tmp_path: Path) -> None:
 
 
 def test_the_papers_tasks_are_made_only_when_asked_for(tmp_path: Path) -> None:
-    bids = write_bids(tmp_path / "bids")
+    bids = write_bids(tmp_path / "bids", subjects=("01", "02", "03"))
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out")}
     assert not set(PAPER_TASKS) & set(planned(tmp_path, config))
     for task in list(PAPER_TASKS)[:2]:  # all have the same rule
@@ -72,10 +85,19 @@ def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:
     assert planned(tmp_path, config)["keep"] == 2
 
 
+def in_mni6(folder: Path) -> dict[str, Any]:
+    """An atlas and a template in fMRIPrep's space that need no download; their files are not read by a plan."""
+    for name in ("labels.nii.gz", "t1w.nii.gz", "brain.nii.gz"):
+        (folder / name).touch()
+    atlas = {"name": "mine", "path": str(folder / "labels.nii.gz"), "space": "MNI152NLin6Asym"}
+    template = {"path": str(folder / "t1w.nii.gz"), "brain": str(folder / "brain.nii.gz")}
+    return {"atlas": atlas, "template": template}
+
+
 def test_engine_fmriprep_replaces_the_image_stages(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
-    mni6 = {"template": {"name": "MNI152NLin6Asym"}, "atlas": {"name": "A424"}}
-    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}, **mni6}
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "preprocess": {"engine": "fmriprep"}}
+    config |= in_mni6(tmp_path)
     jobs = planned(tmp_path, config)
     assert jobs["fmriprep"] == jobs["ingest"] == jobs["confounds"] == 2
     assert not {"anat", "motion", "coreg", "sample"} & set(jobs)
@@ -96,13 +118,8 @@ def test_fmriprep_is_never_run_inside_another_container(tmp_path: Path, monkeypa
     (tmp_path / "bin/apptainer").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     section = {"preprocess": {"engine": "fmriprep"}, "fmriprep": {"runner": "apptainer"}}
-    config = {
-        "bids_dir": str(bids),
-        "outdir": str(tmp_path / "out"),
-        "template": {"name": "MNI152NLin6Asym"},
-        **section,
-    }
-    snakemake(tmp_path, config | {"atlas": {"name": "A424"}}, "--sdm", "apptainer", "--until", "fmriprep")
+    config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), **section, **in_mni6(tmp_path)}
+    snakemake(tmp_path, config, "--sdm", "apptainer", "--until", "fmriprep")
     calls = (tmp_path / "calls").read_text().split()
     assert calls.count("run") == 1 and "exec" not in calls and page.exists()
 
@@ -184,10 +201,26 @@ def test_what_people_name_is_quoted_in_commands(tmp_path: Path) -> None:
 
 def test_keep_needs_the_native_engine(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
-    section = {"preprocess": {"engine": "fmriprep"}, "template": {"name": "MNI152NLin6Asym"}}
+    section = {"preprocess": {"engine": "fmriprep"}, "atlas": {"name": "A424"}}
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), **section}
     output = snakemake(tmp_path, config | {"keep": ["preproc"]}, "-n", check=False)
     assert "keep needs preprocess.engine: native" in output and "Traceback" not in output
+
+
+def test_an_atlas_that_cannot_be_had_is_known_before_any_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default is the published atlas; without it in the cache, and without a network, one line says what to do."""
+    monkeypatch.setenv("BRAINLM_DATA_HOME", str(tmp_path / "empty"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
+    config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out"), "atlas": {}}
+    output = snakemake(tmp_path, config, "-n", "preprocess", check=False)
+    assert "is not in the cache and could not be downloaded" in output
+    assert "to try things out without a download: atlas.name: demo424" in output and "Traceback" not in output
+
+
+def test_rules_are_listed_without_a_dataset(tmp_path: Path) -> None:
+    output = snakemake(tmp_path, {"bids_dir": "/nowhere"}, "--list")
+    assert {"preprocess", "dataset", "train", "anat"} <= set(output.split())
 
 
 def test_lint(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def test_reconstruction_is_drawn(home, model):
     assert hidden.mean() == pytest.approx(0.5, abs=0.01)
     np.testing.assert_array_equal(found[~hidden], truth[~hidden])
     assert "where hidden" in made.get_title(loc="left")
+    assert [label.get_text() for label in recorded.get_yticklabels()] == ["unassigned"]
     with pytest.raises(InputError, match="from step 100, the recording has 260"):
         model.plot_reconstruction(recording, start=100)
     with pytest.raises(InputError, match="mask_ratio 1"):

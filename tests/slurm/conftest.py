@@ -11,6 +11,7 @@ from tests.slurm.cluster import Submitted, by_hand, missing
 from tests.whole.run import Run
 
 CONFIG = {
+    "atlas": {"name": "demo424"},
     "collate": {"validation": 0, "test": 0},
     "train": {"steps": 240, "batch_size": 2, "window": 40, "width": 16, "hidden": 32, "depth": 1, "threads": 1},
 }

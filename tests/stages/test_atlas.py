@@ -70,14 +70,15 @@ def test_the_embedded_atlas_is_compact_and_keeps_the_hemispheres_apart() -> None
 
 
 def test_demo424(tmp_path: Path) -> None:
-    out, facts = run(atlas.STAGE, template(tmp_path), tmp_path / "o")
+    out, facts = run(atlas.STAGE, template(tmp_path), tmp_path / "o", name="demo424")
     table = pd.read_csv(out["atlas_table"], sep="\t")
     assert list(table) == atlas.COLUMNS and len(table) == facts["NumberOfParcels"] == 424
     assert nib.load(out["atlas_dseg"]).get_data_dtype() == np.int32
     assert "stand-in" in facts["NetworkSource"] and len(facts["Sha256"]) == 64 and facts["Warnings"] == []
     with pytest.raises(InputError, match=r"MNI152NLin2009aSym, the template is MNI152NLin6Asym"):
-        run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o")
-    _, facts = run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o", allow_space_mismatch=True)
+        run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o", name="demo424")
+    config = {"name": "demo424", "allow_space_mismatch": True}
+    _, facts = run(atlas.STAGE, template(tmp_path / "b", "MNI152NLin6Asym"), tmp_path / "o", **config)
     assert facts["Warnings"] == [
         "atlas in MNI152NLin2009aSym, template MNI152NLin6Asym: differences of some millimetres are not corrected"
     ]
@@ -188,4 +189,4 @@ def test_a424(tmp_path: Path, atlases: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_golden(tmp_path: Path, golden: Callable[..., None]) -> None:
-    golden(atlas.STAGE, *run(atlas.STAGE, template(tmp_path / "template"), tmp_path / "atlas"))
+    golden(atlas.STAGE, *run(atlas.STAGE, template(tmp_path / "template"), tmp_path / "atlas", name="demo424"))

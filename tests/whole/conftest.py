@@ -11,6 +11,7 @@ from tests.whole.run import Run
 # A job is one process, most of whose time goes to imports: bundles halve their number.
 CONFIG = {
     "bundle_size": 2,
+    "atlas": {"name": "demo424"},
     "keep": ["preproc", "denoised"],
     "anat": {"grid_mm": 4.0, "registration": "fast"},
     "coreg": {"grid_mm": 4.0},

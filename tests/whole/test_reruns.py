@@ -14,7 +14,7 @@ from tests.dag.test_reruns import COLLATE, DENOISE, DISTORTION, QCGROUP, RERUNS
 from tests.whole.run import Run
 
 
-@pytest.mark.parametrize("key", ["template.name", "filter.high_hz", "keep.images", "train.lr", "threads"])
+@pytest.mark.parametrize("key", ["anat.grid_mm", "filter.high_hz", "keep.images", "train.lr", "threads"])
 def test_a_key_reruns_its_stage_and_its_followers(simulated: Run, key: str) -> None:
     """A few of the table, by Snakemake itself; `tests/dag/test_reruns.py` has all of it, in process."""
     value, rules = RERUNS[key]

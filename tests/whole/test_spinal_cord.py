@@ -29,7 +29,8 @@ def test_a_spinal_cord_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bids/dataset_description.json").write_text(json.dumps({"Name": "cord", "BIDSVersion": "1.8.0"}))
     shutil.copyfile(CORD, func / f"{name}_bold.nii.gz")
     (func / f"{name}_bold.json").write_text(json.dumps({"TaskName": "rest", "RepetitionTime": 1.13}))
-    run = Run(tmp_path, {"bids_dir": str(tmp_path / "bids"), "coreg": {"grid_mm": 4.0}})
+    sections = {"atlas": {"name": "demo424"}, "coreg": {"grid_mm": 4.0}}
+    run = Run(tmp_path, {"bids_dir": str(tmp_path / "bids"), **sections})
     by_hand(run, *CHAIN)
     for stage in ("sample", "parcellate", "resample", "qc"):
         entry = read_manifest(run.outdir / "work" / stage / f"{name}.json")["units"][name]

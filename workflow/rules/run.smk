@@ -3,7 +3,9 @@ from functools import cache
 
 from brainlm_data.graph import slurm
 from brainlm_data.graph.index_page import write_index
+from brainlm_data.graph.needs import estimate, expected
 from brainlm_data.graph.outcome import outcome, taken
+from brainlm_data.graph.remembered import remember, settled
 from brainlm_data.runner.manifest import COHORT
 
 
@@ -19,11 +21,28 @@ def plan():
     """What has to be done again, said once."""
     try:
         dag.forced = forced()
-        for line in [*taken(dag), *dag.plan.lines(), *dag.estimated()]:
-            print(line, file=sys.stderr)
+        default = set(workflow.dag_settings.targets) <= {"all"}
+        notes = [dag.no_model()] if default and dag.no_model() else []
+        estimated = [] if events.is_told else dag.estimated()
+        say("plan", [*taken(dag), *notes, *dag.plan.lines(), *estimated])
         return dag.plan
     except Exception as error:
-        raise in_one_line(error) from None
+        stop(error)
+
+
+@cache
+def look_ahead(stage):
+    """What can be known of a stage that is going to run."""
+    try:
+        dag.look_ahead(stage)
+    except Exception as error:
+        stop(error)
+
+
+def say(kind, lines, **more):
+    """Lines for who looks on: `brainlm` shows them, else they are printed."""
+    events.tell(kind, lines=lines, **more)
+    print(*lines, sep="\n", file=sys.stderr)
 
 
 def scheduled():
@@ -39,19 +58,34 @@ def index():
         print(f"index.html was not written: {in_words(error, config.get('outdir'))}", file=sys.stderr)
 
 
+def end():
+    """The page of all pages, and the summary, whatever came of the run."""
+    if not workflow.dryrun:
+        index()
+    result = outcome(dag, events.failed)
+    counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
+    say("end", result.lines(), **counts)
+
+
 onstart:
     try:
         dag.lock = dag.begin(scheduled())  # kept until this process ends
     except Exception as error:
         raise in_one_line(error) from None
+    if not events.is_told:  # `brainlm` does it, without the selection of a single run
+        remember(settled(config, ALL_STAGES))
+    events.tell("jobs", jobs=[expected(dag, stage, bundle) for stage, bundle in scheduled() if stage in dag.stages])
     slurm.keep_waiting()
 
 
 onsuccess:
     dag.finish()
-    index()
-    print(outcome(dag), file=sys.stderr)
+    end()
 
 
 onerror:
-    index()
+    end()
+
+
+events.nothing_to_do = end
+events.takes = lambda: estimate(dag, scheduled(), dag.plan.redone).words(dag)

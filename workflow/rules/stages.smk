@@ -20,6 +20,8 @@ def declared(node):
 def upstream(node):
     def files(wildcards):
         stands = dag.planning and plan().stands(node.stage.name, node.bundle(wildcards))
+        if dag.planning and not stands:
+            look_ahead(node.stage.name)
         return ancient(node.upstream(wildcards)) if stands else node.upstream(wildcards)
 
     return files

@@ -3,12 +3,11 @@
 
 rule preprocess:
     input:
-        dag.manifests(dag.preprocessing()),
+        lambda _: dag.manifests(dag.preprocessing()),
     localrule: True
 
 
 rule dataset:
     input:
-        dag["collate"].manifests,
-        dag.manifests(dag.extras()),
+        lambda _: dag.manifests(["collate", *dag.extras()]),
     localrule: True

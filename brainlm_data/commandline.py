@@ -1,0 +1,56 @@
+"""The parser of every command: what is misspelled is met with the word that was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, NoReturn
+
+NEARLY = 0.6  # words this alike are the same word with a mistake, as difflib counts
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known word that was probably meant; empty where none is near."""
+    alike = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1, cutoff=NEARLY)
+    return next((name for name in known if alike and name.lower() == alike[0]), "")
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """`did you mean filter?`, or nothing."""
+    meant = nearest(word, known)
+    return f"did you mean {meant}?" if meant else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """As `argparse.ArgumentParser`, but an error is two lines, which name what was probably meant; exit status 2.
+
+    Options cannot be shortened: an option that is new in a later release would change what a script means.
+    """
+
+    def __init__(self, *words: Any, **options: Any) -> None:
+        super().__init__(*words, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and what to do, and end."""
+        text, meant = " ".join(message.split()), ""
+        if match := re.match(r"(argument .*: )?invalid choice: '?(.*?)'? \(choose from (.*)\)$", text):
+            choices = re.findall(r"[\w.-]+", match.group(3))
+            text = f"{match.group(1) or ''}there is no {match.group(2)}"
+            meant = did_you_mean(match.group(2), choices) or f"one of: {', '.join(choices)}"
+        elif text.startswith("unrecognized arguments: "):
+            first = text.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+            if first.startswith("-"):
+                text = f"there is no option {first}"
+                meant = did_you_mean(first, list(_options(self)))
+        self.exit(2, f"error: {text}\n  try: {meant or f'{self.prog} --help'}\n")
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Every option of a parser and of its commands."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _options(command)

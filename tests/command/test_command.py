@@ -1,0 +1,60 @@
+"""The words of the command `brainlm`: mistakes, completion, one door to everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brainlm.cli import main
+from brainlm.completion import candidates
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "out"], ["no folder", "nowhere"]),
+        (
+            ["bids", "out", "--atlas", "demo424", "--set", "filter.hi_hz=1"],
+            ["unknown key filter.hi_hz", "did you mean"],
+        ),
+        (["bids", "out", "--target", "trian"], ["no such stage", "did you mean train?"]),
+        (["bids", "out", "--taks-id", "rest"], ["no option --taks-id", "did you mean --task-id?"]),
+        (["bids", "out", "--profile", "slrum"], ["no such folder", "did you mean slurm?"]),
+        (["bids", "out", "--config", "dmeo"], ["no such file", "did you mean demo?"]),
+        (["bids", "bids/dataset_description.json/out"], ["cannot be written"]),
+        (["dmeo"], ["did you mean demo?"]),
+    ],
+)
+def test_mistakes_are_two_lines_and_nothing_runs(
+    words: list[str], said: list[str], bids: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bids.parent)
+    try:
+        status = main(words)
+    except SystemExit as stop:  # as argparse ends
+        status = int(str(stop.code))
+    text = "".join(capfd.readouterr())
+    assert status == 2, text
+    assert text.count("\n") == 2 and text.startswith("error: ") and "\n  try: " in text, text
+    for part in said:
+        assert part in text
+
+
+def test_completion_knows_commands_options_stages_and_keys() -> None:
+    assert candidates(["da"]) == ["data"]
+    assert candidates(["data", "ind"]) == ["index"]
+    assert candidates(["model", "run", "trai"]) == ["train"]
+    assert candidates(["/ds", "/out", "part"]) == ["participant"]
+    assert candidates(["/ds", "/out", "group", "--target", "figu"]) == ["figures"]
+    assert candidates(["/ds", "/out", "--set", "filter.high"]) == ["filter.high_hz="]
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0
+
+
+def test_one_door(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["data", "--help"], ["model", "--help"], ["--version"], ["demo", "--help"], ["data", "index", "-h"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0 and "brainlm" in capsys.readouterr().out
+    assert main(["--help"]) == 0 and "participant" in capsys.readouterr().out
