@@ -14,6 +14,8 @@ def register(commands: Any) -> None:
     index = commands.add_parser("index", help="list the recordings of a BIDS dataset, or of a folder to import")
     index.add_argument("bids_dir", type=Path, metavar="PATH", help="BIDS dataset; with --kind, what to import")
     index.add_argument("--kind", choices=tuple(KINDS), metavar="KIND", help=f"to import: {', '.join(KINDS)}")
+    index.add_argument("--atlas", help="of images to import, as `import` takes it: which space is meant (A424)")
+    index.add_argument("--space", help="of fMRIPrep's derivatives, as `import` takes it")
     index.set_defaults(call=_index)
 
     verify = commands.add_parser(
@@ -58,7 +60,7 @@ def _index(arguments: argparse.Namespace) -> None:
     from brainlm_data.errors import one_line
 
     if arguments.kind:
-        return _index_import(arguments.kind, arguments.bids_dir)
+        return _index_import(arguments.kind, arguments.bids_dir, arguments.atlas, arguments.space)
     index = read_index(arguments.bids_dir, Select.model_validate({}))
     with_t1w = {s.id for s in index.subjects if s.t1w}
     print("recording\ttr_s\tt1w\tfieldmaps")
@@ -75,11 +77,11 @@ def _index(arguments: argparse.Namespace) -> None:
         print(one_line(f"ignored: {reason}"))
 
 
-def _index_import(kind: str, path: Path) -> None:
-    """The recordings that `brainlm-data import` would read, and what it leaves aside; nothing but names is read."""
-    from brainlm_data.imports import Options, read
+def _index_import(kind: str, path: Path, atlas: str | None, space: str | None) -> None:
+    """The recordings that `brainlm-data import` would read, and what it leaves aside; no image is read."""
+    from brainlm_data.imports import Options, Treatment, read
 
-    source = read(kind, path, Options())
+    source = read(kind, path, Options(images=Treatment(atlas=atlas, space=space)))
     print("recording\ttr_s")
     for series in source.series:
         print(f"{series.id}\t{'n/a' if series.tr_s is None else series.tr_s}")

@@ -125,5 +125,5 @@ STAGE = Stage(
     ),
     goes_without=("distortion",),
     routes=("native", "fmriprep"),
-    need=Need(800, 0.5, 40, 0.05, disk_mb=1.6),
+    need=Need(800, 0.5, 40, 0.05, disk_mb=3),
 )  # fmt: skip

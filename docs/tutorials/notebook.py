@@ -3,7 +3,7 @@
 #
 # For whoever comes from machine learning: a cohort, a PyTorch dataset, a model, embeddings, in a minute or two on a
 # laptop and without data of your own. Every cell below was run; what it printed stands under it. With a store of your
-# own ([import](../import.md)) begin at "The store".
+# own ([your own data](own-data.md), [fMRIPrep](fmriprep.md), [import](../import.md)) begin at "The store".
 
 # %%
 import subprocess

@@ -185,7 +185,7 @@ def test_sites_are_left_out_and_trs_are_split_where_there_are_any(tmp_path: Path
     assert value(folds, "age", "readout", "r2_within")["value"] < 0.1
     assert value(folds, "age", "readout", "r2")["p_permutation"] > 0.02
     assert [c["Validation"] for c in both["Columns"]] == [
-        "leave one site out", "tr_s: the most frequent value and the others predict each other",
+        "leave one site out", "split by tr_s",
     ]  # fmt: skip
     assert list(both["Columns"][0]["Folds"]) == ["A", "B", "C", "D"]
     assert sorted(both["Columns"][1]["Folds"]) == ["2", "other"]

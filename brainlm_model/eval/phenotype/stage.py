@@ -127,7 +127,7 @@ def splits_of(table: Any, config: Config) -> list[Split]:
     splits = [Split(leave_out, False, words)]
     column = transfer_of(table) if config.transfer == "auto" else config.transfer
     if column:
-        splits.append(Split(column, True, f"{column}: the most frequent value and the others predict each other"))
+        splits.append(Split(column, True, f"split by {column}"))
     return splits
 
 
