@@ -41,6 +41,12 @@ def _in_words(problem: Exception) -> str:
         return "there is no such file"
     if isinstance(problem, KeyError):
         return f"damaged, or of another kind: it has no {problem.args[0] if problem.args else 'such part'}"
+    return f"cannot be read ({reason_of(problem)})"
+
+
+def reason_of(problem: Exception) -> str:
+    """What a parser says, in one short line, without its advice to load what nobody should."""
     said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
-    reason = " ".join(said.split())[:LONGEST] or type(problem).__name__
-    return f"cannot be read ({reason})"
+    if "allow_pickle" in said:
+        return "no array, or one of Python objects, which are never loaded"
+    return " ".join(said.split())[:LONGEST] or type(problem).__name__

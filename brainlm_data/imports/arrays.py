@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import sidecar
+from brainlm_data.files.reads import reason_of
 from brainlm_data.imports import Options, Series, Source, Values
 from brainlm_data.imports.files import NO_SUBJECT, facts_beside, found
 from brainlm_data.imports.participants import atlas_of, described, entities, number, read_participants
@@ -102,7 +103,7 @@ def _load_npy(file: Path) -> Values:
     try:
         values = np.load(file, allow_pickle=False)
     except Exception as error:  # numpy raises many kinds on a damaged header
-        raise Refused(f"not an array of numbers ({error})", "write it again with numpy.save") from error
+        raise Refused(f"not an array of numbers ({reason_of(error)})", "write it again with numpy.save") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise Refused("not an array of real numbers", "write it again with numpy.save, as float32")
     _check_no_matrix(values)

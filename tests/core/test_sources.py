@@ -293,3 +293,13 @@ def test_values_beyond_float32_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.full((9, PARCELS), 1e200))
     with pytest.raises(InputError, match=r"a\.npy: values beyond those of 32-bit floats"):
         read_series(tmp_path / "a.npy", None)
+
+
+def test_nobody_is_advised_to_unpickle(tmp_path: Path) -> None:
+    file = tmp_path / "sub-01_task-rest.npy"
+    np.save(file, np.array([{"a": 1}], dtype=object))
+    for content in (file.read_bytes(), b"no array at all"):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match="Python objects, which are never loaded") as error:
+            read_series(file)
+        assert "pickle" not in str(error.value)
