@@ -58,7 +58,7 @@ def _profile(name: str) -> Path:
             f"--profile {name}: no such folder", did_you_mean(name, known) or f"a folder, or one of {', '.join(known)}"
         )
     for file in (*place.glob("config.yaml"), *place.glob("config.v*.yaml")):
-        executor = (yaml.safe_load(file.read_text()) or {}).get("executor")
+        executor = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("executor")
         plugin = f"snakemake_executor_plugin_{str(executor).replace('-', '_')}"
         if executor and importlib.util.find_spec(plugin) is None and executor not in {"local", "dryrun", "touch"}:
             raise InputError(

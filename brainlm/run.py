@@ -153,7 +153,9 @@ def _closed(
         chosen.remember()
         return REFUSED if ended is not None and ended["refused"] else 0
     if ended is None or not ended["failed"]:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()
+        ]
         last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no output")
         print(f"error: Snakemake: {one_line(last)[:300]}\n  try: the whole output is in {log}", file=sys.stderr)
         return FAILED if begun else NOT_BEGUN

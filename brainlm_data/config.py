@@ -120,7 +120,7 @@ def read_file(path: Path) -> dict[str, Any]:
     ConfigError: it cannot be read, or is no mapping of keys to values.
     """
     try:
-        raw = _yaml(path.read_text(), str(path)) or {}
+        raw = _yaml(path.read_text(encoding="utf-8"), str(path)) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "give a readable YAML file") from error
     except UnicodeDecodeError as error:

@@ -241,8 +241,8 @@ class Card(_Data):
 
     def save(self, data: Path, words: Path) -> None:
         """Write card.json and card.md."""
-        data.write_text(json.dumps(self.content(), indent=2, ensure_ascii=False) + "\n")
-        words.write_text(self.markdown())
+        data.write_text(json.dumps(self.content(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        words.write_text(self.markdown(), encoding="utf-8")
 
     def markdown(self) -> str:
         """The card in words."""

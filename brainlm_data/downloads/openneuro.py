@@ -100,7 +100,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
         check_space(outdir, sum(item.size for item in left), "this data set", "fetch fewer participants, or elsewhere")
         progress, recording = Progress("fetch", sum(item.size for item in left) / 1e6, " MB"), threading.Lock()
         failed: list[str] = []
-        with (outdir / DONE).open("a") as record, ThreadPoolExecutor(connections) as pool:
+        with (outdir / DONE).open("a", encoding="utf-8") as record, ThreadPoolExecutor(connections) as pool:
 
             def one(item: Item) -> None:
                 try:
@@ -125,7 +125,7 @@ def fetch(bucket: Bucket, wanted: Wanted, outdir: Path, connections: int = 4, dr
 def _done(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
-    pairs = (line.split("\t", 1) for line in file.read_text().splitlines() if "\t" in line)
+    pairs = (line.split("\t", 1) for line in file.read_text(encoding="utf-8").splitlines() if "\t" in line)
     return {name: etag for etag, name in pairs}
 
 

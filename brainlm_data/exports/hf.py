@@ -141,8 +141,8 @@ def _write_dataset(folder: Path, schema: pa.Schema, batches: Iterable[Sequence[p
         "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
     }  # fmt: skip
     info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
-    (folder / "state.json").write_text(json.dumps(state, indent=2))
-    (folder / "dataset_info.json").write_text(json.dumps(info, indent=2))
+    (folder / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    (folder / "dataset_info.json").write_text(json.dumps(info, indent=2), encoding="utf-8")
 
 
 def _feature(kind: pa.DataType) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ def read_object(path: Path, error: type[BrainLMError] = InputError, remedy: str 
     try:
         if path.exists() and not path.is_file():
             raise error(f"{path}: not a file that can be read (a folder, a pipe or a socket)", remedy)
-        text = path.read_text("utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
         if text[:SMALL].encode().startswith(POINTERS):
             raise error(f"{path}: {POINTER}", FETCH)
         content = json.loads(

@@ -82,7 +82,7 @@ def planning(outdir: Path) -> Iterator[bool]:
 def _is_held(file: Path) -> bool:
     """True where another process holds a lock; nothing is written to find out."""
     try:
-        with file.open() as handle:
+        with file.open(encoding="utf-8") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -166,7 +166,7 @@ def clear_scratch(outdir: Path) -> None:
     """Remove what killed jobs left below `work`; nothing of a job that is alive, on this host or another one."""
     scratch = outdir / SCRATCH
     for file in sorted(scratch.glob("*.lock")):
-        with suppress(FileNotFoundError), file.open("r+") as handle:  # a job has ended meanwhile
+        with suppress(FileNotFoundError), file.open("r+", encoding="utf-8") as handle:  # a job has ended meanwhile
             if _locked(handle, fcntl.LOCK_NB):
                 left = [folder for folder in _folders(file) if not _clear_folder(folder)]
                 if not left:
@@ -232,7 +232,7 @@ def _take(file: Path, wait: bool = False, named: bool = True) -> TextIO | None:
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle = file.open("a")
+            handle = file.open("a", encoding="utf-8")
         except FileNotFoundError:  # its folder was removed by who had it
             continue
         except IsADirectoryError as error:
@@ -277,7 +277,7 @@ def _is_at(handle: TextIO, file: Path) -> bool:
 def _owner(file: Path) -> dict[str, Any]:
     """Host, pid and since of a lock file; empty where it does not say."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -24,7 +24,7 @@ def processes(count: int) -> ProcessPoolExecutor:
 def parent_of(pid: int) -> int | None:
     """The process that started another one, or has adopted it; None where that is not known (not on Linux)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
     return int(stat.rpartition(")")[2].split()[1])  # the name before it may hold anything

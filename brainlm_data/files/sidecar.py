@@ -129,7 +129,7 @@ def write_json(path: Path, data: Mapping[str, Any], indent: int | None = 2, fold
 def write_text(path: Path, text: str, folder: Path | None = None) -> None:
     """Write text, atomically; `folder` as in `atomic`."""
     with atomic(path, folder) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

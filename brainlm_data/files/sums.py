@@ -37,7 +37,7 @@ def read_sums(folder: Path) -> dict[str, str]:
         return {}
     with reads(path, "delete it: what it lists is then read without being compared"):
         sums = {}
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             match = LINE.fullmatch(line)
             if match is None:
                 raise ValueError(f"the line {line[:80]!r} is no digest and name")

@@ -16,7 +16,7 @@ def write_table(path: Path, columns: Sequence[str], values: ArrayLike) -> None:
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != len(columns):
         raise ValueError(f"table of {rows.shape} for {len(columns)} columns")
-    with path.open("w") as stream:
+    with path.open("w", encoding="utf-8") as stream:
         stream.write("\t".join(columns) + "\n")
         for row in rows.tolist():
             stream.write("\t".join("n/a" if v != v else f"{v:.9g}" for v in row) + "\n")
@@ -25,7 +25,7 @@ def write_table(path: Path, columns: Sequence[str], values: ArrayLike) -> None:
 def read_table(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Column names and values (rows, columns), `n/a` as NaN. Raises InputError where it is no such table."""
     try:
-        with path.open() as stream:
+        with path.open(encoding="utf-8") as stream:
             header = stream.readline().rstrip("\n")
             columns = header.split("\t") if header else []  # a table may have rows and no column
             lines = [line.rstrip("\n").split("\t") if columns else [] for line in stream]

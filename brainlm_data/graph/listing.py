@@ -58,7 +58,7 @@ def write(dag: DagView, to_disk: bool = True) -> tuple[dict[tuple[Level, str], s
 def planned(outdir: Path) -> str:
     """The digest of all listings as the last plan wrote them."""
     file = paths.planned_path(outdir)
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return file.read_text(errors="replace", encoding="utf-8") if file.is_file() else ""
 
 
 def _describe(dag: DagView) -> None:

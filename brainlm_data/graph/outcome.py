@@ -111,7 +111,9 @@ def outcome(dag: Dag, failed: Collection[tuple[str, str]] = ()) -> Outcome:
 def last_words(log: Path) -> list[str]:
     """How the log of a failed job ends: its error with the remedy, else its last line."""
     try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()
+        ]
     except OSError:
         lines = []
     if not lines:

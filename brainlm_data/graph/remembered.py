@@ -32,7 +32,7 @@ def remember(config: General) -> None:
     """Write OUTDIR/config.yaml, where it says something else. `config`: as `settled` makes it."""
     path = place(config.outdir)
     text = as_text(config, HEAD.format(place=path))
-    if not path.is_file() or path.read_text() != text:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
         sidecar.write_text(path, text)
 
 

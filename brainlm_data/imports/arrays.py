@@ -112,7 +112,7 @@ def _load_npy(file: Path) -> Values:
 
 def _load_tsv(file: Path) -> Values:
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
         first = lines[0].split("\t") if lines else []
         header = tuple(first) if _is_header(first) else ()
         body = [line.split("\t") for line in lines[1 if header else 0 :] if line]

@@ -72,7 +72,7 @@ def _strategy(files: list[Path]) -> tuple[tuple[float, float] | None, list[str]]
 def load_file(file: Path) -> Values:
     """Values (time, parcel) and the parcels' numbers. Raises Refused where it is no such table."""
     try:
-        with file.open() as stream:
+        with file.open(encoding="utf-8") as stream:
             head = stream.readline()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a file without rows: its shape says so

@@ -68,13 +68,13 @@ class Recipe:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         content = {**asdict(self), "order": ORDER, "effective_band": self.band}
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
         """Read what `save` wrote. Raises InputError where it is damaged."""
         with reads(path):
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             known = {k: content[k] for k in cls.__dataclass_fields__}
             recipe = cls(**{**known, "censored": tuple(known["censored"])})
             if not recipe._is_possible():

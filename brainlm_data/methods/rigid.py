@@ -122,7 +122,7 @@ def write_itk(path: Path, matrices: Matrix) -> None:
         numbers = " ".join(f"{value:.15g}" for value in [*lps[:3, :3].ravel(), *lps[:3, 3]])
         lines += [f"#Transform {index}", "Transform: MatrixOffsetTransformBase_double_3_3", f"Parameters: {numbers}",
                   "FixedParameters: 0 0 0", ""]  # fmt: skip
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def read_itk(path: Path) -> Matrix:
@@ -135,7 +135,7 @@ def read_itk(path: Path) -> Matrix:
     out: list[Matrix] = []
     numbers: list[float] = []
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if not text.startswith("#Insight Transform File"):
             raise ValueError("its first line is not '#Insight Transform File V1.0'")
         for line in text.splitlines():

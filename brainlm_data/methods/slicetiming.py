@@ -44,7 +44,7 @@ class SliceTimes:
     def load(cls, path: Path) -> SliceTimes | None:
         """Read what stage slicetiming wrote; None where the run is not to be corrected."""
         with reads(path):
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             if not content["corrected"]:
                 return None
             known = {name: content[name] for name in cls.__dataclass_fields__}

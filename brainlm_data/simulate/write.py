@@ -76,7 +76,7 @@ def _rows(path: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
     lines = ["\t".join(columns)]
     for row in rows:
         lines.append("\t".join(str(row[column]) for column in columns))
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def dataset(plan: Plan, people: list[dict[str, Any]], table: Any) -> None:
@@ -102,11 +102,12 @@ def dataset(plan: Plan, people: list[dict[str, Any]], table: Any) -> None:
             "sex": {"Description": "sex; it has no effect", "Levels": {"M": "male", "F": "female"}},
         },
     )
-    (plan.out / "README").write_text(README.format(seed=plan.seed))
-    (plan.out / ".bidsignore").write_text("/truth\n")  # with an ending slash the validator does not know the folder
+    (plan.out / "README").write_text(README.format(seed=plan.seed), encoding="utf-8")
+    # with an ending slash the validator does not know the folder
+    (plan.out / ".bidsignore").write_text("/truth\n", encoding="utf-8")
     truth = plan.out / "truth"
     truth.mkdir()
-    (truth / "README").write_text(TRUTH.format(step=FIELD_STEP))
+    (truth / "README").write_text(TRUTH.format(step=FIELD_STEP), encoding="utf-8")
     table.to_csv(truth / "parcels.tsv", sep="\t", index=False)
 
 

@@ -133,7 +133,7 @@ def _steps(path: Path, facts: dict[str, Any]) -> int:
     """Rows of a series: what its sidecar says, else counted."""
     if "NumberOfSteps" in facts:
         return int(facts["NumberOfSteps"])
-    with path.open() as stream:
+    with path.open(encoding="utf-8") as stream:
         return sum(1 for _ in stream) - 1
 
 

@@ -204,7 +204,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
                 f"a fieldmap is intended for this run; it was not used: {reason or 'distortion.method is fit'}"
             )
     content = {"method": facts["DistortionCorrection"], "reason": facts["Reason"]}
-    outputs["distortion"].write_text(json.dumps(content, indent=2) + "\n")
+    outputs["distortion"].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return {**facts, "Warnings": warnings}
 
 

@@ -162,7 +162,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Report": str(page),
         "Derivatives": str(derivatives),
     }
-    outputs["fmriprep_run"].write_text(json.dumps(record, indent=2))
+    outputs["fmriprep_run"].write_text(json.dumps(record, indent=2), encoding="utf-8")
     return record
 
 

@@ -76,7 +76,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         metrics["coverage_min"] = 0.0
     metrics |= measurements.measured
     known = {name: value for name, value in metrics.items() if value == value}  # NaN is no equal of itself
-    outputs["qc_metrics"].write_text(json.dumps(known, indent=2))
+    outputs["qc_metrics"].write_text(json.dumps(known, indent=2), encoding="utf-8")
     sentences = [sentence(kind, source.made_here, measurements.tr_s, config.hz), *measurements.methods.values()]
     return {
         "SamplingFrequency": config.hz,

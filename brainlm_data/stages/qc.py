@@ -54,7 +54,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         from brainlm_data.quality.page import page
 
         html = page(inputs, sample, confounds, verdicts, tsnr, metrics, config.n_components_shown, config.carpet_voxels)
-        outputs["qc_page"].write_text(html)
+        outputs["qc_page"].write_text(html, encoding="utf-8")
     return {"Warnings": metrics["warnings"], "Thresholds": config.model_dump(exclude={"pages"})}
 
 

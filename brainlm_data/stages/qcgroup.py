@@ -38,7 +38,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     write_json(outputs["qc_group_columns"], cohort.columns(grouped))
     from brainlm_data.quality.group_page import page
 
-    outputs["qc_group_page"].write_text(page(cohort, config.max_rows, comparisons))
+    outputs["qc_group_page"].write_text(page(cohort, config.max_rows, comparisons), encoding="utf-8")
     return {
         "Recordings": len(cohort.done),
         "Refused": len(cohort.refused),

@@ -67,7 +67,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if times is not None:
         content |= asdict(times)
         reference_s = times.reference_s
-    outputs["slice_times"].write_text(json.dumps(content, indent=2) + "\n")
+    outputs["slice_times"].write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return {"Corrected": times is not None, "Reason": reason, "ReferenceTime": reference_s, "Warnings": warnings}
 
 

@@ -55,7 +55,7 @@ def shipped(name: str) -> Strategy:
 def read(path: Path) -> Strategy:
     """A strategy from a file. Raises ValueError, in one line, where it is none."""
     try:
-        return _checked(yaml.safe_load(path.read_text()), str(path))
+        return _checked(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: not readable ({' '.join(str(error).split())})") from error
 

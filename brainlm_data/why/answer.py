@@ -181,7 +181,7 @@ def read_row(path: Path, line: int) -> dict[str, Any]:
         raise InputError(f"{path}: no row {line}", f"it has {len(rows)}")
     if path.suffix not in (".csv", ".tsv"):
         raise InputError(f"{path}: not a table of rows", "FILE:LINE is for .csv, .tsv and .parquet")
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         reader = csv.reader(stream, delimiter="," if path.suffix == ".csv" else "\t")
         header = next(reader, [])
         for cells in reader:

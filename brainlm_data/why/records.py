@@ -105,7 +105,7 @@ class Records:
     def _may_name(path: Path, below: str, parents: list[str]) -> bool:
         """Whether a manifest has one of these paths in it: text is searched faster than it is parsed."""
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except (OSError, ValueError):
             return True  # `units` says that it is damaged
         return json.dumps(below)[:-1] in text or any(json.dumps(parent) in text for parent in parents)

@@ -19,7 +19,7 @@ DPI = 150  # of the PNG figures
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """One line per entry of `rows`, empty where a value is None or NaN."""
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()
         for row in rows:
@@ -29,7 +29,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Content as JSON; NaN is null."""
-    path.write_text(json.dumps(plain(content), indent=2) + "\n")
+    path.write_text(json.dumps(plain(content), indent=2) + "\n", encoding="utf-8")
 
 
 def headline(task: str, content: Mapping[str, Any]) -> list[str]:

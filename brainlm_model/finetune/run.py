@@ -70,15 +70,15 @@ def _write(
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, folder / HEAD_FILE)
     content = read_config_json(source)
     content["finetune"] = {"settings": asdict(settings), **results.facts}
-    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
     official = "official" in content and from_authors(content)
     own_card = card(name, source.resolve().name, model, settings, results, assumed, official)
     own_card.save(folder / "card.json", folder / "card.md")
-    (folder / "scores.json").write_text(json.dumps(results.scores, indent=2) + "\n")
+    (folder / "scores.json").write_text(json.dumps(results.scores, indent=2) + "\n", encoding="utf-8")
     for file, rows, delimiter in (("log.csv", results.log, ","), ("predictions.tsv", results.predictions, "\t")):
         columns = list(rows[0]) if rows else ["id"]
-        with (folder / file).open("w", newline="") as stream:
+        with (folder / file).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns, delimiter=delimiter, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -79,8 +79,8 @@ class ModelCard(BaseModel):
 
     def save(self, data: Path, words: Path) -> None:
         """Write card.json and card.md."""
-        data.write_text(json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
-        words.write_text(self.markdown())
+        data.write_text(json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        words.write_text(self.markdown(), encoding="utf-8")
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -101,6 +101,6 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard(model=ModelPart(name=folder.name, title=folder.name))
     with reads(path, AGAIN):
         try:
-            return ModelCard.model_validate_json(path.read_text())
+            return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"]) from error

@@ -47,7 +47,7 @@ class Section:
 def section(stage: Stage, table: Path, figure: Path) -> Section:
     """The section of a task, from its `T.json` and `T.svg`; its sentences are those of `brainlm_model.eval.T.words`."""
     with reads(table, "run the task again"):
-        content = json.loads(table.read_text())
+        content = json.loads(table.read_text(encoding="utf-8"))
     words = importlib.import_module(f"brainlm_model.eval.{stage.name}.words")
     header, rows = words.table(content)
     published = [_published(stage.name, words, row, content) for row in content["Published"]]

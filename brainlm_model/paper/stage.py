@@ -48,9 +48,9 @@ def write(
     import pandas as pd
 
     with reads(inputs["model_config"]):
-        model: dict[str, Any] = json.loads(inputs["model_config"].read_text())
+        model: dict[str, Any] = json.loads(inputs["model_config"].read_text(encoding="utf-8"))
     with reads(inputs["model_card"]):
-        text = inputs["model_card"].read_text()
+        text = inputs["model_card"].read_text(encoding="utf-8")
     with reads(inputs["recordings"]):
         table = pd.read_parquet(inputs["recordings"])
     published: list[Published] = []
@@ -61,8 +61,8 @@ def write(
         title=title, sections=sections, figures=figures, limits=card.LIMITS, model=model, card=markdown(text),
         splits=split_table(table), published=published, versions=versions(), index=index,
     )  # fmt: skip
-    outputs["paper_page"].write_text(page)
-    outputs["paper_card"].write_text(card.markdown(model, text, sections))
+    outputs["paper_page"].write_text(page, encoding="utf-8")
+    outputs["paper_card"].write_text(card.markdown(model, text, sections), encoding="utf-8")
 
 
 def describe(facts: Facts) -> str:

@@ -66,9 +66,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     import pandas as pd
 
     with reads(inputs["masked_json"]):
-        content = json.loads(inputs["masked_json"].read_text())
+        content = json.loads(inputs["masked_json"].read_text(encoding="utf-8"))
     with reads(inputs["model_config"]):
-        model = json.loads(inputs["model_config"].read_text())
+        model = json.loads(inputs["model_config"].read_text(encoding="utf-8"))
     with reads(inputs["recordings"]):
         table = pd.read_parquet(inputs["recordings"])
     done, left_out = table[table["status"] == "done"], table[table["status"] != "done"]
@@ -105,13 +105,13 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
                 *cohort_warnings(table, cohort),
             ],
             figures=figures,
-            card=markdown(inputs["card"].read_text()),
+            card=markdown(inputs["card"].read_text(encoding="utf-8")),
             methods=_own_methods(cohort),
             model=model,
             versions=versions(),
         )
     )
-    outputs["report"].write_text(page)
+    outputs["report"].write_text(page, encoding="utf-8")
     return {"Title": config.title, "Recordings": len(table), "Figures": list(FIGURES)}
 
 
@@ -196,7 +196,7 @@ def cohort_warnings(table: pd.DataFrame, cohort: list[dict[str, Any]]) -> list[s
         if "qc_metrics" in recording["files"]:
             file = Path(recording["files"]["qc_metrics"])
             with reads(file):
-                metrics = json.loads(file.read_text())
+                metrics = json.loads(file.read_text(encoding="utf-8"))
             for text in metrics.get("warnings", []):
                 general = re.sub(r"^(\w+) \S+ is (above|below)", r"\1 is \2", text)  # one line for many recordings
                 by_text.setdefault(general, []).append(recording["id"])

@@ -111,10 +111,10 @@ class TrainedModel:
     def _write(self, folder: Path) -> None:
         """The files of `save_pretrained` but for SHA256SUMS."""
         save_weights(self.network, folder / "model.safetensors", {"format": "pt"})
-        (folder / "config.json").write_text(config_json(self.network, self.training))
+        (folder / "config.json").write_text(config_json(self.network, self.training), encoding="utf-8")
         self.scaler.save(folder / "scaler.npz")
         self.card.save(folder / "card.json", folder / "card.md")
-        (folder / "README.md").write_text(self.card.readme())
+        (folder / "README.md").write_text(self.card.readme(), encoding="utf-8")
 
     def embed(
         self,

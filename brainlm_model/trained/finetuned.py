@@ -39,7 +39,9 @@ class FineTuned(TrainedModel):
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)
-        (folder / "config.json").write_text(config_json(self.network, self.training, finetune=self.finetuning))
+        (folder / "config.json").write_text(
+            config_json(self.network, self.training, finetune=self.finetuning), encoding="utf-8"
+        )
         if self.head is not None:
             save_weights(self.head, folder / HEAD_FILE, {"format": "pt"})
 

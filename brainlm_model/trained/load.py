@@ -81,7 +81,7 @@ def read_config_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     check_sum(path, AGAIN)
     with reads(path, AGAIN):
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content.get("format") != FORMAT:
             raise InputError(f"{path}: format {content.get('format')!r}, not {FORMAT}", AGAIN)
         _ = content["training"], content["official" if "official" in content else "model"]

@@ -34,7 +34,7 @@ class Journal:
         self._file = folder / "log.jsonl" if folder else None
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "log.jsonl").write_text("")
+            (folder / "log.jsonl").write_text("", encoding="utf-8")
         self._board = _board(folder / "tensorboard", len(rows)) if folder and tensorboard else None
         self.settle()
 
@@ -42,7 +42,7 @@ class Journal:
         """Write the rows that are new; their losses are numbers by now."""
         fresh, self._told = self.rows[self._told :], len(self.rows)
         if self._file:
-            with self._file.open("a") as stream:
+            with self._file.open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(row) + "\n" for row in fresh)
         if self._board:
             for row in fresh:

@@ -59,10 +59,10 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     if trainer.past:
         facts["ChangedOnTheWay"] = trainer.past
     save_weights(trainer.network, outputs["model"])
-    outputs["model_config"].write_text(config_json(trainer.network, facts))
+    outputs["model_config"].write_text(config_json(trainer.network, facts), encoding="utf-8")
     shutil.copyfile(inputs["scaler"], outputs["model_scaler"])
     card(config.name, facts, data).save(outputs["model_card_data"], outputs["model_card"])
-    with outputs["train_log"].open("w", newline="") as stream:
+    with outputs["train_log"].open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(log)

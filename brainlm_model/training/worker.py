@@ -73,7 +73,7 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     workdir.mkdir(parents=True, exist_ok=True)
     job = workdir / "job.json"
     content = {"store": str(Path(store).resolve()), "version": version, "config": config.model_dump(mode="json")}
-    job.write_text(json.dumps(content, indent=2) + "\n")
+    job.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(config.processes), "--standalone"]
     environment = {
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -110,7 +110,7 @@ def main(argv: list[str]) -> int:
             return STOPPED  # torchrun ended while this one was still importing, and another process has adopted it
     job = Path(argv[0])
     with reads(job, "stage train writes it: run that again"):
-        content = json.loads(job.read_text())
+        content = json.loads(job.read_text(encoding="utf-8"))
         config = Config.model_validate(content["config"])
     use_threads(config.threads)
     try:

@@ -49,3 +49,33 @@ def test_every_parser_of_files_is_called_through_the_one_door() -> None:
 def test_the_contract_sees_what_it_forbids(tmp_path: Path) -> None:
     assert list(parsers_outside(ast.parse("def f(p):\n    return np.load(p)"))) == [(2, "np.load")]
     assert not list(parsers_outside(ast.parse("with reads(p), np.load(p) as x:\n    json.loads(p.read_text())")))
+
+
+def texts_without_encoding(tree: ast.AST) -> Iterator[int]:
+    """Lines where text is read or written in whatever encoding the machine is set to."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if any(keyword.arg in {"encoding", None} for keyword in node.keywords):
+            continue
+        called, owner = node.func.attr, ast.unparse(node.func.value)
+        is_text = called in {"read_text", "write_text"} and owner != "sidecar"
+        is_stream = called == "open" and owner not in {"os", "gzip", "zarr", "nib"} and _opens_text(node)
+        if is_text or is_stream:
+            yield node.lineno
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether `path.open(...)` opens a stream of text; a mode that is no literal passes."""
+    modes = [*call.args[:1], *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    return not modes or (isinstance(modes[0], ast.Constant) and "b" not in str(modes[0].value))
+
+
+def test_text_is_utf8_on_every_machine() -> None:
+    found = []
+    for package in ("brainlm", "brainlm_data", "brainlm_model"):
+        for file in ROOT.glob(f"{package}/**/*.py"):
+            lines = texts_without_encoding(ast.parse(file.read_text(encoding="utf-8")))
+            found += [f"{file.relative_to(ROOT)}:{line}" for line in lines]
+    assert found == []
+    assert list(texts_without_encoding(ast.parse("p.read_text()\np.open()\np.open('rb')\np.open('w')"))) == [1, 2, 4]

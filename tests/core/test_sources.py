@@ -301,5 +301,5 @@ def test_nobody_is_advised_to_unpickle(tmp_path: Path) -> None:
     for content in (file.read_bytes(), b"no array at all"):
         file.write_bytes(content)
         with pytest.raises(InputError, match="Python objects, which are never loaded") as error:
-            read_series(file)
+            read_series(file, None)
         assert "pickle" not in str(error.value)

@@ -72,7 +72,7 @@ def to_model(source: Path, target: Path, scaler: Path | None = None, store: Path
         "Seed": 0,
     }
     ours = {"format": FORMAT, "official": content, "training": facts}
-    (target / "config.json").write_text(json.dumps(ours, indent=2) + "\n")
+    (target / "config.json").write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
     if scaler is not None:
         shutil.copyfile(scaler, target / "scaler.npz")
     notes = [_note(scaler is not None, "scaler.npz", "the data's median and IQR per parcel"),

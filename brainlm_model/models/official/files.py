@@ -132,5 +132,5 @@ def write(folder: Path, content: Mapping[str, Any], weights: Mapping[str, Tensor
     # `from_pretrained` refuses safetensors whose metadata do not say from which library they are
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(dict(content), indent=2) + "\n")
-    (folder / "README.md").write_text(readme)
+    (folder / "config.json").write_text(json.dumps(dict(content), indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(readme, encoding="utf-8")
