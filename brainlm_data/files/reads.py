@@ -47,6 +47,6 @@ def _in_words(problem: Exception) -> str:
 def reason_of(problem: Exception) -> str:
     """What a parser says, in one short line, without its advice to load what nobody should."""
     said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem)
-    if "allow_pickle" in said:
+    if "allow_pickle" in said or "Python objects" in said:
         return "no array, or one of Python objects, which are never loaded"
     return " ".join(said.split())[:LONGEST] or type(problem).__name__
