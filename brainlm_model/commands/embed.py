@@ -92,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
     if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
         raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
-    print(f"embed: {len(chosen)} recordings, {arguments.batch} windows a forward pass", file=sys.stderr, flush=True)
+    number = f"{len(chosen)} recording" + ("s" if len(chosen) > 1 else "")
+    print(f"embed: {number}, {arguments.batch} windows per forward pass", file=sys.stderr, flush=True)
     with beside(out, "embedding") as scratch, progress.alive():
         made = scratch / out.name
         writer = ZarrWriter(made, kind, names) if out.suffix == ".zarr" else TableWriter(made, kind, names)

@@ -215,6 +215,7 @@ def _read_series(path: Path) -> Any:
 CONFIG = """\
 bids_dir: data/bids
 outdir: results
+atlas: {name: demo424}
 template: {name: MNI152NLin2009aSym}
 filter: {drop: 2, low_hz: 0.01, high_hz: 0.1, censor_fd_mm: 0.5}
 denoise: {strategy: ica+24P}

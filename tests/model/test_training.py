@@ -1,6 +1,7 @@
 """What a trainer is chosen for: several processes, parts of a batch, several stores, early stop, logs, all models."""
 
 import json
+import re
 import shutil
 import time
 
@@ -119,7 +120,7 @@ def test_progress_says_what_is_left(store, capfd):
     trainer(store, steps=10, eval_every=5).fit(None)
     lines = capfd.readouterr().err.splitlines()
     assert any("10/10, loss " in line and line.endswith("windows/s") for line in lines)
-    assert any("5/10, loss " in line and "windows/s, about 1 s left" in line for line in lines)
+    assert any(re.search(r"6/10, loss .* windows/s, about \d+ s left", line) for line in lines)
     assert any("validation R2" in line for line in lines)
 
 
