@@ -38,13 +38,14 @@ def run(words: Sequence[str]) -> int:
     from brainlm.settings import settings
     from brainlm_model.stages import ALL_STAGES
 
-    target = arguments.target or TARGETS[arguments.level]
-    known = ["preprocess", "dataset", "all", *(stage.name for stage in ALL_STAGES)]
+    known = ["preprocess", "recordings", "dataset", "all", *(stage.name for stage in ALL_STAGES)]
+    target = arguments.target
     if target and target not in known:
         raise InputError(
             f"--target {target}: no such stage", did_you_mean(target, known) or f"one of: {', '.join(known)}"
         )
     chosen = settings(arguments, ALL_STAGES)
+    target = target or _of_level(arguments.level, bool(chosen.selected))
     _may_write(chosen.outdir)
     call = command(chosen.outdir, chosen.file_of_run(), target, arguments.cores, arguments.profile, more)
     if arguments.dry_run:
@@ -53,6 +54,11 @@ def run(words: Sequence[str]) -> int:
         chosen.remember()
         return subprocess.run(call, check=False).returncode
     return _shown(call, arguments, chosen)
+
+
+def _of_level(level: str, is_part: bool) -> str | None:
+    """The target of a level; a run of some labels alone leaves the pages of everybody as they are."""
+    return "recordings" if level == "participant" and is_part else TARGETS[level]
 
 
 def _is_meant(words: Sequence[str]) -> None:

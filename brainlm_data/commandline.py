@@ -32,6 +32,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *words: Any, **options: Any) -> None:
         super().__init__(*words, **{"allow_abbrev": False, **options})
 
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """As argparse's; but a command says itself which option it does not have, since it alone knows its own."""
+        known, unknown = super().parse_known_args(*arguments, **options)
+        if unknown and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and what to do, and end."""
         text, meant = " ".join(message.split()), ""
@@ -43,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             first = text.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
             if first.startswith("-"):
                 text = f"there is no option {first}"
-                meant = did_you_mean(first, list(_options(self)))
+                meant = did_you_mean(first, [option for option in _options(self) if option != first])
         self.exit(2, f"error: {text}\n  try: {meant or f'{self.prog} --help'}\n")
 
 

@@ -206,7 +206,19 @@ def validate(raw: Mapping[str, Any], stages: Sequence[Stage]) -> General:
     _check_censoring(config)
     _check_atlas(config)
     _check_output_space(config)
+    _check_outdir(config)
     return config
+
+
+def _check_outdir(config: General) -> None:
+    """The dataset is never written to."""
+    given: Any = getattr(config, "input", None)
+    kind = "bids" if given is None else given.kind
+    source = config.bids_dir if kind == "bids" else given.path
+    if source is not None and Path(source).absolute() == config.outdir.absolute():
+        raise ConfigError(
+            f"config: outdir {config.outdir} is the dataset itself", "give another folder as OUT (outdir)"
+        )
 
 
 def _with_template(config: Any) -> Any:

@@ -167,7 +167,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
     """
     if not bids_dir.is_dir():
         raise InputError(
-            f"bids_dir: no folder {bids_dir}", "give the root of a BIDS dataset: --config bids_dir=/data/ds"
+            f"bids_dir: no folder {bids_dir}",
+            "give the root of a BIDS dataset: brainlm /data/ds OUT, or snakemake --config bids_dir=/data/ds",
         )
 
     description = read_sidecar(bids_dir / "dataset_description.json")

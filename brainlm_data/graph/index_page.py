@@ -33,7 +33,7 @@ KINDS = {  # heading -> endings of files, in the order of the page
     "In words": (".md", ".txt", ".yaml"),
     "Figures": (".svg",),
     "Tables": (".csv", ".tsv", ".parquet", ".json"),
-    "Data and models": (".zarr", ".npz", ".safetensors"),
+    "Data and models": (".zarr", ".npz", ".safetensors", "/"),
 }
 OTHERS = {  # files that no stage writes
     "left_aside.txt": "files of the dataset that were not taken, each with the reason",
@@ -51,9 +51,10 @@ def write_index(dag: Dag) -> None:
         loader=FileSystemLoader(templates), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     recordings = list(_recordings(dag))
+    pages = [row for row in recordings if row["page"]]
     page = environment.get_template("index.html").render(
         dataset=_name(dag), total=dag.n_recordings, most=MOST,
-        subjects=len(dag.bundles.by_level["subject"]), recordings=[r for r in recordings if r["page"]],
+        subjects=len(dag.bundles.by_level["subject"]), recordings=pages + _earlier(dag, pages),
         through=sum(r["status"] == "done" for r in recordings), refused=[r for r in recordings if r["reason"]],
         kinds=_files(dag), notes=[one_line(note) for note in dag.notes], command=_command(),
         date=datetime.now().astimezone().isoformat(" ", "minutes"),
@@ -86,6 +87,20 @@ def _recordings(dag: Dag) -> Iterator[dict[str, Any]]:
             yield {"id": name, "status": entry["status"], "reason": entry["reason"], "page": quote(there)}
 
 
+def _earlier(dag: Dag, pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pages of recordings that earlier runs made, where this one is of some people alone."""
+    select = dag.config.select
+    if not any((select.subject, select.session, select.task, select.run)):
+        return []
+    known, more = {row["page"] for row in pages}, []
+    ending = paths.ARTIFACTS["qc_page"].pattern.removeprefix("derivatives/{prefix}")
+    for file in sorted((dag.outdir / "derivatives").rglob(f"*{ending}")):
+        place = quote(file.relative_to(dag.outdir).as_posix())
+        if place not in known:
+            more.append({"id": f"{file.name.removesuffix(ending)} (an earlier run)", "page": place})
+    return more
+
+
 def _units(dag: Dag, artifact: str, bundle: str) -> dict[str, Any]:
     """The entries of the stage that writes an artifact; empty where there is none, or it has not run (whole)."""
     if artifact not in dag.producers:
@@ -109,6 +124,9 @@ def _files(dag: Dag) -> dict[str, list[dict[str, str]]]:
         path = dag.outdir / name
         if path.is_file() and path.stat().st_size:
             found[name] = description
+    if (dag.outdir / "derivatives").is_dir():
+        series = paths.ARTIFACTS["parcels"].description
+        found["derivatives/"] = f"of every recording: {series}; confounds, transforms, sidecars"
     kinds: dict[str, list[dict[str, str]]] = {}
     for kind, endings in KINDS.items():
         rows = []

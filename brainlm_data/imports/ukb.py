@@ -53,7 +53,8 @@ def read(path: Path, options: Options) -> Source:
     files, left_aside = found(path, ".zip", BOLD, only=False)
     zips = [file for file in files if path.is_file() or re.search(r"_20227_.*\.zip$", file.name)]
     folders = [file.parent for file in files if file.match(f"{ICA}{BOLD}")]
-    other = [file for file in files if file.suffix == ".zip" and file not in zips]
+    taken = set(zips)  # of 76,000
+    other = [file for file in files if file.suffix == ".zip" and file not in taken]
     left_aside += [f"{file.name}: its name has no _20227_" for file in other]
     if not zips and not folders:
         raise InputError(f"{path}: no *_20227_*.zip and no fMRI/{ICA}{BOLD} in it", "give the folder of the bulk zips")

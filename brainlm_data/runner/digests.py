@@ -40,7 +40,7 @@ def input_digests(inputs: Files, known: Known) -> dict[str, str]:
         seen = hashlib.sha256()
         for row in rows:
             seen.update(_json({key: value for key, value in row.items() if key not in ("files", "sha256")}).encode())
-        digests["recordings"] = seen.hexdigest()
+        digests["meta.recordings"] = seen.hexdigest()  # an artifact is called `recordings`, too
     return {**digests, "meta": _json(plain)}
 
 

@@ -12,6 +12,8 @@ from brainlm_data.runner.manifest import COHORT
 from brainlm_data.why.records import Records, Unit
 from brainlm_data.why.trace import Made
 
+SERIES = "parcels"  # the artifact that a recording is processed for
+
 
 @dataclass
 class Fate:
@@ -53,6 +55,8 @@ def fate(records: Records, recording: str) -> Fate:
             found.status, found.stage, found.reason, found.remedy = "refused", stage, reason, remedy
             return found
     row = records.table.get(recording)
+    if row is None and not records.table and any(SERIES in unit.outputs for unit in seen.values()):
+        return found  # preprocessed, and no dataset was asked for yet
     if row is None:
         return _unfinished(records, recording, found)
     if row.get("status") != "done":

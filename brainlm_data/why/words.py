@@ -61,7 +61,7 @@ def _of_fate(found: Fate) -> tuple[str, list[str]]:
     """What became of a recording."""
     if found.status == "done":
         where = f"in the store, {found.steps} steps" + (f", split {found.split}" if found.split else "")
-        return f"{found.recording}: {where}", []
+        return f"{found.recording}: {where if found.steps else 'processed; there is no store yet'}", []
     at = f" at stage {found.stage}" if found.stage else ""
     leaves = [found.reason, *([f"try: {found.remedy}"] if found.remedy else [])]
     return f"{found.recording}: {found.status}{at}", leaves

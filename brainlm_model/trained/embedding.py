@@ -240,8 +240,12 @@ def windows_of(series: Any, scaler: Scaler, config: ModelConfig) -> Tensor:
     values = np.asarray(series, dtype=np.float32)
     window, parcels = config.window, config.parcels
     if values.ndim != 2 or values.shape[1] != parcels:
+        turned = values.ndim == 2 and values.shape[0] == parcels
         raise InputError(
-            f"embed: a series of shape {values.shape}, not (time, {parcels})", "orientation: (time, parcel)"
+            f"embed: a series of shape {values.shape}, not (time, {parcels})",
+            "orientation: (time, parcel)"
+            if turned
+            else f"series of the atlas of this model, which has {parcels} parcels",
         )
     if len(values) < window:
         raise InputError(f"embed: {len(values)} steps, fewer than the model's window of {window}", "a longer recording")

@@ -20,6 +20,8 @@ from brainlm.completion import candidates
         ),
         (["bids", "out", "--target", "trian"], ["no such stage", "did you mean train?"]),
         (["bids", "out", "--taks-id", "rest"], ["no option --taks-id", "did you mean --task-id?"]),
+        (["bids", "bids"], ["is the dataset itself"]),
+        (["model", "train", "x", "--out", "y", "--store", "z"], ["there is no option --store"]),
         (["bids", "out", "--profile", "slrum"], ["no such folder", "did you mean slurm?"]),
         (["bids", "out", "--config", "dmeo"], ["no such file", "did you mean demo?"]),
         (["bids", "bids/dataset_description.json/out"], ["cannot be written"]),

@@ -40,7 +40,8 @@ def test_a_plan_from_any_folder_makes_nothing(tmp_path: Path) -> None:
     words = ("../bids", "../out", "participant", "-n", "--atlas", "demo424", "--participant-label", "sub-02")
     status, text = brainlm(*words, cwd=tmp_path / "elsewhere")
     assert status == 0, text
-    assert "would run 15 jobs: template, atlas, anat, motion, slicetiming, coreg" in text and "qcgroup" in text
+    assert "would run 14 jobs: template, atlas, anat, motion, slicetiming, coreg" in text
+    assert "qcgroup" not in text  # the page of all would show this person alone
     assert "core hours" in text and "Building DAG" not in text
     assert not (out / "config.yaml").exists() and not list((tmp_path / "elsewhere").iterdir())
     assert bids.is_dir()

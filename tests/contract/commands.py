@@ -20,7 +20,7 @@ from brainlm_model import cli as model_cli
 from brainlm_model.stages import ALL_STAGES
 from tests.conftest import ROOT
 
-TARGETS = {"all", "preprocess", "dataset", *(stage.name for stage in ALL_STAGES)}
+TARGETS = {"all", "preprocess", "recordings", "dataset", *(stage.name for stage in ALL_STAGES)}
 # Programs of others, whose options are not looked at.
 SYSTEM = {
     "apptainer", "cd", "conda", "debootstrap", "diff", "docker", "export", "git", "mkdir", "pip", "pixi", "podman",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from brainlm_data.graph.dag import Dag
 from brainlm_data.graph.edges import load_job
 from brainlm_data.paths import marker_path, receipt_path
 from brainlm_data.runner.bundle import Job, _forget, run_bundle
+from brainlm_data.runner.digests import input_digests
 from brainlm_data.runner.manifest import COHORT, describe_output
 from brainlm_data.stage import Artifact, Facts, Files, Sentence, Stage, StageConfig
 from tests.conftest import write_bids
@@ -487,3 +489,11 @@ def test_a_fieldmap_is_an_input_of_the_stage_that_is_told_of_it(bids: Path, tmp_
     fmap.unlink()
     fmap.symlink_to("nowhere")
     assert fields() == ["field sub-01_task-rest"] and output.read_text().startswith("[] ")
+
+
+def test_the_table_of_recordings_and_what_is_known_of_them_are_two_inputs(tmp_path: Path) -> None:
+    table = tmp_path / "recordings.parquet"
+    table.write_bytes(b"table")
+    found = input_digests(Files({"recordings": table}, {"recordings": [{"id": "sub-01", "files": {}}]}), {})
+    assert found["recordings"] == hashlib.sha256(b"table").hexdigest()
+    assert input_digests(Files({"recordings": table}, {"recordings": [{"id": "sub-02", "files": {}}]}), {}) != found

@@ -51,9 +51,18 @@ def test_all_that_is_there_is_linked(finished: tuple[Dag, Path]) -> None:
     linked = {address for address in found.addresses if not address.startswith("#")}
     there = {path.relative_to(outdir).as_posix() for path in outdir.rglob("*") if path.is_file()}
     made = {name for name in there if not name.startswith("work/") and name not in {"index.html", "figures/cohort.png"}}
-    assert linked == made
+    assert linked == {*made, "derivatives/"}
     for text in ("1 of 2 recordings went through", REASON, "Sleep & <wake>", "Last run: 20"):
         assert text in " ".join(found.text.split())
+
+
+def test_a_run_of_some_people_keeps_the_pages_of_the_others(finished: tuple[Dag, Path]) -> None:
+    dag, outdir = finished
+    config = {"bids_dir": str(dag.source), "outdir": str(outdir), "select": {"subject": ["02"]}}
+    write_index(Dag(config, ALL_STAGES))
+    page = Page((outdir / "index.html").read_text(encoding="utf-8"))
+    assert "derivatives/sub-01/func/sub-01_task-rest_desc-qc_report.html" in page.addresses
+    assert "sub-01_task-rest (an earlier run)" in page.text
 
 
 def test_before_anything_was_made(tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_a_recording_that_did_not_arrive(why: Any, recording: str, status: str, 
         assert reason in why("store.zarr", recording)["absent"]
 
 
+def test_before_there_is_a_store(why: Any, made: Path) -> None:
+    kept = made / "dag/recordings.parquet"
+    shutil.move(kept, made / kept.name)
+    try:
+        assert why("", DONE)["fate"]["status"] == "done"
+        assert f"{DONE}: processed; there is no store yet" in why("", DONE, form="")
+    finally:
+        shutil.move(made / kept.name, kept)
+
+
 def test_a_recording_that_was_not_finished(why: Any, made: Path) -> None:
     manifest, kept = made / f"dag/work/imported/{DONE}.json", made / "dag/recordings.parquet"
     log = made / f"dag/work/logs/imported/{DONE}.log"
