@@ -105,7 +105,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="qc",
-    version=6,
+    version=7,
     level="recording",
     summary="Measure the quality of a recording, warn, and draw its page.",
     Config=Config,

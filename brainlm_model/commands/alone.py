@@ -31,7 +31,11 @@ def add_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train on a store alone (`run train` is the same within the DAG)")
     train.add_argument("store", type=Path, help="store.zarr with its tables beside it")
     train.add_argument("--out", type=Path, required=True, metavar="MODELDIR", help="new folder of the model")
-    train.add_argument("--force", action="store_true", help="replace the model in MODELDIR")
+    train.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the model in MODELDIR, and another run that was stopped on its way there",
+    )
     train.add_argument(
         "--restart", action="store_true", help="begin anew where a training into MODELDIR was stopped on its way"
     )
@@ -57,6 +61,7 @@ def add_commands(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from brainlm_model.training.stage import STAGE
+    from brainlm_model.training.state import WRITTEN
 
     out = arguments.out
     config = _section(arguments, STAGE, {"name": out.absolute().name})
@@ -67,6 +72,8 @@ def _train(arguments: argparse.Namespace) -> None:
     with _written(out, MODEL) as outputs:
         if arguments.restart:
             shutil.rmtree(state, ignore_errors=True)
+        elif arguments.force and state.is_dir():
+            (state / WRITTEN).touch()  # as that of a finished run: another one may take its place
         call(STAGE, Files(inputs, {"workdir": str(state)}), outputs, config)
         shutil.rmtree(out / "metrics", ignore_errors=True)  # of the model that was there
         if (state / "tensorboard").is_dir():

@@ -350,7 +350,7 @@ class Trainer:
         if others := [change for change in changes if not change.is_harmless]:
             if not (workdir / state.WRITTEN).exists():
                 raise same_run.refusal(workdir, step, others)
-            self._say(f"begins anew, other than the finished run before: {_joined(others)}")
+            self._say(f"begins anew, other than the run before: {_joined(others)}")
             return []
         self.best, self.past = checkpoint.put(self.network, self.optimizer), checkpoint.past
         if changes:

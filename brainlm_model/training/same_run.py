@@ -70,8 +70,8 @@ def refusal(folder: Path, step: int, others: list[Change]) -> InputError:
     return InputError(
         f"{folder}: a training stopped there after {step} steps, and this is another one: "
         + "; ".join(change.words() for change in others),
-        "set it back to go on from there; or begin anew: in another folder, or instead of it with --restart "
-        f"(brainlm-model train), --forcerun train (snakemake), or without {folder}",
+        "set it back to go on from there; or begin anew: in another folder, or instead of it with --force or "
+        f"--restart (brainlm-model train), --forcerun train (snakemake), or without {folder}",
     )
 
 

@@ -160,7 +160,7 @@ def test_a_run_whose_model_is_written_gives_way_to_another(store: Any, tmp_path:
     (tmp_path / state.WRITTEN).touch()  # as stage train leaves it
     expected = trainer(store, **other).fit(None)
     assert losses(trainer(store, **other).fit(tmp_path)) == losses(expected)
-    assert "begins anew, other than the finished run before: seed 0 -> 1" in capsys.readouterr().err
+    assert "begins anew, other than the run before: seed 0 -> 1" in capsys.readouterr().err
     assert not (tmp_path / state.WRITTEN).exists()
 
 
@@ -189,6 +189,9 @@ def test_the_command_stops_restarts_and_tells_the_card(store: Any, stopped: Path
     assert main([*call, "train.micro_batch=1"]) == 0
     card = (out / "card.md").read_text()
     assert "Settings were changed while training: after 2 steps: micro_batch null -> 1." in card
+    shutil.copytree(stopped, work)
+    assert main([*call, "train.lr=0.01", "--force"]) == 0  # replaces the model, and the other run on its way
+    assert "begins anew, other than the run before: lr 0.001 -> 0.01" in capsys.readouterr().err
     shutil.copytree(stopped, work)
     assert main([*call, "train.lr=0.01", "--restart", "--force"]) == 0
     assert "Settings were changed" not in (out / "card.md").read_text() and load(out).training["LearningRate"] == 0.01
