@@ -46,8 +46,11 @@ class LogConnectivity(TransformerMixin, BaseEstimator):
         self.rate_hz = rate_hz
 
     def fit(self, X: Sequence[Array], y: Any = None) -> LogConnectivity:
-        """Note the number of parcels."""
-        self.parcels_ = int(np.shape(X[0])[1])
+        """Note the number of parcels. Raises InputError: the first recording is no array (time, parcel)."""
+        shape = np.shape(X[0])
+        if len(shape) != 2:
+            raise InputError("recording 0: not an array (time, parcel)", "store.recording(id).values of each recording")
+        self.parcels_ = int(shape[1])
         return self
 
     def transform(self, X: Sequence[Array]) -> Array:

@@ -19,6 +19,8 @@ from brainlm_model.windows.stream import Stream, mixed_order
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+SPLITS = ("train", "validation", "test", "external")
+
 
 class WindowDataset:
     """One window per recording and access: float32 tensors (parcel, window), demeaned and robust-scaled.
@@ -79,6 +81,10 @@ class WindowDataset:
     ) -> None:
         self.store = open_store(store) if isinstance(store, (str, Path)) else store
         self.window, self.seed, self.fill, self.epoch = window, seed, fill, 0
+        if split is not None and split not in SPLITS:
+            raise InputError(
+                f"store: there is no split {split!r}", f"one of {', '.join(SPLITS)}; None: every recording"
+            )
         self.split = split
         self._shortest = -(-window // 2) if short == "pad" else window
         self.parcels = len(self.store.parcels)

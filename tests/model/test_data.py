@@ -123,7 +123,7 @@ def test_short_recordings_are_named_or_an_error(store):
         WindowDataset(store, split="train", window=200, short="error")
     with pytest.raises(InputError, match="all too short"):
         WindowDataset(store, split="test", window=1000)
-    with pytest.raises(InputError, match="no recording in split 'nonsense'"):
+    with pytest.raises(InputError, match="there is no split 'nonsense'"):
         WindowDataset(store, split="nonsense")
 
 

@@ -238,3 +238,8 @@ def test_a_kind_that_the_model_does_not_have() -> None:
     assert "adapted" in second_order.missing(network)
     with pytest.raises(InputError, match="no population covariance"):
         list(second_order.described(network, None, [], "adapted", 1.0))  # type: ignore[arg-type]
+
+
+def test_what_is_no_array_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="recording 0: not an array"):
+        LogConnectivity().fit([("store.zarr", "sub-01_task-rest")])
