@@ -72,6 +72,8 @@ def _arrays(file: Path, _mtime_ns: int) -> tuple[NDArray[Any], ...]:
         if absent := [name for name in ARRAYS if name not in arrays]:
             raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
         data, offset, scale, ids = (np.asarray(arrays[name]) for name in ARRAYS)
+        for name in ids.ravel():
+            str(name)  # of damaged text, a character beyond Unicode
     _check(file, data, offset, scale, ids)
     return data, offset, scale, ids
 

@@ -72,6 +72,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"offset": np.arange(4)}, "do not fit together"),
     ({"scale": np.ones((15, 2))}, "do not fit together"),
     ({"offset": np.array([0, 9, 5, *range(60, 73)])}, "do not fit together"),
+    ({"file_id": np.full(15, 0x110000, "<u4").view("<U1")}, "cannot be read"),  # characters beyond Unicode
 ]
 
 
