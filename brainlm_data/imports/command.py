@@ -10,7 +10,7 @@ from typing import Any
 from brainlm_data.errors import ConfigError, InputError, one_line
 from brainlm_data.imports import KINDS, Options, Treatment
 
-EPILOG = "kinds:\n" + "\n".join(f"  {kind:<9}{text}" for kind, text in KINDS.items())
+EPILOG = "kinds:\n" + "\n".join(f"  {kind:<13}{text}" for kind, text in KINDS.items())
 SHOWN = 20  # refusals that are printed
 
 
