@@ -77,8 +77,9 @@ def parser() -> Parser:
         "--cores", type=_count, default=os.cpu_count() or 1, metavar="N", help="cores (default: all, %(default)s)"
     )
     how.add_argument(
-        "--n-cpus", "--n_cpus", "--nprocs", "--nthreads", type=_count, dest="cores", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
+        "--n-cpus", "--n_cpus", "--nprocs", "--nthreads", type=_count, dest="cores",
+        default=argparse.SUPPRESS, help=argparse.SUPPRESS,
+    )  # fmt: skip
     how.add_argument(
         "--profile", metavar="NAME|DIR", help=f"of Snakemake: {', '.join(names('profiles'))}, or your own (docs/hpc.md)"
     )
