@@ -73,7 +73,7 @@ def _of_run(before: Sequence[str]) -> Iterator[str]:
     elif before[-1] == "--target":
         from brainlm_model.stages import ALL_STAGES
 
-        yield from ("preprocess", "recordings", "dataset", *(stage.name for stage in ALL_STAGES))
+        yield from (*options.TARGETS, *(stage.name for stage in ALL_STAGES))
     elif before[-1] == "--atlas":
         yield from ("A424", "demo424")
     elif before[-1] == "--config":

@@ -11,6 +11,7 @@ from brainlm_data.commandline import Parser
 
 LEVELS = ("participant", "group")
 COMMANDS = ("data", "model", "demo", "completion")
+TARGETS = ("preprocess", "recordings", "dataset")  # of workflow/rules/targets.smk; every stage is one as well
 USAGE = """\
 brainlm BIDS OUT [participant|group] [options] [-- options of Snakemake]
        brainlm data|model|demo|completion ... [--help]"""

@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> int:
     from brainlm.settings import settings
     from brainlm_model.stages import ALL_STAGES
 
-    known = ["preprocess", "recordings", "dataset", "all", *(stage.name for stage in ALL_STAGES)]
+    known = [*options.TARGETS, "all", *(stage.name for stage in ALL_STAGES)]
     target = arguments.target
     if target and target not in known:
         raise InputError(

@@ -55,12 +55,7 @@ def mean_connectivity(store: Any, ids: list[str]) -> NDArray[np.float64]:
     parcels = len(store.parcels)
     total, count = np.zeros((parcels, parcels)), np.zeros((parcels, parcels))
     for name in ids:
-        series = np.asarray(store.series(name), dtype=np.float64)[np.asarray(store.valid(name), dtype=bool)]
-        series = series[~np.isnan(series).all(axis=1)]
-        if len(series) < 3:
-            continue
-        with np.errstate(invalid="ignore", divide="ignore"):
-            z = np.arctanh(np.clip(np.corrcoef(series.T), -0.999999, 0.999999))
+        z = np.arctanh(np.clip(store.recording(name).connectivity(), -0.999999, 0.999999))
         known = np.isfinite(z)
         total += np.where(known, z, 0)
         count += known
