@@ -223,6 +223,7 @@ class Stage:
     watches: Callable[[Any], Mapping[str, Path]] | None = None
     # section -> None: before any job: fetches what the stage needs from outside, or raises InputError
     ahead: Callable[[Any], None] | None = None
+    on_demand: bool = False  # made only where a stage that was asked for reads it; `preprocess` leaves it out
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[
         str, ...
