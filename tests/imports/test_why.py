@@ -113,8 +113,8 @@ def test_a_recording_that_did_not_arrive(why: Any, recording: str, status: str, 
     assert (found["status"], found["stage"]) == (status, at) and reason in found["reason"] and found["remedy"]
     text = why("", recording, form="")
     assert f"{recording}: {status}" in text and "try: " in text
-    assert text.count(reason) == 1  # in its branch, and not again of each stage that follows
     if status in ("refused", "excluded"):
+        assert text.count(reason) == 1  # in its branch, and not again of each stage that follows
         assert reason in why("store.zarr", recording)["absent"]
 
 

@@ -88,7 +88,7 @@ def test_damaged_embeddings_are_noticed(home, tmp_path):
     assert embed(home, out) == 0
     files = [file for file in out.rglob("*") if file.is_file() and file.name != "SHA256SUMS"]
     chunks = [file for file in files if file.name != "zarr.json"]
-    assert len(chunks) == 6
+    assert len(chunks) == 9
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
