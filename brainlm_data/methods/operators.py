@@ -259,7 +259,7 @@ class Regression:
         return settled, Limits(singular_value, directions)
 
     def _limited(self, adds: Callable[[Regression], bool]) -> tuple[Regression, float | None]:
-        """With singular values above 1 reduced, as little as nothing being added allows; and to what (None: none was)."""
+        """With singular values above 1 reduced until nothing is added; and to what, None where there were none."""
         # D differs from 1 in the span of N and R' only. With an orthonormal basis B of it,  D = 1 - B B' + B M B',
         # M = B' D B = U diag(s) V'.  Limiting s to c takes away  B U+ diag(s+ - c) V+' B'  of what is above c. With
         # v' x the parts of a series, ||D x||^2 = sum min(s, c)^2 (v' x)^2 + what is outside of the span: it grows with
@@ -281,7 +281,7 @@ class Regression:
     def _without_slow_parts(
         self, x: Array, behind: Callable[[Array], Array], adds: Callable[[Regression], bool]
     ) -> tuple[Regression, int]:
-        """Without what it leaves of its regressors behind the low-pass, in as few directions as needed; and how many."""
+        """Without what it leaves of its regressors behind the low-pass, in as few directions as needed; their number."""
         # Q: orthonormal basis of the regressors behind the low-pass L,  Q = L N G.  There, D changes a series in the
         # span of Q only, and what it leaves in it is Q e,  e = Q' L D x.  Without all of that, L D x - Q e is
         # (1 - Q Q') L x:  a projection, which adds nothing. Of  e = U diag(s) V'  over all series only what is above a
