@@ -281,7 +281,7 @@ class Regression:
     def _without_slow_parts(
         self, x: Array, behind: Callable[[Array], Array], adds: Callable[[Regression], bool]
     ) -> tuple[Regression, int]:
-        """Without what it leaves of its regressors behind the low-pass, in as few directions as needed; their number."""
+        """Without what is left of its regressors behind the low-pass, in as few directions as needed; their number."""
         # Q: orthonormal basis of the regressors behind the low-pass L,  Q = L N G.  There, D changes a series in the
         # span of Q only, and what it leaves in it is Q e,  e = Q' L D x.  Without all of that, L D x - Q e is
         # (1 - Q Q') L x:  a projection, which adds nothing. Of  e = U diag(s) V'  over all series only what is above a
