@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused, in_words
+from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused, did_you_mean, in_words
 from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ __all__ = [
     "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Parser", "Patterns", "Progress",
     "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "averaged",
     "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
-    "config_text", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words",
-    "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
+    "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
+    "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
     "open_store", "parent_of", "prepare", "read_config", "read_object", "read_pictures", "read_series", "reads",
     "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from", "stage_summary",
     "sum_folder", "write_sums",
