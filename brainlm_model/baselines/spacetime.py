@@ -63,7 +63,7 @@ class SpaceTime:
 
 
 def _patch(seen_PT: Mask) -> int:
-    """Steps of the longest patches, all alike, within which what is visible of a window (parcel, time) stays the same."""
+    """Steps of the longest patches, all alike, within each of which a window (parcel, time) shows the same parcels."""
     changes = np.flatnonzero((seen_PT[:, 1:] != seen_PT[:, :-1]).any(axis=0)) + 1
     return math.gcd(seen_PT.shape[1], *changes.tolist())
 

@@ -31,8 +31,8 @@ class ModelConfig:
         N + P instead of N x P keys a token.
     decoder: `full` runs self-attention over all tokens; `cross` lets masked tokens query the encoder's output only.
         The axial decoder is always over all tokens.
-    prior: what the network's output is added to: nothing (`zero`), a conditional Gaussian over parcels that is continued
-        in time (`gaussian`: `prior.py`), or a joint one over parcels and time (`spacetime`: `spacetime.py`).
+    prior: what the network's output is added to: nothing (`zero`), a conditional Gaussian over parcels that is
+        continued in time (`gaussian`: `prior.py`), or a joint one over parcels and time (`spacetime`: `spacetime.py`).
     strength: prior only: steps of recording that the population's covariance is worth against the window's own.
     spatial: what a token knows of its parcel: an embedding that is learnt, a linear one of its coordinates, or both.
     temporal: what a token knows of its place in the window: a learnt embedding or a fixed sinusoid.

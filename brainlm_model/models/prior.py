@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_model.models.layout import Layout
-from brainlm_model.models.spacetime import ITERATIONS, joint_expectation
+from brainlm_model.models.spacetime import FEW_PAIRS as FEW_PAIRS
+from brainlm_model.models.spacetime import ITERATIONS, joint_expectation, lagged_products
 
-FEW_PAIRS = 1000  # pairs of steps that a lag's correlation is worth against zero
 FLOOR = 1e-3  # smallest eigenvalue of the autocorrelation
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
 
@@ -37,8 +37,8 @@ class Expected(NamedTuple):
     ----------
     filled: patches (B, P, N, S): the expectation where hidden, the value where visible.
     innovation: patches (B, P, N, S): of a visible value, what the other visible parcels of its step do not predict of
-        it: the part that a parcel has to itself. Of a hidden one, what time adds to `filled`: how that part goes on from
-        the patches before and after (`continued`); of a joint prior, all that the other patches say of it.
+        it: the part that a parcel has to itself. Of a hidden one, what time adds to `filled`: how that part goes on
+        from the patches before and after (`continued`); of a joint prior, all that the other patches say of it.
     spread: (B, P, N) standard deviation that is left, given the (other) visible parcels; 1 is the parcel's own.
     """
 
@@ -330,11 +330,10 @@ def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:
     values = innovation_BPNS.flatten(2)
     scale = (values.square().sum(2) / seen.sum(2).clamp(min=1)).sqrt()
     values = values / torch.where(scale > 0, scale, 1)[..., None]
-    # r(k) = sum over parcels and steps t that are both seen of x_t x_t+k / (number of such pairs + FEW_PAIRS). Both
-    # sums are inverse transforms of power spectra (Wiener & Khinchin), of the values and of where they are seen.
+    # r(k) = sum over parcels and steps t that are both seen of x_t x_t+k / (number of such pairs + FEW_PAIRS)
     size = 2 * max(patches, 3) * steps  # no wrapping around
-    products = _lagged_products(values, size)[:, : 3 * steps]
-    pairs = _lagged_products(seen, size)[:, : 3 * steps]
+    products = lagged_products(values, values, size)[:, : 3 * steps]
+    pairs = lagged_products(seen, seen, size)[:, : 3 * steps]
     correlation = products / (pairs + FEW_PAIRS).clamp(min=1)
     # Of hidden steps and their neighbours no two are further apart than two patches.
     place = torch.arange(3 * steps, device=values.device)
@@ -345,12 +344,6 @@ def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:
     # size, which a GPU solves for all windows at once (up to 32 rows).
     even, odd = (basis @ _raised(basis.mT @ kernel_BKK @ basis) @ basis.mT for basis in _even_and_odd(kernel_BKK))
     return even + odd
-
-
-def _lagged_products(x_BPT: Tensor, size: int) -> Tensor:
-    """Sums (B, size) over parcels and steps of x_t x_t+k, for lags k = 0, 1, ...; x is padded with zeros to `size`."""
-    power = torch.fft.rfft(x_BPT, size).abs().square().sum(1)
-    return torch.fft.irfft(power, size)
 
 
 def _even_and_odd(like_BKK: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 OWN = 0.9  # share of the unexplained variance of a parcel that is its own; .5 to 1 differ by .001 of masked R2
 ITERATIONS = 20  # of conjugate gradients; 80 change masked R2 by less than .001
 FEW_PAIRS = 1000  # pairs of steps that a lag's correlation is worth against zero
-LAGS = 0.25  # of the steps that are seen: correlations further apart cannot be measured on them, and are taken to be zero
+LAGS = 0.25  # of the steps that are seen: correlations further apart cannot be measured on them and are taken as 0
 FLOOR = 1e-2  # share of white noise in each part, which bounds how unequal the system's eigenvalues are
 
 
@@ -80,7 +80,7 @@ def joint_expectation(
     with torch.no_grad():
         own_BPT = torch.where(visible_BPT, innovation_BPNS.flatten(2), 0)
         joint = _joint(covariance_BPP, filled_BPT, own_BPT, visible_BPT)
-    expected: Tensor = _Expectation.apply(filled_BPT / joint.scale_BP1, hidden_BPT, joint, iterations)  # type: ignore[no-untyped-call]
+    expected: Tensor = _Expectation.apply(filled_BPT / joint.scale_BP1, hidden_BPT, joint, iterations)
     return torch.where(hidden_BPT, expected * joint.scale_BP1, filled_BPT).unflatten(2, (-1, steps))
 
 
@@ -95,8 +95,8 @@ class _Expectation(torch.autograd.Function):
         return filled_BPT + _solve(joint, residual_BPT, hidden_BPT, iterations)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient_BPT: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, gradient_BPT: Tensor) -> tuple[Tensor, None, None, None]:
         """The transposed map, -Q_vh Q_hh^-1: at the solution the guess does not matter."""
         solved_BPT = _solve(ctx.joint, gradient_BPT, ctx.hidden_BPT, ctx.iterations)
         pulled_BPT = -ctx.joint.precision(solved_BPT)
@@ -165,45 +165,47 @@ def _joint(covariance_BPP: Tensor, filled_BPT: Tensor, own_BPT: Tensor, visible_
 
 
 def _shared_correlation(values_BPT: Tensor, seen_BPT: Tensor, shared_BPP: Tensor) -> Tensor:
-    """Autocorrelation (B, T) of the shared part, from the products of different parcels alone.
+    """Autocorrelation (B, T) of the shared part, from the products of different parcels alone; few pairs shrink it.
 
     Different parcels have nothing but the shared part in common: E[x_pt x_q,t+k] = S_pq r(k) for p != q. Least squares
     over all pairs that are seen gives  r(k) = sum S_pq x_pt x_q,t+k / sum S_pq^2.
     """
     across_BPP = shared_BPP - torch.diag_embed(shared_BPP.diagonal(dim1=1, dim2=2))
-    products = _lagged_products(values_BPT, across_BPP @ values_BPT)
-    weight = _lagged_products(seen_BPT, across_BPP.square() @ seen_BPT)
+    products = _products(values_BPT, across_BPP @ values_BPT)
+    weight = _products(seen_BPT, across_BPP.square() @ seen_BPT)
+    pairs = _products(seen_BPT, seen_BPT)
     least = (1e-3 * weight[:, :1]).clamp(min=1e-6)
-    return products / torch.maximum(weight, least) * _certainty(seen_BPT)
+    return products / torch.maximum(weight, least) * pairs / (pairs + FEW_PAIRS)
 
 
 def _own_correlation(own_BPT: Tensor, seen_BPT: Tensor) -> Tensor:
-    """Autocorrelation (B, T) of what parcels have to themselves, over all parcels, each at unit variance."""
+    """Autocorrelation (B, T) of what parcels have to themselves, each at unit variance; few pairs shrink it."""
     scale_BP1 = (own_BPT.square().sum(2, keepdim=True) / seen_BPT.sum(2, keepdim=True).clamp(min=1)).sqrt()
     values_BPT = own_BPT / torch.where(scale_BP1 > 0, scale_BP1, 1)
-    pairs = _lagged_products(seen_BPT, seen_BPT)
-    return _lagged_products(values_BPT, values_BPT) / pairs.clamp(min=1) * _certainty(seen_BPT)
+    return _products(values_BPT, values_BPT) / (_products(seen_BPT, seen_BPT) + FEW_PAIRS)
 
 
-def _certainty(seen_BPT: Tensor) -> Tensor:
-    """What a lag's correlation is multiplied by (B, T): n / (n + FEW_PAIRS) for n pairs of steps of one parcel."""
-    pairs = _lagged_products(seen_BPT, seen_BPT)
-    return pairs / (pairs + FEW_PAIRS)
-
-
-def _lagged_products(x_BPT: Tensor, y_BPT: Tensor) -> Tensor:
-    """Sums (B, T) over parcels and steps of x_t y_t+k for lags k = 0, 1, ...; of both signs of k, the mean."""
+def _products(x_BPT: Tensor, y_BPT: Tensor) -> Tensor:
+    """`lagged_products` of the lags of a window (B, T)."""
     steps = x_BPT.shape[2]
-    size = 2 * steps  # with zeros behind the series nothing wraps around
+    return lagged_products(x_BPT, y_BPT, 2 * steps)[:, :steps]
+
+
+def lagged_products(x_BPT: Tensor, y_BPT: Tensor, size: int) -> Tensor:
+    """Sums (B, size) over parcels and steps of x_t y_t+k for lags k = 0, 1, ...; of both signs of k, the mean.
+
+    `size`: to which the series are padded with zeros: twice their length, and nothing wraps around.
+    """
+    # the inverse transform of the cross spectrum (Wiener & Khinchin)
     cross = torch.fft.rfft(x_BPT, size).conj() * torch.fft.rfft(y_BPT, size)
-    return torch.fft.irfft(cross.sum(1).real, size)[:, :steps]
+    return torch.fft.irfft(cross.real.sum(1), size)
 
 
 def _toeplitz(correlation_BT: Tensor, lags_B1: Tensor) -> Tensor:
     """Positive definite autocorrelation matrices (B, T, T) from measured correlations by lag.
 
-    The correlations are tapered to zero at `lags` (Tukey-Hanning window); their spectrum is set to zero where it is negative,
-    and a floor of white noise is added. A correlation that is nowhere positive becomes white noise.
+    The correlations are tapered to zero at `lags` (Tukey-Hanning window); their spectrum is set to zero where it is
+    negative, and a floor of white noise is added. A correlation that is nowhere positive becomes white noise.
     """
     steps = correlation_BT.shape[1]
     lag = torch.arange(steps, device=correlation_BT.device)
