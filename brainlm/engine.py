@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from brainlm.places import names, ready_made, workflow
-from brainlm_data.commandline import did_you_mean
-from brainlm_data.errors import InputError
+from brainlm_data.errors import InputError, did_you_mean
 from brainlm_data.graph.events import COMMAND, VARIABLE
 
 TICK_S = 0.5  # between two looks at the clock

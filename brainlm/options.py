@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from brainlm.places import names, version
@@ -51,7 +52,7 @@ def parser() -> Parser:
     )  # fmt: skip
     made.add_argument("bids", type=Path, metavar="BIDS", help="the dataset; with --input, what to start from instead")
     made.add_argument("out", type=Path, metavar="OUT", help="folder for all results")
-    made.add_argument("level", nargs="?", choices=LEVELS, default="group", metavar="participant|group", help="how far")
+    made.add_argument("level", nargs="?", choices=LEVELS, metavar="participant|group", help="how far")
 
     which = made.add_argument_group("which recordings (of this run alone; a configuration keeps `select`)")
     _labels(which, "subjects, with or without sub-", "--participant-label", "--participant_label")
@@ -88,6 +89,23 @@ def parser() -> Parser:
     how.add_argument("--debug", action="store_true", help="show the traceback of an error")
     how.add_argument("--version", action="version", version=f"brainlm {version()}")
     return made
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The options of a run. The level may stand anywhere behind BIDS and OUT.
+
+    argparse takes a level that comes after an option for a word too many, or for one more label of that option.
+    """
+    made = parser()
+    arguments, rest = argparse.ArgumentParser.parse_known_args(made, words)
+    given = [value for value in vars(arguments).values() if isinstance(value, list) and len(value) > 1]
+    for found in (rest, *given):
+        if arguments.level is None and found and found[-1] in LEVELS:
+            arguments.level = found.pop()
+    if rest:
+        made.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.level = arguments.level or "group"
+    return arguments
 
 
 def _labels(group: argparse._ArgumentGroup, text: str, name: str, *aliases: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 Key = tuple[str, str]  # stage, bundle
 COUNT = re.compile(r"(\d+)/(\d+)")  # of a job's last line: `sub-01 done (3/8, ...)`, `train: 120/1000, ...`
 TAIL = 2000  # bytes at the end of a log that are looked at
-AT_MOST = 0.5  # of the seconds that a job is expected to take at most: what one takes, before any was measured
 
 
 @dataclass
@@ -28,6 +27,7 @@ class Job:
     started: float | None = None
     ended: float | None = None
     failed: bool = False
+    seen: tuple[float, float] | None = None  # when its log first said how much was done, and how much that was
 
     @property
     def runs(self) -> bool:
@@ -58,6 +58,7 @@ class Progress:
     cores: int
     jobs: dict[Key, Job] = field(default_factory=dict)
     now: float = 0.0
+    looked: float = 0.0  # when the logs of running jobs were last looked into
 
     def begin(self, jobs: Iterable[Mapping[str, Any]]) -> None:
         """The jobs that are going to run, as the event `jobs` has them."""
@@ -73,7 +74,7 @@ class Progress:
         if job is None:
             return None
         if kind == "started":
-            job.started, job.ended, job.failed = now, None, False
+            job.started, job.ended, job.failed, job.seen = now, None, False, None
         else:
             job.started = now if job.started is None else job.started
             job.ended, job.failed = now, kind == "failed"
@@ -86,44 +87,54 @@ class Progress:
             by_stage.setdefault(job.stage, []).append(job)
         return by_stage
 
-    def left(self, now: float) -> tuple[float, list[str]]:
+    def left(self, now: float) -> tuple[float | None, list[str]]:
         """Seconds that are left, and the stages that are to come of which nobody knows how long they take.
 
-        A stage of which jobs have ended takes as long as those did; another one as much of its limit as all jobs so
-        far took of theirs. Jobs of recordings share the cores; those of the cohort come one after the other.
+        None as long as nothing was measured. A stage of which jobs have ended takes as long as those did; another one
+        as much of its limit as all jobs so far took of theirs. Jobs of recordings share the cores; those of the cohort
+        come one after the other.
         """
-        ratios = self._ratios()
-        shared, serial, unknown = 0.0, 0.0, list[str]()
+        self.looked = now
+        ratios = self._ratios(now)
+        shared, serial, unknown, is_known = 0.0, 0.0, list[str](), False
         for stage, jobs in self.stages().items():
             waiting = [job for job in jobs if job.ended is None]
             for job in waiting:
-                seconds = self._remaining(job, now, ratios.get(stage, ratios[""]))
+                seconds = self._remaining(job, now, ratios.get(stage, ratios.get("")))
                 if seconds is None:
                     unknown.append(stage)
-                elif job.is_cohort:
+                    continue
+                is_known = True
+                if job.is_cohort:
                     serial += seconds
                 else:
                     shared += seconds * min(job.threads / self.cores, 1.0)
-        return shared + serial, list(dict.fromkeys(unknown))
+        return shared + serial if is_known or not unknown else None, list(dict.fromkeys(unknown))
 
-    def _ratios(self) -> dict[str, float]:
-        """Stage -> measured over expected seconds of its jobs that have ended; "": of all."""
+    def _ratios(self, now: float) -> dict[str, float]:
+        """Stage -> measured over expected seconds, of what is done of its jobs; "": of all."""
         sums: dict[str, list[float]] = {}
         for job in self.jobs.values():
-            if job.ended is not None and job.started is not None and job.seconds and not job.failed:
-                for name in (job.stage, ""):
-                    pair = sums.setdefault(name, [0.0, 0.0])
-                    pair[0] += job.ended - job.started
-                    pair[1] += job.seconds
-        return {"": AT_MOST, **{name: took / expected for name, (took, expected) in sums.items()}}
+            share = job.share()
+            if job.started is None or not job.seconds or not share or job.failed:
+                continue
+            for name in (job.stage, ""):
+                pair = sums.setdefault(name, [0.0, 0.0])
+                pair[0] += (now if job.ended is None else job.ended) - job.started
+                pair[1] += job.seconds * share
+        return {name: took / expected for name, (took, expected) in sums.items()}
 
-    def _remaining(self, job: Job, now: float, ratio: float) -> float | None:
+    def _remaining(self, job: Job, now: float, ratio: float | None) -> float | None:
         """Seconds of a job that has not ended; None where nobody knows."""
         if job.runs and job.started is not None:
             elapsed, share = now - job.started, job.share()
-            if 0 < share < 1:
-                return elapsed / share * (1 - share)
-            if job.seconds is None:
+            if share and job.seen is None:
+                job.seen = now, share
+            # what it did since its log first spoke: starting up (imports, caches) is no measure of the rest
+            if job.seen and share > job.seen[1]:
+                begun, before = job.seen
+                return (now - begun) / (share - before) * (1 - share)
+            if job.seconds is None or ratio is None:
                 return None
             return max(job.seconds * ratio - elapsed, 0.1 * job.seconds * ratio)
-        return None if job.seconds is None else job.seconds * ratio
+        return None if job.seconds is None or ratio is None else job.seconds * ratio

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm import options
-from brainlm_data.commandline import did_you_mean
-from brainlm_data.errors import BrainLMError, InputError, one_line
+from brainlm_data.errors import BrainLMError, InputError, did_you_mean, one_line
+from brainlm_data.files.lock import LOCK
+from brainlm_data.paths import left_aside_path
 
 if TYPE_CHECKING:
     from brainlm.engine import Engine
     from brainlm.settings import Settings
 
 FAILED, NOT_BEGUN, REFUSED, INTERRUPTED = 1, 2, 3, 130  # exit statuses; docs/brainlm.md
+IDLE = ("container", "threads")  # keys that no result depends on; all of `jobs` are such
 TARGETS = {"participant": "preprocess", "group": None}  # None: the workflow's own default
 
 
@@ -32,7 +36,7 @@ def run(words: Sequence[str]) -> int:
     words = list(words)
     own, more = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     _is_meant(own)
-    arguments = options.parser().parse_args(own)
+    arguments = options.parse(own)
 
     from brainlm.engine import command
     from brainlm.settings import settings
@@ -46,14 +50,15 @@ def run(words: Sequence[str]) -> int:
         )
     chosen = settings(arguments, ALL_STAGES)
     target = target or _of_level(arguments.level, bool(chosen.selected))
-    _may_write(chosen.outdir)
-    call = command(chosen.outdir, chosen.file_of_run(), target, arguments.cores, arguments.profile, more)
-    if arguments.dry_run:
-        call += ["--dry-run", "--quiet", "rules", "progress"]
-    if arguments.verbose:
-        chosen.remember()
-        return subprocess.run(call, check=False).returncode
-    return _shown(call, arguments, chosen)
+    with _nothing_left(chosen.outdir):
+        _may_write(chosen.outdir)
+        call = command(chosen.outdir, chosen.file_of_run(), target, arguments.cores, arguments.profile, more)
+        if arguments.dry_run:
+            call += ["--dry-run", "--quiet", "rules", "progress"]
+        if arguments.verbose:
+            chosen.remember()
+            return subprocess.run(call, check=False).returncode
+        return _shown(call, arguments, chosen)
 
 
 def _of_level(level: str, is_part: bool) -> str | None:
@@ -70,6 +75,25 @@ def _is_meant(words: Sequence[str]) -> None:
         f"there is no command and no dataset {first}",
         did_you_mean(first, options.COMMANDS) or "brainlm BIDS OUT participant; brainlm --help",
     )
+
+
+@contextmanager
+def _nothing_left(outdir: Path) -> Iterator[None]:
+    """Where it ends in an error before any job, a folder that was not there, or was empty, is so again."""
+    new = [folder for folder in (outdir, *outdir.parents) if not folder.exists()]
+    was_empty = bool(new) or (outdir.is_dir() and not any(outdir.iterdir()))
+    try:
+        yield
+    except BrainLMError:
+        if was_empty and not (outdir / LOCK).exists():  # else a run has begun in it
+            for name in ("work", "logs", "derivatives"):
+                shutil.rmtree(outdir / name, ignore_errors=True)
+            with suppress(OSError):  # it was never made
+                left_aside_path(outdir).unlink()
+            for folder in new:
+                with suppress(OSError):  # it was never made, or others use it by now
+                    folder.rmdir()
+        raise
 
 
 def _may_write(outdir: Path) -> None:
@@ -103,12 +127,7 @@ def _shown(call: Sequence[str], arguments: argparse.Namespace, chosen: Settings)
         if kind == "plan":
             screen.say(*_planned(chosen.changes, event["lines"]))
         elif kind == "stats":
-            counts = _in_order(event["stats"])
-            word = "would run" if arguments.dry_run else "to run:"
-            number = sum(counts.values())
-            screen.say(
-                f"{word} {number} job{'s' if number > 1 else ''}: {_listed(counts)}", f"they take {event['takes']}"
-            )
+            screen.say(*_counted(event, arguments.dry_run))
         elif kind == "jobs":
             begun = True
             chosen.remember()
@@ -121,6 +140,23 @@ def _shown(call: Sequence[str], arguments: argparse.Namespace, chosen: Settings)
             screen.job(event)
     screen.close()
     return _closed(engine, ended, error, begun, log, chosen, arguments.dry_run)
+
+
+def _counted(event: Mapping[str, Any], dry_run: bool) -> list[str]:
+    """How many jobs there are and what they take; in a plan, what each requests as well, and that the disk is small."""
+    counts = _in_order(event["stats"])
+    number = sum(counts.values())
+    word = "would run" if dry_run else "to run:"
+    lines = [f"{word} {number} job{'s' if number > 1 else ''}: {_listed(counts)}", f"they take {event['takes']}"]
+    if not dry_run:
+        return lines
+    lines.append("what a job requests, the largest of each stage (docs/hpc.md):")
+    has_gpus = any(row["gpus"] for row in event["requests"])
+    lines.append(f"  {'stage':<13} {'jobs':>6} {'cores':>6} {'MB':>8} {'minutes':>8}" + f" {'GPUs':>5}" * has_gpus)
+    for row in event["requests"]:
+        line = f"  {row['stage']:<13} {row['jobs']:>6} {row['cores']:>6} {row['mb']:>8} {row['minutes']:>8}"
+        lines.append(line + f" {row['gpus'] or '-':>5}" * has_gpus)
+    return [*lines, event["warning"]] if event["warning"] else lines
 
 
 def _in_order(stats: Mapping[str, int]) -> dict[str, int]:
@@ -136,9 +172,18 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _planned(changes: Sequence[str], lines: Sequence[str]) -> list[str]:
-    """What has changed and what that makes again; a change that makes nothing again is said as well."""
-    idle = [f"{change} (nothing is made again)" for change in changes if not any(change in line for line in lines)]
-    return [*idle, *lines]
+    """What has changed and what that makes again; of a change that no result follows from, that is said as well."""
+    others = []
+    for change in changes:
+        key = change.split(":")[0]
+        if any(change in line for line in lines):
+            continue
+        if key == "bundle_size":
+            change += " (other jobs; recordings that are finished are not processed again)"
+        elif key in IDLE or key.startswith("jobs."):
+            change += " (nothing is made again)"
+        others.append(change)
+    return [*others, *lines]
 
 
 def _closed(
@@ -163,6 +208,8 @@ def _closed(
             line.strip() for line in log.read_text(errors="replace", encoding="utf-8").splitlines() if line.strip()
         ]
         last = next((line for line in reversed(lines) if "rror" in line), lines[-1] if lines else "no output")
+        if not begun and " error: " in last and any(line.startswith("usage: ") for line in lines):  # of its argparse
+            raise InputError(f"-- {last.partition(' error: ')[2]}", "options of Snakemake: snakemake --help")
         print(f"error: Snakemake: {one_line(last)[:300]}\n  try: the whole output is in {log}", file=sys.stderr)
         return FAILED if begun else NOT_BEGUN
     print(f"log of the run: {log}")

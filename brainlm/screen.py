@@ -18,6 +18,7 @@ from brainlm_data.files.progress import duration
 from brainlm_data.graph.outcome import last_words
 
 FIRST_S, EVERY_S = 30.0, 120.0  # until a log gets its first line of life, and between two of them
+LOOK_S = 5.0  # between two looks into the logs of running jobs, where no line is written over
 SHOWN = 3  # running jobs that are named
 CLEAR = "\r\x1b[2K"
 
@@ -78,7 +79,10 @@ class Screen:
             self._stream.write(CLEAR + self._now()[:width])
             self._stream.flush()
             self._live = True
-        elif time.monotonic() - self._said > self._wait:
+            return
+        if self.now - self.progress.looked > LOOK_S:
+            self.progress.left(self.now)  # which keeps when a job's log first said how far it is
+        if time.monotonic() - self._said > self._wait:
             self._wait = EVERY_S
             self.say(self._now())
 
@@ -98,8 +102,8 @@ class Screen:
             parts = [*parts[:SHOWN], "..."]
         seconds, unknown = self.progress.left(self.now)
         rest = [name for name in unknown if name not in {job.stage for job in running}]
-        if unknown and seconds < 1:
-            left = ""
+        if seconds is None or (unknown and seconds < 1):
+            left = ""  # nothing was measured yet, or nothing of what is to come
         else:
             left = f"about {duration(seconds)} left" + (f", without {', '.join(rest[:2])}" if rest else "")
         return "  " + "  |  ".join(part for part in (", ".join(parts) or "waiting", left) if part)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from brainlm.places import names, ready_made
-from brainlm_data.commandline import did_you_mean
 from brainlm_data.config import General, assign, merge, read_file, validate
 from brainlm_data.defaults import as_text, plain
-from brainlm_data.errors import ConfigError
+from brainlm_data.errors import ConfigError, did_you_mean
 from brainlm_data.files import sidecar
 from brainlm_data.graph.remembered import place, remember, settled
 from brainlm_data.runner.manifest import changed, word

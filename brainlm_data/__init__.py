@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused, in_words
+from brainlm_data.errors import BrainLMError, ConfigError, InputError, Refused, did_you_mean, in_words
 from brainlm_data.stage import Artifact, Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         mark_networks,
         network_name,
     )
+    from brainlm_data.dataset.patterns import Patterns, averaged
     from brainlm_data.dataset.scaler import Scaler, prepare
     from brainlm_data.dataset.series import ParcelSeries, recording_name
     from brainlm_data.dataset.splits import SPLITS
@@ -50,19 +51,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLANK", "FIGURE_STYLE", "GRID", "INK", "SPLITS", "SPLIT_COLOURS", "STAGES", "UNKNOWN", "Artifact", "BrainLMError",
-    "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Parser", "Progress", "Refused",
-    "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "beside", "by_network",
-    "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema", "config_text", "dispatch",
-    "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend", "in_words", "left", "mark_networks",
-    "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time", "open_store", "parent_of",
-    "prepare", "read_config", "read_object", "read_series", "reads", "recording_name", "resample_series",
-    "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
+    "Card", "ConfigError", "Facts", "Files", "InputError", "Need", "ParcelSeries", "Parser", "Patterns", "Progress",
+    "Refused", "Scaler", "Sentence", "Stage", "StageConfig", "Store", "add_run", "add_why", "atomic", "averaged",
+    "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
+    "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
+    "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
+    "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series", "reads", "recording_name",
+    "resample_series", "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
     "add_run": ("cli", "add_run"),
     "add_why": ("why.command", "add_why"),
     "atomic": ("files.sidecar", "atomic"),
+    "averaged": ("dataset.patterns", "averaged"),
     "beside": ("files.lock", "beside"),
     "BLANK": ("files.seal", "BLANK"),
     "by_network": ("dataset.look", "by_network"),
@@ -94,6 +96,7 @@ _HEAVY = {  # imported only when they are asked for
     "ParcelSeries": ("dataset.series", "ParcelSeries"),
     "parent_of": ("files.processes", "parent_of"),
     "Parser": ("commandline", "Parser"),
+    "Patterns": ("dataset.patterns", "Patterns"),
     "prepare": ("dataset.scaler", "prepare"),
     "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-NEARLY = 0.6  # words this alike are the same word with a mistake, as difflib counts
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """The known word that was probably meant; empty where none is near."""
-    alike = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1, cutoff=NEARLY)
-    return next((name for name in known if alike and name.lower() == alike[0]), "")
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """`did you mean filter?`, or nothing."""
-    meant = nearest(word, known)
-    return f"did you mean {meant}?" if meant else ""
+from brainlm_data.errors import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -14,12 +13,9 @@ from pydantic import BaseModel, Field, ValidationError, create_model, field_vali
 
 from brainlm_data import strategies
 from brainlm_data.bids.index import Select
-from brainlm_data.commandline import did_you_mean
-from brainlm_data.errors import ConfigError
+from brainlm_data.errors import ConfigError, alike, did_you_mean
 from brainlm_data.spaces.known import BUNDLED, space_of_atlas
 from brainlm_data.stage import Stage, StageConfig
-
-NEARLY = 0.7  # names this alike are the same name with a mistake, as difflib counts
 
 
 class Preprocess(StageConfig):
@@ -175,8 +171,7 @@ def split_foreign(raw: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[dict
     known = list(model_of(stages).model_fields)
     foreign: list[str] = []
     for key, value in raw.items():
-        is_mistake = difflib.get_close_matches(str(key).lower(), known, n=1, cutoff=NEARLY)
-        if isinstance(value, Mapping) and not is_mistake:
+        if isinstance(value, Mapping) and not alike(str(key), known):
             foreign.append(key)
     return {key: value for key, value in raw.items() if key not in foreign}, foreign
 
@@ -296,9 +291,10 @@ def _explain(error: ValidationError, model: type[BaseModel], root: str = "") -> 
         message = f"config: unknown key {where}"
         meant = did_you_mean(str(first["loc"][-1]), list(owner.model_fields))
         remedy = f"{meant} allowed here: {', '.join(sorted(owner.model_fields))}".strip()
-    elif isinstance(first["input"], dict):  # keys that do not go together
-        message = f"config: {where}: {first['msg'].removeprefix('Value error, ')}"
-        remedy = f"section {where} of config.yaml explains both"
+    elif isinstance(first["input"], dict):  # keys that do not go together: a section says the remedy after an arrow
+        problem, _, remedy = first["msg"].removeprefix("Value error, ").partition(" -> ")
+        message = f"config: {where}: {problem}"
+        remedy = remedy or f"section {where} of config.yaml explains both"
     else:
         message = f"config: {where}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})"
         remedy = _allowed(model, first["loc"])

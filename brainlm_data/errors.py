@@ -12,9 +12,11 @@ one line of it as well.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import re
 import traceback
+from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -34,6 +36,7 @@ REMEDIES = {
     errno.ESTALE: "the network file system lost the file: run the same command again",
     errno.EMFILE: "raise the limit of open files: ulimit -n",
 }
+NEARLY = 0.7  # words this alike are one word with a mistake (difflib's ratio: twice the shared letters over all)
 FRAMES = 4  # of a crash: how many of the innermost lines of this project are named
 
 
@@ -71,6 +74,17 @@ class Refused(BrainLMError):
 def one_line(text: str) -> str:
     """Text in which line breaks and other control characters, as a file name may have them, are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def alike(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known words that were probably meant, the nearest first; upper and lower case are the same."""
+    by_lower = {str(name).lower(): str(name) for name in known}
+    return [by_lower[near] for near in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=NEARLY)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean filter?`, or nothing."""
+    return "".join(f"did you mean {name}?" for name in alike(word, known, most=1))
 
 
 def in_words(error: BaseException, place: Path | None = None) -> BrainLMError:

@@ -12,9 +12,12 @@ import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+if TYPE_CHECKING:
+    from brainlm_data.files.fetch import Wanted
 
 Level = Literal["cohort", "subject", "recording"]
 Route = Literal["native", "fmriprep", "import"]  # to the series: an engine of the images, or what exists already
@@ -221,8 +224,8 @@ class Stage:
     by_unit: Callable[[Any, Sequence[str]], dict[str, dict[str, Any]]] | None = None
     # section -> key -> file, of files that it names otherwise than by a value of type Path (`graph.watched`)
     watches: Callable[[Any], Mapping[str, Path]] | None = None
-    # section -> None: before any job: fetches what the stage needs from outside, or raises InputError
-    ahead: Callable[[Any], None] | None = None
+    # section -> published files that the stage needs, which the plan fetches before any job
+    ahead: Callable[[Any], Sequence[Wanted]] | None = None
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[
         str, ...

@@ -193,7 +193,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
                 f"{bids_dir}: no BOLD run found{why}",
-                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps)",
+                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps); of what is preprocessed already:"
+                " input.kind, brainlm --input (docs/import.md)",
             )
         return found
 

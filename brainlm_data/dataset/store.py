@@ -250,7 +250,10 @@ def open_store(path: str | Path) -> Store:
     """
     path = Path(path)
     if not (path / "zarr.json").exists():
-        raise InputError(f"{path}: no Zarr v3 store there", "give the path of store.zarr; `snakemake dataset` makes it")
+        if (path / "store.zarr").is_dir():
+            raise InputError(f"{path}: a folder, not the store", f"give the store in it: {path / 'store.zarr'}")
+        missing = "no Zarr v3 store" if path.exists() else "there is no such folder"
+        raise InputError(f"{path}: {missing}", "give the path of store.zarr; `brainlm BIDS OUT` makes it in OUT")
     return Store(path)
 
 

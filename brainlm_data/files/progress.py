@@ -27,6 +27,11 @@ def left(seconds: float) -> str:
     return f"about {duration(seconds)} left"
 
 
+def left_after(seconds: float, done: float, total: float) -> str:
+    """The same where `done` of `total` took so long; empty where nothing was measured yet, or nothing is left."""
+    return left(seconds / done * (total - done)) if 0 < done < total - 1e-6 else ""
+
+
 class Progress:
     """`step()` prints `NAME: done/total, about 3 min left`; silent where there is one thing to do, or none.
 
@@ -84,7 +89,6 @@ class Progress:
         if self._silent or (self._done < self.total - 1e-6 and now - self._printed < EVERY_S):
             return
         self._printed = now
-        seconds = (now - self._started) / max(self._done, 1e-9) * (self.total - self._done)
         text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}"
-        words = [text, *([left(seconds)] if self._done < self.total else []), *([more] if more else [])]
-        print(", ".join(words), file=sys.stderr, flush=True)
+        words = [text, left_after(now - self._started, self._done, self.total), more]
+        print(", ".join(word for word in words if word), file=sys.stderr, flush=True)

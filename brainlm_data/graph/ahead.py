@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainlm_data.bids.index import Index
 from brainlm_data.dataset.splits import SPLITS, external_subjects, split_subjects
 from brainlm_data.errors import InputError
+from brainlm_data.files.fetch import Wanted, obtain_all
+from brainlm_data.spaces.known import STAND_IN
 from brainlm_data.stage import Stage
 
 
@@ -24,15 +26,20 @@ def people(index: Index, config: Any) -> dict[str, int]:
     return {split: counts[split] for split in SPLITS}
 
 
-def look(stage: Stage, section: Any, splits: Mapping[str, int]) -> None:
-    """Let a stage fetch what it needs from outside, and see whether there is anybody whom it is to score.
+def look(stage: Stage, section: Any, splits: Mapping[str, int], later: Sequence[Wanted] = ()) -> None:
+    """Fetch what a stage needs from outside, and see whether there is anybody whom it is to score.
+
+    `later`: published files that other stages need (`obtain_all`).
 
     Raises
     ------
     InputError: something cannot be had, or nobody is in the splits that the section names.
     """
     if stage.ahead:
-        stage.ahead(section)
+        try:
+            obtain_all(stage.ahead(section), later)
+        except InputError as error:
+            raise InputError(error.message, f"{error.remedy}; {STAND_IN}") from error
     wanted = getattr(section, "splits", None) or [name for name in [getattr(section, "split", None)] if name]
     if wanted and not any(splits.get(name, 0) for name in wanted):
         raise InputError(

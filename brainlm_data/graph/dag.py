@@ -25,13 +25,13 @@ from brainlm_data.dataset.groups import check_columns
 from brainlm_data.dataset.splits import external_subjects, said_of_unknown, unknown_groups
 from brainlm_data.errors import ConfigError, InputError
 from brainlm_data.files import sidecar
+from brainlm_data.files.fetch import Wanted
 from brainlm_data.files.lock import clear_scratch, hold, planning
-from brainlm_data.files.space import check_space
 from brainlm_data.graph import ahead, edges, listing, needs
 from brainlm_data.graph.bundles import Bundles
 from brainlm_data.graph.edges import on_route, placeholders, producers_of, route_of
 from brainlm_data.graph.plan import Plan
-from brainlm_data.graph.watched import watched
+from brainlm_data.graph.watched import check_there, watched
 from brainlm_data.imports import listed
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Stage
@@ -282,8 +282,9 @@ class Dag:
         ------
         ConfigError: a file that the configuration names is not there, or outdir cannot be written.
         """
+        check_there((stage, self.section(stage)) for stage in self.stages.values())
         for name in self.stages:
-            _ = self[name].signature  # looks for the files that its section names
+            _ = self[name].signature  # reads the files that its section names
         with _written(self.outdir), planning(self.outdir) as is_free:
             if is_free:
                 self.bundles.write()
@@ -353,20 +354,17 @@ class Dag:
         """Say what jobs will take. Raises InputError where that does not fit on the disk."""
         expected = needs.estimate(self, jobs, self.plan.redone)
         print(f"to do: {expected.words(self)}", file=sys.stderr, flush=True)
-        check_space(
-            self.outdir,
-            1e6 * expected.mb,
-            "this run",
-            "free space, choose another outdir or fewer recordings (select), or scale the estimate with jobs.disk"
-            f" ({self.config.jobs.disk:g} now, 0: no check)",
-        )
+        expected.check(self)
 
     def estimated(self) -> Iterator[str]:
-        """One line for `snakemake -n`: what is not made yet, or has to be made again, will take; none where all is."""
+        """For `snakemake -n`: what all that is not made yet, or has to be made again, takes, and whether it fits."""
         jobs = [(s.name, b) for s in self._switched_on() for b in self.bundles.by_level[s.level]]
         to_do = [(stage, bundle) for stage, bundle in jobs if not self.plan.stands(stage, bundle)]
         if to_do:
-            yield f"to do, to the last stage: {needs.estimate(self, to_do, self.plan.redone).words(self)}"
+            expected = needs.estimate(self, to_do, self.plan.redone)
+            yield f"to do, to the last stage: {expected.words(self)}"
+            if warning := expected.warning(self):
+                yield warning
 
     def _forget(self, stage: str, bundle: str) -> None:
         """Remove the receipts of a bundle's units, and what killed jobs left to go on from."""
@@ -406,7 +404,11 @@ class Dag:
 
     def look_ahead(self, name: str) -> None:
         """What can be known of a stage before the first job. Raises InputError where it cannot go well."""
-        ahead.look(self.stages[name], self.section(self.stages[name]), self.splits)
+        later: list[Wanted] = []
+        for stage in self.stages.values():
+            if stage.ahead and stage.name != name and not self.plan.stands(stage.name, COHORT):
+                later += stage.ahead(self.section(stage))
+        ahead.look(self.stages[name], self.section(self.stages[name]), self.splits, later)
 
     def no_model(self) -> str:
         """Why the default target trains no model; empty where it does."""

@@ -4,7 +4,8 @@
 handler turns them into events. Without a pipe nothing is told, and failed jobs are still counted, for the summary.
 
     {"kind": "plan", "lines": [...]}                  what is odd, what has to be done again and why, what it takes
-    {"kind": "stats", "stats": {stage: jobs}, "takes": "..."}    how many jobs there are, and what they take at most
+    {"kind": "stats", "stats": {stage: jobs}, "takes", "warning", "requests": [{"stage", "jobs", "cores", "mb", ...}]}
+                                                      how many jobs there are, what they take, and what each requests
     {"kind": "jobs", "jobs": [{"stage", "bundle", "units", "seconds", "threads", "log"}, ...]}    before the first one
     {"kind": "started" | "finished" | "failed", "stage", "bundle"}
     {"kind": "end", "lines": [...], "refused": n, "through": n, "failed": n}                      the summary
@@ -34,7 +35,7 @@ class Events(logging.Handler):
     ----------
     failed: (stage, bundle) of the jobs that have failed and did not succeed at a later attempt.
     nothing_to_do: called where Snakemake has nothing to do: it calls no hook of the workflow then.
-    takes: what the jobs that are going to run take, in words.
+    takes: what the jobs that are going to run take: the further content of `stats`.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class Events(logging.Handler):
         self._jobs: dict[int, tuple[str, str]] = {}
         self.failed: dict[tuple[str, str], None] = {}
         self.nothing_to_do: Callable[[], None] = lambda: None
-        self.takes: Callable[[], str] = str
+        self.takes: Callable[[], dict[str, Any]] = dict
         logger = logging.getLogger(LOGGER)
         for old in [handler for handler in logger.handlers if isinstance(handler, Events)]:
             logger.removeHandler(old)
@@ -82,6 +83,6 @@ class Events(logging.Handler):
             self.failed[job] = None
             self.tell("failed", stage=job[0], bundle=job[1])
         elif event == "run_info" and told.get("stats"):
-            self.tell("stats", stats=told["stats"], takes=self.takes())
+            self.tell("stats", stats=told["stats"], **self.takes())
         elif not event and str(record.msg).startswith(NOTHING):
             self.nothing_to_do()

@@ -28,12 +28,13 @@ from brainlm_data.runner.software import software
 if TYPE_CHECKING:
     from brainlm_data.graph.dag import Dag
 
+RESULTS = "Data and models"
 KINDS = {  # heading -> endings of files, in the order of the page
     "Pages": (".html",),
     "In words": (".md", ".txt", ".yaml"),
     "Figures": (".svg",),
     "Tables": (".csv", ".tsv", ".parquet", ".json"),
-    "Data and models": (".zarr", ".npz", ".safetensors", "/"),
+    RESULTS: (".zarr", ".npz", ".safetensors", "/"),
 }
 OTHERS = {  # files that no stage writes
     "left_aside.txt": "files of the dataset that were not taken, each with the reason",
@@ -56,7 +57,7 @@ def write_index(dag: Dag) -> None:
         dataset=_name(dag), total=dag.n_recordings, most=MOST,
         subjects=len(dag.bundles.by_level["subject"]), recordings=pages + _earlier(dag, pages),
         through=sum(r["status"] == "done" for r in recordings), refused=[r for r in recordings if r["reason"]],
-        kinds=_files(dag), notes=[one_line(note) for note in dag.notes], command=_command(),
+        kinds=files(dag), notes=[one_line(note) for note in dag.notes], command=_command(),
         date=datetime.now().astimezone().isoformat(" ", "minutes"),
         versions=software(),
     )  # fmt: skip
@@ -112,7 +113,7 @@ def _units(dag: Dag, artifact: str, bundle: str) -> dict[str, Any]:
         return {}
 
 
-def _files(dag: Dag) -> dict[str, list[dict[str, str]]]:
+def files(dag: Dag) -> dict[str, list[dict[str, str]]]:
     """Heading -> files of the cohort that are there, with what each is; of models and atlases, those of every name."""
     found: dict[str, str] = {}
     for artifact in dag.artifacts.values():

@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import paths
-from brainlm_data.files.space import free_bytes, size
+from brainlm_data.errors import InputError
+from brainlm_data.files.space import check_space, free_bytes, size
 from brainlm_data.graph.view import DagView
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Level, Need, Stage
@@ -70,6 +72,24 @@ class Estimate:
     mb: float
     unknown: tuple[str, ...]
 
+    def check(self, dag: DagView) -> None:
+        """Raises InputError where the results do not fit on the disk."""
+        check_space(
+            dag.outdir,
+            1e6 * self.mb,
+            "this run",
+            "free space, choose another outdir or fewer recordings (select), or scale the estimate with jobs.disk"
+            f" ({dag.config.jobs.disk:g} now, 0: no check)",
+        )
+
+    def warning(self, dag: DagView) -> str:
+        """What `check` would say, for a plan, which goes on; empty where the results fit."""
+        try:
+            self.check(dag)
+        except InputError as error:
+            return f"warning: {error.message}: it would be refused; {error.remedy}"
+        return ""
+
     def words(self, dag: DagView) -> str:
         """One line."""
         hours = self.seconds / 3600
@@ -116,6 +136,29 @@ def expected(dag: DagView, stage: str, bundle: str) -> dict[str, Any]:
         "seconds": None if need.start else seconds, "threads": node.threads,
         "log": str(paths.log_path(dag.outdir, stage, bundle)),
     }  # fmt: skip
+
+
+def requests(dag: DagView, jobs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """What each rule requests for its first attempts, as JSON: jobs, and of the largest one MB, minutes, cores, GPUs.
+
+    `jobs`: (stage, bundle) of all that are going to run.
+    """
+    bundles: dict[str, list[str]] = {}
+    for name, bundle in jobs:
+        bundles.setdefault(name, []).append(bundle)
+    rows = []
+    for stage in dag.stages.values():
+        of_stage = bundles.get(stage.name, [])
+        if not of_stage:
+            continue
+        wanted = resources(dag, stage)
+        each = [SimpleNamespace(bundle=bundle) for bundle in of_stage]
+        rows.append({
+            "stage": stage.name, "jobs": len(of_stage), "cores": dag[stage.name].threads,
+            "mb": max(wanted["mem_mb"](one, 1) for one in each),
+            "minutes": max(wanted["runtime"](one, 1) for one in each), "gpus": wanted.get("gpu", 0),
+        })  # fmt: skip
+    return rows
 
 
 def resources(dag: DagView, stage: Stage) -> dict[str, Any]:

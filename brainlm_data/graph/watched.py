@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,18 +23,33 @@ def watched(stage: Stage, section: StageConfig) -> dict[str, str]:
     ------
     ConfigError: a file is not there, or cannot be read.
     """
-    files = dict(_paths(stage.name, section))
-    if stage.watches:
-        files |= {f"{stage.name}.{key}": path for key, path in stage.watches(section).items()}
+    check_there([(stage, section)])
     digests: dict[str, str] = {}
-    for key, path in files.items():
-        if not path.exists():
-            raise ConfigError(f"config: {key}: there is no file {path}", f"correct {key}, or bring the file there")
+    for key, path in _files(stage, section).items():
         try:
             digests[key] = _listing(path) if path.is_dir() else sidecar.digest(path)
         except OSError as error:
             raise ConfigError(f"config: {key}: {path} cannot be read ({error.strerror})", "make it readable") from error
     return digests
+
+
+def check_there(sections: Iterable[tuple[Stage, StageConfig]]) -> None:
+    """Raises ConfigError where a file that a section names is not there; it names all of them at once."""
+    absent: dict[str, Path] = {}
+    for stage, section in sections:
+        absent |= {key: path for key, path in _files(stage, section).items() if not path.exists()}
+    if absent:
+        lacking = "; ".join(f"{key}: there is no file {path}" for key, path in absent.items())
+        files = "the file" if len(absent) == 1 else "the files"
+        raise ConfigError(f"config: {lacking}", f"correct {', '.join(absent)}, or bring {files} there")
+
+
+def _files(stage: Stage, section: StageConfig) -> dict[str, Path]:
+    """Key -> every file of a section that is watched."""
+    files = dict(_paths(stage.name, section))
+    if stage.watches:
+        files |= {f"{stage.name}.{key}": path for key, path in stage.watches(section).items()}
+    return files
 
 
 def _paths(where: str, value: object) -> Iterator[tuple[str, Path]]:

@@ -177,7 +177,8 @@ def _made(image: Image, plan: Plan) -> LoadedSeries:
     columns = confounds.columns if confounds else []
     if not as_it_is or recipe.low_hz or recipe.high_hz or columns or plan.censor_fd_mm is not None:
         noise = confounds.values if confounds else np.empty((run.n_volumes - dropped, 0))
-        series = Temporal(recipe, regression_of(image.bold.name, noise), scale).apply(series)
+        regression, _ = regression_of(image.bold.name, noise, series, recipe)
+        series = Temporal(recipe, regression, scale).apply(series)
     low, high = recipe.band
     measured: dict[str, Any] = {
         "coverage_min": float(reader.coverage.min()), "coverage_mean": float(reader.coverage.mean()),

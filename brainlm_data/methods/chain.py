@@ -5,7 +5,7 @@ so the same request means the same series wherever a recording comes from:
 
     recipe, notes = recipe_of(name, requested, tr_s, n_volumes, dropped, empty, fd)   E, C, H and L
     confounds = confounds_of(patterns, table, recipe, where)                          what D removes
-    regression = regression_of(name, confounds.values, components)                    D
+    regression, limits = regression_of(name, confounds.values, series, recipe, components)   D
     series = Temporal(recipe, regression, scale).apply(series)                        g, E, C, H, D, L
     series = at_rate(series, tr_s, hz, dropped)                                       R
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import Refused
-from brainlm_data.methods.operators import Array, HighPass, Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import (
+    Array,
+    HighPass,
+    Limits,
+    Recipe,
+    Regression,
+    drop,
+    fill_censored,
+    high_pass,
+    low_pass,
+)
 
 LEFT = 1e-3  # a confound of which the filter leaves a smaller share (of its norm) lies outside the band
 LEFT_OF_COMPONENT = 1e-8  # a component of which the confounds leave a smaller share (of its norm) consists of them
@@ -146,16 +157,20 @@ def confounds_of(patterns: Iterable[str], table: Mapping[str, ArrayLike], recipe
     return Confounds(filtered[:, ~outside], names[~outside].tolist(), names[outside].tolist())
 
 
-def regression_of(name: str, confounds: Array, components: Sequence[tuple[Array, Array]] = ()) -> Regression:
+def regression_of(
+    name: str, confounds: Array, series: Array, recipe: Recipe, components: Sequence[tuple[Array, Array]] = ()
+) -> tuple[Regression, Limits]:
     """D: confounds go as a whole; then the noise part of a joint fit of noise and kept components (non-aggressive).
 
     The order matters. Were confounds fitted jointly with the kept components, the global signal, which is nearly a sum
-    of them, would be split into large parts that cancel, and taking one of these away would add variance.
+    of them, would be split into large parts that cancel, and taking one of these away would add variance. Where a
+    parcel would still gain some, the operator is limited (`Regression.never_adding`).
 
     Parameters
     ----------
-    confounds: (steps, c), filtered as the data are. components: (steps, k) noise and (steps, j) kept ones of each
-        decomposition; their operators are averaged.
+    confounds: (steps, c), filtered as the data are. series: (volume, parcel) as acquired, NaN columns where
+        there are no data. components: (steps, k) noise and (steps, j) kept ones of each decomposition; their operators
+        are averaged.
 
     Raises
     ------
@@ -169,7 +184,9 @@ def regression_of(name: str, confounds: Array, components: Sequence[tuple[Array,
         )
     first = Regression.fit(confounds, confounds[:, :0])
     each = [Regression.fit(_left(noise, first), _left(kept, first)) for noise, kept in components]
-    return first.then(Regression.mean(each)) if each else first
+    both = first.then(Regression.mean(each)) if each else first
+    known = ~np.isnan(series).any(0)
+    return both.never_adding(before_regression(series[:, known], recipe), partial(low_pass, recipe=recipe))
 
 
 def _left(columns: Array, first: Regression) -> Array:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.errors import InputError, Refused
+from brainlm_data.errors import InputError, Refused, alike
 from brainlm_data.reading.table import read_table
 
 NEEDED, OPTIONAL = ("recording", "component", "classification"), ("note",)
@@ -47,7 +46,7 @@ def read_overrides(path: Path, recordings: Sequence[str]) -> dict[str, dict[str,
         row = {column: cell or "" for column, cell in cells.items()}
         where, name, component = f"{path} line {number}", row["recording"], row["component"]
         if name not in known:
-            close = get_close_matches(name, recordings, 3, 0) or list(recordings[:3])
+            close = alike(name, recordings) or list(recordings[:3])
             raise InputError(f"{where}: no recording {name!r} in this dataset", f"allowed: {', '.join(close)}, ...")
         if row["classification"] not in VERDICTS:
             raise InputError(f"{where}: classification {row['classification']!r}", f"allowed: {', '.join(VERDICTS)}")

@@ -23,7 +23,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files import lock, sidecar
 from brainlm_data.files.present import check_present
 from brainlm_data.files.processes import processes
-from brainlm_data.files.progress import left
+from brainlm_data.files.progress import left_after
 from brainlm_data.runner.call import call, common
 from brainlm_data.runner.digests import check_inputs, input_digests, written
 from brainlm_data.runner.manifest import (
@@ -150,8 +150,7 @@ def _progress(job: Job, entries: Mapping[str, Mapping[str, Any]], started: float
     """One line for each unit: where the bundle is, what became of the unit, and when the rest will be done."""
     done, total = len(entries), len(job.units)
     unit, entry = list(entries.items())[-1]
-    seconds = time.monotonic() - started
-    remaining = f", {left(seconds / done * (total - done))}" if total > done else ""
+    remaining = ", ".join(["", left_after(time.monotonic() - started, done, total)]) if total > done else ""
     outcome = entry["status"] if entry["status"] == "done" else f"{entry['status']}: {entry['reason']}"
     print(f"{job.stage.name}: {unit} {outcome} ({done}/{total}{remaining})", file=sys.stderr, flush=True)
 

@@ -171,7 +171,7 @@ def standing(path: Path, expected: Expected, outdir: Path) -> tuple[str, list[Ca
     if manifest["signature"] != expected.signature:
         causes += differences(stage, json.loads(manifest["signature"]), json.loads(expected.signature))
     if manifest["listing"] != expected.listing:
-        causes.append(Cause("raw files, or what is known of them, changed", path.stem))
+        causes.append(Cause("raw files, what is known of them, or their bundles changed", path.stem))
     for name, content in expected.upstream.items():
         if manifest["upstream"].get(name) != content:
             causes.append(Cause(f"results of {name} changed"))

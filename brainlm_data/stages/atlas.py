@@ -12,15 +12,14 @@ import nibabel as nib
 import numpy as np
 from pydantic import Field, model_validator
 
-from brainlm_data.errors import InputError
-from brainlm_data.files.fetch import obtain
+from brainlm_data.errors import InputError, did_you_mean
+from brainlm_data.files.fetch import Wanted, obtain
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image, load_output
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.spaces import demo424 as embedded
 from brainlm_data.spaces.a424 import A424, A424_SPACE
-from brainlm_data.spaces.known import STAND_IN
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 MARGIN_MM, INSIDE = 6.0, 0.8  # of the check that an atlas lies in the template's brain
 LARGEST = 2**31 - 1  # label: that of int32
+NAMES = ("A424", "demo424")  # atlases that come without a path
 COLUMNS = ["index", "name", "hemisphere", "network", "x", "y", "z", "n_voxels"]
 
 
@@ -46,8 +46,9 @@ class Config(StageConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Config:
-        if self.path is None and self.name not in {"demo424", "A424"}:
-            raise ValueError(f"name {self.name} is not known: demo424, A424, or give path")
+        if self.path is None and self.name not in NAMES:
+            meant = did_you_mean(self.name, NAMES)
+            raise ValueError(f"name {self.name} is not known -> {meant or 'A424, demo424, or give atlas.path'}")
         return self
 
 
@@ -230,14 +231,9 @@ def _own_table(path: Path, index: np.ndarray) -> pd.DataFrame:
     return known
 
 
-def ahead(config: Config) -> None:
-    """Fetch A424, where it is asked for. Raises InputError where it cannot be had."""
-    if config.name != "A424" or config.path is not None:
-        return
-    try:
-        obtain(A424, "atlas.path")
-    except InputError as error:
-        raise InputError(error.message, f"{error.remedy}; {STAND_IN}") from error
+def ahead(config: Config) -> list[Wanted]:
+    """The published label image, where that is the atlas."""
+    return [Wanted(A424, "atlas.path")] if config.name == "A424" and config.path is None else []
 
 
 def describe(facts: Facts) -> str:

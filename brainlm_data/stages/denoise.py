@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +24,7 @@ from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
 from brainlm_data.methods.courses import Courses, courses_of
 from brainlm_data.methods.ica import MOST, Components, decompose, optimal_rank, principal, smoother
-from brainlm_data.methods.operators import Recipe, Regression, low_pass
+from brainlm_data.methods.operators import Limits, Recipe, Regression
 from brainlm_data.methods.overrides import overridden, read_overrides
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -131,7 +130,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     for fit, theirs in zip(fits[1:], each[1:], strict=True):
         automatic = np.array([bool(reason) for reason in theirs.reasons()])
         verdicts.append(_with_those_by_hand(automatic, fit, found, noisy, [labels.index(name) for name in by_hand]))
-    regression, limit = _operator(inputs, recipe, confounds.values, fits, verdicts)
+    regression, limits = _operator(inputs, recipe, confounds.values, fits, verdicts)
     regression.save(outputs["denoise_recipe"])
 
     whole = np.full((recipe.n_volumes, len(labels)), np.nan)
@@ -158,7 +157,8 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
             for fit, bad in zip(fits, verdicts, strict=True)
         ],
         "HighFrequencyCut": features.cut,
-        "SingularValueLimit": limit,
+        "SingularValueLimit": limits.singular_value,
+        "SlowDirectionsRemoved": limits.directions,
         "Warnings": _warnings(fits, verdicts, features.cut, recipe.tr_s),
         "ica_metrics": COLUMNS,
         "ica_components": {"Units": "standard deviations of each map over the brain"},
@@ -213,17 +213,15 @@ def _decompositions(
 
 def _operator(
     inputs: Files, recipe: Recipe, confounds: Array, fits: list[Components], verdicts: list[NDArray[np.bool_]]
-) -> tuple[Regression, float | None]:
-    """D: confounds and the noise of each fit, averaged, so that no parcel gains variance; and the limit for that."""
+) -> tuple[Regression, Limits]:
+    """D: confounds and the noise of each fit, averaged, so that no parcel gains variance; and what that took."""
     from brainlm_data.files.tables import read_table
 
     components = []
     for fit, noisy in zip(fits, verdicts, strict=True):
         components.append((fit.mixing[:, noisy], fit.mixing[:, ~noisy]))
-    regression = regression_of(inputs.meta["id"], confounds, components)
-    parcels = before_regression(read_table(inputs["parcels_raw"])[1], recipe)
-    known = ~np.isnan(parcels).any(0)
-    return regression.never_adding(parcels[:, known], partial(low_pass, recipe=recipe))
+    series = read_table(inputs["parcels_raw"])[1]
+    return regression_of(inputs.meta["id"], confounds, series, recipe, components)
 
 
 def _features(
@@ -346,12 +344,18 @@ def describe(facts: Facts) -> str:
         text.append("Components were fitted jointly, and only the noise part was subtracted.")
     if facts["SingularValueLimit"] is not None:
         text.append("The operator's singular values were limited so that no parcel gained variance.")
+    if facts["SlowDirectionsRemoved"]:
+        text.append(
+            "Behind the low-pass, what was left of the regressors was removed in {slow} directions, so that no parcel"
+            " gained variance."
+        )
+        values["slow"] = facts["SlowDirectionsRemoved"]
     return Sentence(" ".join(text), **values)
 
 
 STAGE = Stage(
     name="denoise",
-    version=6,
+    version=7,
     level="recording",
     summary="Find noise components by ICA and AROMA's rule; write the operator that removes them and confounds.",
     Config=Config,

@@ -110,7 +110,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="imported",
-    version=4,
+    version=5,
     level="recording",
     summary="Take the series of a recording from what somebody else has preprocessed.",
     Config=Config,

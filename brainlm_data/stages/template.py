@@ -10,11 +10,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.fetch import Remote, is_cached, obtain
+from brainlm_data.files.fetch import Remote, Wanted, is_cached, obtain_all
 from brainlm_data.files.sidecar import digest
 from brainlm_data.reading.image import load_image
 from brainlm_data.spaces import templateflow
-from brainlm_data.spaces.known import BUNDLED, STAND_IN
+from brainlm_data.spaces.known import BUNDLED
 from brainlm_data.spaces.templateflow import Template
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig, Unwatched
 
@@ -120,23 +120,36 @@ def _files(config: Config) -> tuple[Template | None, str]:
     In this order: the paths given, TemplateFlow's folder where it is given, nilearn's, this package's cache (pinned
     digests), TemplateFlow's folder wherever it is by default, a download.
     """
-    if config.path is not None:
-        if config.brain is None:
-            raise InputError(
-                "template.brain is not set", "give the skull-stripped template or its brain mask, same grid"
-            )
+    if published := ahead(config):
+        t1w, brain = obtain_all(published)
+        return Template(t1w, brain, ()), published[0].remote.name
+    if config.path is not None and config.brain is not None:
         return Template(config.path, config.brain, ()), config.path.name
-    flow = templateflow.find(config.space, config.templateflow)
     if config.space == BUNDLED and config.templateflow is None:
         return None, "bundled with nilearn"
-    published = PUBLISHED.get(config.space, ())
-    here = bool(published) and all(is_cached(remote) for remote in published)
-    if flow is not None and (config.templateflow or not here):
-        return flow, f"TemplateFlow's {flow.t1w.name}; Ciric et al., 2022"
-    if not published:
+    flow = templateflow.find(config.space, config.templateflow)
+    if flow is None:
         raise InputError(f"TemplateFlow's {config.space} is gone", f"fetch it again: {templateflow.how(config.space)}")
+    return flow, f"TemplateFlow's {flow.t1w.name}; Ciric et al., 2022"
+
+
+def ahead(config: Config) -> list[Wanted]:
+    """The published files that the template is made of, T1w and brain; none where it is another one.
+
+    Raises
+    ------
+    InputError: a path without the skull-stripped image beside it.
+    """
+    if config.path is not None and config.brain is None:
+        raise InputError("template.brain is not set", "give the skull-stripped template or its brain mask, same grid")
+    published = PUBLISHED.get(config.space)
+    if published is None or config.path is not None or config.templateflow is not None:
+        return []
+    in_cache = all(is_cached(remote) for remote in published)
+    if not in_cache and templateflow.find(config.space) is not None:
+        return []
     t1w, brain = published
-    return Template(obtain(t1w, "template.path"), obtain(brain, "template.brain"), ()), t1w.name
+    return [Wanted(t1w, "template.path"), Wanted(brain, "template.brain")]
 
 
 def _on_grid(path: Path, t1w: Any, t1w_file: Path) -> Any:
@@ -180,15 +193,6 @@ def watches(config: Config) -> dict[str, Path]:
     if flow is None:
         return {}
     return {f"templateflow ({file.name})": file for file in (flow.t1w, flow.brain, *flow.tissues)}
-
-
-def ahead(config: Config) -> None:
-    """Fetch the template, where it is neither bundled nor here. Raises InputError where it cannot be had."""
-    try:
-        _files(config)
-    except InputError as error:
-        more = f"; {STAND_IN}" if config.space in PUBLISHED else ""
-        raise InputError(error.message, f"{error.remedy}{more}") from error
 
 
 def describe(facts: Facts) -> str:

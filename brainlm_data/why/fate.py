@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainlm_data.errors import InputError
+from brainlm_data.errors import InputError, alike
 from brainlm_data.files import sidecar
 from brainlm_data.runner.manifest import COHORT
 from brainlm_data.why.records import Records, Unit
@@ -21,8 +20,9 @@ class Fate:
 
     Attributes
     ----------
-    status: done, refused, excluded, unfinished, or left out (it never began). stage: where it ended. reason, remedy:
-        of that. split, steps: of the store. stages: what each stage that has seen it made of it.
+    status: done (in the store), processed (there is no store yet), refused, excluded, unfinished, or left out (it
+        never began). stage: where it ended. reason, remedy: of that. split, steps: of the store. stages: what each
+        stage that has seen it made of it.
     """
 
     recording: str
@@ -55,8 +55,10 @@ def fate(records: Records, recording: str) -> Fate:
             found.status, found.stage, found.reason, found.remedy = "refused", stage, reason, remedy
             return found
     row = records.table.get(recording)
-    if row is None and not records.table and any(SERIES in unit.outputs for unit in seen.values()):
-        return found  # preprocessed, and no dataset was asked for yet
+    has_series = any(SERIES in unit.outputs for unit in seen.values())
+    if has_series and not records.table and "collate" not in records.manifests:
+        found.status = "processed"  # no dataset was asked for yet
+        return found
     if row is None:
         return _unfinished(records, recording, found)
     if row.get("status") != "done":
@@ -80,7 +82,7 @@ def _never_began(records: Records, recording: str) -> Fate:
     if row is not None:
         reason = f"it is in recordings.parquet ({row.get('status')}), and not among what the last plan selected"
         return Fate(recording, "left out", "index", reason, "widen select, or run again")
-    near = difflib.get_close_matches(recording, records.recordings, n=3)
+    near = alike(recording, records.recordings)
     said = f"nearly: {', '.join(near)}" if near else "`brainlm-data index BIDS_DIR` lists them"
     raise InputError(f"{records.outdir}: no recording {recording}, neither taken nor left aside", said)
 
@@ -95,6 +97,9 @@ def _unfinished(records: Records, recording: str, found: Fate) -> Fate:
     if begun:
         found.stage = begun[0].parent.name
         found.reason = f"stage {found.stage} has begun and written no manifest: its log is {begun[0]}"
+    elif not records.table and "collate" in records.manifests:
+        found.stage = "collate"
+        found.reason = f"{records.outdir / 'recordings.parquet'}, which was written with the store, is not there"
     elif not records.table:
         found.reason = f"there is no store yet; done: {', '.join(sorted(done)) or 'no stage'}"
     else:
@@ -107,7 +112,7 @@ def absence(records: Records, found: Fate, start: list[Unit], made: list[Made]) 
     whose = {unit.name for unit in start}
     if not whose & {COHORT, found.recording, found.recording.split("_")[0]}:
         return f"the file is of {', '.join(sorted(whose))} alone"
-    if found.status != "done":
+    if found.status not in ("done", "processed"):
         return f"it does not count in this file: {found.status} ({found.stage}), {found.reason}"
     if start[0].stage == "collate" or not any(node.stage == "collate" for node in made):
         return ""

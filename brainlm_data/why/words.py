@@ -22,7 +22,8 @@ def tree(answer: Answer, stages: Sequence[Stage]) -> str:
     if answer.fate is not None:
         branches.append(_of_fate(answer.fate))
     if answer.absent:
-        branches.append((answer.absent, []))
+        said = f", {answer.fate.reason}" if answer.fate and answer.fate.reason else ""  # in the branch before this one
+        branches.append((answer.absent.removesuffix(said) if said else answer.absent, []))
     if answer.row is not None:
         branches.append((f"line {answer.row['line']}", _cells({k: v for k, v in answer.row.items() if k != "line"})))
     if answer.over:
@@ -30,7 +31,8 @@ def tree(answer: Answer, stages: Sequence[Stage]) -> str:
         branches.append((f"{answer.scored_by}: over {count}: {_some(answer.over)}", []))
     if answer.trace is not None:
         defaults = {stage.name: stage.Config().model_dump(mode="json") for stage in stages}
-        branches += [_of_stage(node, defaults.get(node.stage)) for node in answer.trace.made]
+        refusals = _told_once(answer.trace.made, answer.fate)
+        branches += [_of_stage(node, defaults.get(node.stage), refusals[node.stage]) for node in answer.trace.made]
         if answer.trace.raw:
             branches.append((f"raw files: {len(answer.trace.raw)}", _raw(answer.trace.raw)))
         if software := _software(answer.trace.made):
@@ -61,14 +63,32 @@ def _of_fate(found: Fate) -> tuple[str, list[str]]:
     """What became of a recording."""
     if found.status == "done":
         where = f"in the store, {found.steps} steps" + (f", split {found.split}" if found.split else "")
-        return f"{found.recording}: {where if found.steps else 'processed; there is no store yet'}", []
+        return f"{found.recording}: {where}", []
+    if found.status == "processed":
+        return f"{found.recording}: processed; there is no store yet", []
     at = f" at stage {found.stage}" if found.stage else ""
     leaves = [found.reason, *([f"try: {found.remedy}"] if found.remedy else [])]
     return f"{found.recording}: {found.status}{at}", leaves
 
 
-def _of_stage(node: Made, default: dict[str, Any] | None) -> tuple[str, list[str]]:
-    """A stage: its version, what it read, and the keys that are not as they come."""
+def _told_once(made: Sequence[Made], found: Fate | None) -> dict[str, dict[str, str]]:
+    """Stage -> unit -> why it was refused there; those that follow repeat a reason, and so would a line of each."""
+    told: set[tuple[str, str]] = set()
+    if found is not None and found.status == "refused":
+        told.add((found.recording, found.reason))  # in a branch of its own
+    refusals: dict[str, dict[str, str]] = {}
+    for node in reversed(made):  # the one that refused it first comes last
+        own = refusals.setdefault(node.stage, {})
+        for unit, reason in node.refused.items():
+            key = unit, reason.partition(" -> ")[0]
+            if key not in told:
+                told.add(key)
+                own[unit] = reason
+    return refusals
+
+
+def _of_stage(node: Made, default: dict[str, Any] | None, refused: Mapping[str, str]) -> tuple[str, list[str]]:
+    """A stage: its version, what it read, the keys that are not as they come, and whom it was the first to refuse."""
     units = "" if node.units in ([], ["cohort"]) else f"  {_counted(node.units)}"
     head = f"{node.stage}{f' {node.version}' if node.version else ''}{units}"
     by_writer: dict[str, list[str]] = {}
@@ -84,9 +104,9 @@ def _of_stage(node: Made, default: dict[str, Any] | None) -> tuple[str, list[str
     if changed:
         leaves.append(f"{'; '.join(changed)}{'' if usual is None else ' (else the defaults)'}")
     leaves += [f"{key} is a file of sha256 {sha[:12]}..." for key, sha in node.watched.items()]
-    leaves += [f"refused {name}: {reason}" for name, reason in list(node.refused.items())[:SHOWN]]
-    if node.refused and len(node.refused) > SHOWN:
-        leaves.append(f"... and {len(node.refused) - SHOWN} refused more")
+    leaves += [f"refused {name}: {reason}" for name, reason in list(refused.items())[:SHOWN]]
+    if len(refused) > SHOWN:
+        leaves.append(f"... and {len(refused) - SHOWN} refused more")
     if len(node.manifests) == 1:
         leaves.append(", ".join([*node.manifests, *node.logs]))
     elif node.manifests:

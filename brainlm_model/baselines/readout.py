@@ -32,6 +32,18 @@ from brainlm_model.trained.connectivity import COPIES, copies, log_connectivity
 Array = NDArray[np.float64]
 
 
+class Features(np.ndarray[Any, np.dtype[np.float64]]):
+    """Features (n, F) of `LogConnectivity`, which know in how many copies they stand side by side.
+
+    `made`: that number, and F: of a part of the columns it says nothing.
+    """
+
+    made: tuple[int, int] | None = None
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.made = getattr(source, "made", None)
+
+
 class LogConnectivity(TransformerMixin, BaseEstimator):
     """Recordings -> log(.7 C + .3 I), as `embed(kind="connectivity")` gives it, of three copies, side by side.
 
@@ -70,7 +82,9 @@ class LogConnectivity(TransformerMixin, BaseEstimator):
                 )
             one = np.asarray(series, dtype=np.float64)
             rows.append(log_connectivity(one) if self.rate_hz is None else copies(one, self.rate_hz).ravel())
-        return np.array(rows)
+        features = np.array(rows).view(Features)
+        features.made = 1 if self.rate_hz is None else len(COPIES), features.shape[1]
+        return features
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """`connectivity_0_1` and so on: the copy and two parcels, counted from 0."""
@@ -94,6 +108,18 @@ class _Readout(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+    def _check_blocks(self, X: Any) -> None:
+        """Raises InputError where `LogConnectivity` made X of another number of copies than there are to be blocks."""
+        copies, width = getattr(X, "made", None) or (None, None)
+        if copies is None or np.shape(X)[1] != width or self.blocks in (1, copies):
+            return
+        if copies == 1:
+            raise InputError(
+                f"blocks={self.blocks}: LogConnectivity made one copy alone, for it knows no sampling rate",
+                f"LogConnectivity(rate_hz=...), which makes {len(COPIES)}; or blocks=1",
+            )
+        raise InputError(f"blocks={self.blocks}: LogConnectivity made {copies} copies", f"blocks={copies}, or blocks=1")
 
     def _fit(self, x_nF: Array, labels_nY: Array, splits: list[tuple[Any, Any]], classes: int) -> None:
         """Set `coef_` (Y, F), `intercept_` (Y,) and `strengths_` (of each block)."""
@@ -165,6 +191,7 @@ class TraitRegressor(RegressorMixin, _Readout):
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> TraitRegressor:
         """Fit features (n, F), NaN where unknown, to numbers (n,); `groups`: such as sites, kept together inside."""
+        self._check_blocks(X)
         x_nF, y_n = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, ensure_all_finite="allow-nan", ensure_min_samples=3
         )
@@ -186,6 +213,7 @@ class TraitClassifier(ClassifierMixin, _Readout):
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> TraitClassifier:
         """Fit features (n, F), NaN where unknown, to classes (n,); `groups`: such as sites, kept together inside."""
+        self._check_blocks(X)
         x_nF, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=3)
         check_classification_targets(y)
         self.classes_, places_n = np.unique(y, return_inverse=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, read_config, section_from
+from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, open_store, read_config, section_from
 
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz"}
 MODEL = {
@@ -140,8 +140,9 @@ def _section(arguments: argparse.Namespace, stage: Stage, given: dict[str, Any])
 
 def _inputs(store: Path, more: dict[str, Path] | None = None) -> Files:
     """A store and its tables. Raises InputError where one is not there."""
+    open_store(store)
     beside = {name: store.absolute().parent / file for name, file in BESIDE.items()}
-    for path in (store, *beside.values()):
+    for path in beside.values():
         if not path.exists():
             raise InputError(f"{path}: there is no such file", "keep a store and its tables together")
     return Files({"store": store, **beside, **(more or {})})

@@ -42,12 +42,17 @@ FORMATS: dict[str, tuple[Kind, ...]] = {  # kinds that a file can hold; the firs
 def add(commands: Any) -> None:
     """Add the command to those of `brainlm-model`."""
     embed = commands.add_parser("embed", help="embed recordings with a trained model")
-    embed.add_argument("model", type=Path, help="folder of a trained model: <outdir>/models/<name>")
+    embed.add_argument(
+        "model",
+        type=Path,
+        help="folder of a trained model, <outdir>/models/<name>; or owner/name of one on the Hugging Face Hub",
+    )
     embed.add_argument(
         "sources", nargs="+", type=Path,
         help="store.zarr; parcel series (.tsv, .npy: time x parcel; .ptseries.nii); preprocessed 4-D NIfTI",
     )  # fmt: skip
     embed.add_argument("--out", type=Path, required=True, help=".tsv, .parquet or .zarr to write")
+    embed.add_argument("--force", action="store_true", help="write --out anew where it is there already")
     embed.add_argument(
         "--kind", choices=("cls", "mean", "parcels", "all", *KINDS),
         help="CLS token, mean of the known tokens, means of each parcel's; all: these, .zarr only, its default; else "
@@ -79,7 +84,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{out}: cannot hold kind {kind}", f"one of {', '.join(FORMATS[out.suffix])}; .zarr holds all")
     if arguments.batch < 1:
         raise InputError(f"--batch {arguments.batch}", "at least 1")
-    model = load(arguments.model, arguments.device)
+    if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
+        raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
+    if out.exists() and not arguments.force:
+        raise InputError(f"{out}: there already", "give another name, or --force to replace it")
+    model = load(str(arguments.model), arguments.device)
     chosen = [
         recording
         for source in arguments.sources
@@ -89,8 +98,6 @@ def run(arguments: argparse.Namespace) -> None:
     if twice:
         raise InputError(f"two recordings are named {twice[0]}", "embed them into two files, or rename one")
     names = _parcel_names(arguments.sources, model.config.parcels)
-    if out.suffix == ".zarr" and out.exists() and not (out / "zarr.json").is_file():
-        raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     left_out, stated, progress = [], Counter[str](), Progress("embed", len(chosen))
     number = f"{len(chosen)} recording" + ("s" if len(chosen) > 1 else "")
     print(f"embed: {number}, {arguments.batch} windows per forward pass", file=sys.stderr, flush=True)
@@ -155,7 +162,7 @@ class TableWriter:
         import pandas as pd
 
         values = np.stack(self._values)
-        table = entities_of(self.rows)
+        table = known_of(self.rows)
         if self.kind == "parcels":
             table = table.loc[table.index.repeat(len(self.parcels))].reset_index(drop=True)
             table["parcel"] = list(self.parcels) * len(self.rows)
@@ -218,9 +225,14 @@ class ZarrWriter:
 
         if self._waiting:
             self._flush()
-        table = entities_of(self.rows)
-        text = {name: ("recording", table[name].fillna("").to_numpy(dtype=str)) for name in table}
-        coordinates = xr.Dataset(coords={**text, "parcel": ("parcel", np.array(self.parcels, dtype=str))})
+        coords: dict[str, Any] = {"parcel": ("parcel", np.array(self.parcels, dtype=str))}
+        table = known_of(self.rows)
+        for name in table:
+            values = table[name].to_numpy()
+            if values.dtype == object:
+                values = table[name].fillna("").to_numpy(dtype=str)
+            coords[str(name)] = ("recording", values)
+        coordinates = xr.Dataset(coords=coords)
         encoding = {name: {"compressors": (ZstdCodec(), Crc32cCodec())} for name in coordinates.coords}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fixed-length text and consolidated metadata are not in Zarr 3's text yet
@@ -229,9 +241,23 @@ class ZarrWriter:
         sum_folder(self.path)
 
 
-def entities_of(recordings: Sequence[SourceRecording]) -> pd.DataFrame:
-    """id, subject, session, task, run; None where that is not known."""
+def known_of(recordings: Sequence[SourceRecording]) -> pd.DataFrame:
+    """id, subject, session, task, run; then what stores say: split, age, site ...; None or NaN where it is not known.
+
+    Numbers are numbers, anything else is text; a name that the embedding itself has is left to it.
+    """
     import pandas as pd
 
     rows = [{"id": r.id, **{key: r.entities.get(key) for key in ENTITIES}} for r in recordings]
-    return pd.DataFrame(rows, columns=["id", *ENTITIES], dtype=object)
+    table = pd.DataFrame(rows, columns=["id", *ENTITIES], dtype=object)
+    further = dict.fromkeys(name for r in recordings for name in r.about)
+    for name in further:
+        if name in (*FORMATS[".zarr"], "parcel"):
+            continue
+        values = pd.Series([r.about.get(name) for r in recordings], dtype=object)
+        numbers = values.dropna().map(lambda value: isinstance(value, (int, float, np.number)))
+        if numbers.empty or not numbers.all():
+            table[name] = values.map(lambda value: value if value is None or value != value else str(value))
+        else:
+            table[name] = values.astype("float64") if values.isna().any() else values.infer_objects()
+    return table

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Kind = Literal["cls", "mean", "parcels", "all", connectivity.SecondOrder]
 SOURCES = "an array (time, parcel), a ParcelSeries, a file, a store, (store, id), or a list of them"
 ENTITIES = ("subject", "session", "task", "run")
+OF_THE_STORE = ("status", "reason", "start", "n_steps")  # columns that say where a recording is in it
 BATCH = 8  # windows a forward pass
 
 
@@ -77,11 +78,15 @@ def of_kind(result: Any, kind: Kind) -> Any:
 
 @dataclass(frozen=True)
 class SourceRecording:
-    """A recording that can be read: its id, what is known of whose it is, and how to read it."""
+    """A recording that can be read: its id, what is known of whose it is, and how to read it.
+
+    `about`: further columns of a store's table: split, age, site, quality ...
+    """
 
     id: str
     read: Callable[[], ParcelSeries]
     entities: dict[str, str | None] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def recordings_of(
@@ -210,14 +215,17 @@ def _stored(source: Any, card: Card | None, split: str | None) -> list[SourceRec
         where = "" if split is None else f" in split {split!r}"
         raise InputError(f"{store.path}: no recording with status done{where}", "see recordings.parquet beside it")
     known = [name for name in ENTITIES if name in table]
+    further = [str(name) for name in table if name not in ("id", *ENTITIES, *OF_THE_STORE)]
 
     def read(name: str) -> ParcelSeries:
         return ParcelSeries(store.series(name), list(stated))
 
-    return [
-        SourceRecording(str(row["id"]), partial(read, row["id"]), {k: str(row[k]) for k in known if row[k] is not None})
-        for row in table.astype(object).where(table.notna(), None).to_dict("records")
-    ]
+    recordings = []
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        entities: dict[str, str | None] = {name: str(row[name]) for name in known if row[name] is not None}
+        about = {name: row[name] for name in further}
+        recordings.append(SourceRecording(str(row["id"]), partial(read, row["id"]), entities, about))
+    return recordings
 
 
 def _entities(name: str) -> dict[str, str | None]:

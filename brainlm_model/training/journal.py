@@ -30,7 +30,9 @@ class Journal:
 
     def __init__(self, folder: Path | None, steps: int, rows: list[Row], tensorboard: bool = False) -> None:
         self.rows, self.steps = rows, steps
-        self._told, self._first, self._started = 0, len(rows), time.monotonic()
+        self._told = 0
+        self._first = 0  # steps that were done when the first one of this process had ended
+        self._started: float | None = None  # when that was
         self._file = folder / "log.jsonl" if folder else None
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
@@ -51,19 +53,25 @@ class Journal:
                         self._board.add_scalar(name, row[name], row["step"])
 
     def tell(self, row: Row, batch: int) -> None:
-        """Progress on stderr: after a validation, and every tenth step."""
+        """Progress on stderr: after a validation, and every tenth step.
+
+        The first step, which waits for caches and libraries, counts in no rate.
+        """
         done = row["step"] + 1
+        if self._started is None:
+            self._first, self._started = done, time.monotonic()
         told = done == self.steps or row["validation_r2"] != "" or done % 10 == 0
         if not told or not isinstance(row["loss"], float):
             return
-        seconds = (time.monotonic() - self._started) / (done - self._first)
-        score = f", validation R2 {row['validation_r2']:.3f}" if row["validation_r2"] != "" else ""
-        rest = f", {left(seconds * (self.steps - done))}" if done < self.steps else ""
-        print(
-            f"train: {done}/{self.steps}, loss {row['loss']:.4f}{score}, {batch / seconds:.1f} windows/s{rest}",
-            file=sys.stderr,
-            flush=True,
-        )
+        words = [f"train: {done}/{self.steps}", f"loss {row['loss']:.4f}"]
+        if row["validation_r2"] != "":
+            words.append(f"validation R2 {row['validation_r2']:.3f}")
+        if steps := done - self._first:
+            seconds = (time.monotonic() - self._started) / steps
+            words.append(f"{batch / seconds:.1f} windows/s")
+            if done < self.steps:
+                words.append(left(seconds * (self.steps - done)))
+        print(", ".join(words), file=sys.stderr, flush=True)
 
 
 def _board(folder: Path, first: int) -> Any:

@@ -16,20 +16,24 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TextIO
 
 from brainlm_data import BrainLMError, end_with, in_words, parent_of, reads
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.loop import Trainer
 from brainlm_model.training.machine import use_threads
 from brainlm_model.training.recipe import Config
-from brainlm_model.training.world import World
+from brainlm_model.training.world import World, check_gpus
 
 if TYPE_CHECKING:
     from brainlm_model.windows.dataset import WindowDataset
     from brainlm_model.windows.mixture import Mixture
 
 LAUNCHER = "BRAINLM_LAUNCHER"  # in a worker's environment: the process that started torchrun
+OUTPUT = "processes.log"  # in the work folder: all that several processes printed
+SAYS = "error: train: "  # begins the line in which a worker says why it stopped
+JOIN_S = 10.0  # until the last of it is written
 STOPPED = 3  # exit status of a worker that says itself why it stopped
 
 
@@ -69,6 +73,7 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
     """
     if workdir is None:
         raise BrainLMError("train.processes: several processes need a work folder", "train.processes: 1")
+    check_gpus(config.device, config.processes)
     windows_of(store, config)  # one process makes the cache, and finds what is wrong, for all
     workdir.mkdir(parents=True, exist_ok=True)
     job = workdir / "job.json"
@@ -81,19 +86,42 @@ def launch(store: Path, config: Config, version: int, workdir: Path | None) -> N
         "OMP_NUM_THREADS": str(config.threads),
         LAUNCHER: str(os.getpid()),
     }
-    with Interrupt() as asked:
+    with Interrupt() as asked, (workdir / OUTPUT).open("w", encoding="utf-8") as kept:
         process = subprocess.Popen(
             [*command, "-m", "brainlm_model.training.worker", str(job)], env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             preexec_fn=partial(end_with, os.getpid()),  # else it would train on, beside the next run
         )  # fmt: skip
+        listener = Thread(target=_listen, args=(process.stdout, kept), daemon=True)
+        listener.start()
         while process.poll() is None:
             if asked.by:
                 process.send_signal(signal.SIGTERM)  # torchrun passes it on, and waits
                 process.wait()
                 raise BrainLMError(f"stopped by {asked.by}; its checkpoint is written", "run the same command again")
             time.sleep(0.2)
+        listener.join(JOIN_S)
     if process.returncode:
-        raise BrainLMError(f"one of {config.processes} training processes failed", "its error is above, or in the log")
+        raise _failure(config.processes, workdir / OUTPUT)
+
+
+def _listen(output: Any, kept: TextIO) -> None:
+    """Keep all that the processes and torchrun print; what the workers say of their progress is shown as it comes."""
+    for line in output:
+        kept.write(line)
+        if line.startswith("train: "):
+            print(line, end="", file=sys.stderr, flush=True)
+
+
+def _failure(processes: int, output: Path) -> BrainLMError:
+    """The error that a worker ended with: torchrun says where in forty lines, and not why."""
+    lines = [line.strip() for line in output.read_text(encoding="utf-8").splitlines() if line.strip()]
+    of_workers = [line.removeprefix(SAYS) for line in lines if line.startswith(SAYS)]
+    message, _, remedy = (of_workers or ["killed, for its memory as a rule"])[0].partition(" -> ")
+    more = f"all that they printed: {output}"
+    return BrainLMError(
+        f"one of {processes} training processes failed: {message}", f"{remedy}; {more}" if remedy else more
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -117,7 +145,7 @@ def main(argv: list[str]) -> int:
         world = World.join(config.device)
         make_trainer(Path(content["store"]), config, content["version"], world).fit(job.parent)
     except Exception as error:
-        print(f"error: train: {in_words(error, job.parent)}", file=sys.stderr)
+        print(f"{SAYS}{in_words(error, job.parent)}", file=sys.stderr)
         return STOPPED
     finally:
         if torch.distributed.is_initialized():

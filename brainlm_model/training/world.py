@@ -13,6 +13,18 @@ from torch import distributed as dist
 from brainlm_data import ConfigError
 
 
+def check_gpus(device: str, processes: int) -> None:
+    """Raises ConfigError where so many processes on this machine do not each have a GPU, and are to have one."""
+    there = torch.cuda.device_count()
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()) or processes <= there:
+        return
+    count = "no GPU is" if there == 0 else f"{there} GPU{'s are' if there > 1 else ' is'}"
+    raise ConfigError(
+        f"train.device: {device}, train.processes: {processes}: {count} on this machine",
+        "train.device: cpu" if there == 0 else f"train.processes: {there} at most; or train.device: cpu",
+    )
+
+
 @dataclass(frozen=True)
 class World:
     """This process among all of them. `rank` 0 writes and validates."""
@@ -34,11 +46,7 @@ class World:
         """Where this process computes. Raises ConfigError for a GPU that is not there."""
         if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
-        if self.local >= torch.cuda.device_count():
-            raise ConfigError(
-                f"train: process {self.local} of this machine has no GPU ({torch.cuda.device_count()} there)",
-                "train.processes: at most the number of GPUs; or train.device: cpu",
-            )
+        check_gpus(wanted, self.local + 1)
         return torch.device("cuda", self.local)
 
     def share(self, batch: list[int]) -> list[int]:

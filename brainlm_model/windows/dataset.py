@@ -45,7 +45,8 @@ class WindowDataset:
     cache: keep the scaled series in a file beside the store; else they are read from the store itself, shard by shard.
     labels: None: an item is the window alone. A list of columns of `Store.recordings`, which may be empty: an item is
         a dictionary of `window`, `id`, `subject`, `start_s` (where it starts in the recording, s) and these columns:
-        numbers as float, NaN where missing, anything else as text, empty where missing. A DataLoader collates them.
+        whole numbers as int, other numbers as float, NaN where missing, anything else as text, empty where missing. A
+        DataLoader collates them.
 
     Raises
     ------
@@ -63,7 +64,7 @@ class WindowDataset:
     >>> labelled = WindowDataset("results/store.zarr", split="train", window=200, labels=["age", "sex"])
     >>> batch = next(iter(DataLoader(labelled, batch_size=2)))
     >>> batch["window"].shape, batch["id"], batch["age"].tolist(), batch["sex"]
-    (torch.Size([2, 24, 200]), ['sub-00_task-rest', 'sub-01_task-rest'], [20.0, 21.0], ['F', 'M'])
+    (torch.Size([2, 24, 200]), ['sub-00_task-rest', 'sub-01_task-rest'], [20, 21], ['F', 'M'])
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class WindowDataset:
             raise InputError(f"store: split {split!r}: {short_ones}", remedy)
         self.labels: dict[str, list[Any]] | None = None
         if labels is not None:
-            self.labels = label_columns(chosen.set_index("id").loc[self.ids], labels, self.store.path)
+            self.labels = label_columns(table, self.ids, labels, self.store.path)
 
     def __repr__(self) -> str:
         people = f"{len(self)} recordings of {len(set(self.subjects))} subjects"

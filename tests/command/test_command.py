@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from brainlm import options
 from brainlm.cli import main
 from brainlm.completion import candidates
+from brainlm.run import _planned
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,12 @@ from brainlm.completion import candidates
         (["bids", "out", "--profile", "slrum"], ["no such folder", "did you mean slurm?"]),
         (["bids", "out", "--config", "dmeo"], ["no such file", "did you mean demo?"]),
         (["bids", "bids/dataset_description.json/out"], ["cannot be written"]),
+        (["bids", "out", "--atlas", "demo24"], ["name demo24 is not known", "did you mean demo424?"]),
+        (
+            ["bids", "out", "--atlas", "no/a.nii.gz", "--atlas-labels", "no/a.tsv"],
+            ["atlas.path: there is no file", "atlas.labels: there is no file", "bring the files there"],
+        ),
+        (["bids", "out/put", "--", "--bad-option"], ["unrecognized arguments: --bad-option", "snakemake --help"]),
         (["dmeo"], ["did you mean demo?"]),
     ],
 )
@@ -41,6 +49,36 @@ def test_mistakes_are_two_lines_and_nothing_runs(
     assert text.count("\n") == 2 and text.startswith("error: ") and "\n  try: " in text, text
     for part in said:
         assert part in text
+    assert [path.name for path in bids.parent.iterdir()] == [bids.name]  # nothing is left of it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["participant", "-n"],
+        ["-n", "participant"],
+        ["--task-id", "rest", "participant"],
+        ["--task-id", "rest", "-n", "participant"],
+        ["participant", "--set", "a=1"],
+    ],
+)
+def test_the_level_may_stand_anywhere_behind_the_two_folders(words: list[str]) -> None:
+    arguments = options.parse(["bids", "out", *words])
+    assert arguments.level == "participant" and arguments.bids == Path("bids")
+    assert arguments.task_id in (None, ["rest"])
+    assert options.parse(["group", "participant"]).level == "group"  # folders of such names
+    assert options.parse(["bids", "out", "--task-id", "group"]).task_id == ["group"]
+
+
+def test_a_change_that_makes_nothing_again_is_called_so_where_that_is_known() -> None:
+    changes = ["bundle_size: 6 -> 3", "jobs.time: 1 -> 2", "bids_dir: /a -> /b", "filter.high_hz: null -> 0.1"]
+    lines = _planned(changes, ["filter.high_hz: null -> 0.1: filter, denoise of 2 recordings"])
+    assert lines == [
+        "bundle_size: 6 -> 3 (other jobs; recordings that are finished are not processed again)",
+        "jobs.time: 1 -> 2 (nothing is made again)",
+        "bids_dir: /a -> /b",
+        "filter.high_hz: null -> 0.1: filter, denoise of 2 recordings",
+    ]
 
 
 def test_completion_knows_commands_options_stages_and_keys() -> None:

@@ -68,11 +68,15 @@ def test_a_run_remembers_says_what_changes_and_goes_on(tmp_path: Path, series: P
 
     status, text = brainlm(series, out, "--target", "dataset")
     assert status == 0 and "6 of 6 recordings went through" in text and "jobs:" not in text
+    assert text.startswith("nothing to do: what was asked for is there") and "store.zarr" in text
 
-    status, text = brainlm(series, out, "--target", "dataset", "-n", "--set", "imported.hz=0.5", "jobs.workers=2")
+    changed = ("imported.hz=0.5", "jobs.workers=2", "jobs.disk=1e9")
+    status, text = brainlm(series, out, "--target", "dataset", "-n", "--set", *changed)
     assert status == 0
     assert "imported.hz: 1.0 -> 0.5: imported, collate of 6 recordings" in text
     assert "jobs.workers: 1 -> 2 (nothing is made again)" in text
+    assert re.search(r"^  imported +1 +2 +\d{4} +\d+$", text, re.MULTILINE)  # jobs, cores, MB, minutes
+    assert re.search(r"^warning: .+ needs .+ TB, .+ are free there: it would be refused; .+ jobs\.disk", text, re.M)
     assert yaml.safe_load((out / "config.yaml").read_text())["imported"]["hz"] == 1.0
 
 

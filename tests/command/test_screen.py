@@ -41,7 +41,7 @@ def test_the_time_left_follows_what_was_measured() -> None:
     progress.begin([job("motion", b) for b in bundles] + [job("anat", b, 400) for b in bundles])
     progress.begin([job("train", "cohort", None, level="cohort")])
     before, unknown = progress.left(0)
-    assert before == pytest.approx((4 * 100 + 4 * 400) * 0.5 / 2) and unknown == ["train"]
+    assert before is None and unknown == ["motion", "anat", "train"]  # nothing was measured yet: no figure
     progress.take("started", ("motion", "a"), 0)
     progress.take("finished", ("motion", "a"), 10)  # a tenth of its limit
     assert progress.left(10)[0] == pytest.approx((3 * 10 + 4 * 40) / 2)
@@ -53,8 +53,23 @@ def test_a_job_that_says_how_far_it_is(tmp_path: Path) -> None:
     told = job("train", "cohort", None, level="cohort") | {"log": str(tmp_path / "log")}
     progress.begin([told])
     progress.take("started", ("train", "cohort"), 0)
-    (tmp_path / "log").write_text("train: 10/40, loss .5\ntrain: 20/40, loss .4, about 2 s left\n")
-    assert progress.left(30) == (pytest.approx(30), [])
+    assert progress.left(20) == (None, ["train"])
+    (tmp_path / "log").write_text("train: 1/40, loss .5\n")
+    assert progress.left(30) == (None, ["train"])  # 30 s were spent before the first step: no measure of the others
+    (tmp_path / "log").write_text("train: 1/40, loss .5\ntrain: 20/40, loss .4, about 2 s left\n")
+    assert progress.left(49) == (pytest.approx(20), [])  # 19 steps in 19 s
+
+
+def test_what_is_done_of_running_jobs_is_a_measure(tmp_path: Path) -> None:
+    """Before the first job has ended: two of eight recordings in 20 s."""
+    progress = Progress(cores=1)
+    log = tmp_path / "log"
+    progress.begin([job("motion", "a", 800, units=8) | {"log": str(log)}, job("anat", "a", 400, units=8)])
+    progress.take("started", ("motion", "a"), 0)
+    log.write_text("motion: sub-01 done (1/8)\n")
+    assert progress.left(10) == (pytest.approx(70 + 40), [])
+    log.write_text("motion: sub-01 done (1/8)\nmotion: sub-02 done (2/8, about 1 min left)\n")
+    assert progress.left(20) == (pytest.approx(60 + 40), [])
 
 
 def test_a_log_gets_a_line_per_stage_and_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:

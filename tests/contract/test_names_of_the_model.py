@@ -20,6 +20,7 @@ NAMES = MODEL | {name for stage in STAGES for name in stage.artifacts} | set(FIG
 ELSEWHERE = {
     "dataset/splits.py": {"train"},  # the split
     "dataset/gather.py": {"train"},
+    "dataset/patterns.py": {"train"},
     "exports/hf.py": {"train"},
     "simulate/parcels.py": {"train"},
     "dataset/card.py": {"networks", "model"},  # of an atlas; the part of a model's card that is not its data's

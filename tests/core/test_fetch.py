@@ -7,7 +7,7 @@ import pytest
 
 from brainlm_data.errors import InputError
 from brainlm_data.files import fetch
-from brainlm_data.files.fetch import Remote, cache_folder, obtain
+from brainlm_data.files.fetch import Remote, Wanted, cache_folder, obtain, obtain_all
 
 CONTENT = b"an atlas"
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -54,6 +54,20 @@ def test_without_a_network_it_says_what_to_put_where(tmp_path: Path, home: Path)
     for part in (str(home / "A.nii.gz"), gone.url, "atlas.path", "$FSLDIR/thing"):
         assert part in caught.value.remedy
     assert not (home / "A.nii.gz").exists()
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path, home: Path) -> None:
+    """Also what later stages need, but not what is here."""
+    gone = [Remote(f"{name}.nii.gz", (tmp_path / name).as_uri(), SHA, "none") for name in "ABC"]
+    first, second, later = (Wanted(each, f"{each.name[0]}.path") for each in gone)
+    with pytest.raises(InputError, match=r"^A.nii.gz, B.nii.gz, C.nii.gz, cached.bin: not in the cache") as caught:
+        obtain_all([first, second], [later, Wanted(remote(tmp_path), "there")])
+    for each in gone:
+        assert f"{home / each.name} (from {each.url})" in caught.value.remedy
+    assert caught.value.remedy.endswith("or give paths: A.path, B.path, C.path, there")
+    obtain(remote(tmp_path), "there")
+    with pytest.raises(InputError, match=r"^A.nii.gz: not in the cache"):
+        obtain_all([first], [Wanted(remote(tmp_path), "there")])
 
 
 def test_wrong_content_is_never_kept(tmp_path: Path, home: Path) -> None:

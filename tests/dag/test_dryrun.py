@@ -214,7 +214,8 @@ def test_an_atlas_that_cannot_be_had_is_known_before_any_job(tmp_path: Path, mon
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there
     config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out"), "atlas": {}}
     output = snakemake(tmp_path, config, "-n", "preprocess", check=False)
-    assert "is not in the cache and could not be downloaded" in output
+    assert "A424+2mm.nii.gz: not in the cache, and could not be downloaded" in output
+    assert output.count("MNI152NLin6_res-2x2x2_T1w") >= 4  # with the atlas the template is missing: both, at once
     assert "to try things out without a download: atlas.name: demo424" in output and "Traceback" not in output
 
 

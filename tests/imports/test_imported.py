@@ -46,6 +46,12 @@ def test_images_are_filtered_and_denoised_as_asked(tmp_path: Path) -> None:
     metrics = json.loads(next(func.glob("*_metrics.json")).read_text())
     assert metrics["n_confounds"] > 12 and metrics["n_censored"] > 0 and metrics["mean_fd_mm"] > 0
 
+    # no parcel has more variance than without the confounds
+    series = next(func.glob("*_seg-blocks_stat-mean_timeseries.tsv"))
+    denoised = read_table(series)[1]
+    assert stages(tmp_path, "input", "imported", input=section, imported=asked | {"strategy": "none"}) == 0
+    assert (np.nanvar(denoised, axis=0) <= np.nanvar(read_table(series)[1], axis=0)).all()
+
 
 def test_bundles_of_one_and_of_four_recordings_give_the_same_bytes(tmp_path: Path) -> None:
     """From images to the store: what one process remembers of a recording must not reach the next."""

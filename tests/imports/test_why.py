@@ -114,17 +114,29 @@ def test_a_recording_that_did_not_arrive(why: Any, recording: str, status: str, 
     text = why("", recording, form="")
     assert f"{recording}: {status}" in text and "try: " in text
     if status in ("refused", "excluded"):
+        assert text.count(reason) == 1  # in its branch, and not again of each stage that follows
         assert reason in why("store.zarr", recording)["absent"]
 
 
-def test_before_there_is_a_store(why: Any, made: Path) -> None:
-    kept = made / "dag/recordings.parquet"
-    shutil.move(kept, made / kept.name)
+@contextmanager
+def away(file: Path) -> Iterator[None]:
+    """Without a file for a while."""
+    kept = file.with_name(f"{file.name}.kept")
+    file.rename(kept)
     try:
-        assert why("", DONE)["fate"]["status"] == "done"
-        assert f"{DONE}: processed; there is no store yet" in why("", DONE, form="")
+        yield
     finally:
-        shutil.move(made / kept.name, kept)
+        kept.rename(file)
+
+
+def test_before_there_is_a_store(why: Any, made: Path) -> None:
+    table, manifest = made / "dag/recordings.parquet", made / "dag/work/collate/cohort.json"
+    with away(table):
+        found = why("", DONE)["fate"]
+        assert found["status"] == "unfinished" and f"{table}, which was written" in found["reason"]
+        with away(manifest):
+            assert why("", DONE)["fate"]["status"] == "processed"
+            assert f"{DONE}: processed; there is no store yet" in why("", DONE, form="")
 
 
 def test_a_recording_that_was_not_finished(why: Any, made: Path) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from brainlm_data import open_store
 from brainlm_data.errors import InputError
 from brainlm_data.runner.verify import verify
 from brainlm_model.cli import main
@@ -17,6 +18,9 @@ from tests.model.test_train import run
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("cli")
     run(make(home / "cohort"), home / "model", steps=1)
+    table = pd.read_parquet(home / "cohort" / "recordings.parquet")
+    table["age"], table["sex"] = range(20, 20 + len(table)), ["F", "M", *(["F"] * (len(table) - 2))]
+    table.to_parquet(home / "cohort" / "recordings.parquet")
     return home
 
 
@@ -26,10 +30,7 @@ def test_embeds_a_store(home, tmp_path, capsys):
     table = pd.read_csv(out, sep="\t", index_col="id")
     assert table.shape == (9, 16) and np.isfinite(table).all(axis=None)
     assert "left out: sub-05_task-rest: embed: 150 steps" in capsys.readouterr().out
-    assert (
-        main(["embed", str(home / "model"), str(home / "cohort" / "store.zarr"), "--split", "test", "--out", str(out)])
-        == 0
-    )
+    assert embed(home, out, "--split", "test", "--force") == 0
     pd.testing.assert_frame_equal(
         pd.read_csv(out, sep="\t", index_col="id"), table.loc[["sub-08_task-rest", "sub-09_task-rest"]]
     )
@@ -53,7 +54,9 @@ def test_every_format_holds_the_same(home, tmp_path, capsys):
     for name, kind in (("c.tsv", "cls"), ("m.tsv", "mean"), ("m.parquet", "mean"), ("p.parquet", "parcels")):
         assert embed(home, tmp_path / name, "--kind", kind, "--batch", "3") == 0
     assert embed(home, tmp_path / "all.zarr") == 0
-    assert embed(home, tmp_path / "all.zarr", "--batch", "3") == 0  # in place of the first
+    assert embed(home, tmp_path / "all.zarr", "--batch", "3") == 2  # never silently in place of the first
+    assert "there already\n  try: give another name, or --force" in capsys.readouterr().err
+    assert embed(home, tmp_path / "all.zarr", "--batch", "3", "--force") == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = xr.open_zarr(tmp_path / "all.zarr").load()
@@ -63,8 +66,11 @@ def test_every_format_holds_the_same(home, tmp_path, capsys):
     cls = pd.read_csv(tmp_path / "c.tsv", sep="\t", index_col="id").to_numpy()
     np.testing.assert_allclose(found["cls"], cls, atol=1e-5)
     table = pd.read_parquet(tmp_path / "m.parquet")
-    assert list(table.columns[:6]) == ["id", "subject", "session", "task", "run", "mean_000"]
-    np.testing.assert_allclose(found["mean"], table.iloc[:, 5:].to_numpy(dtype=float), atol=1e-5)
+    assert list(table.columns[:6]) == ["id", "subject", "session", "task", "run", "split"]
+    known = open_store(home / "cohort" / "store.zarr").recordings.query("status == 'done'").set_index("id")
+    for column in ("split", "age", "sex"):  # for a classifier on the table alone
+        assert table[column].tolist() == known.loc[table["id"], column].tolist() == found[column].to_numpy().tolist()
+    np.testing.assert_allclose(found["mean"], table.filter(regex=r"^mean_\d{3}$").to_numpy(dtype=float), atol=1e-5)
     np.testing.assert_allclose(
         found["mean"], pd.read_csv(tmp_path / "m.tsv", sep="\t", index_col="id").to_numpy(), atol=1e-5
     )
@@ -82,7 +88,7 @@ def test_damaged_embeddings_are_noticed(home, tmp_path):
     assert embed(home, out) == 0
     files = [file for file in out.rglob("*") if file.is_file() and file.name != "SHA256SUMS"]
     chunks = [file for file in files if file.name != "zarr.json"]
-    assert len(chunks) == 6
+    assert len(chunks) == 9
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -71,7 +71,10 @@ def test_items_with_labels_and_ids(store, workers):
     table = pd.read_parquet(path)
     table["age"] = [30.5, None, *range(40, 40 + len(table) - 2)]
     table["sex"] = ["F", None, *["M"] * (len(table) - 2)]
+    table["group"] = [1, 2, *[3] * (len(table) - 3), None]  # which the table holds as float; the last is of no split
     table.to_parquet(path)
+    groups = [item["group"] for item in WindowDataset(store.path, split="train", labels=["group"])]
+    assert groups[:3] == [1, 2, 3] and {type(group) for group in groups} == {int}
     data = WindowDataset(store.path, split="train", window=200, labels=["age", "sex"])
     assert repr(data) == (
         f"WindowDataset: 5 recordings of 5 subjects, split train, windows of {PARCELS} parcels x 200 steps, "

@@ -47,7 +47,7 @@ def test_every_method_is_scored_on_the_same_values(finished, content):
     assert {(r["n_subjects"], r["n_recordings"], r["band"]) for r in table} == {("6", "6", "0.01 to 0.45 Hz")}
     assert len(content["Results"]) == len(table)
     assert content["Split"] == "test" and content["EffectiveBands"] == [[0.01, 0.45]]
-    assert len(content["Comparisons"]) == 5 * 2 * 4
+    assert len(content["Comparisons"]) == 6 * 2 * 4
 
 
 def test_a_number_of_the_table_can_be_made_again_by_hand(finished):

@@ -148,6 +148,22 @@ def test_one_block_is_ridge_regression() -> None:
     np.testing.assert_allclose(found, Ridge(alpha=alpha).fit(x[:40], y[:40]).predict(x[40:]), atol=1e-10)
 
 
+def test_blocks_are_the_copies_that_there_are() -> None:
+    """One copy of 6 parcels has 21 features, which could be cut into three: not silently."""
+    recordings, y = [series(seed) for seed in range(8)], np.arange(8.0)
+    one = LogConnectivity().fit_transform(recordings)
+    three = LogConnectivity(rate_hz=0.5).fit_transform(recordings)
+    for readout in (TraitRegressor(blocks=3, cv=2), TraitClassifier(blocks=3, cv=2)):
+        with pytest.raises(InputError, match=r"blocks=3: LogConnectivity made one copy alone.*rate_hz"):
+            readout.fit(one[:6], y[:6] > 2)
+        readout.fit(three[:6], y[:6] > 2)
+        readout.fit(np.asarray(one), y > 2)  # whose features nobody knows
+    with pytest.raises(InputError, match="blocks=7: LogConnectivity made 3 copies -> blocks=3, or blocks=1"):
+        TraitRegressor(blocks=7).fit(three, y)
+    TraitRegressor(cv=2).fit(three, y)
+    TraitRegressor(blocks=3, cv=2).fit(three[:, :21], y)  # some of them
+
+
 def test_blocks_are_averaged_and_choose_for_themselves() -> None:
     rng = np.random.default_rng(0)
     y = rng.standard_normal(80)

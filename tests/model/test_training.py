@@ -16,6 +16,7 @@ from brainlm_model.models.masking import generator, random_mask
 from brainlm_model.training.optim import learning_rate, make_optimizer
 from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import launch, make_trainer
+from brainlm_model.training.world import check_gpus
 from tests.model.cohort import PARCELS, make
 from tests.model.small_training import SMALL, losses, trainer
 
@@ -54,9 +55,26 @@ def test_two_processes_train_as_one(store, tmp_path):
 
 def test_a_process_that_fails_is_an_error_and_not_a_model(store, tmp_path, capfd):
     config = Config(**{**SMALL, "steps": 5, "lr": 1e30, "warmup": 0, "clip": 1e30, "prior": "zero", "processes": 2})
-    with pytest.raises(BrainLMError, match="training processes failed"):
+    with pytest.raises(BrainLMError, match=r"one of 2 training processes failed: .*lower train.lr") as caught:
         launch(store.path, config, STAGE.version, tmp_path)
-    assert "lower train.lr" in capfd.readouterr().err
+    assert "ChildFailedError" not in capfd.readouterr().err  # torchrun's forty lines: in the file that is named
+    assert caught.value.remedy.endswith(f"all that they printed: {tmp_path / 'processes.log'}")
+    assert "ChildFailedError" in (tmp_path / "processes.log").read_text()
+
+
+def test_more_processes_than_gpus_are_known_before_any_starts(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = Config(**{**SMALL, "device": "cuda", "processes": 8})
+    with pytest.raises(ConfigError, match=r"train.processes: 8: no GPU is on this machine -> train.device: cpu"):
+        launch(store.path, config, STAGE.version, tmp_path)
+    assert not list(tmp_path.iterdir())
+    check_gpus("auto", 8)  # on processors
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"2 GPUs are on this machine -> train.processes: 2 at most"):
+        check_gpus("auto", 8)
+    check_gpus("cuda", 2)
 
 
 def test_it_can_learn_one_batch_by_heart():

@@ -181,7 +181,7 @@ def test_motion_correlation_is_that_of_the_rows_that_are_left_in() -> None:
     np.testing.assert_allclose(aroma.motion_correlation(mixing, terms, seed=7), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("strategy", ["ica", "ica+36P", "ica+acompcor"])
+@pytest.mark.parametrize("strategy", ["ica", "24P", "acompcor", "ica+36P", "ica+acompcor"])
 @pytest.mark.parametrize("filtering", [{}, {"method": "cosine", "high_hz": 0.1}])
 def test_no_parcel_gains_variance(
     prepared: tuple[Files, dict[str, Any]], strategy: str, filtering: dict[str, Any]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from brainlm_data.methods.chain import before_regression, regression_of
 from brainlm_data.methods.operators import (
     Recipe,
     Regression,
@@ -144,6 +145,28 @@ def test_noise_is_removed_and_what_it_shares_with_signal_is_kept() -> None:
     np.testing.assert_allclose(d.apply(kept), kept, atol=1e-10)  # non-aggressive: signal is untouched
     aggressive = Regression.fit(noise, kept[:, :0])
     assert np.abs(aggressive.apply(kept) - kept).max() > 0.3
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 30), high_hz=st.sampled_from([0.08, 0.1, 0.15]))
+@settings(max_examples=25, deadline=None)
+def test_no_series_gains_behind_a_low_pass(seed: int, count: int, high_hz: float) -> None:
+    """A confound's coefficient is fitted to all frequencies; its slow part must not come in with it."""
+    rng = np.random.default_rng(seed)
+    recipe = Recipe(TR, T, 2, (50, 51), "butterworth", 0.01, high_hz)
+    confounds = before_regression(rng.standard_normal((T, count)), recipe)
+    fast, weak = np.zeros((T, count)), 0.3 * rng.standard_normal((T, 40))
+    fast[2:] = confounds - low_pass(confounds, recipe)
+    series = weak + fast @ rng.standard_normal((count, 40))  # with the fast parts of the confounds alone
+    x = before_regression(series, recipe)
+
+    def variance(operator: Regression) -> NDArray[np.float64]:
+        return low_pass(operator.apply(x), recipe).var(0)
+
+    before = low_pass(x, recipe).var(0)
+    assert (variance(Regression.fit(confounds, confounds[:, :0])) > before).any()
+    operator, limits = regression_of("sub-01", confounds, series, recipe)
+    assert (variance(operator) <= before * (1 + 1e-6)).all()
+    assert limits.singular_value is None and 0 < limits.directions <= count
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # nilearn's advice on confounds

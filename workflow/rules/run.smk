@@ -2,8 +2,8 @@
 from functools import cache
 
 from brainlm_data.graph import slurm
-from brainlm_data.graph.index_page import write_index
-from brainlm_data.graph.needs import estimate, expected
+from brainlm_data.graph.index_page import RESULTS, files, write_index
+from brainlm_data.graph.needs import estimate, expected, requests
 from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.graph.remembered import remember, settled
 from brainlm_data.runner.manifest import COHORT
@@ -50,6 +50,13 @@ def scheduled():
     return [(job.rule.name, job.wildcards_dict.get("bundle", COHORT)) for job in workflow.dag.needrun_jobs()]
 
 
+def takes():
+    """What all jobs take together, whether that fits on the disk, and what each requests."""
+    together = estimate(dag, scheduled(), dag.plan.redone)
+    words, warning = together.words(dag), together.warning(dag)
+    return {"takes": words, "warning": warning, "requests": requests(dag, scheduled())}
+
+
 def index():
     """The page that links all others; where it cannot be written, that is said, and what became of the run stays."""
     try:
@@ -58,13 +65,19 @@ def index():
         print(f"index.html was not written: {in_words(error, config.get('outdir'))}", file=sys.stderr)
 
 
-def end():
-    """The page of all pages, and the summary, whatever came of the run."""
+def end(first=()):
+    """The page of all pages, and the summary, whatever came of the run; `first`: lines before it."""
     if not workflow.dryrun:
         index()
     result = outcome(dag, events.failed)
     counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
-    say("end", result.lines(), **counts)
+    say("end", [*first, *result.lines()], **counts)
+
+
+def nothing_to_do():
+    """What is there already."""
+    results = ", ".join(row["name"] for row in files(dag).get(RESULTS, []))
+    end([f"nothing to do: what was asked for is there, as this configuration makes it ({results or 'no results yet'})"])
 
 
 onstart:
@@ -87,5 +100,5 @@ onerror:
     end()
 
 
-events.nothing_to_do = end
-events.takes = lambda: estimate(dag, scheduled(), dag.plan.redone).words(dag)
+events.nothing_to_do = nothing_to_do
+events.takes = takes

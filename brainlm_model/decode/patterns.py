@@ -1,0 +1,276 @@
+"""Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000.
+
+Each reader gives `Patterns`, z-scored by training trials, test repeats averaged. None loads pickled objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_data import InputError, Patterns, averaged, reads
+
+__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "read_picture"]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+TRAIN, TEST = 1, 2  # DataType of GOD; 3 is imagery
+ROIS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")  # of BOLD5000
+DIGITS = ("", "6", "9")  # by label
+
+
+def from_mat(path: str | Path) -> Patterns:
+    """The handwritten sixes and nines of van Gerven et al. (2010): 90 + 10 trials, 3,092 voxels, 28 x 28 pictures.
+
+    Raises
+    ------
+    InputError: no such file, or variables fmriTrn, fmriTest, labelTrn, labelTest, stimTrn, stimTest are not in it.
+    """
+    from scipy.io import loadmat
+
+    path = Path(path)
+    with reads(path, "digit69_28x28.mat of the digits dataset"):
+        given = loadmat(path)
+        values, labels, pixels = (
+            np.concatenate([given[f"{name}Trn"], given[f"{name}Test"]]) for name in ("fmri", "label", "stim")
+        )
+        n_training, side = len(given["fmriTrn"]), int(np.sqrt(pixels.shape[1]))
+        # MATLAB stores columns first: a row of pixels is the transposed picture
+        pictures = pixels.reshape(-1, side, side).transpose(0, 2, 1).astype(np.uint8)
+        categories = [DIGITS[int(label)] for label in labels.ravel()]
+    names = np.array([f"{category}/{row:03d}" for row, category in enumerate(categories)])
+    test = np.arange(len(values)) >= n_training
+    trials = averaged(values, names, categories, ["1"] * len(names), ["1"] * len(names), test)
+    return _with_pictures(trials, pictures, names)
+
+
+def from_god(path: str | Path, roi: str = "VC", pictures: str | Path | None = None, size: int = 64) -> Patterns:
+    """One subject of Generic Object Decoding (Horikawa & Kamitani, 2017): 1,200 pictures once, 50 of other categories.
+
+    Parameters
+    ----------
+    path: `Subject1.h5`, as bdpy reads it; or `sbj_1.npz`: arr_0 training trials, arr_1 test trials, arr_2 their means,
+        arr_3 which training picture each trial showed, and a mask of voxels by the name of each region.
+    roi: region: VC, V1, LOC, ...
+    pictures: for `.h5` a folder of files named by ImageNet (n01518878_5958.JPEG); for `.npz` a file with `train_images`
+        and `test_images`, (m, h, w, 3), 0-1 or 0-255. None: no pictures. size: pixels that they are reduced to.
+
+    Raises
+    ------
+    InputError: no such file, region or picture; parts of the file are not there.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return _god_npz(path, roi, None if pictures is None else Path(pictures), size)
+    return _god_h5(path, roi, None if pictures is None else Path(pictures), size)
+
+
+def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns:
+    with reads(path, "sbj_*.npz with arr_0 ... arr_3 and masks of regions"), np.load(path, allow_pickle=False) as file:
+        regions = [name for name in file.files if not name.startswith("arr_")]
+        if roi not in regions:
+            raise InputError(f"{path}: no region {roi}", f"there are: {', '.join(regions)}")
+        mask = np.asarray(file[roi], bool)
+        training, single, means = (file[name][..., mask] for name in ("arr_0", "arr_1", "arr_2"))
+        shown = file["arr_3"].astype(np.int64).ravel()
+    if len(shown) != len(training) or not len(means) or len(single) % len(means):
+        raise InputError(
+            f"{path}: {len(training)} training trials with {len(shown)} indices; {len(single)} test trials,"
+            f" {len(means)} means of them",
+            "arr_3 has one index for each row of arr_0; arr_1 has the same number of trials for each row of arr_2",
+        )
+    names = np.array([*(f"train/{index:04d}" for index in shown), *(f"test/{row:04d}" for row in range(len(means)))])
+    test = np.arange(len(names)) >= len(training)
+    run, subject = np.where(test, "test", "train"), [path.stem.removeprefix("sbj_")] * len(names)
+    trials = averaged(np.concatenate([training, means]), names, [""] * len(names), run, subject, test)
+    repeats = np.where(trials.split == "test", len(single) // len(means), 1)
+    trials = replace(trials, repeats=repeats)
+    if pictures is None:
+        return trials
+    with reads(pictures, "an .npz with train_images and test_images"), np.load(pictures, allow_pickle=False) as file:
+        seen = [file["train_images"][np.unique(shown)], file["test_images"]]
+    small = [_resized(_as_bytes(picture), size) for one in seen for picture in one]
+    labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]
+    return _with_pictures(trials, np.stack(small), np.array(labels))
+
+
+def _god_h5(path: Path, roi: str, folder: Path | None, size: int) -> Patterns:
+    columns = _bdata(path)
+    regions = sorted(name.removeprefix("ROI_") for name in columns.metadata if name.startswith("ROI_"))
+    if roi not in regions:
+        raise InputError(f"{path}: no region {roi}", f"there are: {', '.join(regions)}")
+    chosen = columns.metadata[f"ROI_{roi}"] == 1
+    kind, shown = columns.of("DataType"), columns.of("stimulus_id")
+    seen = np.isin(kind, (TRAIN, TEST))
+    values, kind, shown = columns.data[seen][:, chosen], kind[seen], shown[seen]
+    # 1518878.005958 is picture 5958 of category n01518878
+    stimulus = [f"n{int(number):08d}_{round(1e6 * (number % 1))}" for number in shown.tolist()]
+    category = [name.split("_")[0] for name in stimulus]
+    run = [f"{number:g}" for number in columns.of("Run")[seen]]
+    subject = [re.sub(r"\D", "", path.stem) or path.stem] * len(stimulus)
+    trials = averaged(values, stimulus, category, run, subject, kind == TEST)
+    if {"voxel_x", "voxel_y", "voxel_z"} <= columns.metadata.keys():
+        places = [columns.metadata[f"voxel_{axis}"][chosen] for axis in "xyz"]  # mm: the grid is one of 1 mm
+        trials = replace(trials, voxel_ijk=np.rint(np.stack(places, axis=1)).astype(np.int64))
+    return trials if folder is None else _with_files(trials, [folder], size)
+
+
+class _Bdata:
+    """A file of bdpy: `data` (samples, columns), `metadata` by key, (columns,); NaN where a column has none."""
+
+    def __init__(self, path: Path, data: NDArray[np.float64], metadata: dict[str, NDArray[np.float64]]) -> None:
+        self.path, self.data, self.metadata = path, data, metadata
+
+    def of(self, name: str) -> NDArray[np.float64]:
+        """The values (samples,) of the column that metadata `name` marks with 1."""
+        marked = np.flatnonzero(self.metadata.get(name, np.zeros(0)) == 1)
+        if len(marked) != 1:
+            raise InputError(f"{self.path}: {len(marked)} columns {name}, expected one", "a file of bdpy's dataset GOD")
+        return self.data[:, marked[0]]
+
+
+def _bdata(path: Path) -> _Bdata:
+    """Read a bdpy file (groups `dataset` and `metadata`, of older files `dataSet` and `metaData`)."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(f"{path}: h5py reads it", "pip install 'brainlm-pipeline[decode]'") from error
+    with reads(path, "Subject1.h5 of the GOD dataset"), h5py.File(path, "r") as file:
+        parts = {name.lower(): file[name] for name in file}
+        keys = [key.decode() if isinstance(key, bytes) else str(key) for key in parts["metadata"]["key"][()]]
+        values = np.asarray(parts["metadata"]["value"][()], np.float64)
+        data = np.asarray(parts["dataset"][()], np.float64)
+        if values.shape != (len(keys), data.shape[1]):
+            raise ValueError(f"metadata of shape {values.shape}, {len(keys)} keys for {data.shape[1]} columns")
+    return _Bdata(path, data, dict(zip(keys, values, strict=True)))
+
+
+def from_bold5000(
+    folder: str | Path, subject: str = "CSI1", rois: Sequence[str] = ROIS, pictures: bool = True, size: int = 64
+) -> Patterns:
+    """One subject of BOLD5000 (Chang et al., 2019), from the betas of its regions.
+
+    Below `folder` are `BOLD5000_GLMsingle_ROI_betas/py/<subject>_*<LH or RH><roi>.npy`, (trials, voxels), and
+    `BOLD5000_Stimuli` with `Stimuli_Presentation_Lists/<subject>/<session>/*.txt` (a name for each trial, sessions and
+    runs in the order of their names), `Scene_Stimuli/repeated_stimuli_113_list.txt`, which are the test stimuli, and
+    `Scene_Stimuli/Presented_Stimuli/<COCO, ImageNet, Scene>/`.
+
+    Parameters
+    ----------
+    pictures: False leaves them out. size: pixels that they are reduced to.
+
+    Raises
+    ------
+    InputError: a region, a list or a picture is not there; lists and betas have not the same number of trials.
+    """
+    folder = Path(folder)
+    betas, stimuli = folder / "BOLD5000_GLMsingle_ROI_betas" / "py", folder / "BOLD5000_Stimuli"
+    values = np.concatenate([values for roi in rois for values in _region(betas, subject, roi)], axis=1)
+    stimulus, run = _presented(stimuli / "Stimuli_Presentation_Lists" / subject)
+    if len(stimulus) != len(values):
+        raise InputError(
+            f"{betas}: {len(values)} trials of {subject}, its presentation lists have {len(stimulus)}",
+            "betas of all sessions, and the lists of all of them",
+        )
+    repeated = stimuli / "Scene_Stimuli" / "repeated_stimuli_113_list.txt"
+    with reads(repeated, "BOLD5000_Stimuli as published"):
+        tests = set(repeated.read_text(encoding="utf-8").split())
+    test = np.array([name in tests for name in stimulus])
+    category = [name.split("_")[0] if re.match(r"n\d{8}_", name) else _scene(name) for name in stimulus]
+    trials = averaged(values, stimulus, category, run, [subject] * len(stimulus), test)
+    if not pictures:
+        return trials
+    shown = stimuli / "Scene_Stimuli" / "Presented_Stimuli"
+    return _with_files(trials, [shown / name for name in ("COCO", "ImageNet", "Scene")], size)
+
+
+def _region(betas: Path, subject: str, roi: str) -> list[NDArray[Any]]:
+    """Betas of the left and the right part of a region, in the order of their names."""
+    files = sorted(file for file in betas.glob("*.npy") if file.name.startswith(subject) and roi in file.name)
+    if not files:
+        raise InputError(f"{betas}: no .npy file of {subject} and region {roi}", f"regions are {', '.join(ROIS)}")
+    parts = []
+    for file in files:
+        with reads(file, "betas (trials, voxels) as published"):
+            parts.append(np.load(file, allow_pickle=False))
+    return parts
+
+
+def _presented(folder: Path) -> tuple[list[str], list[str]]:
+    """Stimulus and run (session/list) of each trial."""
+    stimulus: list[str] = []
+    run: list[str] = []
+    for file in sorted(folder.glob("*/*.txt")):
+        with reads(file, "BOLD5000_Stimuli as published"):
+            names = [name.removeprefix("rep_") for name in file.read_text(encoding="utf-8").split()]
+        stimulus += names
+        run += [f"{file.parent.name}/{file.stem}"] * len(names)
+    if not stimulus:
+        raise InputError(f"{folder}: no presentation list in its sessions", "BOLD5000_Stimuli as published")
+    return stimulus, run
+
+
+def _scene(name: str) -> str:
+    """`airplanecabin1.jpg` is of category airplanecabin; pictures of COCO have several, and get none."""
+    return "" if name.startswith("COCO") else re.sub(r"\d*\.\w+$", "", name)
+
+
+def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
+    """A picture file at (size, size), grey or (size, size, 3): its middle square, reduced.
+
+    Raises
+    ------
+    InputError: it cannot be read.
+    """
+    from PIL import Image
+
+    with reads(path, "a picture file: PNG or JPEG"), Image.open(path) as image:
+        grey = image.mode in ("1", "L", "I;16")
+        return _resized(np.asarray(image.convert("L" if grey else "RGB")), size)
+
+
+def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle square of (h, w) or (h, w, 3), at (size, size)."""
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(picture[top : top + side, left : left + side])
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS) if side != size else square)
+
+
+def _as_bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    """0-1 or 0-255 as uint8."""
+    if picture.dtype == np.uint8:
+        return picture
+    scale = 255 if picture.max() <= 1 else 1
+    return np.rint(picture * scale).clip(0, 255).astype(np.uint8)
+
+
+def _with_files(trials: Patterns, folders: Sequence[Path], size: int) -> Patterns:
+    """With the pictures of all stimuli, from files of their names, with or without an ending, in one of the folders."""
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for file in sorted(folder.glob("*")):
+            if file.suffix.lower() in ENDINGS:
+                files |= {file.name: file, file.stem: file}
+    names = np.unique(trials.stimulus)
+    if missing := [name for name in names.tolist() if name not in files]:
+        where = ", ".join(map(str, folders))
+        raise InputError(
+            f"{where}: no picture of {missing[0]} ({len(missing)} are missing)", "the folder of all of them"
+        )
+    pictures = [read_picture(files[name], size) for name in names.tolist()]
+    if any(picture.ndim == 3 for picture in pictures):  # grey ones among them become coloured
+        pictures = [np.stack([p] * 3, axis=-1) if p.ndim == 2 else p for p in pictures]
+    return _with_pictures(trials, np.stack(pictures), names)
+
+
+def _with_pictures(trials: Patterns, pictures: NDArray[np.uint8], names: NDArray[np.str_]) -> Patterns:
+    return replace(trials, pictures=pictures, names=names)
