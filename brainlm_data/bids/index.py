@@ -43,6 +43,11 @@ class Select(StageConfig):
     )
     echo_ms: float = Field(30.0, ge=1, le=300, description="the echo time that `echo: nearest` looks for, ms")
 
+    @property
+    def is_part(self) -> bool:
+        """Whether some recordings alone are selected."""
+        return any((self.subject, self.session, self.task, self.run))
+
     @field_validator("t1w", mode="before")
     @classmethod
     def _entities(cls, values: Any) -> Any:
