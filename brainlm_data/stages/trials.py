@@ -287,8 +287,10 @@ def _pictures(
     return names, read_pictures([file for file in files if file is not None], config.picture_px)
 
 
-def _facts(patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str) -> Facts:
-    """Counts, and what a reader of a result has to know."""
+def _facts(
+    patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str, in_view: int
+) -> Facts:
+    """Counts, and what a reader of a result has to know. `in_view`: voxels that all recordings have."""
     training, test = patterns.of(TRAIN), patterns.of(TEST)
     shared = set(training.category.tolist()) & set(test.category.tolist()) - {""}
     left = Counter(table["reason"][table["reason"] != ""])
