@@ -1,4 +1,5 @@
 # make demo: environment + the whole pipeline on a simulated cohort; make test: environment + tests.
+# make demo-decode: the same for decoding what was seen.
 # Only Python 3.11 to 3.13, make and a package index are needed.
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -8,7 +9,7 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 # Jobs call brainlm-data and brainlm-model: let them be found without activating the environment.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: env demo test test-whole test-parts test-slurm golden demo-slurm docs gallery lint clean
+.PHONY: env demo demo-decode test test-whole test-parts test-slurm golden demo-slurm docs gallery lint clean
 
 env: .venv/done
 
@@ -23,6 +24,14 @@ env: .venv/done
 
 demo: env
 	$(BIN)/brainlm demo results/demo --cores $(CORES)
+
+# What was seen, decoded: a simulated picture experiment from raw BIDS to results/decode/decode.html, with the extra `decode`.
+demo-decode: env results/decode-bids
+	$(BIN)/snakemake decode --cores $(CORES) --configfile config/decode.yaml
+
+results/decode-bids: | env
+	$(BIN)/brainlm-data simulate --out $@ --subjects 1 --volumes 150 --tr 2 --shape 48,57,39 --voxel-mm 4 --t1w-mm 2 \
+	    --seed 1 --tasks pictures --runs 8 --pictures
 
 # Two at once, of about the same length: the whole pipeline with what starts processes, too, and everything else.
 WHOLE := tests/whole tests/dag tests/simulate tests/imports
