@@ -52,7 +52,7 @@ demo-slurm: env
 
 # The site of docs/ with search, into site/. The generator has an environment of its own: it reads the code, and runs none.
 docs: .venv-docs/done
-	.venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 .venv-docs/done: requirements-docs.lock

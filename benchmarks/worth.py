@@ -1,12 +1,17 @@
 """Is the representation worth more than tangent-space connectivity, and does it know a person again?
 
-    python -m benchmarks.worth STORE MODEL --json [--out FOLDER] [--columns age ...] [--sessions FILE.npz]
+    python -m benchmarks.worth STORE MODEL --json [--out FOLDER] [--only masked traits identification]
+        [--columns age ...] [--sessions FILE.npz]
+
+Masked reconstruction: stage `evaluate` on every split of unseen people (test, external). By split, masking and mask
+ratio, differences of flat R2 with paired 95 % intervals over subjects: `model_minus_best_baseline` (`against`: the one
+that reached most there, which favours the baselines) and `model_minus_untrained`: what training added.
 
 Traits: stage `phenotype` with ridge regressions only, by its own splits (a site left out in turn where there is one,
 and by TR or scanner). `representation_minus_tangent`: the recommended readout, which is closed-form connectivity and
 takes nothing of the model; `model_minus_tangent`: features of the model, each with the same ridge regression. All have
-paired 95 % intervals over people; p is corrected after Holm over columns, and over methods. `--out` keeps the stage's
-files; a `phenotype.json` that is there is read, and nothing is predicted again.
+paired 95 % intervals over people; p is corrected after Holm over columns, and over methods. `--out` keeps the stages'
+files; what is there is read, and nothing is predicted again.
 
 Identification: rank 1 of a person among all by the correlation of vectors, as they are and (`_centred`) without the
 mean of all people's first parts. Of STORE halves of recordings of unseen
@@ -17,6 +22,7 @@ sessions of the people who have them. `minus_connectivity`: paired, against Fish
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -35,6 +41,7 @@ from brainlm_model.baselines.smoother import STRENGTHS
 from brainlm_model.cli import main as brainlm_model
 from brainlm_model.eval.latent.identify import scores, similarity
 from brainlm_model.eval.parcels import connectivity as correlations
+from brainlm_model.eval.rows import find, select
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.subjects import subject_draws
 from brainlm_model.trained import connectivity
@@ -46,7 +53,16 @@ METHODS = (
     "log_ridge", "correlations_ridge", "tangent_ridge",
 )  # fmt: skip
 UNSEEN = ("test", "external")
+PARTS = ("masked", "traits", "identification")
 DRAWS = 1000
+
+
+def by_command(words: list[str]) -> None:
+    """Run a command of brainlm-model; what it prints goes to stderr, as stdout has the result alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        status = brainlm_model(words)
+    if status:
+        sys.exit(status)
 
 
 def predicted(store: Path, model: Path, out: Path, columns: list[str], threads: int) -> dict[str, Any]:
@@ -57,10 +73,46 @@ def predicted(store: Path, model: Path, out: Path, columns: list[str], threads: 
         if columns:
             keys.append(f"phenotype.columns=[{', '.join(columns)}]")
         call = ["paper", str(store), str(model), "--tasks", "phenotype", "--out", str(out), "--set", *keys]
-        if brainlm_model(call):
-            sys.exit(1)
+        by_command(call)
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+def evaluated(store: Path, model: Path, out: Path, threads: int) -> dict[str, Any]:
+    """By split of unseen people that the store has: content of the stage's masked.json, made where it is not there."""
+    table = open_store(store).recordings
+    found = {}
+    for split in UNSEEN:
+        if not (table["split"] == split).any():
+            continue
+        path = out / split / "masked.json"
+        if not path.is_file():
+            keys = [f"evaluate.split={split}", f"evaluate.threads={threads}"]
+            by_command(["evaluate", str(store), str(model), "--out", str(path.parent), "--set", *keys])
+        found[split] = json.loads(path.read_text())
+    return found
+
+
+def masked(contents: dict[str, Any]) -> dict[str, Any]:
+    """By key, split, masking and mask ratio: the model minus the best baseline, and minus itself untrained."""
+    found: dict[str, Any] = {"model_minus_best_baseline": {}, "model_minus_untrained": {}}
+    for split, content in contents.items():
+        values = select(content["Results"], metric="r2_flat")
+        for row in values:
+            if row["method"] != "model":
+                continue
+            place = {"masking": row["masking"], "mask_ratio": row["mask_ratio"]}
+            reached = {other["method"]: other["value"] for other in select(values, **place)}
+            baselines = [name for name in reached if name not in ("model", "untrained") and reached[name] is not None]
+            best = max(baselines, key=lambda name: reached[name])
+            for key, against in (("model_minus_best_baseline", best), ("model_minus_untrained", "untrained")):
+                compared = find(content["Comparisons"], against=against, **place)
+                by_masking = found[key].setdefault(split, {}).setdefault(row["masking"], {})
+                by_masking[f"{row['mask_ratio']:g}"] = {
+                    "value": compared["difference"], "low": compared["low"], "high": compared["high"],
+                    "against": against, "model": row["value"], "n_subjects": compared["n_subjects"],
+                }  # fmt: skip
+    return found
 
 
 def traits(content: dict[str, Any]) -> dict[str, Any]:
@@ -186,20 +238,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("model", type=Path, help="folder of a trained model")
-    parser.add_argument("--out", type=Path, help="where files of stage phenotype are, or are kept")
+    parser.add_argument("--out", type=Path, help="where files of stages evaluate and phenotype are, or are kept")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to do; all")
     parser.add_argument("--columns", nargs="*", default=[], help="names, or {name: sex, task: classification}")
     parser.add_argument("--sessions", type=Path, help=".npz of two sessions of people")
     parser.add_argument("--rate", type=float, default=0.5, help="sampling rate of --sessions, Hz")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()
+    found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        out = given.out or Path(scratch) / "phenotype"
-        found = traits(predicted(given.store, given.model, out, given.columns, given.threads))
-    found["strengths"] = list(STRENGTHS)
-    found["identification"] = {"halves": identified(*halves(open_store(given.store), load(given.model)))}
-    if given.sessions:
-        found["identification"]["sessions"] = identified(*sessions(given.sessions, given.rate))
+        out = given.out or Path(scratch)
+        if "masked" in given.only:
+            found |= masked(evaluated(given.store, given.model, out / "masked", given.threads))
+        if "traits" in given.only:
+            found |= traits(predicted(given.store, given.model, out, given.columns, given.threads))
+            found["strengths"] = list(STRENGTHS)
+    if "identification" in given.only:
+        found["identification"] = {"halves": identified(*halves(open_store(given.store), load(given.model)))}
+        if given.sessions:
+            found["identification"]["sessions"] = identified(*sessions(given.sessions, given.rate))
     print(json.dumps(found, indent=None if given.json else 2))
 
 

@@ -49,7 +49,7 @@ def run(words: Sequence[str]) -> int:
             f"--target {target}: no such stage", did_you_mean(target, known) or f"one of: {', '.join(known)}"
         )
     chosen = settings(arguments, ALL_STAGES)
-    target = target or _of_level(arguments.level, bool(chosen.selected))
+    target = target or _of_level(arguments.level, chosen.is_part)
     with _nothing_left(chosen.outdir):
         _may_write(chosen.outdir)
         call = command(chosen.outdir, chosen.file_of_run(), target, arguments.cores, arguments.profile, more)

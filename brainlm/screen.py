@@ -26,10 +26,10 @@ CLEAR = "\r\x1b[2K"
 class Screen:
     """Takes a run's events and shows them."""
 
-    def __init__(self, cores: int, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, cores: int, stream: TextIO | None = None) -> None:
         self.progress = Progress(cores)
-        self._stream = stream
-        self._is_terminal = stream.isatty()
+        self._stream = stream or sys.stdout
+        self._is_terminal = self._stream.isatty()
         self._begun = time.monotonic()
         self._said = self._begun  # when the last line came
         self._wait = FIRST_S

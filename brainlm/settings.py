@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm.places import names, ready_made
+from brainlm_data.bids.index import Select
 from brainlm_data.config import General, assign, merge, read_file, validate
 from brainlm_data.defaults import as_text, plain
 from brainlm_data.errors import ConfigError, did_you_mean
@@ -35,6 +36,11 @@ class Settings:
     config: General
     selected: dict[str, list[str]]
     changes: tuple[str, ...]
+
+    @property
+    def is_part(self) -> bool:
+        """Whether this run is of some recordings alone, as its options name them."""
+        return Select.model_validate(self.selected).is_part
 
     def file_of_run(self) -> Path:
         """Write what Snakemake reads: the configuration with the selection of this run. Its name is its content.

@@ -46,8 +46,8 @@ SLOW = {
     "model": "alone attention baselines damage embedder evaluate examples figures finetune finetune_future future"
     " latent networks official paper paper_truth perturbation phenotype phenotype_parts pictures published readout"
     " report resume scaling stream train training waits",
-    "simulate": "distortion parcels simulate",
-    "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies",
+    "simulate": "distortion parcels pictures simulate",
+    "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies trials voxels",
     "whole": "gallery reruns simulated spinal_cord studyforrest",
 }
 

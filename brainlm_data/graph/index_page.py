@@ -90,8 +90,7 @@ def _recordings(dag: Dag) -> Iterator[dict[str, Any]]:
 
 def _earlier(dag: Dag, pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Pages of recordings that earlier runs made, where this one is of some people alone."""
-    select = dag.config.select
-    if not any((select.subject, select.session, select.task, select.run)):
+    if not dag.config.select.is_part:
         return []
     known, more = {row["page"] for row in pages}, []
     ending = paths.ARTIFACTS["qc_page"].pattern.removeprefix("derivatives/{prefix}")

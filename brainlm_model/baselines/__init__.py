@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 Windows = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 # What config.yaml may choose (the Gaussian is always there), and what figures and tables call each.
-Baseline = Literal["lagged", "pca", "mean", "interpolation"]
+Baseline = Literal["spacetime", "lagged", "pca", "mean", "interpolation"]
 LABELS = {
     "gaussian": "conditional Gaussian",
+    "spacetime": "joint Gaussian over space and time",
     "lagged": "conditional Gaussian over three steps",
     "pca": "principal components (PCA)",
     "mean": "mean of visible parcels",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import InputError, Patterns, averaged, reads
+from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, resized
 
-__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "read_picture"]
+__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 TRAIN, TEST = 1, 2  # DataType of GOD; 3 is imagery
@@ -94,7 +94,7 @@ def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns
         return trials
     with reads(pictures, "an .npz with train_images and test_images"), np.load(pictures, allow_pickle=False) as file:
         seen = [file["train_images"][np.unique(shown)], file["test_images"]]
-    small = [_resized(_as_bytes(picture), size) for one in seen for picture in one]
+    small = [resized(_as_bytes(picture), size) for one in seen for picture in one]
     labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]
     return _with_pictures(trials, np.stack(small), np.array(labels))
 
@@ -220,31 +220,6 @@ def _scene(name: str) -> str:
     return "" if name.startswith("COCO") else re.sub(r"\d*\.\w+$", "", name)
 
 
-def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
-    """A picture file at (size, size), grey or (size, size, 3): its middle square, reduced.
-
-    Raises
-    ------
-    InputError: it cannot be read.
-    """
-    from PIL import Image
-
-    with reads(path, "a picture file: PNG or JPEG"), Image.open(path) as image:
-        grey = image.mode in ("1", "L", "I;16")
-        return _resized(np.asarray(image.convert("L" if grey else "RGB")), size)
-
-
-def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle square of (h, w) or (h, w, 3), at (size, size)."""
-    from PIL import Image
-
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(picture[top : top + side, left : left + side])
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS) if side != size else square)
-
-
 def _as_bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
     """0-1 or 0-255 as uint8."""
     if picture.dtype == np.uint8:
@@ -266,10 +241,7 @@ def _with_files(trials: Patterns, folders: Sequence[Path], size: int) -> Pattern
         raise InputError(
             f"{where}: no picture of {missing[0]} ({len(missing)} are missing)", "the folder of all of them"
         )
-    pictures = [read_picture(files[name], size) for name in names.tolist()]
-    if any(picture.ndim == 3 for picture in pictures):  # grey ones among them become coloured
-        pictures = [np.stack([p] * 3, axis=-1) if p.ndim == 2 else p for p in pictures]
-    return _with_pictures(trials, np.stack(pictures), names)
+    return _with_pictures(trials, read_pictures([files[name] for name in names.tolist()], size), names)
 
 
 def _with_pictures(trials: Patterns, pictures: NDArray[np.uint8], names: NDArray[np.str_]) -> Patterns:

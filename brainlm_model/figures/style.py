@@ -25,6 +25,7 @@ METHODS = {
     "model": ("#0072B2", "o"),
     "untrained": ("#56B4E9", "s"),
     "gaussian": ("#D55E00", "D"),
+    "spacetime": ("#332288", "P"),
     "lagged": ("#E69F00", "d"),
     "pca": ("#CC79A7", "p"),
     "mean": ("#009E73", "^"),

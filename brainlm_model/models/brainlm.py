@@ -41,7 +41,7 @@ class BrainLM(nn.Module):
         self.config = config
         width = config.width
         seen = config.patch
-        if config.prior == "gaussian":
+        if config.prior != "zero":
             seen = 2 * config.patch + 1  # a token also sees its innovation and its spread
         self.project = nn.Linear(seen, width)
         self.spatial = self.place = None
@@ -62,8 +62,8 @@ class BrainLM(nn.Module):
         self.decoder_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, config.patch)
         self.prior = None
-        if config.prior == "gaussian":
-            self.prior = GaussianPrior(config.parcels, config.strength)
+        if config.prior != "zero":
+            self.prior = GaussianPrior(config.parcels, config.strength, joint=config.prior == "spacetime")
             # the residual starts at zero, the model at the Gaussian
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
@@ -192,7 +192,7 @@ class BrainLM(nn.Module):
         if expected is None:
             expected = self.prior(x_BPNS, hidden_BPN, layout)
         filled, innovation, spread = expected
-        # x_hat = E[hidden | visible at this step] + gain x what its own past and future say of the rest of it
+        # x_hat = E[hidden | visible at this step] + gain x what past and future say of the rest of it
         filled = torch.where(hidden_BPN[..., None], filled + self.gain * innovation, filled)
         return filled, hidden_BPN, torch.cat([filled, innovation, spread[..., None]], dim=-1)
 

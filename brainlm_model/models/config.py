@@ -11,7 +11,7 @@ from brainlm_data import ConfigError
 
 Attention = Literal["full", "axial"]
 Decoder = Literal["full", "cross"]
-Prior = Literal["zero", "gaussian"]
+Prior = Literal["zero", "gaussian", "spacetime"]
 Spatial = Literal["learned", "coordinates", "both"]
 Temporal = Literal["learned", "sinusoid"]
 LARGEST = 1_000_000  # of any size: beyond, a file is damaged, and a network of it would fill any memory
@@ -31,7 +31,8 @@ class ModelConfig:
         N + P instead of N x P keys a token.
     decoder: `full` runs self-attention over all tokens; `cross` lets masked tokens query the encoder's output only.
         The axial decoder is always over all tokens.
-    prior: what the network's output is added to: nothing (`zero`) or a conditional Gaussian (`gaussian`: `prior.py`).
+    prior: what the network's output is added to: nothing (`zero`), a conditional Gaussian over parcels that is
+        continued in time (`gaussian`: `prior.py`), or a joint one over parcels and time (`spacetime`: `spacetime.py`).
     strength: prior only: steps of recording that the population's covariance is worth against the window's own.
     spatial: what a token knows of its parcel: an embedding that is learnt, a linear one of its coordinates, or both.
     temporal: what a token knows of its place in the window: a learnt embedding or a fixed sinusoid.

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainlm_model.models.layout import Layout
+from brainlm_model.models.spacetime import FEW_PAIRS as FEW_PAIRS
+from brainlm_model.models.spacetime import ITERATIONS, joint_expectation, lagged_products
 
-FEW_PAIRS = 1000  # pairs of steps that a lag's correlation is worth against zero
 FLOOR = 1e-3  # smallest eigenvalue of the autocorrelation
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
 
@@ -36,8 +37,8 @@ class Expected(NamedTuple):
     ----------
     filled: patches (B, P, N, S): the expectation where hidden, the value where visible.
     innovation: patches (B, P, N, S): of a visible value, what the other visible parcels of its step do not predict of
-        it: the part that a parcel has to itself. Of a hidden one, how that part goes on from the patches before and
-        after (`continued`).
+        it: the part that a parcel has to itself. Of a hidden one, what time adds to `filled`: how that part goes on
+        from the patches before and after (`continued`); of a joint prior, all that the other patches say of it.
     spread: (B, P, N) standard deviation that is left, given the (other) visible parcels; 1 is the parcel's own.
     """
 
@@ -53,13 +54,14 @@ class GaussianPrior(nn.Module):
     ----------
     parcels: number of parcels.
     strength: steps that the population's covariance is worth; infinity: no adaptation to the window.
+    joint: one Gaussian over parcels and time (`spacetime.py`) in place of one over parcels that is continued in time.
     """
 
     covariance: Tensor
 
-    def __init__(self, parcels: int, strength: float) -> None:
+    def __init__(self, parcels: int, strength: float, joint: bool = False) -> None:
         super().__init__()
-        self.strength = strength
+        self.strength, self.joint = strength, joint
         self.register_buffer("covariance", torch.eye(parcels))
 
     def forward(self, x_BPNS: Tensor, hidden_BPN: Tensor, layout: Layout | None = None) -> Expected:
@@ -84,7 +86,7 @@ class GaussianPrior(nn.Module):
         sides = _Sides(hidden_BPN.transpose(1, 2), layout)
         with torch.no_grad():
             covariance_BPP = self._adapted(x_BNPS.detach(), sides)
-        return _details(covariance_BPP, x_BNPS, sides)
+        return _details(covariance_BPP, x_BNPS, sides, self.joint)
 
     def _adapted(self, x_BNPS: Tensor, sides: _Sides) -> Tensor:
         """Each window's covariance (B, P, P), by expectation-maximisation; the population's where nothing adapts it."""
@@ -238,7 +240,7 @@ class _ByCovariance:
         return _put(ones, self.sides.visible_BNV, self.sides.visible_exists, values)[..., 0]
 
 
-def _details(covariance_BPP: Tensor, x_BNPS: Tensor, sides: _Sides) -> Expected:
+def _details(covariance_BPP: Tensor, x_BNPS: Tensor, sides: _Sides, joint: bool) -> Expected:
     """Expectation, innovation and spread.
 
     Given the other visible ones a visible value has the innovation (Q x) / diag(Q) and the variance 1 / diag(Q).
@@ -248,8 +250,14 @@ def _details(covariance_BPP: Tensor, x_BNPS: Tensor, sides: _Sides) -> Expected:
     innovation_BNPS = torch.where(sides.hidden_BNP[..., None], 0, conditional.weighted() * alone_BNP[..., None])
     variance_BNP = torch.where(sides.hidden_BNP, conditional.variance().clamp(min=0), alone_BNP)
     spread_BNP = (variance_BNP / covariance_BPP.diagonal(dim1=1, dim2=2)[:, None]).sqrt()
-    innovation_BPNS = continued(innovation_BNPS.transpose(1, 2), sides.hidden_BNP.transpose(1, 2))
-    return Expected(conditional.filled_BNPS.transpose(1, 2), innovation_BPNS, spread_BNP.transpose(1, 2))
+    filled_BPNS, innovation_BPNS = conditional.filled_BNPS.transpose(1, 2), innovation_BNPS.transpose(1, 2)
+    hidden_BPN = sides.hidden_BNP.transpose(1, 2)
+    if not joint:
+        innovation_BPNS = continued(innovation_BPNS, hidden_BPN)
+    elif not sides.nothing_hidden:
+        expected_BPNS = joint_expectation(covariance_BPP, filled_BPNS, innovation_BPNS, hidden_BPN, ITERATIONS)
+        innovation_BPNS = torch.where(hidden_BPN[..., None], expected_BPNS - filled_BPNS, innovation_BPNS)
+    return Expected(filled_BPNS, innovation_BPNS, spread_BNP.transpose(1, 2))
 
 
 def _matrix_rows(matrix_BPP: Tensor, places_BNI: Tensor) -> Tensor:
@@ -322,11 +330,10 @@ def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:
     values = innovation_BPNS.flatten(2)
     scale = (values.square().sum(2) / seen.sum(2).clamp(min=1)).sqrt()
     values = values / torch.where(scale > 0, scale, 1)[..., None]
-    # r(k) = sum over parcels and steps t that are both seen of x_t x_t+k / (number of such pairs + FEW_PAIRS). Both
-    # sums are inverse transforms of power spectra (Wiener & Khinchin), of the values and of where they are seen.
+    # r(k) = sum over parcels and steps t that are both seen of x_t x_t+k / (number of such pairs + FEW_PAIRS)
     size = 2 * max(patches, 3) * steps  # no wrapping around
-    products = _lagged_products(values, size)[:, : 3 * steps]
-    pairs = _lagged_products(seen, size)[:, : 3 * steps]
+    products = lagged_products(values, values, size)[:, : 3 * steps]
+    pairs = lagged_products(seen, seen, size)[:, : 3 * steps]
     correlation = products / (pairs + FEW_PAIRS).clamp(min=1)
     # Of hidden steps and their neighbours no two are further apart than two patches.
     place = torch.arange(3 * steps, device=values.device)
@@ -337,12 +344,6 @@ def _autocorrelation(innovation_BPNS: Tensor, visible_BPN: Tensor) -> Tensor:
     # size, which a GPU solves for all windows at once (up to 32 rows).
     even, odd = (basis @ _raised(basis.mT @ kernel_BKK @ basis) @ basis.mT for basis in _even_and_odd(kernel_BKK))
     return even + odd
-
-
-def _lagged_products(x_BPT: Tensor, size: int) -> Tensor:
-    """Sums (B, size) over parcels and steps of x_t x_t+k, for lags k = 0, 1, ...; x is padded with zeros to `size`."""
-    power = torch.fft.rfft(x_BPT, size).abs().square().sum(1)
-    return torch.fft.irfft(power, size)
 
 
 def _even_and_odd(like_BKK: Tensor) -> tuple[Tensor, Tensor]:

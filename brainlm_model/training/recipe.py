@@ -56,17 +56,19 @@ class Config(StageConfig):
         None, description="how a token knows its place in time: a learned embedding, or a sinusoid"
     )
     prior: Prior | None = Field(
-        None, description="gaussian: start from a conditional Gaussian and learn the rest; zero: learn everything"
+        None,
+        description="zero: learn everything; gaussian, spacetime: start from a Gaussian over parcels that is continued"
+        " in time, or from one over parcels and time, and learn the rest",
     )
     strength: float | None = Field(
         None,
         gt=0,
-        description="gaussian: weight of the population's covariance against that of the window itself, in time steps",
+        description="gaussian priors: weight of the population's covariance against the window's own, in time steps",
     )
     ridge: float = Field(
         0.05,
         gt=0,
-        description="gaussian: regularization: fraction of the mean variance added to the covariance's diagonal",
+        description="gaussian priors: regularization: fraction of the mean variance added to the covariance's diagonal",
     )
     window: int = Field(200, ge=2, description="time steps per window")
     patch: int = Field(20, ge=1, description="time steps per token; a ViTMAE has its own squares")

@@ -85,12 +85,13 @@ def describe(facts: Facts) -> str:
     ratios = ", ".join(f"{ratio:g}" for ratio in facts["MaskRatios"])
     cited = {"AdamW": "Loshchilov & Hutter, 2019", "Adam": "Kingma & Ba, 2015"}
     optimizer = f"{facts['Optimizer']}, {cited[facts['Optimizer']]}"
-    gaussian = (
-        " The network predicted the residual of a conditional Gaussian whose covariance was estimated on training "
-        "subjects and adapted to each window by expectation-maximisation (Little & Rubin, 2019)."
-        if facts["Prior"] == "gaussian"
-        else ""
-    )
+    gaussian = ""
+    if facts["Prior"] != "zero":
+        kind = {"gaussian": "conditional Gaussian", "spacetime": "joint Gaussian over parcels and time"}[facts["Prior"]]
+        gaussian = (
+            f" The network predicted the residual of a {kind} whose covariance was estimated on training subjects and "
+            "adapted to each window by expectation-maximisation (Little & Rubin, 2019)."
+        )
     changed = ""
     if "ChangedOnTheWay" in facts:
         changed = f" Settings were changed while training: {'; '.join(facts['ChangedOnTheWay'])}."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import worth
 from brainlm_data import beside, open_store
 from brainlm_data.cli import main as data
 from brainlm_model import load
@@ -43,6 +44,15 @@ def test_it_is_scored_on_the_site_that_was_left_out(home: Path) -> None:
     external = json.loads((home / "mine" / "metrics" / "external" / "masked.json").read_text())
     assert external["Split"] == "external" and external["Subjects"] == 5 == external["Recordings"]
     assert words.verdicts(external)[0].startswith("On 5 subjects of groups that were left out, random masking")
+    said = worth.masked({"external": external})
+    for masking in ("random", "future"):
+        assert list(said["model_minus_untrained"]["external"][masking]) == ["0.2", "0.5", "0.75", "0.9"]
+    at_half = said["model_minus_best_baseline"]["external"]["random"]["0.5"]
+    reached = {row["method"]: row["value"] for row in external["Results"]
+               if (row["metric"], row["masking"], row["mask_ratio"]) == ("r2_flat", "random", 0.5)}  # fmt: skip
+    model, _ = reached.pop("model"), reached.pop("untrained")
+    assert at_half["value"] == pytest.approx(model - max(reached.values())) and at_half["low"] <= at_half["high"]
+    assert reached[at_half["against"]] == max(reached.values())
     test = json.loads((home / "mine" / "other" / "masked.json").read_text())
     assert test["Split"] == "test" and test["Subjects"] == 1
     assert sorted(p.name for p in (home / "mine" / "other").iterdir()) == [

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from benchmarks import masked_baselines
-from brainlm_model.baselines import gaussian, interpolation, lagged, mean, pca
+from brainlm_model.baselines import gaussian, interpolation, lagged, mean, pca, spacetime
 from brainlm_model.eval.statistics import masked_r2
 from tests.conftest import SHARED
 
-MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian, "pca": pca, "lagged": lagged}
+MODULES = {"mean": mean, "interpolation": interpolation, "gaussian": gaussian, "pca": pca, "lagged": lagged,
+           "spacetime": spacetime}  # fmt: skip
 PARCELS, STEPS, PATCH = 12, 40, 10
 
 

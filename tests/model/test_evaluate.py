@@ -36,8 +36,10 @@ def content(finished):
 
 def test_every_method_is_scored_on_the_same_values(finished, content):
     table = rows(finished)
-    assert {r["method"] for r in table} == {"model", "untrained", "gaussian", "pca", "mean", "interpolation"}
-    assert len(table) == 6 * 2 * 4 * 4  # methods, maskings, ratios, metrics
+    assert {r["method"] for r in table} == {
+        "model", "untrained", "gaussian", "spacetime", "pca", "mean", "interpolation",
+    }  # fmt: skip
+    assert len(table) == 7 * 2 * 4 * 4  # methods, maskings, ratios, metrics
     for kind in ("random", "future"):
         for ratio in ("0.2", "0.5", "0.75", "0.9"):
             counts = {r["n_values"] for r in table if (r["masking"], r["mask_ratio"]) == (kind, ratio)}
@@ -45,7 +47,7 @@ def test_every_method_is_scored_on_the_same_values(finished, content):
     assert {(r["n_subjects"], r["n_recordings"], r["band"]) for r in table} == {("6", "6", "0.01 to 0.45 Hz")}
     assert len(content["Results"]) == len(table)
     assert content["Split"] == "test" and content["EffectiveBands"] == [[0.01, 0.45]]
-    assert len(content["Comparisons"]) == 5 * 2 * 4
+    assert len(content["Comparisons"]) == 6 * 2 * 4
 
 
 def test_a_number_of_the_table_can_be_made_again_by_hand(finished):

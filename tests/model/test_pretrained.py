@@ -13,6 +13,7 @@ import pytest
 
 from brainlm_data import InputError
 from brainlm_model import TrainedModel, load
+from brainlm_model.cli import main
 from tests.model.api_example import make_results
 from tests.model.cohort import series
 
@@ -93,7 +94,8 @@ def test_from_the_hub(hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(TrainedModel.from_pretrained("lab/tiny").embed(one), expected)
     assert set(hub.tokens) == {"Bearer secret"} and not any("README" in path for path in hub.paths)
     asked = len(hub.paths)
-    load("lab/tiny")
+    np.save(tmp_path / "one.npy", one)
+    assert main(["embed", "lab/tiny", str(tmp_path / "one.npy"), "--out", str(tmp_path / "one.parquet")]) == 0
     assert len(hub.paths) == asked + 1  # which commit `main` is; the files are in the cache
     load("lab/tiny", revision=COMMIT)
     assert len(hub.paths) == asked + 1  # a commit is what it was

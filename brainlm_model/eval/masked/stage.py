@@ -28,6 +28,10 @@ COLUMNS = (
     "method", "masking", "mask_ratio", "metric", "value", "low", "high", "n_subjects", "n_recordings", "n_values",
     "label", "band",
 )  # fmt: skip
+PRIORS = {
+    "gaussian": "Gaussian adapted to the window (untrained model)",
+    "spacetime": "joint Gaussian over space and time (untrained model)",
+}
 LABELS = {"model": "BrainLM, trained", "untrained": "BrainLM, untrained", **BASELINES}
 EXAMPLE_RATIO = 0.75
 
@@ -42,8 +46,9 @@ class Config(StageConfig):
         ["random", "future"], min_length=1, description="random: any tokens; future: the last patches of all parcels"
     )
     baselines: list[Baseline] = Field(
-        ["pca", "mean", "interpolation"],
-        description="beside the conditional Gaussian; lagged: the Gaussian with time, some 80 times slower",
+        ["spacetime", "pca", "mean", "interpolation"],
+        description="beside the conditional Gaussian; spacetime: one Gaussian over parcels and time, adapted to the"
+        " window; lagged: the Gaussian over three steps, some 80 times slower",
     )
     split: Literal["test", "validation", "external"] = Field(
         "test", description="subjects to score, none of them trained on; external: those of collate.external"
@@ -165,8 +170,8 @@ def _write_tables(outputs: Files, scores: Scores, facts: Facts, methods: Iterabl
 
 def label(name: str, facts: Facts) -> str:
     """A method as figures and tables call it."""
-    if name == "untrained" and facts["Prior"] == "gaussian":
-        return "Gaussian adapted to the window (untrained model)"
+    if name == "untrained" and facts["Prior"] in PRIORS:
+        return PRIORS[facts["Prior"]]
     return LABELS[name]
 
 

@@ -86,7 +86,7 @@ def _against_gaussian(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
 def _against_untrained(rows: Sequence[Mapping[str, Any]], content: Content) -> str:
     change = "R² " + ", ".join(f"{row['difference']:+.3f} at {row['mask_ratio']:g}" for row in rows)
     start, rest = "random weights", ""
-    if content["Prior"] == "gaussian":
+    if content["Prior"] != "zero":
         start = "its Gaussian prior, adapted to each window, to which no gradient step was made"
         rest = " What the model reaches is what the prior reaches."
     helped = [row["mask_ratio"] for row in select(rows, verdict="better")]

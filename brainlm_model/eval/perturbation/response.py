@@ -80,7 +80,7 @@ def recording(
     seen = config.patches // 2 * config.patch
     x_PT = series_TP[:window].T
     maps = {key: responses(network, x_PT, seeds_K, amplitude) for key, network in networks.items()}
-    if config.prior == "gaussian":  # before training the network is its prior alone
+    if config.prior != "zero":  # before training the network is its prior alone
         maps["network"] = maps["model"] - maps["untrained"]
     maps["visible"] = rows_of(series_TP[:seen], seeds_K)
     maps["unseen"] = rows_of(series_TP[seen:], seeds_K)

@@ -90,7 +90,7 @@ def evaluate(start: Start, config: Config) -> Results:
     two = _respond(start, config, networks, seeds)
     compared: list[Row] = []
     if two.maps:
-        gaussian = model.config.prior == "gaussian"
+        gaussian = model.config.prior != "zero"
         agreed = tables.agreements(two.maps, group, gaussian)
         of_seeds = [network_of[seed] for seed in seeds]
         more, compared = tables.responded(agreed, two.subjects, of_seeds, gaussian, config)
