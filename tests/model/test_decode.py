@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from brainlm_model.decode.methods import LABELS, MEASURES
 from brainlm_model.decode.stages import decode, diffusion, scmbm
 
 SCMBM = scmbm.Config(steps=15, batch_size=8)
-DIFFUSION = diffusion.Config(autoencoder_steps=20, unet_steps=3, steps=20, batch_size=8)
+DIFFUSION = diffusion.Config(autoencoder_steps=10, unet_steps=3, steps=8, batch_size=8)
 DECODE = decode.Config(samples=3, sampling_steps=2, shown=3)
 
 
@@ -49,11 +50,16 @@ def outputs_of(stage: Any, home: Path) -> dict[str, Path]:
     return paths
 
 
-def run_all(home: Path, patterns: Patterns, workdir: Path | None = None) -> dict[str, Path]:
+LEARNING = ((scmbm.STAGE, SCMBM), (diffusion.STAGE, DIFFUSION))
+
+
+def run_all(
+    home: Path, patterns: Patterns, workdir: Path | None = None, stages: Any = (*LEARNING, (decode.STAGE, DECODE))
+) -> dict[str, Path]:
     home.mkdir()
     files = {"trials": home / "trials.npz"}
     patterns.save(files["trials"])
-    for stage, config in ((scmbm.STAGE, SCMBM), (diffusion.STAGE, DIFFUSION), (decode.STAGE, DECODE)):
+    for stage, config in stages:
         outputs = outputs_of(stage, home)
         meta = {} if workdir is None else {"workdir": str(workdir / stage.name)}
         facts = stage.run(Files(files), Files(outputs, meta), config)
@@ -123,7 +129,9 @@ def test_no_test_row_reaches_any_training(made: dict[str, Path], tmp_path: Path)
     values, pictures = patterns.patterns.copy(), patterns.pictures.copy()
     values[test] = rng.normal(size=values[test].shape)
     pictures[np.isin(patterns.names, patterns.stimulus[test])] = 77
-    other = run_all(tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work")
+    other = run_all(
+        tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work", LEARNING
+    )
     for name in ("scmbm_model", *(n for n in diffusion.ARTIFACTS if n not in ("diffusion_log", "diffusion_checksums"))):
         assert other[name].read_bytes() == made[name].read_bytes(), name
 
@@ -163,3 +171,9 @@ def test_shuffled_pairs_never_keep_their_own_picture() -> None:
     assert (stimulus[partner] != stimulus).all()
     with pytest.raises(InputError, match="3 of 4 training patterns are of one stimulus"):
         diffusion.deranged(np.array(["a", "a", "a", "b"]), 0)
+
+
+@pytest.mark.parametrize(("stage", "after"), [(scmbm, []), (diffusion, [scmbm]), (decode, [scmbm, diffusion])])
+def test_golden(made: dict[str, Path], golden: Callable[..., None], stage: Any, after: list[Any]) -> None:
+    outputs = {name: made[name] for name in stage.ARTIFACTS}
+    golden(stage.STAGE, outputs, after=[before.STAGE for before in after], rtol=0.05)

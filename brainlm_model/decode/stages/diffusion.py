@@ -222,15 +222,15 @@ def describe(facts: Facts) -> str:
 
 ARTIFACTS = {
     "diffusion_autoencoder": Artifact(
-        "cohort", "models/diffusion/autoencoder.safetensors", "weights between pictures and latents"
+        "cohort", "decoder/diffusion/autoencoder.safetensors", "weights between pictures and latents"
     ),
     **{
-        f"diffusion_{name}": Artifact("cohort", f"models/diffusion/{name}.safetensors", f"weights of the method {name}")
+        f"diffusion_{name}": Artifact("cohort", f"decoder/diffusion/{name}.safetensors", f"weights: {name}")
         for name in PAINTERS
     },
-    "diffusion_config": Artifact("cohort", "models/diffusion/config.json", "shapes of these networks, their training"),
-    "diffusion_log": Artifact("cohort", "models/diffusion/log.csv", "one row per step: network, loss, learning rate"),
-    "diffusion_checksums": Artifact("cohort", "models/diffusion/SHA256SUMS", "sha256 of these files"),
+    "diffusion_config": Artifact("cohort", "decoder/diffusion/config.json", "shapes of these networks, their training"),
+    "diffusion_log": Artifact("cohort", "decoder/diffusion/log.csv", "one row per step: network, loss, learning rate"),
+    "diffusion_checksums": Artifact("cohort", "decoder/diffusion/SHA256SUMS", "sha256 of these files"),
 }
 
 STAGE = Stage(

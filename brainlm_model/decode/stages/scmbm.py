@@ -132,10 +132,10 @@ def describe(facts: Facts) -> str:
 
 
 ARTIFACTS = {
-    "scmbm_model": Artifact("cohort", "models/scmbm/model.safetensors", "weights of SC-MBM, by their public names"),
-    "scmbm_config": Artifact("cohort", "models/scmbm/config.json", "size of SC-MBM, and how it was trained"),
-    "scmbm_log": Artifact("cohort", "models/scmbm/log.csv", "one row per step: loss, learning rate"),
-    "scmbm_checksums": Artifact("cohort", "models/scmbm/SHA256SUMS", "sha256 of these files"),
+    "scmbm_model": Artifact("cohort", "decoder/scmbm/model.safetensors", "weights of SC-MBM, by their public names"),
+    "scmbm_config": Artifact("cohort", "decoder/scmbm/config.json", "size of SC-MBM, and how it was trained"),
+    "scmbm_log": Artifact("cohort", "decoder/scmbm/log.csv", "one row per step: loss, learning rate"),
+    "scmbm_checksums": Artifact("cohort", "decoder/scmbm/SHA256SUMS", "sha256 of these files"),
 }
 
 STAGE = Stage(
