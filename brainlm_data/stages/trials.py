@@ -113,6 +113,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         kept[name].astype(str).tolist() for name in ("stimulus", "category", "recording", "subject")
     )
     patterns = averaged(values[used], stimulus, category, recording, subject, test)
+    in_view = len(places)
     if config.most_voxels is not None and config.most_voxels < len(places):
         chosen = _telling(patterns, config.most_voxels)
         patterns = averaged(values[used][:, chosen], stimulus, category, recording, subject, test)
@@ -129,7 +130,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     )
     patterns.save(outputs["trials"])
     table[list(COLUMNS)].to_csv(outputs["trials_table"], sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    facts = _facts(patterns, table, recordings, config, by)
+    facts = _facts(patterns, table, recordings, config, by, in_view)
     write_json(outputs["trials_facts"], facts)
     return facts
 
@@ -286,8 +287,10 @@ def _pictures(
     return names, read_pictures([file for file in files if file is not None], config.picture_px)
 
 
-def _facts(patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str) -> Facts:
-    """Counts, and what a reader of a result has to know."""
+def _facts(
+    patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str, in_view: int
+) -> Facts:
+    """Counts, and what a reader of a result has to know. `in_view`: voxels that all recordings have."""
     training, test = patterns.of(TRAIN), patterns.of(TEST)
     shared = set(training.category.tolist()) & set(test.category.tolist()) - {""}
     left = Counter(table["reason"][table["reason"] != ""])
@@ -297,8 +300,8 @@ def _facts(patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recordi
     if shared:
         warnings.append(f"{len(shared)} categories of the test are in training, too")
     most = max(int(recording.facts["NumberOfVoxels"]) for recording in recordings)
-    if patterns.n_voxels < most:
-        warnings.append(f"{patterns.n_voxels} voxels are in view in all recordings, up to {most} in one of them")
+    if in_view < most:
+        warnings.append(f"{in_view} voxels are in view in all recordings, up to {most} in one of them")
     assert patterns.windows is not None
     return {
         "Recordings": len(recordings),

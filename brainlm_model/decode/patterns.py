@@ -1,4 +1,4 @@
-"""Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000.
+"""Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000, volumes.
 
 Each reader gives `Patterns`, z-scored by training trials, test repeats averaged. None loads pickled objects.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, resized
 
-__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat"]
+__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "from_volumes"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 TRAIN, TEST = 1, 2  # DataType of GOD; 3 is imagery
@@ -218,6 +218,65 @@ def _presented(folder: Path) -> tuple[list[str], list[str]]:
 def _scene(name: str) -> str:
     """`airplanecabin1.jpg` is of category airplanecabin; pictures of COCO have several, and get none."""
     return "" if name.startswith("COCO") else re.sub(r"\d*\.\w+$", "", name)
+
+
+def from_volumes(
+    image: str | Path,
+    mask: str | Path,
+    attributes: str | Path,
+    test_runs: Sequence[str] = (),
+    rest: str = "rest",
+) -> Patterns:
+    """A pattern for each volume of a 4-D image whose conditions are listed: categories or states without pictures.
+
+    Each run loses its mean and its linear trend, by itself. Volumes at rest are no patterns; those of training runs are
+    among the windows.
+
+    Parameters
+    ----------
+    mask: image on the same grid; voxels above 0. attributes: a line for each volume, its condition and its run.
+    test_runs: none takes the last run of the file.
+
+    Raises
+    ------
+    InputError: the files do not belong together, or there is no such run.
+    """
+    import nibabel as nib
+
+    image, mask, attributes = Path(image), Path(mask), Path(attributes)
+    with reads(attributes, "a line for each volume: condition, blank, run"):
+        lines = [line.split() for line in attributes.read_text(encoding="utf-8").splitlines() if line.strip()]
+        condition, run = (np.array([line[column] for line in lines], np.str_) for column in (0, 1))
+    with reads(mask, "an image on the grid of the volumes"):
+        inside = np.asarray(nib.load(mask).dataobj) > 0  # type: ignore[attr-defined]
+    with reads(image, "a 4-D image"):
+        loaded: Any = nib.load(image)
+        if loaded.shape != (*inside.shape, len(condition)):
+            raise InputError(
+                f"{image}: {loaded.shape}, its mask {inside.shape}, and {attributes.name} has {len(condition)} lines",
+                "give the mask and the list of this image",
+            )
+        series = np.asarray(loaded.dataobj)[inside].T.astype(np.float64)
+    test = np.isin(run, list(test_runs) or [run[-1]])
+    if missing := sorted(set(test_runs) - set(run.tolist())):
+        raise InputError(f"{attributes}: no run {missing[0]}", f"there are: {', '.join(dict.fromkeys(run.tolist()))}")
+    for one in np.unique(run):
+        series[run == one] = _without_trend(series[run == one])
+    seen = condition != rest
+    stimulus = [f"{name}/{where}/{row}" for row, (name, where) in enumerate(zip(condition, run, strict=True))]
+    people = ["1"] * int(seen.sum())
+    trials = averaged(series[seen], np.array(stimulus)[seen], condition[seen], run[seen], people, test[seen])
+    windows = series[~test]
+    spread = windows.std(0)
+    windows = np.divide(windows - windows.mean(0), spread, out=np.zeros_like(windows), where=spread > 0)
+    places = np.argwhere(inside).astype(np.int64)
+    return replace(trials, voxel_ijk=places, affine=loaded.affine, windows=windows.astype(np.float32))
+
+
+def _without_trend(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, V) without mean and straight line."""
+    design = np.stack([np.ones(len(series)), np.arange(len(series))], axis=1)
+    return np.asarray(series - design @ np.linalg.lstsq(design, series, rcond=None)[0])
 
 
 def _as_bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:

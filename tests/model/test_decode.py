@@ -13,9 +13,13 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from brainlm_data import Files, InputError, Patterns
+from brainlm_data import Files, InputError, Patterns, call
 from brainlm_model.decode import words
+from brainlm_model.decode.autoencoder import tiny
+from brainlm_model.decode.diffusion import Painter, tiny_unet
 from brainlm_model.decode.methods import LABELS, MEASURES
+from brainlm_model.decode.scmbm import SCMBM as Network
+from brainlm_model.decode.scmbm import sized
 from brainlm_model.decode.stages import decode, diffusion, scmbm
 
 SCMBM = scmbm.Config(steps=15, batch_size=8)
@@ -43,13 +47,13 @@ def experiment() -> Patterns:
     )  # fmt: skip
 
 
-def outputs_of(stage: Any, home: Path) -> dict[str, Path]:
-    paths = {name: artifact.path(home) for name, artifact in stage.artifacts.items()}
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return paths
-
-
+TOLD = ("conv_out", "to_vector", "straight")  # of hundreds of tensors, those that the golden file holds
+INNER = tuple(
+    name
+    for network in (tiny((16, 16)), Painter(Network(sized("scmbm-tiny"), 6), tiny_unet((8, 2, 2)), None, (8, 2, 2)))
+    for name in network.state_dict()
+    if not any(told in name for told in TOLD)
+)
 LEARNING = ((scmbm.STAGE, SCMBM), (diffusion.STAGE, DIFFUSION))
 
 
@@ -60,11 +64,10 @@ def run_all(
     files = {"trials": home / "trials.npz"}
     patterns.save(files["trials"])
     for stage, config in stages:
-        outputs = outputs_of(stage, home)
+        outputs = {name: artifact.path(home) for name, artifact in stage.artifacts.items()}
         meta = {} if workdir is None else {"workdir": str(workdir / stage.name)}
-        facts = stage.run(Files(files), Files(outputs, meta), config)
+        facts = call(stage, Files(files, meta), outputs, config)
         assert stage.describe(facts)
-        assert all(path.exists() for path in outputs.values())
         files |= outputs
     return files
 
@@ -176,4 +179,5 @@ def test_shuffled_pairs_never_keep_their_own_picture() -> None:
 @pytest.mark.parametrize(("stage", "after"), [(scmbm, []), (diffusion, [scmbm]), (decode, [scmbm, diffusion])])
 def test_golden(made: dict[str, Path], golden: Callable[..., None], stage: Any, after: list[Any]) -> None:
     outputs = {name: made[name] for name in stage.ARTIFACTS}
-    golden(stage.STAGE, outputs, after=[before.STAGE for before in after], rtol=0.05)
+    before = [each.STAGE for each in after]
+    golden(stage.STAGE, outputs, after=before, rtol=0.05, ignore=INNER if stage is diffusion else ())

@@ -156,6 +156,7 @@ def test_voxels_that_tell_training_categories_apart(recordings: list[dict[str, A
     facts, out = write(tmp_path, recordings, most_voxels=5)
     patterns = Patterns.load(out["trials"])
     assert facts["Voxels"] == patterns.n_voxels == len(patterns.voxel_ijk) == 5
+    assert not any("in view" in text for text in facts["Warnings"])
     assert patterns.windows is not None and patterns.windows.shape[1] == 5
 
 
