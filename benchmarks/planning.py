@@ -75,8 +75,11 @@ def _touch(path: str) -> int:
     return mtime
 
 
-def finish(config: dict[str, Any]) -> int:
-    """Manifests of every stage as after a whole run, and the files that they name; the number of these."""
+def finish(config: dict[str, Any], on_demand: bool = False) -> int:
+    """Manifests of every stage as after a whole run, and the files that they name; the number of these.
+
+    `on_demand`: also of the stages that are made where something asks for them.
+    """
     from brainlm_data import paths
     from brainlm_data.files import sidecar
     from brainlm_data.graph.dag import Dag
@@ -87,10 +90,12 @@ def finish(config: dict[str, Any]) -> int:
     dag.prepare()
     made = 0
     contents: dict[str, dict[str, str]] = {}
-    wanted = set(dag.preprocessing())
+    wanted = set(dag.preprocessing()) | {stage.name for stage in dag.stages.values() if stage.on_demand and on_demand}
     for stage in dag.stages.values():
         if stage.level != "cohort" and stage.name not in wanted:
             continue
+        if any(upstream.name not in contents for upstream in dag.upstream_of(stage)):
+            continue  # it reads what is made on demand
         names = dag.names_of(stage)
         contents[stage.name] = {}
         for bundle in dag.bundles.by_level[stage.level]:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
+    from brainlm_data.reading.pictures import read_pictures, resized
     from brainlm_data.reading.resampling import resample_series, scale_series
     from brainlm_data.reading.sources import compare_store, read_series
     from brainlm_data.runner.call import call
@@ -56,8 +57,9 @@ __all__ = [
     "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
     "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
     "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
-    "open_store", "parent_of", "prepare", "read_config", "read_object", "read_series", "reads", "recording_name",
-    "resample_series", "scale_series", "seal", "section_from", "stage_summary", "sum_folder", "write_sums",
+    "open_store", "parent_of", "prepare", "read_config", "read_object", "read_pictures", "read_series", "reads",
+    "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from", "stage_summary",
+    "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -101,10 +103,12 @@ _HEAVY = {  # imported only when they are asked for
     "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),
     "read_object": ("files.json", "read_object"),
+    "read_pictures": ("reading.pictures", "read_pictures"),
     "read_series": ("reading.sources", "read_series"),
     "reads": ("files.reads", "reads"),
     "recording_name": ("dataset.series", "recording_name"),
     "resample_series": ("reading.resampling", "resample_series"),
+    "resized": ("reading.pictures", "resized"),
     "scale_series": ("reading.resampling", "scale_series"),
     "Scaler": ("dataset.scaler", "Scaler"),
     "seal": ("files.seal", "seal"),

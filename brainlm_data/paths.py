@@ -45,6 +45,7 @@ BIDSIGNORE = """\
 *_report.json
 *_run.json
 *_stat-coverage_bold.*
+*_events.*
 tpl-*/
 /atlas
 fmriprep/
@@ -151,6 +152,10 @@ ARTIFACTS: dict[str, Artifact] = {
     "keep_denoised": _rec(
         "space-{space}_desc-denoised_bold.nii.gz", "4-D: filtered and denoised as the parcels are", SkullStripped=True
     ),
+    "voxels": _rec(
+        "space-{space}_desc-voxels_timeseries.npz", "denoised time courses of the voxels of a region, int16"
+    ),
+    "voxel_events": _rec("desc-voxels_events.tsv", "copy of the events of the run"),
     "qc_metrics": _rec("desc-qc_metrics.json", "quality metrics of the recording"),
     "qc_page": _rec("desc-qc_report.html", "quality page of the recording, self-contained"),
     # qcgroup
@@ -159,6 +164,10 @@ ARTIFACTS: dict[str, Artifact] = {
     ),
     "qc_group_table": _all("qc.tsv", "one row per recording: warnings, outliers and every quality metric"),
     "qc_group_columns": _all("qc.json", "what the columns of qc.tsv are"),
+    # trials
+    "trials": _all("trials.npz", "patterns of voxels per trial, split by stimulus, with the pictures"),
+    "trials_table": _all("trials.tsv", "one row per trial: when, what, in which split, and why it was left out"),
+    "trials_facts": _all("trials.json", "how patterns were made, counts and warnings"),
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row per recording: entities, TR, split, QC metrics, status, reason"),

@@ -25,6 +25,8 @@ from brainlm_data.stages import (
     sample,
     slicetiming,
     template,
+    trials,
+    voxels,
 )
 
 STAGES: tuple[Stage, ...] = (
@@ -49,4 +51,6 @@ STAGES: tuple[Stage, ...] = (
     qc.STAGE,
     qcgroup.STAGE,
     collate.STAGE,
+    voxels.STAGE,
+    trials.STAGE,
 )

@@ -226,6 +226,7 @@ class Stage:
     watches: Callable[[Any], Mapping[str, Path]] | None = None
     # section -> published files that the stage needs, which the plan fetches before any job
     ahead: Callable[[Any], Sequence[Wanted]] | None = None
+    on_demand: bool = False  # made only where a stage that was asked for reads it; `preprocess` leaves it out
     grows: tuple[str, ...] = ()  # outputs of a cohort stage that a rerun takes parts from: `meta["before"]`
     told: tuple[
         str, ...

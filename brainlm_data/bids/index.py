@@ -122,6 +122,7 @@ class Recording:
     fieldmaps: Sequence[Mapping[str, Any]] = ()  # sources of its field, the best first (`fieldmaps.Found`)
     fieldmap_files: Mapping[str, RawFile] = field(default_factory=dict)  # their images, by path below the root
     fieldmaps_left: Mapping[str, str] = field(default_factory=dict)  # path of one that cannot be used -> why
+    events_files: Mapping[str, RawFile] = field(default_factory=dict)  # its events.tsv, by path below the root
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ class Index:
     notes: tuple[str, ...] = ()  # what is odd about what is taken
     unjoined: tuple[str, ...] = ()  # of the tables: what did not join
     columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
+    stimulus_files: Mapping[str, RawFile] = field(default_factory=dict)  # of stimuli/, by path below the root
 
     def said(self) -> list[str]:
         """All of it, a sentence each."""
@@ -248,12 +250,13 @@ def _loaded(
         cached = new
     root, rows = str(folder.absolute()), cached.pop("recordings")
     fieldmaps = [_fieldmap(root, source, cached["metadata"]) for source in cached.pop("fieldmaps", ())]
-    faults, left = cached.get("faults", {}), cached.get("fieldmaps_left", {})
+    faults, left, events = (cached.get(key, {}) for key in ("faults", "fieldmaps_left", "events"))
     metadata = cached["metadata"]
     recordings, unused_echoes = list[Recording](), list[str]()
     for row in rows:
         choice = _choice(row, metadata, faults.get(row[0], ""), select)
-        recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {})))
+        shown = {table[0]: _raw(root, table)} if (table := events.get(row[0])) else NOTHING
+        recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {}), shown))
         unused_echoes += choice.left
     del rows
     chosen = tuple(r for r in recordings if select.accepts(r))
@@ -275,7 +278,8 @@ def _loaded(
     told = {name: cached["phenotypes"][number] for name, number in cached["of"].items()}
     ignored = (*cached["ignored"], *unused_echoes, *others)
     notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
-    return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"])
+    stimuli = {file[0]: _raw(root, file) for file in cached.get("stimuli", ())}
+    return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"], stimuli)
 
 
 def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[str]]:
@@ -331,7 +335,7 @@ def _choice(row: Sequence[Any], metadata: Sequence[dict[str, Any]], fault: str, 
 
 def _recording(
     root: str, row: Sequence[Any], metadata: Sequence[dict[str, Any]], fieldmaps: Sequence[Fieldmap], choice: Choice,
-    left: Mapping[str, str],
+    left: Mapping[str, str], events: Mapping[str, RawFile],
 ) -> Recording:  # fmt: skip
     """From a row of the cache (`scan.scan`); recordings of the same metadata, or of one fieldmap, share them."""
     name, subject, session, task, run, _, encoding, sources, *_ = row
@@ -343,5 +347,5 @@ def _recording(
     return Recording(
         name, prefix, subject, session, task, run, _raw(root, used.bold), metadata[used.metadata], reference,
         choice.fault, choice.facts, combined or NOTHING,
-        {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left,
+        {} if encoding is None else metadata[encoding], [source for source, _ in own], files, left, events,
     )  # fmt: skip

@@ -27,7 +27,7 @@ from brainlm_data.files.present import SMALL, check_present
 from brainlm_data.paths import ending
 from brainlm_data.reading.timing import stated_tr
 
-LAYOUT = 10  # of the cache: goes up when it keeps something else
+LAYOUT = 11  # of the cache: goes up when it keeps something else
 DEPTH = 4  # folders below a subject's that are looked into: session, datatype, and what is not BIDS
 BESIDE = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec")  # of BIDS, beside its images
 NAMED = 8  # of files of one kind that are named
@@ -52,21 +52,25 @@ class Walk(NamedTuple):
     Attributes
     ----------
     others: files of subjects that are no images and not what BIDS has beside them, counted by their endings.
+    stimuli: files of stimuli/.
     """
 
     files: list[Listed]
     aside: list[str]
     others: Counter[str]
+    stimuli: list[Listed]
 
 
 def walk(bids_dir: Path) -> Walk:
-    """Files of the root and of the subjects' folders."""
-    walked, root, elsewhere = Walk([], [], Counter()), str(bids_dir), list[str]()
+    """Files of the root, of the subjects' folders and of stimuli/."""
+    walked, root, elsewhere = Walk([], [], Counter(), []), str(bids_dir), list[str]()
     for name, entry in _sorted(root, "", walked):
         if not _is_folder(name, entry, walked):
             _list(name, entry, walked)
         elif re.fullmatch("sub-[a-zA-Z0-9+]+", name):
             _list_below(root, name, (_identity(entry.stat()),), walked)
+        elif name == "stimuli":
+            _list_stimuli(root, name, walked)
         elif name.lower().startswith("sub"):
             walked.aside.append(f"{name}/: not sub- and a label of letters and digits (rename folder and files)")
         else:
@@ -114,6 +118,17 @@ def _list_below(root: str, folder: str, above: tuple[tuple[int, int], ...], walk
             _list_below(root, path, (*above, this), walked)
 
 
+def _list_stimuli(root: str, folder: str, walked: Walk) -> None:
+    """All regular files; links to folders are not followed."""
+    for name, entry in _sorted(root, folder, walked):
+        path = f"{folder}/{name}"
+        if entry.is_dir(follow_symlinks=False):
+            _list_stimuli(root, path, walked)
+        elif entry.is_file():
+            found = entry.stat()
+            walked.stimuli.append(Listed(path, found.st_size, found.st_mtime_ns))
+
+
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
@@ -142,7 +157,7 @@ def key_of(walked: Walk) -> str:
     """Digest of path, size and mtime of every file, and of what is not looked at."""
     unread = [f"{kind} {count}" for kind, count in sorted(walked.others.items())]
     hasher = hashlib.sha256("\n".join([str(LAYOUT), *walked.aside, *unread, ""]).encode("utf-8", "surrogateescape"))
-    for file in walked.files:
+    for file in (*walked.files, *walked.stimuli):
         hasher.update(f"{file.path}\0{file.size}\0{file.mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
 
@@ -154,22 +169,25 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     numbers of its fieldmaps, bold, sbref (files as `Listed`), and of a run with several echoes each of them as
     `echoes.Echo`; `metadata`: the distinct ones; `fieldmaps`: the distinct ones, each a source (`fieldmaps.Found`) with
     numbers of metadata, and its files; `fieldmaps_left`: by id, those that cannot be used; `faults`: by id, why a
-    recording is refused; `t1w`: by subject, those that can be used, the preferred one first; `ignored`: whatever else
+    recording is refused; `events`: by id, the table of what was shown; `stimuli`: files of stimuli/; `t1w`: by subject,
+    those that can be used, the preferred one first; `ignored`: whatever else
     looks like data, with the reason; `notes`: what is odd about what is taken.
     """
     distinct, sources = _Distinct(), _Distinct()
     unusable = dict[str, dict[str, str]]()  # fieldmaps
     recordings: list[list[Any]] = []
     faults: dict[str, str] = {}
+    events: dict[str, Listed] = {}
     t1w: dict[str, list[Listed]] = {}
     without, absent = list[str](), dict[str, list[str]]()
     ignored, notes, others = list(walked.aside), list[str](), Counter[str]()
     outside = [file for file in walked.files if "/" not in file.path]
     ignored += [f"{file.path}: not in a subject's folder" for file in outside if file.path.endswith(IMAGES)]
-    at_root = _sidecars(outside)
+    at_root, events_at_root = _sidecars(outside), _tables(outside, "events")
     below = (file for file in walked.files if "/" in file.path)
     for folder, own in groupby(below, key=lambda file: file.path.split("/", 1)[0]):
-        person = _Person(str(bids_dir), {file.path: file for file in own}, at_root, ignored, notes)
+        listed = {file.path: file for file in own}
+        person = _Person(str(bids_dir), listed, at_root, events_at_root, ignored, notes)
         for echoes in person.runs():
             path, metadata, fault = echoes[0]
             entities = person.names[path].entities
@@ -196,6 +214,8 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
                 images[0].metadata, distinct.number(_of(fieldmaps.ENCODING, metadata)), numbers, images[0].bold,
                 images[0].sbref, images if images[0].label else None,
             ])  # fmt: skip
+            if table := person.events(path):
+                events[name] = table
             if fault and len(images) == 1:
                 faults[name] = fault
         if anatomy := person.t1w():
@@ -212,7 +232,7 @@ def scan(bids_dir: Path, walked: Walk) -> dict[str, Any]:
     recordings.sort(key=lambda row: row[0])
     return {
         "recordings": recordings, "metadata": distinct.values(), "fieldmaps": sources.values(),
-        "fieldmaps_left": unusable, "faults": faults, "t1w": t1w,
+        "fieldmaps_left": unusable, "faults": faults, "events": events, "stimuli": walked.stimuli, "t1w": t1w,
         "ignored": list(map(_printable, dict.fromkeys(ignored))), "notes": list(map(_printable, dict.fromkeys(notes))),
     }  # fmt: skip
 
@@ -254,14 +274,16 @@ class _Person:
     """One subject's files. What is not taken is added to `ignored`, with the reason, what is odd to `notes`."""
 
     def __init__(
-        self, root: str, files: Mapping[str, Listed], at_root: Sequence[Sidecar], ignored: list[str], notes: list[str]
-    ) -> None:
+        self, root: str, files: Mapping[str, Listed], at_root: Sequence[Sidecar], events_at_root: Sequence[Sidecar],
+        ignored: list[str], notes: list[str],
+    ) -> None:  # fmt: skip
         self.root, self.files, self._ignored, self._notes = root, files, ignored, notes
         self.names = {path: parse(path) for path in files}
         self.taken = set[str]()  # images
         self._metadata = dict[str, Mapping[str, Any]]()  # of the runs that are taken
         self._own_sidecars = _sidecars(files.values())
         self._sidecars = (*at_root, *self._own_sidecars)
+        self._events = (*events_at_root, *_tables(files.values(), "events"))
 
     def _candidates(self, suffix: str, datatype: str) -> list[str]:
         """Paths of raw images of a kind where they belong, sorted; the others are said."""
@@ -356,6 +378,12 @@ class _Person:
             self._notes.append(f"{beside[0]}: not used: {missing}")
             return None
         return beside[0]
+
+    def events(self, bold: str) -> Listed | None:
+        """The events of a run: by the inheritance principle the table nearest to it, as of sidecars."""
+        name = self.names[bold]._replace(suffix="events")
+        about = [table.file for table in self._events if _applies(table, name)]
+        return about[-1] if about else None
 
     def t1w(self) -> list[str]:
         """T1w images, the preferred one first: without contrast agent, by name. Of several, those that can be read."""
@@ -479,7 +507,7 @@ class _Person:
 
 
 class Sidecar(NamedTuple):
-    """A JSON file, its name, and the folder whose images it can be about (with a slash; the root: empty)."""
+    """A JSON file or a table, its name, and the folder whose images it can be about (with a slash; the root: empty)."""
 
     name: Name
     file: Listed
@@ -495,7 +523,16 @@ def _applies(sidecar: Sidecar, image: Name) -> bool:
 
 def _sidecars(files: Iterable[Listed]) -> list[Sidecar]:
     """JSON files, the most general first: those of the outer folders, then those with the fewest entities."""
-    found = [Sidecar(parse(f.path), f, f.path[: f.path.rfind("/") + 1]) for f in files if f.path.endswith(".json")]
+    return _ordered(f for f in files if f.path.endswith(".json"))
+
+
+def _tables(files: Iterable[Listed], suffix: str) -> list[Sidecar]:
+    """Tables of a kind, in the same order."""
+    return _ordered(f for f in files if f.path.endswith(f"{suffix}.tsv"))
+
+
+def _ordered(files: Iterable[Listed]) -> list[Sidecar]:
+    found = [Sidecar(parse(f.path), f, f.path[: f.path.rfind("/") + 1]) for f in files]
     return sorted(found, key=lambda s: (s.folder.count("/"), len(s.name.entities), s.file.path))
 
 

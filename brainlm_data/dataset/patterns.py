@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Texts = NDArray[np.str_]
 Pixels = NDArray[np.uint8]
 
-SPLITS = ("train", "test")
+TRAIN, TEST = SPLITS = ("train", "test")
 FLAT = 1e-6  # a voxel whose SD is below this share of the largest one's does not change
 
 
@@ -90,7 +90,7 @@ class Patterns:
             return "numbers that are not finite"
         if unknown := set(self.split.tolist()) - set(SPLITS):
             return f"split {sorted(unknown)[0]!r} is neither train nor test"
-        both = set(self.of("train").stimulus.tolist()) & set(self.of("test").stimulus.tolist()) if self._mixed else ()
+        both = set(self.of(TRAIN).stimulus.tolist()) & set(self.of(TEST).stimulus.tolist()) if self._mixed else ()
         if both:
             return f"stimulus {sorted(both)[0]} is in train and in test"
         if len(self.names) != len(self.pictures) or self.pictures.dtype != np.uint8:
@@ -129,7 +129,7 @@ class Patterns:
         ------
         InputError: no training row is left, or a stimulus is in both.
         """
-        split = np.where(test, "test", "train")
+        split = np.where(test, TEST, TRAIN)
         values = standardised(self.patterns, ~test, self.subject)
         return replace(self, patterns=values, split=split)
 
@@ -186,13 +186,13 @@ def averaged(
     stimulus, category, run, subject = (np.asarray(one, np.str_) for one in (stimulus, category, run, subject))
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in range(len(values)):
-        key = (subject[row], "test", stimulus[row]) if test[row] else (subject[row], "train", str(row))
+        key = (subject[row], TEST, stimulus[row]) if test[row] else (subject[row], TRAIN, str(row))
         groups.setdefault(key, []).append(row)
     first = np.array([rows[0] for rows in groups.values()])
     split = np.array([key[1] for key in groups])
     means = np.stack([values[rows].mean(0, dtype=np.float64) for rows in groups.values()])
     return Patterns(
-        patterns=standardised(means, split == "train", subject[first]),
+        patterns=standardised(means, split == TRAIN, subject[first]),
         stimulus=stimulus[first],
         category=category[first],
         split=split,

@@ -399,7 +399,7 @@ class Dag:
 
     def preprocessing(self) -> list[str]:
         """Stages of subjects and recordings that are asked for (`keep: []` is not), and the QC page of all."""
-        stages = [s for s in self.stages.values() if s.level != "cohort" or s.name == "qcgroup"]
+        stages = [s for s in self.stages.values() if (s.level != "cohort" or s.name == "qcgroup") and not s.on_demand]
         return [s.name for s in stages if getattr(self.section(s), "is_on", True)]
 
     def look_ahead(self, name: str) -> None:

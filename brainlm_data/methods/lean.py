@@ -15,7 +15,7 @@ UNUSED = ("ants.contrib", "ants.deeplearn", "ants.label", "ants.learn", "ants.ma
 
 
 class _Blank(ModuleType):
-    """A module that has every name, without anything behind it, and exports none with `*`."""
+    """A module that has every name, with a `_Later` behind each, and exports none with `*`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -25,7 +25,26 @@ class _Blank(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return None
+        return _Later(self.__name__, name)
+
+
+class _Later:
+    """A function of a module that is imported when the function is called."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)(*arguments, **options)
+
+
+def _later(name: str) -> Any:
+    """An attribute of `ants` that only an unused part has: all of them are imported, for whoever else uses `ants`."""
+    if not name.startswith("__"):
+        for module in map(importlib.import_module, UNUSED):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'ants' has no attribute {name!r}")
 
 
 def antspyx() -> Any:
@@ -34,7 +53,9 @@ def antspyx() -> Any:
         return sys.modules["ants"]
     sys.modules.update((name, _Blank(name)) for name in UNUSED)
     try:
-        return importlib.import_module("ants")
+        ants: Any = importlib.import_module("ants")
     finally:
         for name in UNUSED:  # who wants them later imports the real ones
             del sys.modules[name]
+    ants.__getattr__ = _later
+    return ants

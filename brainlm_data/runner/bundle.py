@@ -43,6 +43,8 @@ from brainlm_data.stage import Artifact, Files, Sentence, Stage, StageConfig
 FILES_TOLD = (
     "echo_files",
     "fieldmap_files",
+    "events_files",
+    "stimulus_files",
 )  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
 
 

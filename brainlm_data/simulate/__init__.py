@@ -5,6 +5,7 @@
     signals    neural parcel series in networks, changing with age
     movement   head motion and head position                            noise     everything else that varies
     field      the magnetic field, and the distortion of EPI       fieldmaps what is acquired to measure it
+    pictures   what is shown, and what visual cortex makes of it
     scanner    the two images of a head: T1w and EPI run
     write      BIDS files and truth                                      parcels   series only, for hundreds of subjects
 
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fieldmaps", nargs="+", default=["none"], metavar="KIND", help="none, epi, phasediff, phases, fieldmap"
     )
     parser.add_argument("--control", action="store_true", help="plant nothing: no networks, no age, no task")
+    parser.add_argument("--pictures", action="store_true", help="a task `pictures`, which shows digits")
     parser.add_argument("--parcels-only", action="store_true", help="parcel series at 1 Hz instead of images")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="subjects at once (default 1; 1 GB each)")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -57,13 +59,17 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from brainlm_data.simulate.plan import Plan
+    from brainlm_data.errors import InputError
+    from brainlm_data.simulate.plan import PICTURES, Plan
 
     a = arguments
+    if a.pictures and a.parcels_only:
+        raise InputError("simulate: --pictures with --parcels-only: parcels see no pictures", "leave one of them out")
+    tasks = a.tasks if not a.pictures or PICTURES in a.tasks else (*a.tasks, PICTURES)
     plan = Plan(
-        a.out, a.subjects, a.volumes, a.tr, a.shape, a.voxel_mm, a.seed, a.tasks, a.runs,
+        a.out, a.subjects, a.volumes, a.tr, a.shape, a.voxel_mm, a.seed, tasks, a.runs,
         tuple(s.removeprefix("sub-") for s in a.no_t1w), a.t1w_mm, a.motion_mm, a.noise, a.physio, a.non_steady,
-        a.distortion_mm, a.control, tuple(kind for kind in a.fieldmaps if kind != "none"),
+        a.distortion_mm, a.control, tuple(kind for kind in a.fieldmaps if kind != "none"), a.pictures,
     )  # fmt: skip
     from brainlm_data.simulate.cohort import placed, simulate
 

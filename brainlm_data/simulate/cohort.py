@@ -15,9 +15,9 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.lock import beside
 from brainlm_data.files.processes import processes
 from brainlm_data.files.progress import Progress
-from brainlm_data.simulate import fieldmaps, signals, write
+from brainlm_data.simulate import fieldmaps, pictures, signals, write
 from brainlm_data.simulate.anatomy import Head, template_tissues
-from brainlm_data.simulate.plan import Plan
+from brainlm_data.simulate.plan import PICTURES, Plan
 from brainlm_data.simulate.scanner import EpiHead, EpiRun, on_t1w, t1w_grid, t1w_image
 
 
@@ -73,6 +73,8 @@ def simulate(plan: Plan, quiet: bool = False, workers: int = 1) -> None:
     check_folder(plan)
     people = signals.participants(plan)
     write.dataset(plan, people, atlas()[1])
+    if plan.pictures:
+        pictures.Stimuli.of(plan).save(plan.out / "stimuli")
     progress = Progress("simulate", sum(len(plan.recordings(label)) for label in plan.labels), quiet=quiet)
     if workers == 1:
         for person in people:
@@ -106,19 +108,29 @@ def _subject(plan: Plan, person: dict[str, Any], progress: Progress | None = Non
     write.anatomy_truth(plan, label, head, np.stack(shares, axis=-1), affine)
     who = signals.brain(plan, parcels, label, person["age"])
     write.brain_truth(plan, label, parcels, who)
-    epi = EpiHead.of(plan, label, head)
+    stimuli = pictures.Stimuli.of(plan) if plan.pictures else None
+    cortex = pictures.Cortex.draw(plan, label, head, parcels, stimuli) if stimuli else None
+    if stimuli and cortex:
+        write.cortex_truth(plan, label, cortex, stimuli)
+    epi = EpiHead.of(plan, label, head, cortex.rows(head) if cortex else None)
     for image in fieldmaps.acquired(plan, label, head, epi.field):
         write.fieldmap(plan, label, image)
     times = np.arange(plan.volumes) * plan.tr_s
     recordings = plan.recordings(label)
-    for recording, task, _ in recordings:
+    for recording, task, number in recordings:
         series = signals.neural(plan, parcels, who, recording, task, times)
-        run = EpiRun.draw(plan, label, recording, epi, series)
+        run_signals, events = series, write.block_rows(plan, task)
+        if cortex:
+            shown = pictures.trials(plan, label, (number or 1) - 1) if task == PICTURES else []
+            run_signals = cortex.signals(series, shown, times)
+            if stimuli and shown:
+                events = stimuli.rows(shown)
+        run = EpiRun.draw(plan, label, recording, epi, run_signals)
 
         def each(_: int) -> None:
             if progress:
                 progress.add(1 / plan.volumes)
 
-        write.bold(plan, label, run, run.images(each), task)
+        write.bold(plan, label, run, run.images(each), task, events)
         write.run_truth(plan, label, run, parcels, who, task)
     return [recording for recording, _, _ in recordings]

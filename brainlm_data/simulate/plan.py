@@ -15,6 +15,8 @@ from brainlm_data.errors import InputError
 FIELDMAPS = ("epi", "phasediff", "phases", "fieldmap")
 ECHO_SPACING_S = 0.00032  # EffectiveEchoSpacing: .64 ms, and every other line acquired
 AGES = (20.0, 80.0)  # years, uniform
+LEAST_S = 90.0  # of a run with pictures
+PICTURES = "pictures"  # the task in which pictures are shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Plan:
     control: nothing is planted: no networks, no age, no task, nothing of a subject's own in the neural signal.
     non_steady: first volumes before the steady state. distortion_mm: largest EPI shift along y near the sinuses.
     fieldmaps: kinds of fieldmaps of each subject (FIELDMAPS).
+    pictures: in the task of that name, pictures are shown (`simulate.pictures`); it is one of `tasks`.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Plan:
     distortion_mm: float = 0.0
     control: bool = False
     fieldmaps: tuple[str, ...] = ()
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         extent = [n * self.voxel_mm for n in self.shape]
@@ -81,6 +85,11 @@ class Plan:
              f"give some of {', '.join(FIELDMAPS)}, or none"),
             (bool(self.tasks) and len(set(self.tasks)) == len(self.tasks), f"--tasks {','.join(self.tasks)}",
              "name each task once"),
+            (not self.pictures or PICTURES in self.tasks, f"--tasks {','.join(self.tasks)} with --pictures",
+             f"{PICTURES} is one of them"),
+            (not self.pictures or self.volumes * self.tr_s >= LEAST_S,
+             f"--pictures with runs of {self.volumes * self.tr_s:g} s", f"runs of {LEAST_S:g} s or more"),
+            (not (self.pictures and self.control), "--pictures with --control", "leave one of them out"),
         )  # fmt: skip
         for good, what, remedy in checks:
             if not good:
@@ -123,7 +132,7 @@ class Plan:
 
     def driven(self, task: str, count: int) -> tuple[int, ...]:
         """The networks (of `count`, by number) that a task drives: none at rest, else two, others for each task."""
-        if task == "rest" or count < 2 or self.control:
+        if task == "rest" or count < 2 or self.control or (self.pictures and task == PICTURES):
             return ()
         order = [t for t in self.tasks if t != "rest"].index(task)
         return tuple(sorted({(count - 1 - 2 * order) % count, (count - 2 - 2 * order) % count}))

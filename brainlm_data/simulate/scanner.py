@@ -60,8 +60,12 @@ class EpiHead:
     field: Field
 
     @classmethod
-    def of(cls, plan: Plan, label: str, head: Head) -> EpiHead:
-        """Intensities, drop-outs near the sinuses, and where signal changes."""
+    def of(cls, plan: Plan, label: str, head: Head, rows: NDArray[np.int16] | None = None) -> EpiHead:
+        """Intensities, drop-outs near the sinuses, and where signal changes.
+
+        `rows`: FINE_SHAPE, which signal a voxel has, + 1; None: that of its parcel.
+        """
+        rows = head.parcels if rows is None else rows
         rng = plan.rng(label, "epi contrast")
         intensity = {t: EPI[t] * float(np.exp(0.05 * rng.standard_normal())) for t in TISSUES}
         left = signal_left(head)
@@ -73,7 +77,7 @@ class EpiHead:
         percent = np.float32(intensity["gm"] / 255 / 100)
         grey = (shares[..., 0].ravel()[active] * left.ravel()[active] * percent).astype(np.float32)
         maps = (noise.attached_maps(plan, label, head, active) * base[:, None] / 100).astype(np.float32)
-        return cls(head, still, active, base, grey, head.parcels.ravel()[active], maps, Field.of(plan, head))
+        return cls(head, still, active, base, grey, rows.ravel()[active], maps, Field.of(plan, head))
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class EpiRun:
     pose: Array  # T1w -> EPI
     moves: Array  # (T, 6)
     matrices: Array  # (T, 4, 4)
-    parcels: Array  # (T, n), percent
+    parcels: Array  # (T, n), percent: signals by row of the head
     courses: Array  # (T, 8)
     gain: float
 

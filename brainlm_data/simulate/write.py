@@ -15,6 +15,7 @@ from brainlm_data.methods import rigid
 from brainlm_data.simulate import noise, signals
 from brainlm_data.simulate.anatomy import FIELD_STEP, FINE_ORIGIN, FINE_SHAPE, Head, grid_affine, voxel_points
 from brainlm_data.simulate.fieldmaps import FieldmapImage, encoding
+from brainlm_data.simulate.pictures import Cortex, Stimuli
 from brainlm_data.simulate.plan import AGES, Plan
 from brainlm_data.simulate.scanner import DIRECTION, EpiRun
 
@@ -42,6 +43,8 @@ sub-*/func/
   *_desc-parcels_dseg.nii.gz     parcel index of the grey matter of each EPI voxel at the first volume
   *_desc-distortion_fieldmap.nii.gz  (if --distortion-mm) by how much the signal of a point of the undistorted EPI grid
       is displaced, mm along y towards higher indices, at the first volume: it appears at y + d(y), divided by 1 + d'(y)
+sub-*/sub-*_desc-cortex_response.npz   (if --pictures) of each cube of visual cortex: row of its parcel (from 0), its
+      Gabor filter (docs/stages/simulate.md), answers (cube, picture) as z-scores, and the names of the pictures
 sub-*/sub-*_desc-networks_relmat.tsv   correlation of the networks' courses that was drawn for the subject
 sub-*/sub-*_desc-parcels_brain.tsv     of each parcel: share of variance from networks, gain, mixing by network
 parcels.tsv                            the atlas table: parcels in the order of the columns above
@@ -152,7 +155,24 @@ def fieldmap(plan: Plan, label: str, image: FieldmapImage) -> None:
     write_json(sidecar_path(path), image.metadata)
 
 
-def bold(plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: str) -> None:
+def cortex_truth(plan: Plan, label: str, cortex: Cortex, stimuli: Stimuli) -> None:
+    """What visual cortex answers to each picture."""
+    cortex.save(plan.out / "truth" / f"sub-{label}" / f"sub-{label}_desc-cortex_response.npz", stimuli)
+
+
+def block_rows(plan: Plan, task: str) -> list[dict[str, Any]]:
+    """Rows of the events of a block design; none at rest."""
+    if task == "rest":
+        return []
+    rows = []
+    for onset, duration in signals.blocks(plan.volumes * plan.tr_s):
+        rows.append({"onset": onset, "duration": duration, "trial_type": "block"})
+    return rows
+
+
+def bold(
+    plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: str, events: list[dict[str, Any]]
+) -> None:
     """The run with its sidecar; events of a task."""
     stem = plan.out / f"sub-{label}" / "func" / run.recording
     path = stem.with_name(stem.name + "_bold.nii.gz")
@@ -174,10 +194,8 @@ def bold(plan: Plan, label: str, run: EpiRun, images: NDArray[np.int16], task: s
         },
     )
     if task != "rest":
-        rows = []
-        for onset, duration in signals.blocks(plan.volumes * plan.tr_s):
-            rows.append({"onset": onset, "duration": duration, "trial_type": "block"})
-        _rows(stem.with_name(stem.name + "_events.tsv"), ["onset", "duration", "trial_type"], rows)
+        columns = list(events[0]) if events else ["onset", "duration", "trial_type"]
+        _rows(stem.with_name(stem.name + "_events.tsv"), columns, events)
 
 
 def run_truth(plan: Plan, label: str, run: EpiRun, parcels: signals.Parcels, who: signals.Brain, task: str) -> None:
@@ -200,7 +218,7 @@ def run_truth(plan: Plan, label: str, run: EpiRun, parcels: signals.Parcels, who
     )
     np.save(path("desc-motion_xfm.npy"), run.matrices)
     np.save(path("from-T1w_to-boldref_xfm.npy"), run.pose)
-    write_table(path("desc-neural_timeseries.tsv"), parcels.names, run.parcels)
+    write_table(path("desc-neural_timeseries.tsv"), parcels.names, run.parcels[:, : len(parcels.names)])
     driven = plan.driven(task, len(parcels.networks))
     write_json(
         path("desc-neural_timeseries.json"),

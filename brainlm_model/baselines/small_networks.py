@@ -172,4 +172,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "mlp": _settings({"hidden": 16}, {"hidden": 64}),
     "lstm": _settings({"hidden": 16}, {"hidden": 48}),
     "gcn": _settings({"hidden": 32, "nodes": "series"}, {"hidden": 32, "nodes": "correlations"}),
+    "braingb": _settings({"hidden": 64}, {"hidden": 256}),
+    "brain_transformer": _settings({"dropout": 0.1}, {"dropout": 0.3}),
+    "spdnet": _settings({"hidden": 16}, {"hidden": 48}),
 }

@@ -1,4 +1,4 @@
-"""Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000.
+"""Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000, volumes.
 
 Each reader gives `Patterns`, z-scored by training trials, test repeats averaged. None loads pickled objects.
 """
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import InputError, Patterns, averaged, reads
+from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, resized
 
-__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "read_picture"]
+__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "from_volumes"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 TRAIN, TEST = 1, 2  # DataType of GOD; 3 is imagery
@@ -94,7 +94,7 @@ def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns
         return trials
     with reads(pictures, "an .npz with train_images and test_images"), np.load(pictures, allow_pickle=False) as file:
         seen = [file["train_images"][np.unique(shown)], file["test_images"]]
-    small = [_resized(_as_bytes(picture), size) for one in seen for picture in one]
+    small = [resized(_as_bytes(picture), size) for one in seen for picture in one]
     labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]
     return _with_pictures(trials, np.stack(small), np.array(labels))
 
@@ -220,29 +220,63 @@ def _scene(name: str) -> str:
     return "" if name.startswith("COCO") else re.sub(r"\d*\.\w+$", "", name)
 
 
-def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
-    """A picture file at (size, size), grey or (size, size, 3): its middle square, reduced.
+def from_volumes(
+    image: str | Path,
+    mask: str | Path,
+    attributes: str | Path,
+    test_runs: Sequence[str] = (),
+    rest: str = "rest",
+) -> Patterns:
+    """A pattern for each volume of a 4-D image whose conditions are listed: categories or states without pictures.
+
+    Each run loses its mean and its linear trend, by itself. Volumes at rest are no patterns; those of training runs are
+    among the windows.
+
+    Parameters
+    ----------
+    mask: image on the same grid; voxels above 0. attributes: a line for each volume, its condition and its run.
+    test_runs: none takes the last run of the file.
 
     Raises
     ------
-    InputError: it cannot be read.
+    InputError: the files do not belong together, or there is no such run.
     """
-    from PIL import Image
+    import nibabel as nib
 
-    with reads(path, "a picture file: PNG or JPEG"), Image.open(path) as image:
-        grey = image.mode in ("1", "L", "I;16")
-        return _resized(np.asarray(image.convert("L" if grey else "RGB")), size)
+    image, mask, attributes = Path(image), Path(mask), Path(attributes)
+    with reads(attributes, "a line for each volume: condition, blank, run"):
+        lines = [line.split() for line in attributes.read_text(encoding="utf-8").splitlines() if line.strip()]
+        condition, run = (np.array([line[column] for line in lines], np.str_) for column in (0, 1))
+    with reads(mask, "an image on the grid of the volumes"):
+        inside = np.asarray(nib.load(mask).dataobj) > 0  # type: ignore[attr-defined]
+    with reads(image, "a 4-D image"):
+        loaded: Any = nib.load(image)
+        if loaded.shape != (*inside.shape, len(condition)):
+            raise InputError(
+                f"{image}: {loaded.shape}, its mask {inside.shape}, and {attributes.name} has {len(condition)} lines",
+                "give the mask and the list of this image",
+            )
+        series = np.asarray(loaded.dataobj)[inside].T.astype(np.float64)
+    test = np.isin(run, list(test_runs) or [run[-1]])
+    if missing := sorted(set(test_runs) - set(run.tolist())):
+        raise InputError(f"{attributes}: no run {missing[0]}", f"there are: {', '.join(dict.fromkeys(run.tolist()))}")
+    for one in np.unique(run):
+        series[run == one] = _without_trend(series[run == one])
+    seen = condition != rest
+    stimulus = [f"{name}/{where}/{row}" for row, (name, where) in enumerate(zip(condition, run, strict=True))]
+    people = ["1"] * int(seen.sum())
+    trials = averaged(series[seen], np.array(stimulus)[seen], condition[seen], run[seen], people, test[seen])
+    windows = series[~test]
+    spread = windows.std(0)
+    windows = np.divide(windows - windows.mean(0), spread, out=np.zeros_like(windows), where=spread > 0)
+    places = np.argwhere(inside).astype(np.int64)
+    return replace(trials, voxel_ijk=places, affine=loaded.affine, windows=windows.astype(np.float32))
 
 
-def _resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle square of (h, w) or (h, w, 3), at (size, size)."""
-    from PIL import Image
-
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(picture[top : top + side, left : left + side])
-    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS) if side != size else square)
+def _without_trend(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, V) without mean and straight line."""
+    design = np.stack([np.ones(len(series)), np.arange(len(series))], axis=1)
+    return np.asarray(series - design @ np.linalg.lstsq(design, series, rcond=None)[0])
 
 
 def _as_bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
@@ -266,10 +300,7 @@ def _with_files(trials: Patterns, folders: Sequence[Path], size: int) -> Pattern
         raise InputError(
             f"{where}: no picture of {missing[0]} ({len(missing)} are missing)", "the folder of all of them"
         )
-    pictures = [read_picture(files[name], size) for name in names.tolist()]
-    if any(picture.ndim == 3 for picture in pictures):  # grey ones among them become coloured
-        pictures = [np.stack([p] * 3, axis=-1) if p.ndim == 2 else p for p in pictures]
-    return _with_pictures(trials, np.stack(pictures), names)
+    return _with_pictures(trials, read_pictures([files[name] for name in names.tolist()], size), names)
 
 
 def _with_pictures(trials: Patterns, pictures: NDArray[np.uint8], names: NDArray[np.str_]) -> Patterns:

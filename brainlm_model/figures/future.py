@@ -26,6 +26,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "neural_ode": ("#CC79A7", "P", ":"),
     "latent_ode": ("#CC79A7", "X", "--"),
     "ar": ("#D55E00", "D", "-"),
+    "ar_process": ("#882255", "*", "-"),
     "var": ("#E69F00", "d", "-"),
     "state_space": ("#E69F00", "h", ":"),
     "gaussian": ("#009E73", "^", "-"),

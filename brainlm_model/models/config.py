@@ -78,7 +78,7 @@ class ModelConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     # the architecture of Ortega Caro et al. (ICLR 2024): attention over all visible tokens
     "paper": {"width": 512, "heads": 4, "hidden": 2048, "depth": 4, "decoder_depth": 2, "spatial": "learned"},
-    # ours: start from a conditional Gaussian (docs/model.md); tiny learns in minutes on two cores
+    # ours: start from a Gaussian (docs/model.md); tiny learns in minutes on two cores
     "fast": {
         "width": 128, "heads": 4, "hidden": 128, "depth": 1, "decoder_depth": 0,
         "attention": "axial", "prior": "gaussian",
@@ -89,7 +89,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "tiny": {
         "width": 64, "heads": 4, "hidden": 128, "depth": 2, "decoder_depth": 1,
-        "attention": "axial", "prior": "gaussian",
+        "attention": "axial", "prior": "spacetime",
     },
 }  # fmt: skip
 

@@ -36,6 +36,24 @@ def test_inherited_metadata(tmp_path: Path) -> None:
     assert read_index(root, Select.model_validate({})).recordings[0].metadata["RepetitionTime"] == 0.735
 
 
+def test_events_are_inherited_and_stimuli_listed(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids", tasks=("rest", "see"))
+    (bids / "task-see_events.tsv").write_text("onset\tduration\n")
+    (bids / "sub-01" / "func" / "sub-01_task-see_events.tsv").write_text("onset\tduration\n1\t1\n")
+    (bids / "stimuli" / "faces").mkdir(parents=True)
+    (bids / "stimuli" / "faces" / "a.png").write_bytes(b"x")
+    index = read_index(bids, Select(), tmp_path / "cache.json")
+    events = {r.id: list(r.events_files) for r in index.recordings}
+    assert events == {
+        "sub-01_task-rest": [], "sub-01_task-see": ["sub-01/func/sub-01_task-see_events.tsv"],
+        "sub-02_task-rest": [], "sub-02_task-see": ["task-see_events.tsv"],
+    }  # fmt: skip
+    assert index.stimulus_files["stimuli/faces/a.png"].size == 1 and not any("stimuli" in text for text in index.said())
+    (bids / "stimuli" / "faces" / "a.png").write_bytes(b"xx")
+    again = read_index(bids, Select(), tmp_path / "cache.json")
+    assert again.stimulus_files["stimuli/faces/a.png"].size == 2
+
+
 @pytest.mark.parametrize(
     ("select", "count"),
     [

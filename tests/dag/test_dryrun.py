@@ -79,6 +79,13 @@ def test_the_papers_tasks_are_made_only_when_asked_for(tmp_path: Path) -> None:
     assert {*PAPER_TASKS, "paper", "evaluate", "figures"} < set(jobs) and "report" not in jobs
 
 
+def test_patterns_for_decoding_are_made_only_when_asked_for(tmp_path: Path) -> None:
+    config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out")}
+    assert not {"voxels", "trials"} & {*planned(tmp_path, config), *planned(tmp_path, config, "preprocess")}
+    jobs = planned(tmp_path, config, "trials")
+    assert jobs["voxels"] == 2 and jobs["trials"] == 1 and not {"qc", "collate", "parcellate"} & set(jobs)
+
+
 def test_keep_adds_its_rule_only_where_asked(tmp_path: Path) -> None:
     bids = write_bids(tmp_path / "bids")
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "keep": ["denoised"]}

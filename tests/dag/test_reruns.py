@@ -25,7 +25,9 @@ QCGROUP = {"qcgroup"}
 QC = {"qc"} | QCGROUP | COLLATE
 RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
 PARCELLATE = {"parcellate", "resample"} | QC
-DENOISE = {"denoise", "keep"} | PARCELLATE
+TRIALS = {"trials"}  # and whatever reads patterns
+VOXELS = {"voxels"} | TRIALS
+DENOISE = {"denoise", "keep"} | PARCELLATE | VOXELS
 FILTER = {"filter"} | DENOISE
 CONFOUNDS = {"confounds"} | FILTER
 SAMPLE = {"sample"} | CONFOUNDS
@@ -58,6 +60,8 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "qc.pages": (False, QC),
     "qcgroup.outlier_z": (9.0, QCGROUP),
     "collate.seed": (9, COLLATE),
+    "voxels.parcels": (["x"], VOXELS),
+    "trials.seed": (9, TRIALS),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
     **{f"{task}.seed": (9, set()) for task in PAPER_TASKS},  # not part of the default target
@@ -87,7 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Config:
         "atlas": {"name": "mine", "path": str(folder / "atlas.nii.gz"), "labels": str(folder / "labels.tsv")},
         "template": {"name": "own", "path": str(folder / "t1w.nii.gz"), "brain": str(folder / "brain.nii.gz")},
     }
-    finish(config)
+    finish(config, on_demand=True)
     return config
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainlm_data import InputError, averaged
-from brainlm_model.decode.patterns import Patterns, from_bold5000, from_god, from_mat
+from brainlm_model.decode.patterns import Patterns, from_bold5000, from_god, from_mat, from_volumes
+from tests.conftest import SHARED
 
 RNG = np.random.default_rng(0)
 
@@ -172,3 +173,48 @@ def test_bold5000(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 trials of CSI2"):
         (stimuli / "Stimuli_Presentation_Lists" / "CSI1").rename(stimuli / "Stimuli_Presentation_Lists" / "CSI2")
         from_bold5000(tmp_path, "CSI2", ["LOC"])
+
+
+def volumes(folder: Path, lines: list[str]) -> tuple[Path, Path, Path]:
+    """An image with a voxel that tells faces from houses, drift in each run, and a voxel outside of the mask."""
+    import nibabel as nib
+
+    data = RNG.standard_normal((3, 2, 1, 40)) + np.arange(40) * 5.0
+    data[0, 0, 0] += [8 * line.startswith("face") for line in lines] if len(lines) == 40 else 0
+    mask = np.ones((3, 2, 1), np.uint8)
+    mask[2, 1] = 0
+    nib.save(nib.Nifti1Image(data.astype(np.float32), np.diag([3.0, 3, 3, 1])), folder / "bold.nii.gz")
+    nib.save(nib.Nifti1Image(mask, np.diag([3.0, 3, 3, 1])), folder / "mask.nii.gz")
+    (folder / "attributes.txt").write_text("\n".join(lines) + "\n")
+    return folder / "bold.nii.gz", folder / "mask.nii.gz", folder / "attributes.txt"
+
+
+def test_conditions_of_volumes(tmp_path: Path) -> None:
+    lines = [f"{('rest', 'face', 'house', 'rest')[row % 4]} {row // 20}" for row in range(40)]
+    patterns = from_volumes(*volumes(tmp_path, lines))
+    assert patterns.n_voxels == 5 and patterns.windows is not None and patterns.windows.shape == (20, 5)
+    assert set(patterns.of("train").run) == {"0"} and set(patterns.of("test").run) == {"1"}
+    face = patterns.patterns[patterns.category == "face", 0]
+    assert face.min() > patterns.patterns[patterns.category == "house", 0].max()
+    assert set(from_volumes(*volumes(tmp_path, lines), test_runs=["0"]).of("test").run) == {"0"}
+    with pytest.raises(InputError, match="no run 7 -> there are: 0, 1"):
+        from_volumes(*volumes(tmp_path, lines), test_runs=["7"])
+    with pytest.raises(InputError, match="39 lines"):
+        from_volumes(*volumes(tmp_path, lines[:39]))
+
+
+def test_categories_of_real_volumes_are_far_above_chance() -> None:
+    from sklearn.linear_model import RidgeClassifier
+
+    folder = SHARED / "data" / "haxby"
+    if not folder.is_dir():
+        pytest.skip("real data not at hand: expected the haxby folder beside the project")
+    files = [folder / name for name in ("bold.nii.gz", "mask.nii.gz", "attributes_literal.txt")]
+    patterns = from_volumes(*files)
+    right = []
+    for run in ("0", "5", "11"):
+        fold = patterns.split_as(patterns.run == run)
+        training, test = fold.of("train"), fold.of("test")
+        told = RidgeClassifier(alpha=300).fit(training.patterns, training.category).predict(test.patterns)
+        right.append((told == test.category).mean())
+    assert np.mean(right) > 0.5  # of eight categories: chance is .125

@@ -209,7 +209,7 @@ def test_compiled_it_trains_the_same(store):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"eval_every": 2}, [0.296824, 0.109768, 0.116689]),
+        ({"eval_every": 2, "prior": "gaussian"}, [0.296824, 0.109768, 0.116689]),
         (
             {"attention": "full", "decoder": "cross", "decoder_depth": 1, "prior": "zero", "micro_batch": 2},
             [1.115979, 0.893311, 1.010916],

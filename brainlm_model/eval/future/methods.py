@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brainlm_model.baselines import autoregression, state_space
-from brainlm_model.baselines.forecast import Array, Forecast, mean, persistence
+from brainlm_model.baselines import autoregression, state_space, window_process
+from brainlm_model.baselines.forecast import Array, Forecast, components, mean, persistence
 from brainlm_model.baselines.forecast_networks import NETWORKS
 from brainlm_model.eval.future.data import Learning
 from brainlm_model.eval.masked import scoring
@@ -50,6 +50,11 @@ class ForecastInputs:
     def moments(self) -> Array:
         """See `autoregression.window_moments`; the same for every horizon and setting."""
         return autoregression.window_moments(partial(self.learning.read, "long"))
+
+    @cached_property
+    def basis(self) -> Array:
+        """Principal components (P, K) of the training windows."""
+        return components(self.learning.read("short"), window_process.COMPONENTS)
 
     @property
     def windows(self) -> dict[str, Windows]:
@@ -154,6 +159,11 @@ def ar(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     return autoregression.fit_ar(inputs.moments, inputs.steps, min(setting["order"], history), setting["penalty"])
 
 
+def ar_process(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
+    """The mean of `ar` and a Gaussian process on each principal component of the window."""
+    return window_process.fit_mean(ar(inputs, setting), inputs.basis, setting["noise"])
+
+
 def var(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
     """Ridge of principal components on the last steps of all of them."""
     history = inputs.model.config.window - inputs.steps
@@ -195,7 +205,11 @@ METHODS: dict[str, Method] = {
     "neural_ode": Method("neural ODE", partial(network, name="neural_ode"), SIZES),
     "latent_ode": Method("latent ODE", partial(network, name="latent_ode"), SIZES),
     "ar": Method("own past (AR)", ar, (
-        {"order": 20, "penalty": 1e-2}, {"order": 60, "penalty": 1e-2}, {"order": 10**6, "penalty": 1e-1},
+        {"order": 10, "penalty": 1e-2}, {"order": 20, "penalty": 1e-2}, {"order": 60, "penalty": 1e-2},
+    )),
+    "ar_process": Method("own past and the window's autocorrelation", ar_process, (
+        {"order": 10, "penalty": 1e-2, "noise": 1e-2}, {"order": 10, "penalty": 1e-2, "noise": 3e-3},
+        {"order": 20, "penalty": 1e-2, "noise": 3e-3},
     )),
     "var": Method("all parcels' past (VAR)", var, (
         {"components": 20, "order": 20, "penalty": 1e-2}, {"components": 60, "order": 6, "penalty": 1e-2},

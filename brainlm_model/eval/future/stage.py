@@ -23,8 +23,8 @@ COLUMNS = (
 )  # fmt: skip
 REFERENCE = "finetuned"  # what every other method is compared with
 Name = Literal[
-    "finetuned", "pretrained", "untrained", "lstm", "neural_ode", "latent_ode", "ar", "var", "state_space", "gaussian",
-    "persistence", "mean",
+    "finetuned", "pretrained", "untrained", "lstm", "neural_ode", "latent_ode", "ar", "ar_process", "var",
+    "state_space", "gaussian", "persistence", "mean",
 ]  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "future",
-    2,
+    3,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
     Config,
     COLUMNS,

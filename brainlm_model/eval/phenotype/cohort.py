@@ -19,7 +19,7 @@ from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
 from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
 from brainlm_model.eval.phenotype.scores import HeldOutPredictions, draws_of, orders_of, p_of_permutations, report
-from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, READOUT, REFERENCE, TANGENT, Config
+from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, PUBLISHED, READOUT, REFERENCE, TANGENT, Config
 
 if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
@@ -60,7 +60,8 @@ class Cohort:
         wanted = [name for ids in people.recordings for name in ids if name in embedded]
         self.people = people_of(store.recordings, wanted, config.subjects)
         self.recorded = record(store, self.people.recordings, embedded)
-        requested = {*(config.methods or learn.METHODS)} - {"finetuned"}
+        requested: set[str] = {*config.methods} or set(learn.METHODS) - set(PUBLISHED)
+        requested -= {"finetuned"}
         if config.finetune:
             requested.add("finetuned")
         if config.confounds:

@@ -282,6 +282,23 @@ def residual(values: Array, confounds: Array, train: Places) -> Array:
     return values - design.astype(np.float32) @ weights
 
 
+class Matrices:
+    """Correlations (B, P, P) of people, as a `small_networks.Source`: there is one input of each person."""
+
+    def __init__(self, of: Recorded, train: Places) -> None:
+        import torch
+
+        self._every = torch.from_numpy(correlations(of, train))
+
+    def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
+        """The matrices of these people; nothing is drawn."""
+        return (self._every[people],)
+
+    def every(self, people: Places) -> Iterator[tuple[Tensor, ...]]:
+        """The same."""
+        yield (self._every[people],)
+
+
 class Courses:
     """Windows of people's recordings for networks: scaled by training people, 0 where nothing is known.
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from brainlm_model.baselines.smoother import Nested, level_of, spread_of
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
-from brainlm_model.eval.phenotype.features import Courses, Recorded, Rows
+from brainlm_model.eval.phenotype.features import Courses, Matrices, Recorded, Rows
 from brainlm_model.eval.phenotype.people import Fold, Target
 from brainlm_model.eval.phenotype.scores import HeldOutPredictions, measure
+from brainlm_model.eval.phenotype.section import PUBLISHED
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ METHODS: dict[str, Method] = {
     "raw_mlp": Method("recordings, PCA, perceptron", "baseline", ("raw",), "mlp"),
     "lstm": Method("recordings, LSTM", "baseline", ("recordings",), "lstm"),
     "gcn": Method("recordings, graph network", "baseline", ("recordings",), "gcn"),
+    "braingb": Method("correlations, BrainGB", "baseline", ("recordings",), "braingb"),
+    "brain_transformer": Method(
+        "correlations, Brain Network Transformer", "baseline", ("recordings",), "brain_transformer"
+    ),
+    "spdnet": Method("correlations, SPDNet", "baseline", ("recordings",), "spdnet"),
 }
 TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
 
@@ -236,6 +242,18 @@ def _indicators(learnt: Array, classes: int) -> Array:
     return (learnt[..., None] == np.arange(classes)).astype(np.float64).reshape(len(learnt), -1)
 
 
+def published_network(name: str) -> Callable[..., nn.Module]:
+    """The network of `PUBLISHED`, made by (parcels, outputs, **shape)."""
+    from brainlm_model.baselines.brain_transformer import BrainTransformer
+    from brainlm_model.baselines.braingb import BrainGB
+    from brainlm_model.baselines.spdnet import SpdNet
+
+    networks: dict[str, Callable[..., nn.Module]] = {
+        "braingb": BrainGB, "brain_transformer": BrainTransformer, "spdnet": SpdNet,
+    }  # fmt: skip
+    return networks[name]
+
+
 def _network(method: Method, task: Task) -> Outcome:
     """Choose among `CANDIDATES` networks on the first inner split, which also stops them; no fit on all people."""
     from brainlm_model.baselines import small_networks as nets
@@ -253,6 +271,9 @@ def _network(method: Method, task: Task) -> Outcome:
     elif method.learner == "lstm":
         source = Courses(task.recorded, train, graphs=False)
         build = partial(nets.Lstm, parcels, outputs)
+    elif method.learner in PUBLISHED:
+        source = Matrices(task.recorded, train)
+        build = partial(published_network(method.learner), parcels, outputs)
     else:
         source = courses = Courses(task.recorded, train, graphs=True)
         build = partial(nets.Gcn, courses.steps, parcels, outputs)

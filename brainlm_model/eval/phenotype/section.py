@@ -12,8 +12,10 @@ NAMES = Literal[
     "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
     "parcels_knn", "adapted_ridge", "attention_ridge", "readout", "readout_wide", "log_ridge", "correlations_ridge",
     "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge", "raw_svm", "raw_mlp", "lstm", "gcn",
+    "braingb", "brain_transformer", "spdnet",
 ]  # fmt: skip
-ON_RECORDINGS = ("lstm", "gcn", "finetuned")  # no features from which a confound could be regressed
+PUBLISHED = ("braingb", "brain_transformer", "spdnet")  # networks of other papers: only where they are named
+ON_RECORDINGS = ("lstm", "gcn", *PUBLISHED, "finetuned")  # no features from which a confound could be regressed
 REFERENCE = "correlations_ridge"
 TANGENT = "tangent_ridge"
 READOUT = {"regression": "readout", "classification": "readout_wide"}  # which readout is recommended
@@ -55,7 +57,9 @@ class Config(StageConfig):
     )
     inner: int = Field(3, ge=2, description="inner folds, in which settings are chosen")
     methods: list[NAMES] = Field(
-        [], description="methods to compare, by their names in docs/stages/phenotype.md; empty: all"
+        [],
+        description="methods to compare, by their names in docs/stages/phenotype.md; empty: all but the"
+        " networks of other papers",
     )
     finetune: bool = Field(False, description="fine-tune the model as well: hours without a GPU")
     epochs: int = Field(15, ge=1, description="largest number of epochs of networks; they stop early")
