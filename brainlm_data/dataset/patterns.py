@@ -144,7 +144,10 @@ class Patterns:
         with reads(path, "stage trials makes it"):
             with np.load(path, allow_pickle=False) as arrays:
                 given = {one.name: arrays[one.name] for one in fields(cls)}
-            return cls(**given)
+            try:
+                return cls(**given)
+            except InputError as error:
+                raise InputError(error.message.replace("patterns:", f"{path}:", 1), error.remedy) from error
 
 
 def standardised(values: NDArray[np.floating], training: NDArray[np.bool_], subject: Texts) -> Floats:

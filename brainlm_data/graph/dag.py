@@ -198,12 +198,16 @@ class Dag:
         """What is asked for must be something that is done on the way to the series."""
         for name in sorted(self.all_stages.keys() - self.stages.keys()):
             if getattr(self.section(self.all_stages[name]), "is_on", False):
-                if self.route == "import":
-                    raise ConfigError(f"config: {name} needs input.kind: bids", f"take {name} out")
-                raise ConfigError(
-                    f"config: {name} needs preprocess.engine: native, it is {self.route}",
-                    f"take {name} out; {self.route} writes its own 4-D images below derivatives/fmriprep",
-                )
+                raise self._off_route(name)
+
+    def _off_route(self, name: str) -> ConfigError:
+        """A stage that is asked for and not on the way to the series."""
+        if self.route == "import":
+            return ConfigError(f"config: {name} needs input.kind: bids", f"take {name} out")
+        return ConfigError(
+            f"config: {name} needs preprocess.engine: native, it is {self.route}",
+            f"take {name} out; {self.route} writes its own 4-D images below derivatives/fmriprep",
+        )
 
     def _check_external(self) -> list[str]:
         """A site that nobody is of would else be found when all the work is done. Whose site is not known, in words."""
@@ -404,6 +408,8 @@ class Dag:
 
     def look_ahead(self, name: str) -> None:
         """What can be known of a stage before the first job. Raises InputError where it cannot go well."""
+        if name not in self.stages:
+            raise self._off_route(name)
         later: list[Wanted] = []
         for stage in self.stages.values():
             if stage.ahead and stage.name != name and not self.plan.stands(stage.name, COHORT):

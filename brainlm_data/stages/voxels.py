@@ -136,6 +136,10 @@ class Voxels:
             self.places = np.ravel_multi_index(tuple(arrays["ijk"].T.astype(np.int64)), self.shape)
             if self._stored.shape[1:] != self._slope.shape or self.places.shape != self._slope.shape:
                 raise ValueError(f"series of shape {self._stored.shape} with {len(self._slope)} slopes")
+            if self._stored.dtype != np.int16 or self._slope.dtype != np.float32 or not np.isfinite(self._slope).all():
+                raise ValueError(f"series {self._stored.dtype}, slopes {self._slope.dtype}, or not all finite")
+            if (np.diff(self.places) <= 0).any() or self.affine.shape != (4, 4):
+                raise ValueError("voxels that are not in the order of the grid")
 
     def series(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(T, len(places)) of voxels that are among `places`, from the first volume after those that were dropped."""

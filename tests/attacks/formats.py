@@ -599,6 +599,36 @@ def _read_listing(path: Path) -> Any:
         return folders, [s3.below(item.key, "ds1/", Path("out")) for item in items], [item.size for item in items]
 
 
+def _patterns(folder: Path) -> Path:
+    from brainlm_data import averaged
+
+    words, test = [f"p{row}" for row in range(8)], np.arange(8) > 5
+    values = np.random.default_rng(0).standard_normal((8, 5))
+    averaged(values, words, words, words, ["1"] * 8, test).save(folder / "trials.npz")
+    return folder / "trials.npz"
+
+
+def _read_patterns(path: Path) -> Any:
+    from brainlm_data import Patterns
+
+    return Patterns.load(path).of("train").patterns
+
+
+def _voxels(folder: Path) -> Path:
+    np.savez(
+        folder / "v.npz", series=np.ones((9, 3), np.int16), slope=np.ones(3, np.float32), shape=np.array([3, 1, 1]),
+        ijk=np.arange(3)[:, None] * [1, 0, 0], affine=np.eye(4),
+    )  # fmt: skip
+    return folder / "v.npz"
+
+
+def _read_voxels(path: Path) -> Any:
+    from brainlm_data.stages.voxels import Voxels
+
+    found = Voxels(path)
+    return found.series(found.places)
+
+
 FORMATS: dict[str, Format] = {
     "nii": Format(lambda f: _image(f, "x.nii"), _read_image),
     "nii-float": Format(lambda f: _image(f, "x.nii", dtype=np.float32), _read_image),
@@ -629,6 +659,8 @@ FORMATS: dict[str, Format] = {
     "scaler-zip": Format(_scaler, _read_scaler, whole=True),
     "filter-recipe": Format(lambda f: _recipes(f)[0], _read_recipes, (damaged, mutate.damaged_json)),
     "denoise-recipe": Format(lambda f: _recipes(f)[1], _read_recipes, (damaged, mutate.within_zip)),
+    "patterns": Format(_patterns, _read_patterns, (damaged, mutate.within_zip)),
+    "voxels": Format(_voxels, _read_voxels, (damaged, mutate.within_zip)),
     "zarr.json": Format(_store, _read_store, (damaged, mutate.damaged_json), whole=True),
     "zarr-array": Format(_array_metadata, _read_store, (damaged, mutate.damaged_json)),
     "zarr-chunk": Format(_chunk, _read_store, whole=True),

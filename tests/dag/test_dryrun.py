@@ -212,6 +212,8 @@ def test_keep_needs_the_native_engine(tmp_path: Path) -> None:
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), **section}
     output = snakemake(tmp_path, config | {"keep": ["preproc"]}, "-n", check=False)
     assert "keep needs preprocess.engine: native" in output and "Traceback" not in output
+    output = snakemake(tmp_path, config, "-n", "trials", check=False)
+    assert "trials needs preprocess.engine: native" in output and "unexpected" not in output
 
 
 def test_an_atlas_that_cannot_be_had_is_known_before_any_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
