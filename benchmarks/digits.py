@@ -6,11 +6,14 @@ FILE is `digit69_28x28.mat` (90 + 10 patterns of 3,092 voxels, 28 x 28 pictures)
 test pictures say little. A fold holds ten pictures, as many of each digit as there are; everything is learnt on the
 other 90, z-scores included. `methods`: for each method `two_way` (against the other pictures of the fold; chance .5),
 `n_way_top1` (by a classifier of ten digits, among 5 drawn classes; chance .2), `pixel_r` and `ssim`, each with `value`
-and the ends `low`, `high` of a 95 % interval over pictures. `difference`: of `decoded` to `ridge_pixels`, paired.
+and the ends `low`, `high` of a 95 % interval over pictures, and `less_ridge`: the same of the difference to
+`ridge_pixels`, paired. The methods are those of the stage `decode` (docs/decode.md) with default sections.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import Patterns
-from brainlm_model.decode import baselines
+from brainlm_model.decode.methods import painted_samples, scores, simple, summaries
 from brainlm_model.decode.patterns import from_mat
-from brainlm_model.decode.pictures import measured, summary
+from brainlm_model.decode.stages import diffusion, scmbm
+from brainlm_model.training.machine import use_threads
 
+Array = NDArray[np.float64]
 SEED = 0
+SAMPLES, SAMPLING_STEPS, N_WAY = 5, 12, 5
 
 
 def folds_of(category: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
@@ -40,31 +46,34 @@ def folds_of(category: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
     return fold
 
 
-def decoded(patterns: Patterns) -> dict[str, NDArray[np.float64]]:
-    """Pictures of the test rows by every method, from training rows alone."""
-    train, test = patterns.of("train"), patterns.of("test")
-    x, seen, new = train.patterns, train.seen() / 255, test.patterns
-    return {
-        "ridge_pixels": baselines.ridge_pixels(x, seen, new),
-        "nearest": baselines.nearest(x, seen, new),
-        "mean": baselines.mean(seen, len(new)),
-    }
+def decoded(patterns: Patterns) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Samples of the painters, and pictures of the simpler methods, of the test rows; from training rows alone."""
+    encoder, _ = scmbm.learnt(patterns, scmbm.Config())
+    painted, _ = diffusion.learnt(patterns, encoder, False, diffusion.Config())
+    samples = painted_samples(patterns, painted, False, "ddim", SAMPLING_STEPS, SAMPLES, SEED)
+    return samples, simple(patterns, painted)
 
 
 def run(patterns: Patterns, folds: int) -> dict[str, Any]:
     """All folds, and every measure over all pictures."""
+    begin = time.process_time()
     fold = folds_of(patterns.category, folds)
     order = np.concatenate([np.flatnonzero(fold == number) for number in range(folds)])
-    parts = [decoded(patterns.split_as(fold == number)) for number in range(folds)]
-    seen, stimulus, subject = patterns.seen()[order] / 255, patterns.stimulus[order], patterns.subject[order]
-    scores = {}
-    for method in parts[0]:
-        pictures = np.concatenate([part[method] for part in parts])
-        scores[method] = measured(pictures, seen, stimulus, fold[order])
-    methods: dict[str, Any] = {}
-    for method, by_measure in scores.items():
-        methods[method] = {name: summary(each, stimulus, subject, SEED) for name, each in by_measure.items()}
-    return {"pictures": len(order), "folds": folds, "methods": methods}
+    samples: dict[str, list[Array]] = {}
+    others: dict[str, list[Array]] = {}
+    for number in range(folds):
+        for parts, made in zip((samples, others), decoded(patterns.split_as(fold == number)), strict=True):
+            for name, pictures in made.items():
+                parts.setdefault(name, []).append(pictures)
+        print(f"fold {number + 1} of {folds}: {time.process_time() - begin:.0f} CPU s", file=sys.stderr, flush=True)
+    joined = {name: np.concatenate(parts, axis=1) for name, parts in samples.items()}
+    simpler = {name: np.concatenate(parts) for name, parts in others.items()}
+    test = patterns.rows(order)
+    table = summaries(scores(joined, simpler, test, fold[order], N_WAY), test, SEED)
+    return {
+        "pictures": len(order), "folds": folds, "n_way": N_WAY, "samples": SAMPLES,
+        "cpu_s": time.process_time() - begin, "methods": table,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -72,6 +81,7 @@ def main() -> None:
     options.add_argument("file", type=Path, help="digit69_28x28.mat")
     options.add_argument("--folds", type=int, default=10)
     given = options.parse_args()
+    use_threads(1)
     tools.show(run(from_mat(given.file), given.folds), given.json)
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainlm import options
 from brainlm_data.errors import BrainLMError, InputError, did_you_mean, one_line
-from brainlm_data.files.lock import LOCK
-from brainlm_data.paths import left_aside_path
+from brainlm_data.graph.untouched import nothing_left
 
 if TYPE_CHECKING:
     from brainlm.engine import Engine
@@ -50,7 +47,7 @@ def run(words: Sequence[str]) -> int:
         )
     chosen = settings(arguments, ALL_STAGES)
     target = target or _of_level(arguments.level, chosen.is_part)
-    with _nothing_left(chosen.outdir):
+    with nothing_left(chosen.outdir):
         _may_write(chosen.outdir)
         call = command(chosen.outdir, chosen.file_of_run(), target, arguments.cores, arguments.profile, more)
         if arguments.dry_run:
@@ -75,25 +72,6 @@ def _is_meant(words: Sequence[str]) -> None:
         f"there is no command and no dataset {first}",
         did_you_mean(first, options.COMMANDS) or "brainlm BIDS OUT participant; brainlm --help",
     )
-
-
-@contextmanager
-def _nothing_left(outdir: Path) -> Iterator[None]:
-    """Where it ends in an error before any job, a folder that was not there, or was empty, is so again."""
-    new = [folder for folder in (outdir, *outdir.parents) if not folder.exists()]
-    was_empty = bool(new) or (outdir.is_dir() and not any(outdir.iterdir()))
-    try:
-        yield
-    except BrainLMError:
-        if was_empty and not (outdir / LOCK).exists():  # else a run has begun in it
-            for name in ("work", "logs", "derivatives"):
-                shutil.rmtree(outdir / name, ignore_errors=True)
-            with suppress(OSError):  # it was never made
-                left_aside_path(outdir).unlink()
-            for folder in new:
-                with suppress(OSError):  # it was never made, or others use it by now
-                    folder.rmdir()
-        raise
 
 
 def _may_write(outdir: Path) -> None:

@@ -126,6 +126,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     from brainlm_data.graph.dag import Dag
     from brainlm_data.graph.edges import load_job, on_route
     from brainlm_data.graph.remembered import place
+    from brainlm_data.graph.untouched import nothing_left
     from brainlm_data.runner.bundle import run_bundle
 
     if arguments.bundle:
@@ -144,7 +145,7 @@ def _run(arguments: argparse.Namespace, stages: Sequence[Stage]) -> None:
     if arguments.stage not in dag.stages:
         raise ConfigError(f"not on route {dag.route}", "look at preprocess.engine and input.kind in the configuration")
     node = dag[arguments.stage]
-    with _bundles(dag, node.stage, arguments.recording) as bundles:
+    with nothing_left(dag.outdir), _bundles(dag, node.stage, arguments.recording) as bundles:
         limit_threads(arguments.threads or node.each)
         for bundle in bundles:
             job = load_job(list(dag.stages.values()), arguments.stage, dag.outdir, bundle, node.signature)
@@ -180,13 +181,13 @@ def _bundles(dag: Dag, stage: Stage, recordings: Sequence[str]) -> Iterator[list
         return
     dag.read()
     possible = {*dag.index.ids, *(subject.id for subject in dag.index.subjects), COHORT}
-    dag.prepare()
-    for line in taken(dag):
-        print(line, file=sys.stderr)
     if unknown := sorted(set(recordings) - possible):
         raise InputError(
             f"--recording: no {', '.join(unknown)} in {dag.config.bids_dir}", "`brainlm-data index` lists them"
         )
+    dag.prepare()
+    for line in taken(dag):
+        print(line, file=sys.stderr)
     with dag.hold():
         yield dag.bundles.by_level[stage.level]
 

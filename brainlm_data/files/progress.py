@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EVERY_S = 5.0
+FIRST_SHARE = 0.01  # of an amount, until the time that is left is said
 ALIVE_S = 60.0  # between two signs of life of something that has nothing to count yet
 
 
@@ -90,5 +91,7 @@ class Progress:
             return
         self._printed = now
         text = f"{self.name}: {self._done:.0f}/{self.total:.0f}{self.unit}"
-        words = [text, left_after(now - self._started, self._done, self.total), more]
-        print(", ".join(word for word in words if word), file=sys.stderr, flush=True)
+        # a part of the first thing is no measure: libraries are loaded and files opened while it is done
+        is_measured = self._done + 1e-6 >= (FIRST_SHARE * self.total if self.unit else 1)
+        rest = left_after(now - self._started, self._done, self.total) if is_measured else ""
+        print(", ".join(word for word in (text, rest, more) if word), file=sys.stderr, flush=True)

@@ -51,7 +51,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "scmbm-tiny": Size(64, 2, 4, 32, 1, 4),
+    "scmbm-tiny": Size(32, 1, 2, 32, 1, 2),
     "scmbm-small": Size(256, 6, 8, 128, 2, 8),
     "scmbm-1024": Size(1024, 24, 16, 512, 8, 16),  # as published
 }

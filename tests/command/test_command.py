@@ -34,6 +34,10 @@ from brainlm.run import _planned
         ),
         (["bids", "out/put", "--", "--bad-option"], ["unrecognized arguments: --bad-option", "snakemake --help"]),
         (["dmeo"], ["did you mean demo?"]),
+        (
+            ["data", "run", "motion", "--bids-dir", "bids", "--outdir", "out", "--recording", "sub-9"],
+            ["no sub-9 in bids"],
+        ),
     ],
 )
 def test_mistakes_are_two_lines_and_nothing_runs(

@@ -25,7 +25,10 @@ QCGROUP = {"qcgroup"}
 QC = {"qc"} | QCGROUP | COLLATE
 RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
 PARCELLATE = {"parcellate", "resample"} | QC
-TRIALS = {"trials"}  # and whatever reads patterns
+DECODE = {"decode"}
+DIFFUSION = {"diffusion"} | DECODE
+SCMBM = {"scmbm"} | DIFFUSION
+TRIALS = {"trials"} | SCMBM
 VOXELS = {"voxels"} | TRIALS
 DENOISE = {"denoise", "keep"} | PARCELLATE | VOXELS
 FILTER = {"filter"} | DENOISE
@@ -62,6 +65,9 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "collate.seed": (9, COLLATE),
     "voxels.parcels": (["x"], VOXELS),
     "trials.seed": (9, TRIALS),
+    "scmbm.seed": (9, SCMBM),
+    "diffusion.seed": (9, DIFFUSION),
+    "decode.seed": (9, DECODE),
     "train.lr": (0.01, TRAIN),
     "evaluate.seed": (9, EVALUATE),
     **{f"{task}.seed": (9, set()) for task in PAPER_TASKS},  # not part of the default target

@@ -1,0 +1,111 @@
+"""How the networks learn one after the other, from training rows alone: SC-MBM, the UNet without a brain, then both."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from brainlm_model.decode.autoencoder import Autoencoder
+from brainlm_model.decode.diffusion import Painter
+from brainlm_model.decode.learn import Recipe, Row, descend, drawn_rows
+from brainlm_model.decode.scmbm import SCMBM, Size, drawn_visible, padded_length, sparsified, wrapped
+
+Array = NDArray[np.float64]
+Kept = tuple[Path | None, Any]  # folder for checkpoints, and what the run depends on (`descend`)
+NOWHERE: Kept = (None, None)
+
+
+def as_input(patterns_NV: NDArray[np.float32], size: Size, compat: bool = False) -> Tensor:
+    """Patterns padded to whole patches by wrapping."""
+    length = padded_length(patterns_NV.shape[1], size.patch, compat)
+    return torch.from_numpy(np.ascontiguousarray(wrapped(patterns_NV, length)))
+
+
+def untrained(size: Size, x_NV: Tensor, seed: int) -> SCMBM:
+    """The network as it begins."""
+    torch.manual_seed(seed)
+    return SCMBM(size, x_NV.shape[1] // size.patch).eval()
+
+
+def pretrain(
+    network: SCMBM, x_NV: Tensor, mask_ratio: float, sparsify: float, recipe: Recipe, seed: int, kept: Kept = NOWHERE
+) -> list[Row]:
+    """Masked modelling of patterns: stage A1, or A2 with those of a subject."""
+
+    def loss_of(draws: Generator) -> Tensor:
+        x_BV = x_NV[drawn_rows(len(x_NV), recipe.batch, draws)]
+        visible_BK = drawn_visible(len(x_BV), network.tokens, mask_ratio, draws)
+        loss: Tensor = network(sparsified(x_BV, sparsify, draws), visible_BK).loss
+        return loss
+
+    return descend("scmbm", network, loss_of, recipe, seed, *kept)
+
+
+def learn_pictures(painter: Painter, z_N: Tensor, recipe: Recipe, seed: int, kept: Kept = NOWHERE) -> list[Row]:
+    """The UNet alone learns what pictures look like, without any condition; then all painters start from it."""
+    painter.requires_grad_(False)
+    painter.unet.requires_grad_(True)
+
+    def loss_of(draws: Generator) -> Tensor:
+        z = z_N[drawn_rows(len(z_N), recipe.batch, draws)]
+        return painter.loss(z, *painter.none(len(z)), draws)
+
+    return descend("unet", painter, loss_of, recipe, seed, *kept)
+
+
+def learn_to_paint(
+    name: str,
+    painter: Painter,
+    x_NV: Tensor,
+    z_N: Tensor,
+    recipe: Recipe,
+    seed: int,
+    *,
+    noise: float,
+    guess: float,
+    everything: bool,
+    kept: Kept = NOWHERE,
+) -> list[Row]:
+    """The second stage: latents `z_N` from the patterns `x_NV` of the same rows.
+
+    noise: SD of what is added to the z-scores, which keeps a network from learning few patterns by heart.
+    guess: weight of the straight guess; 0 as published. everything: the whole UNet learns, not the conditions' part.
+    """
+    painter.learns(everything)
+    with torch.no_grad():
+        painter.conditioning.settle(painter.encoder.encode(x_NV))
+
+    def loss_of(draws: Generator) -> Tensor:
+        rows = drawn_rows(len(z_N), recipe.batch, draws)
+        x_BV = x_NV[rows] + noise * torch.randn((len(rows), x_NV.shape[1]), generator=draws)
+        context_BLC, vector_BC = painter.conditions(x_BV)
+        loss = painter.loss(z_N[rows], context_BLC, vector_BC, draws)
+        return loss + guess * painter.guess_loss(z_N[rows], vector_BC)
+
+    return descend(name, painter, loss_of, recipe, seed, *kept)
+
+
+def painter_from(base: Painter, encoder: SCMBM) -> Painter:
+    """A painter with its own copy of an encoder and of everything else that `base` has."""
+    made = copy.deepcopy(base)
+    made.encoder = copy.deepcopy(encoder)
+    return made
+
+
+def samples(
+    painter: Painter, x_NV: Tensor, autoencoder: Autoencoder, scheduler: Any, steps: int, count: int, seed: int
+) -> Array:
+    """Pictures (count, N, h, w[, 3]): each with its own noise, which follows from the seed and its number."""
+    from brainlm_model.models.masking import generator
+
+    drawn = []
+    for number in range(count):
+        z = painter.sample(x_NV, scheduler, steps, generator(seed, number))
+        drawn.append(autoencoder.decoded(z.double().numpy()))
+    return np.stack(drawn)

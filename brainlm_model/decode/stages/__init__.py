@@ -1,0 +1,1 @@
+"""The stages `scmbm`, `diffusion` and `decode`."""
