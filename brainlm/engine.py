@@ -17,10 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-import yaml
-
 from brainlm.places import names, ready_made, workflow
 from brainlm_data.errors import InputError, did_you_mean
+from brainlm_data.files.yaml import parsed
 from brainlm_data.graph.events import COMMAND, VARIABLE
 
 TICK_S = 0.5  # between two looks at the clock
@@ -57,7 +56,7 @@ def _profile(name: str) -> Path:
             f"--profile {name}: no such folder", did_you_mean(name, known) or f"a folder, or one of {', '.join(known)}"
         )
     for file in (*place.glob("config.yaml"), *place.glob("config.v*.yaml")):
-        executor = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("executor")
+        executor = (parsed(file.read_text(encoding="utf-8"), str(file)) or {}).get("executor")
         plugin = f"snakemake_executor_plugin_{str(executor).replace('-', '_')}"
         if executor and importlib.util.find_spec(plugin) is None and executor not in {"local", "dryrun", "touch"}:
             raise InputError(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from brainlm_data.dataset.splits import SPLITS
     from brainlm_data.dataset.store import Store, open_store
     from brainlm_data.defaults import defaults as config_text
+    from brainlm_data.files.arrays import reads_arrays
     from brainlm_data.files.fetch import cache_folder
     from brainlm_data.files.json import read_object
     from brainlm_data.files.lock import beside, fresh_temporary, one_at_a_time
@@ -58,8 +59,8 @@ __all__ = [
     "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
     "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
     "open_store", "parent_of", "prepare", "read_config", "read_object", "read_pictures", "read_series", "reads",
-    "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from", "stage_summary",
-    "sum_folder", "write_sums",
+    "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
+    "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -106,6 +107,7 @@ _HEAVY = {  # imported only when they are asked for
     "read_pictures": ("reading.pictures", "read_pictures"),
     "read_series": ("reading.sources", "read_series"),
     "reads": ("files.reads", "reads"),
+    "reads_arrays": ("files.arrays", "reads_arrays"),
     "recording_name": ("dataset.series", "recording_name"),
     "resample_series": ("reading.resampling", "resample_series"),
     "resized": ("reading.pictures", "resized"),

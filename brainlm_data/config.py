@@ -8,12 +8,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, create_model, field_validator
 
 from brainlm_data import strategies
 from brainlm_data.bids.index import Select
 from brainlm_data.errors import ConfigError, alike, did_you_mean
+from brainlm_data.files.yaml import parsed
 from brainlm_data.spaces.known import BUNDLED, space_of_atlas
 from brainlm_data.stage import Stage, StageConfig
 
@@ -116,7 +116,7 @@ def read_file(path: Path) -> dict[str, Any]:
     ConfigError: it cannot be read, or is no mapping of keys to values.
     """
     try:
-        raw = _yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+        raw = parsed(path.read_text(encoding="utf-8"), str(path)) or {}
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "give a readable YAML file") from error
     except UnicodeDecodeError as error:
@@ -142,7 +142,7 @@ def assign(raw: dict[str, Any], assignment: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise ConfigError(f"--set {assignment}: {parent} is no section", "write key.sub=value, of a section")
-    section[last] = _yaml(value, f"--set {path}")
+    section[last] = parsed(value, f"--set {path}")
 
 
 def merge(raw: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -152,14 +152,6 @@ def merge(raw: dict[str, Any], more: Mapping[str, Any]) -> None:
             merge(raw[key], value)
         else:
             raw[key] = deepcopy(value)
-
-
-def _yaml(text: str, where: str) -> Any:
-    """Parsed YAML. Raises ConfigError for what is none."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: {' '.join(str(error).split())}", "write it as YAML has it") from error
 
 
 def split_foreign(raw: Mapping[str, Any], stages: Sequence[Stage]) -> tuple[dict[str, Any], list[str]]:

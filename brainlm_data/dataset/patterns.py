@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.reads import reads
+from brainlm_data.files.arrays import reads_arrays
 
 Floats = NDArray[np.float32]
 Texts = NDArray[np.str_]
@@ -141,9 +141,8 @@ class Patterns:
     def load(cls, path: str | Path) -> Patterns:
         """Read what `save` wrote. Raises InputError where it is damaged or of another kind."""
         path = Path(path)
-        with reads(path, "stage trials makes it"):
-            with np.load(path, allow_pickle=False) as arrays:
-                given = {one.name: arrays[one.name] for one in fields(cls)}
+        with reads_arrays(path, "stage trials makes it") as arrays:
+            given = {one.name: arrays[one.name] for one in fields(cls)}
             try:
                 return cls(**given)
             except InputError as error:

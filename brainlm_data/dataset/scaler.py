@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
-from brainlm_data.files.reads import reads
+from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.files.sums import check_sum
 
 AGAIN = "it lies beside the store or the model that it was fitted for; make that again (arrays: median, iqr)"
@@ -33,7 +33,7 @@ class Scaler:
     def load(cls, path: Path) -> Scaler:
         """Read scaler.npz, compared with the SHA256SUMS beside it. Raises InputError where it is damaged, or none."""
         check_sum(path, AGAIN)
-        with reads(path, AGAIN), np.load(path, allow_pickle=False) as arrays:
+        with reads_arrays(path, AGAIN) as arrays:
             median, iqr = (arrays[name].astype(np.float32) for name in ("median", "iqr"))
         if median.ndim != 1 or median.shape != iqr.shape:
             raise InputError(f"{path}: median {median.shape} and iqr {iqr.shape}", "both must be (parcel,)")

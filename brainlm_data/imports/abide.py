@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError, Refused
-from brainlm_data.files.reads import reads
+from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.imports import Options, Series, Source, Values
 from brainlm_data.imports.participants import atlas_of, described, read_participants
 
@@ -68,7 +68,7 @@ def _file(path: Path) -> Path:
 
 @lru_cache(maxsize=1)  # a job reads the file once, not once per recording
 def _arrays(file: Path, _mtime_ns: int) -> tuple[NDArray[Any], ...]:
-    with reads(file, "give the .npz of kind abide, or another KIND"), np.load(file, allow_pickle=False) as arrays:
+    with reads_arrays(file, "give the .npz of kind abide, or another KIND") as arrays:
         if absent := [name for name in ARRAYS if name not in arrays]:
             raise InputError(f"{file}: no array {', '.join(absent)}", f"it needs {', '.join(ARRAYS)}")
         data, offset, scale, ids = (np.asarray(arrays[name]) for name in ARRAYS)

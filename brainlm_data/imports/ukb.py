@@ -107,7 +107,7 @@ def _load_zip(file: Path, tr_s: float | None, plan: Plan) -> LoadedSeries:
                     target.parent.mkdir(exist_ok=True)
                     with archive.open(member) as source, target.open("wb") as sink:
                         shutil.copyfileobj(source, sink, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
             raise Refused(f"not a whole zip ({error})", "fetch it again") from error
         except OSError as error:
             if error.errno != errno.EINVAL:  # else the zip's directory names a place that no file has

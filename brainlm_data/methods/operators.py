@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.errors import InputError
+from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.files.reads import reads
 
 Array = NDArray[np.float64]
@@ -314,7 +315,7 @@ class Regression:
     @classmethod
     def load(cls, path: Path) -> Regression:
         """Read what `save` wrote. Raises InputError where it is damaged."""
-        with reads(path), np.load(path, allow_pickle=False) as arrays:
+        with reads_arrays(path) as arrays:
             noise, readout = arrays["noise"], arrays["readout"]
             if noise.ndim != 2 or readout.shape != noise.shape[::-1] or {noise.dtype.kind, readout.dtype.kind} != {"f"}:
                 raise ValueError(f"noise {noise.dtype} {noise.shape}, readout {readout.dtype} {readout.shape}")

@@ -38,7 +38,9 @@ def read_manifest(path: Path) -> Manifest:
     manifest: Manifest = sidecar.load_record(path, f"run stage {path.parent.name} again")
     try:
         known = {"version", "config", "names", "watched"} <= json.loads(manifest["signature"]).keys()
-        whole = known and "content" in manifest and all(map(is_entry, manifest["units"].values()))
+        parts = {"listing": str, "content": str, "upstream": dict}
+        known = known and all(isinstance(manifest.get(key), kind) for key, kind in parts.items())
+        whole = known and all(map(is_entry, manifest["units"].values()))
     except (AttributeError, KeyError, TypeError, ValueError):
         whole = False
     if not whole:
@@ -60,6 +62,8 @@ def is_entry(entry: Any) -> bool:
         or not isinstance(entry.get("status"), str)
         or not isinstance(entry.get("reason"), str)
     ):
+        return False
+    if entry["status"] == "done" and "outputs" not in entry:
         return False
     outputs, methods = entry.get("outputs", {}), entry.get("methods", {})
     return isinstance(outputs, dict) and isinstance(methods, dict) and all(map(_is_output, outputs.values()))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data.errors import InputError, Refused
+from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.files.reads import reads
 from brainlm_data.methods.courses import Courses
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
@@ -129,7 +130,7 @@ class Voxels:
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where the file is damaged."""
-        with reads(path), np.load(path, allow_pickle=False) as arrays:
+        with reads_arrays(path) as arrays:
             self._stored, self._slope = arrays["series"], arrays["slope"]
             self.shape = tuple(int(n) for n in arrays["shape"])
             self.affine = arrays["affine"]

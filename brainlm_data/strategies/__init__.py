@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brainlm_data.errors import Refused
+from brainlm_data.errors import ConfigError, Refused
+from brainlm_data.files.yaml import parsed
 
 FOLDER = Path(__file__).parent
 ENDINGS = (".yaml", ".yml")
@@ -55,8 +55,10 @@ def shipped(name: str) -> Strategy:
 def read(path: Path) -> Strategy:
     """A strategy from a file. Raises ValueError, in one line, where it is none."""
     try:
-        return _checked(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except (OSError, yaml.YAMLError) as error:
+        return _checked(parsed(path.read_text(encoding="utf-8"), str(path)), str(path))
+    except ConfigError as error:
+        raise ValueError(error.message) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable ({' '.join(str(error).split())})") from error
 
 

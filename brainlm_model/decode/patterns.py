@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, resized
+from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, reads_arrays, resized
 
 __all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "from_volumes"]
 
@@ -71,8 +71,8 @@ def from_god(path: str | Path, roi: str = "VC", pictures: str | Path | None = No
 
 
 def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns:
-    with reads(path, "sbj_*.npz with arr_0 ... arr_3 and masks of regions"), np.load(path, allow_pickle=False) as file:
-        regions = [name for name in file.files if not name.startswith("arr_")]
+    with reads_arrays(path, "sbj_*.npz with arr_0 ... arr_3 and masks of regions") as file:
+        regions = [name for name in file if not name.startswith("arr_")]
         if roi not in regions:
             raise InputError(f"{path}: no region {roi}", f"there are: {', '.join(regions)}")
         mask = np.asarray(file[roi], bool)
@@ -92,7 +92,7 @@ def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns
     trials = replace(trials, repeats=repeats)
     if pictures is None:
         return trials
-    with reads(pictures, "an .npz with train_images and test_images"), np.load(pictures, allow_pickle=False) as file:
+    with reads_arrays(pictures, "an .npz with train_images and test_images") as file:
         seen = [file["train_images"][np.unique(shown)], file["test_images"]]
     small = [resized(_as_bytes(picture), size) for one in seen for picture in one]
     labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]

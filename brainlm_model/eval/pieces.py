@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainlm_data import Files, atomic, reads
+from brainlm_data import Files, atomic, reads_arrays
 
 
 class Pieces:
@@ -33,7 +33,7 @@ class Pieces:
             arrays = make()
             with atomic(path) as temporary:  # a run that is killed here leaves no half of a file
                 np.savez(temporary, **arrays)
-        with reads(path, "delete it: it is computed again"), np.load(path, allow_pickle=False) as kept:
+        with reads_arrays(path, "delete it: it is computed again") as kept:
             return dict(kept)
 
     def clear(self) -> None:

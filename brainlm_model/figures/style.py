@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import FIGURE_STYLE, SPLIT_COLOURS, draw_as_text, reads
+from brainlm_data import FIGURE_STYLE, SPLIT_COLOURS, draw_as_text, reads, reads_arrays
 from brainlm_data import GRID as GRID  # figures take all of their look from here
 from brainlm_data import INK as INK
 
@@ -64,7 +64,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_arrays(path: Path) -> dict[str, Any]:
     """The arrays of a result file by name."""
-    with reads(path), np.load(path, allow_pickle=False) as file:
+    with reads_arrays(path) as file:
         return dict(file)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 
-from brainlm_data import InputError, fresh_temporary, new_array, one_at_a_time, prepare, reads
+from brainlm_data import InputError, fresh_temporary, new_array, one_at_a_time, prepare, reads, reads_arrays
 
 CACHE_VERSION = 2  # goes up when the content of the cache changes for the same store
 Bools = np.ndarray
@@ -173,7 +173,7 @@ def _read(
 ) -> Flat | None:
     """The cache that is there; None where there is none, one of another store, or a damaged one."""
     try:
-        with reads(index, ANEW), np.load(index, allow_pickle=False) as about:
+        with reads_arrays(index, ANEW) as about:
             if str(about["key"]) != key:
                 return None
             known, checks = np.unpackbits(about["known"], count=shape[0]).astype(bool), about["checks"]

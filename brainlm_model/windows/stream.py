@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainlm_data import InputError, atomic, prepare, reads
+from brainlm_data import InputError, atomic, prepare, reads_arrays
 from brainlm_model.windows.cache import ANEW, checksum, layout_of, store_key
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Stream:
         path = Path(self._store.path)
         file, key = path.with_name(f".{path.name}.stream.npz"), store_key(self._store, self.places)
         total = sum(rows for _, rows in self.places.values())
-        with contextlib.suppress(InputError), reads(file, ANEW), np.load(file, allow_pickle=False) as about:
+        with contextlib.suppress(InputError), reads_arrays(file, ANEW) as about:
             if str(about["key"]) == key and about["checks"].shape == (len(self.places),):
                 return np.unpackbits(about["known"], count=total).astype(bool), about["checks"]
         known, checks = np.zeros(total, bool), np.zeros(len(self.places), np.uint32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import Progress, atomic, reads
+from brainlm_data import Progress, atomic, reads_arrays
 from brainlm_model.baselines.traits import CANDIDATES
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
@@ -222,7 +222,7 @@ class Cohort:
                       hashlib.sha256(task.orders.tobytes()).hexdigest()]  # fmt: skip
         file = self.workdir / f"{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]}.npz"
         if file.is_file():
-            with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
+            with reads_arrays(file, "delete it: it is computed again") as kept:
                 return learn.Outcome(
                     kept["outputs"], float(kept["inner"]), json.loads(str(kept["chosen"])), kept["permuted"]
                 )

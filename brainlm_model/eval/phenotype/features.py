@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError, Progress, atomic, reads
+from brainlm_data import BrainLMError, Progress, atomic, reads_arrays
 from brainlm_model.baselines import coskewness, tangent
 from brainlm_model.trained import connectivity
 
@@ -111,7 +111,7 @@ def embed(
 
 def _kept(file: Path) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """What `embed` wrote earlier."""
-    with reads(file, "delete it: it is computed again"), np.load(file, allow_pickle=False) as kept:
+    with reads_arrays(file, "delete it: it is computed again") as kept:
         arrays = {kind: kept[kind] for kind in EMBEDDINGS}  # an npz reads all of an array every time it is asked for
         by_recording = {}
         for row, name in enumerate(kept["ids"].tolist()):
