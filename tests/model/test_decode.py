@@ -172,6 +172,11 @@ def test_shuffled_pairs_never_keep_their_own_picture() -> None:
     partner = diffusion.deranged(stimulus, 3)
     assert sorted(partner) == list(range(7))
     assert (stimulus[partner] != stimulus).all()
+    # nor the category, which names may sort by: as often the same one as by chance
+    category = np.repeat(["6", "9"], 50)
+    named = np.array([f"{kind}/{row:03d}" for row, kind in enumerate(category)])
+    same = [(category[diffusion.deranged(named, seed)] == category).mean() for seed in range(20)]
+    assert 0.42 < np.mean(same) < 0.56
     with pytest.raises(InputError, match="3 of 4 training patterns are of one stimulus"):
         diffusion.deranged(np.array(["a", "a", "a", "b"]), 0)
 

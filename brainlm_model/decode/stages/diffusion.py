@@ -111,10 +111,12 @@ def deranged(stimulus: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
     ------
     InputError: more than half of the rows are of one stimulus.
     """
-    order = np.random.default_rng(seed).permutation(len(stimulus))
-    # sorted by stimulus, a shift by the size of the largest group moves every row to another stimulus
-    order = order[np.argsort(stimulus[order], kind="stable")]
-    largest = int(np.unique(stimulus, return_counts=True)[1].max())
+    names, number, count = np.unique(stimulus, return_inverse=True, return_counts=True)
+    # With the rows of a stimulus side by side, a shift by the size of the largest group moves every row to another
+    # stimulus. Stimuli come in an order that is drawn: in that of their names, neighbours may be of one category, and
+    # the control would learn the category.
+    order = np.argsort(np.random.default_rng(seed).permutation(len(names))[number], kind="stable")
+    largest = int(count.max())
     if 2 * largest > len(stimulus):
         raise InputError(f"trials: {largest} of {len(stimulus)} training patterns are of one stimulus", "more stimuli")
     partner = np.empty(len(stimulus), np.int64)
@@ -235,7 +237,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="diffusion",
-    version=1,
+    version=2,
     level="cohort",
     summary="Learn to paint what was seen: latent diffusion with two conditions, and its controls.",
     Config=Config,
