@@ -11,17 +11,16 @@ make a sample. `*_mb`: peak memory of each, in a process of its own.
 from __future__ import annotations
 
 import resource
-from typing import Any
 
 from benchmarks import tools
 
 tools.one_thread()
 
 # ruff: noqa: E402
-import diffusers
 import torch
 from torch import Generator
 
+from brainlm_model.decode.extra import needed
 from brainlm_model.decode.scmbm import SCMBM, SIZES, drawn_visible, padded_length
 
 VOXELS, BATCH = 4643, 8
@@ -60,7 +59,7 @@ def scmbm_step() -> tuple[float, float]:
 def unet_step() -> tuple[float, float, float]:
     """CPU s and MB of a denoising step, and millions of weights."""
     torch.set_num_threads(1)
-    unet: Any = diffusers.UNet2DConditionModel(**UNET).eval()
+    unet = needed("diffusers").UNet2DConditionModel(**UNET).eval()
     z, context, vector = torch.randn(1, 3, 64, 64), torch.randn(1, 77, CHANNELS), torch.randn(1, CHANNELS)
     with torch.no_grad():
         seconds = tools.median_cost(
