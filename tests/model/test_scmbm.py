@@ -147,8 +147,8 @@ def test_published_sizes() -> None:
     assert set(SIZES) >= {"scmbm-tiny", "scmbm-1024"}
     with pytest.raises(ConfigError, match="scmbm-huge"):
         sized("scmbm-huge")
-    with pytest.raises(ConfigError, match="width 30"):
-        sized("scmbm-tiny", width=30)
+    with pytest.raises(ConfigError, match="width 31"):
+        sized("scmbm-tiny", width=31)
 
 
 @pytest.mark.parametrize(("voxels", "ours", "public"), [(31, 32, 32), (32, 32, 48), (33, 48, 48)])

@@ -124,6 +124,11 @@ def deranged(stimulus: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
     return partner
 
 
+def settings(network: Any) -> dict[str, Any]:
+    """A diffusers network's configuration, but for its list of keys at their defaults: a set, in any order."""
+    return {key: value for key, value in network.config.items() if key != "_use_default_values"}
+
+
 def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]) -> None:
     """Weights of each network, and config.json with what `load` needs."""
     from safetensors.torch import save_file
@@ -133,10 +138,10 @@ def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]
     content = {
         "format": 1,
         "autoencoder": {
-            "kind": type(made.network).__name__, "config": dict(made.network.config), "shape": made.shape,
+            "kind": type(made.network).__name__, "config": settings(made.network), "shape": made.shape,
             "multiple": made.multiple, "square": made.square, "shift": made.shift, "scale": made.scale,
         },
-        "unet": dict(first.unet.config),
+        "unet": settings(first.unet),
         "encoder": {"size": asdict(first.encoder.size), "tokens": first.encoder.tokens},
         "latent": first.latent,
         **about,
