@@ -29,7 +29,7 @@ tools.one_thread()
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data.methods.operators import Regression
+from brainlm_data.methods.regression import Regression
 
 Array = NDArray[np.float64]
 PASSES = 500  # of FastICA

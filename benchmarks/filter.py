@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from brainlm_data.methods.operators import ORDER, Recipe, Regression, Temporal, high_pass, padding
+from brainlm_data.methods.operators import ORDER, Recipe, Temporal, high_pass, padding
+from brainlm_data.methods.regression import Regression
 
 LOW_HZ, LONGER, KNOWN, CONFOUNDS = 0.01, 40, 50, 30
 

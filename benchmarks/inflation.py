@@ -32,7 +32,8 @@ from benchmarks.recordings import everyone, parcels, refiltered
 from benchmarks.scoring import call
 from brainlm_data import strategies
 from brainlm_data.errors import Refused
-from brainlm_data.methods.operators import Regression, low_pass
+from brainlm_data.methods.operators import low_pass
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stages import denoise
 
 FILTERS = {

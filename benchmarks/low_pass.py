@@ -33,7 +33,8 @@ from brainlm_data import strategies
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
 from brainlm_data.methods.ica import Components
-from brainlm_data.methods.operators import Recipe, Regression, low_pass
+from brainlm_data.methods.operators import Recipe, low_pass
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise
 

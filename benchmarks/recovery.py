@@ -52,7 +52,8 @@ from numpy.typing import NDArray
 from benchmarks.scoring import call
 from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import read_table
-from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import Recipe, drop, fill_censored, high_pass
+from brainlm_data.methods.regression import Regression
 from brainlm_data.paths import artifact_path
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise

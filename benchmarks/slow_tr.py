@@ -25,7 +25,8 @@ from benchmarks.recordings import prepared, simulated, space
 from benchmarks.scoring import call
 from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression
-from brainlm_data.methods.operators import Recipe, Regression
+from brainlm_data.methods.operators import Recipe
+from brainlm_data.methods.regression import Regression
 from brainlm_data.simulate.signals import evoked, sampled
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.recordings import everyone, parcels
 from benchmarks.recovery import correlations
 from benchmarks.scoring import call
-from brainlm_data.methods.operators import Regression
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Files
 from brainlm_data.stages import denoise
 

@@ -49,7 +49,8 @@ from benchmarks.recovery import correlations, removed
 from benchmarks.scoring import NAMES, call
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import rigid
-from brainlm_data.methods.operators import Recipe, Regression, drop, fill_censored, high_pass
+from brainlm_data.methods.operators import Recipe, drop, fill_censored, high_pass
+from brainlm_data.methods.regression import Regression
 from brainlm_data.paths import ARTIFACTS
 from brainlm_data.stage import Files, Stage
 from brainlm_data.stages import anat, atlas, confounds, coreg, denoise, motion, sample, template

@@ -22,17 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainlm_data import strategies
 from brainlm_data.errors import Refused
-from brainlm_data.methods.operators import (
-    Array,
-    HighPass,
-    Limits,
-    Recipe,
-    Regression,
-    drop,
-    fill_censored,
-    high_pass,
-    low_pass,
-)
+from brainlm_data.methods.operators import Array, HighPass, Recipe, drop, fill_censored, high_pass, low_pass
+from brainlm_data.methods.regression import Limits, Regression
 
 LEFT = 1e-3  # a confound of which the filter leaves a smaller share (of its norm) lies outside the band
 LEFT_OF_COMPONENT = 1e-8  # a component of which the confounds leave a smaller share (of its norm) consists of them

@@ -21,7 +21,8 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import digest, sidecar_path
 from brainlm_data.methods.chain import Requested, recipe_of
-from brainlm_data.methods.operators import Regression, Temporal, at_rate, highest_hz
+from brainlm_data.methods.operators import Temporal, at_rate, highest_hz
+from brainlm_data.methods.regression import Regression
 from brainlm_data.reading.image import Run, load_image, repetition_time
 from brainlm_data.reading.parcel_means import ParcelReader, grand_mean, leading, scale_to
 

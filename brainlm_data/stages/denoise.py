@@ -24,8 +24,9 @@ from brainlm_data.methods import aroma
 from brainlm_data.methods.chain import before_regression, confounds_of, regression_of
 from brainlm_data.methods.courses import Courses, courses_of
 from brainlm_data.methods.ica import MOST, Components, decompose, optimal_rank, principal, smoother
-from brainlm_data.methods.operators import Limits, Recipe, Regression
+from brainlm_data.methods.operators import Recipe
 from brainlm_data.methods.overrides import overridden, read_overrides
+from brainlm_data.methods.regression import Limits, Regression
 from brainlm_data.reading.image import load_output
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 from brainlm_data.strategies import Strategy

@@ -8,14 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from brainlm_data.methods.operators import (
-    GRAND_MEAN,
-    PERCENT,
-    Array,
-    Regression,
-    Temporal,
-    percent_scale,
-)
+from brainlm_data.methods.operators import GRAND_MEAN, PERCENT, Array, Temporal, percent_scale
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 GAIN = 1.02  # variance after denoising over that before it, beyond which a parcel is named

@@ -355,7 +355,8 @@ def _read_scaler(path: Path) -> Any:
 
 
 def _recipes(folder: Path) -> tuple[Path, Path]:
-    from brainlm_data.methods.operators import Recipe, Regression
+    from brainlm_data.methods.operators import Recipe
+    from brainlm_data.methods.regression import Regression
 
     Recipe(2.0, 40, 2, (7,), "butterworth", 0.01).save(folder / "filter.json")
     noise = np.random.default_rng(0).normal(0, 1, (38, 2))

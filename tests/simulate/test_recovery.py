@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import recovery
-from brainlm_data.methods.operators import Regression
+from brainlm_data.methods.regression import Regression
 
 
 def fitted(reasons: list[str], mixing: np.ndarray) -> recovery.Fit:

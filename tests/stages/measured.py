@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from brainlm_data.files.sidecar import write_facts
 from brainlm_data.files.tables import write_table
-from brainlm_data.methods.operators import Recipe, Regression
+from brainlm_data.methods.operators import Recipe
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Files
 
 T, TR, PARCELS, K = 60, 2.0, 12, 5

@@ -17,7 +17,8 @@ from brainlm_data.errors import Refused
 from brainlm_data.files.tables import read_table
 from brainlm_data.methods import aroma, ica
 from brainlm_data.methods.chain import before_regression
-from brainlm_data.methods.operators import Recipe, Regression, high_pass, low_pass
+from brainlm_data.methods.operators import Recipe, high_pass, low_pass
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
 from tests.stages import fitted

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from brainlm_data.methods.chain import before_regression, regression_of
 from brainlm_data.methods.operators import (
     Recipe,
-    Regression,
     Temporal,
     at_rate,
     cosines,
@@ -27,6 +26,7 @@ from brainlm_data.methods.operators import (
     padding,
 )
 from brainlm_data.methods.operators import resample as to_rate
+from brainlm_data.methods.regression import Regression
 
 T, TR = 120, 2.0
 RECIPES = [

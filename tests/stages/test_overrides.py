@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.tables import read_table
-from brainlm_data.methods.operators import Regression
 from brainlm_data.methods.overrides import overridden, read_overrides
+from brainlm_data.methods.regression import Regression
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter, qc

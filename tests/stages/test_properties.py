@@ -14,17 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from brainlm_data.methods.operators import (
-    Recipe,
-    Regression,
-    Temporal,
-    cosines,
-    drop,
-    fill_censored,
-    high_pass,
-    low_pass,
-    resample,
-)
+from brainlm_data.methods.operators import Recipe, Temporal, cosines, drop, fill_censored, high_pass, low_pass, resample
+from brainlm_data.methods.regression import Regression
 from tests.stages import phantom, sampled
 
 Array = NDArray[np.float64]

@@ -15,7 +15,8 @@ from brainlm_data import strategies
 from brainlm_data.config import section_from
 from brainlm_data.errors import ConfigError, InputError, Refused
 from brainlm_data.files.tables import read_table, write_table
-from brainlm_data.methods.operators import Recipe, Regression, Temporal, cosines
+from brainlm_data.methods.operators import Recipe, Temporal, cosines
+from brainlm_data.methods.regression import Regression
 from brainlm_data.stage import Files
 from brainlm_data.stages import confounds, denoise, filter
 from tests.conftest import ROOT

@@ -16,7 +16,8 @@ from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_object
 from brainlm_data.files.sidecar import write_facts
 from brainlm_data.methods import single_trials
-from brainlm_data.methods.operators import Recipe, Regression, Temporal
+from brainlm_data.methods.operators import Recipe, Temporal
+from brainlm_data.methods.regression import Regression
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import trials

@@ -12,7 +12,8 @@ import pytest
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.tables import read_table
-from brainlm_data.methods.operators import Recipe, Regression, Temporal
+from brainlm_data.methods.operators import Recipe, Temporal
+from brainlm_data.methods.regression import Regression
 from brainlm_data.runner.call import call
 from brainlm_data.stage import Files
 from brainlm_data.stages import voxels
