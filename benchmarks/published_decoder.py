@@ -10,8 +10,6 @@ make a sample. `*_mb`: peak memory of each, in a process of its own.
 
 from __future__ import annotations
 
-import resource
-
 from benchmarks import tools
 
 tools.one_thread()
@@ -34,11 +32,6 @@ UNET = {
 }  # fmt: skip
 
 
-def peak_mb() -> float:
-    """Of this process, so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
 def scmbm_step() -> tuple[float, float]:
     """CPU s and MB of a training step of SC-MBM."""
     torch.set_num_threads(1)
@@ -53,7 +46,7 @@ def scmbm_step() -> tuple[float, float]:
         network(x_BV, drawn_visible(BATCH, network.tokens, 0.75, draws)).loss.backward()
         optimizer.step()
 
-    return float(tools.median_cost(step, 3)[0]), peak_mb()
+    return float(tools.median_cost(step, 3)[0]), tools.memory_mb()
 
 
 def unet_step() -> tuple[float, float, float]:
@@ -65,7 +58,7 @@ def unet_step() -> tuple[float, float, float]:
         seconds = tools.median_cost(
             lambda: unet(z, torch.tensor([500]), encoder_hidden_states=context, class_labels=vector), 3
         )[0]
-    return float(seconds), peak_mb(), sum(weights.numel() for weights in unet.parameters()) / 1e6
+    return float(seconds), tools.memory_mb(), sum(weights.numel() for weights in unet.parameters()) / 1e6
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from brainlm_data import InputError, reads
 from brainlm_model.decode.scmbm import SCMBM, Size
-from brainlm_model.models.weights import check_finite
+from brainlm_model.models.weights import check_finite, unpickled
 
 REMEDY = "give a state dict of SC-MBM: model.safetensors, or a .pth of tensors alone"
 # ours -> public, of what has one tensor on both sides
@@ -128,13 +127,9 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     with reads(path, REMEDY):
         if path.suffix == ".safetensors":
             return load_file(path)
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise InputError(
-                f"{path}: damaged, or a pickle of more than tensors, which could run any code; it was not loaded",
-                "where you trust it, save its `model` alone: torch.save(checkpoint['model'], NEW)",
-            ) from error
+        content = unpickled(
+            path, REMEDY, "where you trust it, save its `model` alone: torch.save(checkpoint['model'], NEW)"
+        )
         state = content.get("model", content) if isinstance(content, dict) else None
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise InputError(f"{path}: no dictionary of tensors", REMEDY)

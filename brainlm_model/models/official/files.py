@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from brainlm_data import InputError, check_sum, reads
 from brainlm_model.models.official.brainlm import OfficialBrainLM
 from brainlm_model.models.official.config import BrainLMConfig, Config, from_hf, preset, read_json
 from brainlm_model.models.official.vitmae import OfficialViTMAE
+from brainlm_model.models.weights import unpickled
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # What nothing reads, or what can be computed: files may leave it out.
@@ -73,13 +72,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     with reads(path, "download it again"):
         if path.suffix == ".safetensors":
             return load_file(path)
-        try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise InputError(
-                f"{path}: damaged, or a pickle of more than tensors, which could run any code; it was not loaded",
-                "ask for model.safetensors, or convert the file where you trust it",
-            ) from error
+        weights = unpickled(
+            path, "download it again", "ask for model.safetensors, or convert the file where you trust it"
+        )
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise InputError(f"{path}: no dictionary of tensors", "give the model's weights, not an optimiser's state")
     return weights
