@@ -6,7 +6,7 @@ it must be cheap: one walk lists the files (`scan`), and what was read of them i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,12 +17,14 @@ from brainlm_data.bids.echoes import Choice, Echo, choose
 from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
-from brainlm_data.errors import InputError
+from brainlm_data.errors import InputError, did_you_mean
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.reading.timing import stated_echo
 from brainlm_data.stage import StageConfig
+
+OPTIONS = {"subject": "--participant-label", "session": "--session-label", "task": "--task-id"}  # of `brainlm`
 
 
 class Select(StageConfig):
@@ -200,8 +202,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
                 f"{bids_dir}: no BOLD run found{why}",
-                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps); of what is preprocessed already:"
-                " input.kind, brainlm --input (docs/import.md)",
+                f"{_root_nearby(bids_dir)}expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps); of what is"
+                " preprocessed already: input.kind, brainlm --input (docs/import.md)",
             )
         return found
 
@@ -259,12 +261,7 @@ def _loaded(
         recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {}), shown))
         unused_echoes += choice.left
     del rows
-    chosen = tuple(r for r in recordings if select.accepts(r))
-    if not chosen:
-        raise InputError(
-            f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
-            f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
-        )
+    chosen = _selected(recordings, select)
     t1w, others = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
@@ -280,6 +277,51 @@ def _loaded(
     notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
     stimuli = {file[0]: _raw(root, file) for file in cached.get("stimuli", ())}
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"], stimuli)
+
+
+def _root_nearby(folder: Path) -> str:
+    """Where a dataset's root is, if a folder inside it was given, or the one around it; else nothing."""
+    root = folder.absolute()
+    while root.name.startswith(("sub-", "ses-")):
+        root = root.parent
+    inside = [below for below in sorted(folder.glob("*/")) if any(below.glob("sub-*/"))]
+    near = [root] if root != folder.absolute() else inside
+    return f"is {near[0]} the dataset? " if near else ""
+
+
+def _selected(recordings: Sequence[Recording], select: Select) -> tuple[Recording, ...]:
+    """The recordings that `select` accepts.
+
+    Raises
+    ------
+    InputError: it names a label that no recording has, which is a slip; or no recording has all that it names.
+    """
+    for key, wanted, plain in (
+        ("subject", select.subject, _label),
+        ("session", select.session, _label),
+        ("task", select.task, _label),
+        ("run", select.run, _index),
+    ):
+        there = {plain(value) for r in recordings if (value := getattr(r, key)) is not None}
+        if missing := [plain(label) for label in wanted if plain(label) not in there]:
+            option = f" ({OPTIONS[key]})" if key in OPTIONS else ""
+            remedy = f"{_meant(missing[0], there)} {key}s: {_some(there) or 'none, leave it out'}".strip()
+            raise InputError(f"select.{key}{option}: no recording of {key} {', '.join(missing)}", remedy)
+    chosen = tuple(r for r in recordings if select.accepts(r))
+    if not chosen:
+        named = {key: getattr(select, key) for key in ("subject", "session", "task", "run") if getattr(select, key)}
+        words = ", ".join(f"{key} {' or '.join(labels)}" for key, labels in named.items())
+        raise InputError(
+            f"select: none of the {len(recordings)} recordings has {words}",
+            "each has its subject, session, task and run in its name: brainlm data index BIDS lists them",
+        )
+    return chosen
+
+
+def _meant(label: str, there: Collection[str]) -> str:
+    """`did you mean 01?` of 1, which BIDS takes for another label; or of what is nearly the same."""
+    same = [other for other in there if label.isdigit() and other.isdigit() and int(other) == int(label)]
+    return f"did you mean {same[0]}?" if same else did_you_mean(label, there)
 
 
 def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[str]]:

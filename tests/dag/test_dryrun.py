@@ -157,7 +157,7 @@ def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"bids_dir": "/nowhere"}, ["no folder /nowhere", "bids_dir="]),
-        ({"select": {"subject": ["99"]}}, ["accepts none of the 2 recordings", "01, 02"]),
+        ({"select": {"subject": ["99"]}}, ["no recording of subject 99", "01, 02"]),
         ({"atlass": {}}, ["unknown key atlass", "atlas"]),
     ],
 )
