@@ -155,6 +155,18 @@ class Index:
     columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
     stimulus_files: Mapping[str, RawFile] = field(default_factory=dict)  # of stimuli/, by path below the root
 
+    def lacking(self) -> list[str]:
+        """What is not there and done without, in words: subjects without a T1w, recordings whose sidecar has no TR."""
+        no_t1w = [subject.id for subject in self.subjects if subject.t1w is None]
+        timed = {"RepetitionTime", "VolumeTiming"}
+        no_tr = [r.id for r in self.recordings if not r.fault and not timed & {k for k, v in r.metadata.items() if v}]
+        lines = []
+        if no_t1w:
+            lines.append(f"no T1w: {_counted(no_t1w, self.subjects)}; the EPI itself is fitted to the template")
+        if no_tr:
+            lines.append(f"no RepetitionTime: {_counted(no_tr, self.recordings)}; that of the image's header counts")
+        return lines
+
     def said(self) -> list[str]:
         """All of it, a sentence each."""
         return [*self.notes, *self.unjoined, *(f"{name}: {text}" for name, text in self.columns.items())]
@@ -346,6 +358,10 @@ def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tupl
 def _some(values: Iterable[str | None]) -> str:
     distinct = sorted({str(v) for v in values})
     return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
+
+
+def _counted(names: Sequence[str], of: Sequence[Any]) -> str:
+    return f"{len(names)} of {len(of)} ({_some(names)})"
 
 
 def _raw(root: str, listed: Sequence[Any]) -> RawFile:

@@ -72,9 +72,11 @@ def model_folder(path: str | Path, revision: str | None = None) -> Path:
         folder = Path(path)
     missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).exists()]
     if missing:
+        inside = [*folder.glob("*/model.safetensors"), *folder.glob("models/*/model.safetensors")]
+        meant = f"did you mean {inside[0].parent}? " if inside else ""
         raise InputError(
             f"{folder}: no {', '.join(missing)}",
-            "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
+            f"{meant}give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
         )
     return folder
 

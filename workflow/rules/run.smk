@@ -22,7 +22,7 @@ def plan():
     try:
         dag.forced = forced()
         default = set(workflow.dag_settings.targets) <= {"all"}
-        notes = [dag.no_model()] if default and dag.no_model() else []
+        notes = [dag.said_of_model()] if default and dag.said_of_model() else []
         estimated = [] if events.is_told else dag.estimated()
         say("plan", [*taken(dag), *notes, *dag.plan.lines(), *estimated])
         return dag.plan
