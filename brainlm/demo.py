@@ -10,7 +10,7 @@ from pathlib import Path
 from brainlm_data.commandline import Parser
 
 COHORT = (  # how it is processed: config/demo.yaml
-    "--subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7"
+    "--subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest --workers 2 --seed 7"
 )
 
 
