@@ -19,6 +19,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.files.reads import reads
 from brainlm_data.methods.courses import Courses
+from brainlm_data.paths import INTERPOLATED, INTERPOLATED_OPTIONAL
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 STEPS = 32000  # of int16, from 0 to the largest value of a voxel
@@ -166,17 +167,12 @@ STAGE = Stage(
     summary="Write denoised time courses of the voxels of a region (visual cortex), for decoding.",
     Config=Config,
     inputs=(
-        "bold", "slice_times", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "atlas_table", "template_mask",
-        "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "parcels_raw", "filter_recipe", "denoise_recipe",
+        *INTERPOLATED, "atlas_dseg", "atlas_table", "template_mask", "parcels_raw", "filter_recipe", "denoise_recipe",
     ),
     outputs=("voxels", "voxel_events"),
     run=run,
     describe=describe,
-    optional=(
-        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "voxel_events",
-    ),
+    optional=(*INTERPOLATED_OPTIONAL, "voxel_events"),
     told=("echo", "echo_files", "events_files"),
     goes_without=("distortion",),
     on_demand=True,
