@@ -6,6 +6,7 @@ voxels. Nothing asks for it but stage trials.
 
 from __future__ import annotations
 
+import re
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -95,14 +96,7 @@ def _region(inputs: Files, config: Config) -> tuple[NDArray[np.bool_], Any]:
     atlas = load_output(inputs["atlas_dseg"])
     labels, grid = np.asarray(atlas.dataobj).astype(np.int64), Grid.of(atlas)
     if config.mask is not None:
-        with reads(config.mask, "an image in template space"):
-            mask, mask_grid = read(config.mask)
-        wanted = (pick(mask, mask_grid, grid.points()) > 0.5).reshape(grid.shape)
-        if not wanted.any():
-            raise InputError(
-                f"{config.mask}: no voxel of it is above 0 on the atlas's grid", "is it in template space?"
-            )
-        return wanted, grid
+        return _inside(config.mask, grid, str(inputs.facts("parcels_raw")["Space"])), grid
     if not config.parcels:
         template, template_grid = read(inputs["template_mask"])
         return (labels > 0) | (pick(template, template_grid, grid.points()) > 0.5).reshape(grid.shape), grid
@@ -119,6 +113,23 @@ def _region(inputs: Files, config: Config) -> tuple[NDArray[np.bool_], Any]:
             )
         chosen |= found
     return np.isin(labels, table["index"].astype(np.int64)[chosen]), grid
+
+
+def _inside(path: Path, grid: Any, space: str) -> NDArray[np.bool_]:
+    """Which voxels of a grid lie where a mask is above 0. Raises InputError where it is none, or of another space."""
+    from brainlm_data.methods.sampling import pick, read
+
+    named = re.search(r"(?:^|_)space-([A-Za-z0-9]+)", path.name)
+    if named and named[1] != space:
+        raise InputError(f"{path}: a mask in space {named[1]}, the series are in {space}", "give one in that space")
+    with reads(path, "an image in template space"):
+        mask, mask_grid = read(path)
+        if mask.ndim != 3:
+            raise ValueError(f"an image of shape {mask.shape}, not 3-D")
+    chosen = pick((mask > 0).astype(np.float32), mask_grid, grid.points()) > 0.5
+    if not chosen.any():
+        raise InputError(f"{path}: no voxel of it is above 0 on the atlas's grid", "is it in template space?")
+    return np.asarray(chosen.reshape(grid.shape))
 
 
 class Voxels:
@@ -162,7 +173,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="voxels",
-    version=1,
+    version=2,
     level="recording",
     summary="Write denoised time courses of the voxels of a region (visual cortex), for decoding.",
     Config=Config,
