@@ -34,7 +34,7 @@ results/decode-bids: | env
 	    --seed 1 --tasks pictures --runs 8 --pictures
 
 # Two at once, of about the same length: the whole pipeline with what starts processes, too, and everything else.
-WHOLE := tests/whole tests/dag tests/simulate tests/imports
+WHOLE := tests/whole tests/dag tests/simulate tests/imports tests/command tests/attacks
 
 test: env
 	$(MAKE) --jobs 2 --output-sync=target test-whole test-parts

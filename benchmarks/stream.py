@@ -1,8 +1,9 @@
 """Training from the store itself (`train.cache: false`) on many recordings: windows per second, memory, disk.
 
     python -m benchmarks.stream --json [--recordings 10000] [--distinct 256] [--batch 64] [--windows 4096]
+        [--steps 490] [--parcels 424] [--make-cache]
 
-A store of noise of the size of UK Biobank's runs (490 steps, 424 parcels). Its shards are hard links to those of
+A store of noise, by default of the size of UK Biobank's runs. Its shards are hard links to those of
 `distinct` recordings, so that 10,000 recordings need the disk of 256: every one of them is opened and decompressed, but
 the disk itself is not measured (files are in the page cache). One process. Keys:
 
@@ -12,13 +13,21 @@ the disk itself is not measured (files are in the page cache). One process. Keys
 * `cache_per_cpu_s`: windows of the flat cache (`train.cache: true`), on the `distinct` recordings;
 * `peak_mb`: memory of the streaming process above its start; `train_peak_mb`: of four steps of `tiny` without a prior;
 * `cache_gb`: the disk that a cache of all recordings would take; `index_mb`: what is kept instead.
+
+With `--make-cache` the disk for it must be there. Two processes start at once on a store without a cache, and each then
+trains four steps of `tiny` without a prior: `two_cpu_s`, what making or waiting for the cache took each of them, and
+`two_peak_mb`, of their own memory: what is mapped from the file does not count, as the system can drop it.
+`cache_files`: their sizes, GB.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import re
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -38,28 +47,28 @@ from brainlm_model import WindowDataset
 from brainlm_model.training.recipe import Config
 from brainlm_model.training.worker import make_trainer
 
-CHUNK, STEPS, PARCELS, WINDOW = 256, 490, 424, 200
+CHUNK, WINDOW = 256, 200
 
 
-def tables(folder: Path, count: int) -> pd.DataFrame:
+def tables(folder: Path, count: int, steps: int, parcels: int) -> pd.DataFrame:
     """The tables beside a store of so many recordings."""
     ids = [f"sub-{number:05d}_task-rest" for number in range(count)]
     subjects = [f"{number:05d}" for number in range(count)]
-    table = pd.DataFrame({"id": ids, "subject": subjects, "split": "train", "n_steps": STEPS, "status": "done"})
+    table = pd.DataFrame({"id": ids, "subject": subjects, "split": "train", "n_steps": steps, "status": "done"})
     table.to_parquet(folder / "recordings.parquet")
-    Scaler(np.zeros(PARCELS, np.float32), np.ones(PARCELS, np.float32)).save(folder / "scaler.npz")
+    Scaler(np.zeros(parcels, np.float32), np.ones(parcels, np.float32)).save(folder / "scaler.npz")
     return table
 
 
-def small_store(folder: Path, distinct: int) -> None:
+def small_store(folder: Path, distinct: int, steps: int, parcels: int) -> None:
     """A store of noise, `distinct` recordings."""
     folder.mkdir()
-    table = tables(folder, distinct)
-    atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i}" for i in range(PARCELS)]})
+    table = tables(folder, distinct, steps, parcels)
+    atlas = pd.DataFrame({"index": range(1, parcels + 1), "name": [f"p{i}" for i in range(parcels)]})
     atlas[["x", "y", "z"]] = 0.0
 
     def series(row: int) -> np.ndarray:
-        return np.random.default_rng(row).standard_normal((STEPS, PARCELS), dtype=np.float32)
+        return np.random.default_rng(row).standard_normal((steps, parcels), dtype=np.float32)
 
     write_store(
         folder / "store.zarr",
@@ -72,12 +81,12 @@ def small_store(folder: Path, distinct: int) -> None:
     )
 
 
-def large_store(small: Path, folder: Path, count: int) -> None:
+def large_store(small: Path, folder: Path, count: int, steps: int, parcels: int) -> None:
     """The same store with its shards over and over, until it has `count` recordings."""
     folder.mkdir()
-    table = tables(folder, count)
-    chunks = -(-STEPS // CHUNK)
-    shards, rows = count * chunks // SHARD_CHUNKS, count * chunks * CHUNK
+    table = tables(folder, count, steps, parcels)
+    chunks = -(-steps // CHUNK)
+    shards, rows = -(-count * chunks // SHARD_CHUNKS), count * chunks * CHUNK
     source, target = small / "store.zarr", folder / "store.zarr"
     there = len(list((source / "bold" / "c").iterdir()))
     for number in range(shards):
@@ -93,7 +102,7 @@ def large_store(small: Path, folder: Path, count: int) -> None:
     for name in ("x", "y", "z"):
         os.symlink(source / name, target / name)
     starts = [number * chunks * CHUNK for number in range(count)]
-    about["attributes"]["recordings"] = {"id": table["id"].tolist(), "n_steps": [STEPS] * count, "start": starts}
+    about["attributes"]["recordings"] = {"id": table["id"].tolist(), "n_steps": [steps] * count, "start": starts}
     about["attributes"][SEAL] = BLANK
     (target / "zarr.json").write_text(json.dumps(about))
     seal(target / "zarr.json")
@@ -155,24 +164,72 @@ def train_peak(store: Path) -> float:
     return cost.mb
 
 
+def own_memory_mb() -> float:
+    """Memory of this process without what is mapped from files, MB."""
+    anonymous = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(anonymous[1]) / 1024 if anonymous else float("nan")
+
+
+def start_and_train(store: Path) -> tuple[float, float]:
+    """CPU seconds until the cache is there, and the peak of this process's own memory with four steps after it, MB."""
+    before, most, ended = own_memory_mb(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            most[0] = max(most[0], own_memory_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    seconds = cpu_s(lambda: WindowDataset(store, "train", WINDOW, fill=np.nan))
+    make_trainer(store, Config(prior="zero", steps=4, threads=1, device="cpu", eval_every=4), 0).fit(None)
+    ended.set()
+    watcher.join()
+    return seconds, most[0] - before
+
+
+def made_by_two(store: Path) -> dict[str, Any]:
+    """Two processes that start at once on a store without a cache."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        both = pool.map(start_and_train, [store, store], chunksize=1)
+    caches = [file for file in store.parent.iterdir() if ".flat." in file.name and file.suffix == ".npy"]
+    return {
+        "two_cpu_s": [seconds for seconds, _ in both],
+        "two_peak_mb": [mb for _, mb in both],
+        "cache_files": {file.name: file.stat().st_size / 1e9 for file in caches},
+    }
+
+
 def main() -> None:
     options = tools.parser(__doc__)
-    for name, default in (("recordings", 10_000), ("distinct", 256), ("batch", 64), ("windows", 4096)):
+    for name, default in (
+        ("recordings", 10_000),
+        ("distinct", 256),
+        ("batch", 64),
+        ("windows", 4096),
+        ("steps", 490),
+        ("parcels", 424),
+    ):
         options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument(
+        "--make-cache", action="store_true", help="train on a cache as well, which is made by one of two"
+    )
     given = options.parse_args()
+    size = given.steps, given.parcels
     torch.set_num_threads(1)
     windows = min(given.windows, given.recordings)
     with tempfile.TemporaryDirectory() as name:
         small, large = Path(name, "small"), Path(name, "large")
-        tools.apart(small_store, small, given.distinct)
-        large_store(small, large, given.recordings)
+        tools.apart(small_store, small, given.distinct, *size)
+        large_store(small, large, given.recordings, *size)
         result: dict[str, Any] = {"index_cpu_s": tools.apart(first_start, large / "store.zarr")}
         result |= tools.apart(stream, large / "store.zarr", given.batch, windows)
         result["random_per_cpu_s"] = tools.apart(at_random, large / "store.zarr", windows)
         result["cache_per_cpu_s"] = tools.apart(cached, small / "store.zarr", given.batch)
         result["train_peak_mb"] = tools.apart(train_peak, large / "store.zarr")
         result["index_mb"] = (large / ".store.zarr.stream.npz").stat().st_size / 1e6
-    result["cache_gb"] = given.recordings * STEPS * PARCELS * 4 / 1e9
+        if given.make_cache:
+            result |= made_by_two(large / "store.zarr")
+    result["cache_gb"] = given.recordings * given.steps * given.parcels * 4 / 1e9
     tools.show({**result, "conditions": {k: v for k, v in vars(given).items() if k != "json"}}, given.json)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from brainlm_data.commandline import Parser
 
 COHORT = (  # how it is processed: config/demo.yaml
-    "--subjects 12 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest,wm --workers 2 --seed 7"
+    "--subjects 10 --volumes 110 --tr 2 --shape 40,48,34 --voxel-mm 4.5 --t1w-mm 2 --tasks rest --workers 2 --seed 7"
 )
 
 
@@ -22,7 +22,7 @@ def demo(words: Sequence[str]) -> int:
     arguments = _parser().parse_args(words)
     bids = Path(f"{arguments.out}-bids")
     if not (bids / "dataset_description.json").is_file():
-        print(f"simulating 12 people with known truth into {bids}", flush=True)
+        print(f"simulating 10 people with known truth into {bids}", flush=True)
         status = data(["simulate", "--out", str(bids), *COHORT.split(), "--quiet"], prog="brainlm data")
         if status:
             return status
@@ -33,7 +33,7 @@ def demo(words: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = Parser(prog="brainlm demo", description="Simulate 12 people with known truth and run the whole pipeline.")
+    made = Parser(prog="brainlm demo", description="Simulate 10 people with known truth and run the whole pipeline.")
     made.add_argument("out", nargs="?", type=Path, default=Path("results/demo"), help="results (default %(default)s)")
     made.add_argument("--data-only", action="store_true", help="simulate, and nothing more")
     made.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="(default %(default)s)")

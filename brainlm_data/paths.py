@@ -178,6 +178,14 @@ ARTIFACTS: dict[str, Artifact] = {
 }
 
 
+# What the interpolation of a raw image in template space reads (`methods.sampling.Sampler`); not every recording has
+# the transforms and times of the second line.
+INTERPOLATED_OPTIONAL = (
+    "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
+)  # fmt: skip
+INTERPOLATED = ("bold", "motion_xfm", "motion_params", "boldref", *INTERPOLATED_OPTIONAL)
+
+
 def artifacts_of(stages: Iterable[Stage]) -> dict[str, Artifact]:
     """Every kind of file by name: those of the table above, and what the stages bring themselves."""
     artifacts = dict(ARTIFACTS)

@@ -12,6 +12,7 @@ Splits, exclusions and the scaler are in files beside the store: changing them c
 from __future__ import annotations
 
 import html
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -250,6 +251,11 @@ def open_store(path: str | Path) -> Store:
     """
     path = Path(path)
     if not (path / "zarr.json").exists():
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+            raise InputError(
+                f"{path}: an address, and a store is read as files of a folder",
+                "mount the bucket, or copy the store with the tables beside it",
+            )
         if (path / "store.zarr").is_dir():
             raise InputError(f"{path}: a folder, not the store", f"give the store in it: {path / 'store.zarr'}")
         missing = "no Zarr v3 store" if path.exists() else "there is no such folder"

@@ -1,79 +1,27 @@
-"""Which rows of events are trials, what was shown in each, and which are for the test."""
+"""Which trials are for the test; `reading.events` reads them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from brainlm_data.dataset.patterns import TEST, TRAIN
 from brainlm_data.errors import InputError
-from brainlm_data.files.reads import reads
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ENTITIES = ("subject", "session", "task", "run")
 COLUMNS = ("recording", *ENTITIES, "onset", "duration", "stimulus", "category", "split", "reason")
-UNKNOWN = ("", "n/a")
 SHOWN = 12  # names in a message
 
 
-def read_trials(
-    recording: str,
-    entities: Mapping[str, str],
-    events: Path | None,
-    stimulus: str,
-    category: str,
-    wanted: Mapping[str, Sequence[str]],
-) -> pd.DataFrame:
-    """Rows of an events.tsv that are trials: `COLUMNS`, `from`, and those of the file.
-
-    Parameters
-    ----------
-    entities: subject, session, task, run. events: None where the recording has none.
-    stimulus, category: columns; a row without a stimulus is a trial where the file has categories alone, of its own
-        stimulus then. `from`: which of the two columns it was. wanted: column -> values, * is any text; {}: all rows.
-
-    Raises
-    ------
-    InputError: the file is no table with columns onset and duration.
-    """
-    import pandas as pd
-
-    empty = pd.DataFrame(columns=[*COLUMNS, "from"])
-    if events is None:
-        return empty
-    with reads(events, "an events.tsv of BIDS: tab-separated, with columns onset and duration, in seconds"):
-        table = pd.read_csv(events, sep="\t", dtype=str, keep_default_na=False)
-        onset, duration = (pd.to_numeric(table[column].replace("n/a", "nan")) for column in ("onset", "duration"))
-    for column, values in wanted.items():
-        if column not in table:
-            return empty
-        table = table[[_is_one_of(value, values) for value in table[column]]]
-    source = next((c for c in (stimulus, category) if c in table and _known(table[c]).any()), None)
-    if source is None:
-        return empty
-    table = table[_known(table[source])]
-    table = table.assign(onset=onset[table.index], duration=duration[table.index].fillna(0.0))
-    table = table[table["onset"].notna()].reset_index(drop=True)
-    categories = table[category] if category in table else pd.Series("", table.index)
-    shown = [value.removeprefix("stimuli/") for value in table[source]]
-    if source != stimulus:  # a category without pictures
-        shown = [f"{value}/{recording}/{row}" for row, value in enumerate(table[source])]
-    more = {"recording": recording, **entities, "split": "", "reason": "", "from": source}
-    return table.assign(**more, stimulus=shown, category=categories.where(_known(categories), ""))
-
-
-def _known(column: pd.Series) -> pd.Series:
-    return ~column.isin(UNKNOWN)
-
-
-def _is_one_of(value: str, patterns: Sequence[str]) -> bool:
+def is_one_of(value: str, patterns: Sequence[str]) -> bool:
+    """Whether a value is one of these, in which * is any text."""
     return any(fnmatchcase(value, str(pattern)) for pattern in patterns)
 
 
@@ -112,7 +60,7 @@ def _where(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]]) -> pd.Serie
             raise InputError(
                 f"trials.test_where: no event has a column {column}", f"there are: {_some(list(table.columns))}"
             )
-        here = pd.Series([_is_one_of(str(value), values) for value in table[column]], table.index)
+        here = pd.Series([is_one_of(str(value), values) for value in table[column]], table.index)
         if not here.any():
             raise InputError(
                 f"trials.test_where: no trial's {column} is {', '.join(map(str, values))}",

@@ -195,15 +195,16 @@ def _registration(inputs: Files, sample: Sample) -> list[Figure]:
         )
     if "t1w_mni" in inputs:
         t1w = _read(inputs["t1w_mni"])
+        alone = mosaic.picture(t1w, rows)
         figures += [
             Figure(
                 mosaic.picture(mean, rows),
                 "EPI and T1w, both in template space: nothing may move but the contrast.",
-                mosaic.picture(t1w, rows),
+                alone,
                 ("mean EPI", "T1w"),
             ),
             Figure(
-                mosaic.picture(t1w, rows),
+                alone,
                 "T1w normalized to the template, and the template.",
                 mosaic.picture(_read(inputs["template_t1w"]), rows),
                 ("T1w", "template"),

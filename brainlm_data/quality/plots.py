@@ -69,14 +69,22 @@ class Volume:
         low, high = np.percentile(known, [1, 99.5])
         return float(min(low, 0.5 * high)), float(1.12 * high)
 
+    @cached_property
+    def _used(self) -> list[tuple[int, int]]:
+        """First and last voxel with data on each axis; of an image of zeros all."""
+        spans = []
+        there = self.data != 0
+        for axis, length in enumerate(there.shape):
+            others = tuple({0, 1, 2} - {axis})
+            used = np.flatnonzero(there.any(others))
+            spans.append((int(used[0]), int(used[-1])) if len(used) else (0, length - 1))
+        return spans
+
     def range(self, axis: int, margin: float = 0.0) -> tuple[float, float]:
         """Positions (mm, along the voxel axis) of the first and last voxel with data, `margin` mm wider."""
-        others = tuple({0, 1, 2} - {axis})
-        used = np.flatnonzero((self.data != 0).any(others))
-        if not len(used):
-            used = np.arange(self.data.shape[axis])
-        low = float(self.affine[axis, 3] + self.zooms[axis] * used[0])
-        high = float(self.affine[axis, 3] + self.zooms[axis] * used[-1])
+        first, last = self._used[axis]
+        low = float(self.affine[axis, 3] + self.zooms[axis] * first)
+        high = float(self.affine[axis, 3] + self.zooms[axis] * last)
         return low - margin, high + margin
 
     def cut(self, axis: int, position: float) -> Array:

@@ -11,20 +11,34 @@ from numpy.typing import NDArray
 from brainlm_data.files.reads import reads
 
 Pixels = NDArray[np.uint8]
-GREY = ("1", "L", "I;16")  # of Pillow's modes
+DEEP = ("I", "I;16", "I;16B", "I;16L")  # of Pillow's modes: 16 bits per pixel, which it would cut off at 255
+GREY = ("1", "L", "LA")
+BEHIND = 128  # what is seen through a transparent pixel: mid-grey, the usual background of an experiment
 
 
 def read_picture(path: Path, size: int) -> Pixels:
-    """A picture file at (size, size), grey or (size, size, 3): its middle square, reduced.
+    """A picture file at (size, size), grey or (size, size, 3): its middle square, reduced, and upright (EXIF).
 
     Raises
     ------
-    InputError: it cannot be read.
+    InputError: it cannot be read, or what it holds is no brightness from 0 to 255 or, in 16 bits, to 65535.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with reads(path, "a picture file: PNG or JPEG"), Image.open(path) as image:
-        return resized(np.asarray(image.convert("L" if image.mode in GREY else "RGB")), size)
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in DEEP:
+            deep = np.asarray(upright).astype(np.int64)
+            if deep.min() < 0 or deep.max() > 65535 or 0 < deep.max() < 256:  # the last: 8 bits, stored in 16
+                raise ValueError(f"16 bits per pixel, with brightness from {deep.min()} to {deep.max()}")
+            return resized((deep >> 8).astype(np.uint8), size)
+        if upright.mode == "F":
+            raise ValueError("brightness in floating point")
+        kind = "L" if upright.mode in GREY else "RGB"
+        if upright.has_transparency_data:
+            behind = Image.new("RGBA", upright.size, (BEHIND, BEHIND, BEHIND, 255))
+            upright = Image.alpha_composite(behind, upright.convert("RGBA"))
+        return resized(np.asarray(upright.convert(kind)), size)
 
 
 def read_pictures(paths: Sequence[Path], size: int) -> Pixels:

@@ -126,6 +126,16 @@ def read_table(
     return Table(path, columns, tuple(line for line, _ in body), notes)
 
 
+def read_words(path: Path) -> Table:
+    """A table whose cells stay words, whatever they look like. Raises InputError as `read_cells`."""
+    header, body = read_cells(path)
+    columns = dict[str, list[Any]]()
+    for place, name in enumerate(header):
+        if name:
+            columns[name] = [None if (cell := row[place]) in ("", "n/a") else cell for _, row in body]
+    return Table(path, columns, tuple(line for line, _ in body))
+
+
 def read_cells(path: Path, short: bool = False) -> Cells:
     """A table as text.
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from brainlm_data.methods.courses import Courses
+from brainlm_data.paths import INTERPOLATED, INTERPOLATED_OPTIONAL
 from brainlm_data.reading.image import Writer
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
@@ -110,18 +111,11 @@ STAGE = Stage(
     level="recording",
     summary="Write 4-D NIfTI in template space, where asked for (keep: [preproc, denoised]).",
     Config=Config,
-    inputs=(
-        "bold", "slice_times", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "template_mask", "bold_to_t1w",
-        "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "parcels_raw", "filter_recipe", "denoise_recipe",
-    ),
+    inputs=(*INTERPOLATED, "atlas_dseg", "template_mask", "parcels_raw", "filter_recipe", "denoise_recipe"),
     outputs=("keep_preproc", "keep_denoised"),
     run=run,
     describe=describe,
-    optional=(
-        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "keep_preproc", "keep_denoised",
-    ),
+    optional=(*INTERPOLATED_OPTIONAL, "keep_preproc", "keep_denoised"),
     told=("echo", "echo_files"),
     goes_without=("distortion",),
     routes=("native",),

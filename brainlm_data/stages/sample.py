@@ -17,6 +17,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.reads import reads
 from brainlm_data.files.tables import write_table
 from brainlm_data.methods import lean
+from brainlm_data.paths import INTERPOLATED, INTERPOLATED_OPTIONAL
 from brainlm_data.reading.image import Writer, load_output, save_image
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
@@ -264,17 +265,13 @@ STAGE = Stage(
     summary="Read the raw image once more: parcel means and a compact voxel sample in template space.",
     Config=Config,
     inputs=(
-        "bold", "motion_xfm", "motion_params", "slice_times", "boldref", "bold_mask", "atlas_dseg", "atlas_table",
-        "template_t1w", "template_mask", "template_probseg", "bold_to_t1w", "distortion", "fieldmap",
-        "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni", *TISSUES,
+        *INTERPOLATED, "bold_mask", "atlas_dseg", "atlas_table",
+        "template_t1w", "template_mask", "template_probseg", *TISSUES,
     ),
     outputs=("parcels_raw", "coverage", "voxel_sample", "sample_mask", "sample_probseg"),
     run=run,
     describe=describe,
-    optional=(
-        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        *TISSUES,
-    ),
+    optional=(*INTERPOLATED_OPTIONAL, *TISSUES),
     told=("echo", "echo_files"),
     goes_without=("distortion",),
     routes=("native",),

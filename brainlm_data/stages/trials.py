@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from brainlm_data.dataset.patterns import TEST, TRAIN, Patterns, averaged, standardised
-from brainlm_data.dataset.trial_table import COLUMNS, ENTITIES, read_trials, split_trials
+from brainlm_data.dataset.trial_table import COLUMNS, ENTITIES, split_trials
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import check_digest, read_facts, write_json
+from brainlm_data.reading.events import read_trials
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AFTER_S = 15.0  # s after a test stimulus in which the brain still answers: not used for windows
+AFTER_S = 15.0  # s after the end of a test stimulus in which the brain still answers: not used for windows
 
 
 class Config(StageConfig):
@@ -198,8 +199,9 @@ def _values(
             table.loc[late, "reason"] = table.loc[late, "reason"].where(
                 table.loc[late, "reason"] != "", "no good volume in its window"
             )
-        of_test = onsets[(own["split"] == TEST).to_numpy()]
-        shown = (times[None] >= of_test[:, None]) & (times[None] <= of_test[:, None] + AFTER_S)
+        of_test = (own["split"] == TEST).to_numpy()
+        starts, ends = onsets[of_test, None], (onsets + own["duration"].to_numpy(float))[of_test, None] + AFTER_S
+        shown = (times[None] >= starts) & (times[None] <= ends)
         parts = _windows(series, good & ~shown.any(0), config.pretraining_s * recording.facts["SamplingFrequency"])
         windows.append(parts)
         subjects += [recording.entities["subject"]] * len(parts)
@@ -348,7 +350,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="trials",
-    version=1,
+    version=2,
     level="cohort",
     summary="Patterns of voxels per trial with the pictures that were seen, split by stimulus, for decoding.",
     Config=Config,

@@ -6,6 +6,7 @@ voxels. Nothing asks for it but stage trials.
 
 from __future__ import annotations
 
+import re
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +20,7 @@ from brainlm_data.errors import InputError, Refused
 from brainlm_data.files.arrays import reads_arrays
 from brainlm_data.files.reads import reads
 from brainlm_data.methods.courses import Courses
+from brainlm_data.paths import INTERPOLATED, INTERPOLATED_OPTIONAL
 from brainlm_data.stage import Facts, Files, Need, Sentence, Stage, StageConfig
 
 STEPS = 32000  # of int16, from 0 to the largest value of a voxel
@@ -94,14 +96,7 @@ def _region(inputs: Files, config: Config) -> tuple[NDArray[np.bool_], Any]:
     atlas = load_output(inputs["atlas_dseg"])
     labels, grid = np.asarray(atlas.dataobj).astype(np.int64), Grid.of(atlas)
     if config.mask is not None:
-        with reads(config.mask, "an image in template space"):
-            mask, mask_grid = read(config.mask)
-        wanted = (pick(mask, mask_grid, grid.points()) > 0.5).reshape(grid.shape)
-        if not wanted.any():
-            raise InputError(
-                f"{config.mask}: no voxel of it is above 0 on the atlas's grid", "is it in template space?"
-            )
-        return wanted, grid
+        return _inside(config.mask, grid, str(inputs.facts("parcels_raw")["Space"])), grid
     if not config.parcels:
         template, template_grid = read(inputs["template_mask"])
         return (labels > 0) | (pick(template, template_grid, grid.points()) > 0.5).reshape(grid.shape), grid
@@ -118,6 +113,23 @@ def _region(inputs: Files, config: Config) -> tuple[NDArray[np.bool_], Any]:
             )
         chosen |= found
     return np.isin(labels, table["index"].astype(np.int64)[chosen]), grid
+
+
+def _inside(path: Path, grid: Any, space: str) -> NDArray[np.bool_]:
+    """Which voxels of a grid lie where a mask is above 0. Raises InputError where it is none, or of another space."""
+    from brainlm_data.methods.sampling import pick, read
+
+    named = re.search(r"(?:^|_)space-([A-Za-z0-9]+)", path.name)
+    if named and named[1] != space:
+        raise InputError(f"{path}: a mask in space {named[1]}, the series are in {space}", "give one in that space")
+    with reads(path, "an image in template space"):
+        mask, mask_grid = read(path)
+        if mask.ndim != 3:
+            raise ValueError(f"an image of shape {mask.shape}, not 3-D")
+    chosen = pick((mask > 0).astype(np.float32), mask_grid, grid.points()) > 0.5
+    if not chosen.any():
+        raise InputError(f"{path}: no voxel of it is above 0 on the atlas's grid", "is it in template space?")
+    return np.asarray(chosen.reshape(grid.shape))
 
 
 class Voxels:
@@ -161,22 +173,17 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="voxels",
-    version=1,
+    version=2,
     level="recording",
     summary="Write denoised time courses of the voxels of a region (visual cortex), for decoding.",
     Config=Config,
     inputs=(
-        "bold", "slice_times", "motion_xfm", "motion_params", "boldref", "atlas_dseg", "atlas_table", "template_mask",
-        "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "parcels_raw", "filter_recipe", "denoise_recipe",
+        *INTERPOLATED, "atlas_dseg", "atlas_table", "template_mask", "parcels_raw", "filter_recipe", "denoise_recipe",
     ),
     outputs=("voxels", "voxel_events"),
     run=run,
     describe=describe,
-    optional=(
-        "slice_times", "bold_to_t1w", "distortion", "fieldmap", "undistorted_to_t1w", "bold_to_mni", "t1w_to_mni",
-        "voxel_events",
-    ),
+    optional=(*INTERPOLATED_OPTIONAL, "voxel_events"),
     told=("echo", "echo_files", "events_files"),
     goes_without=("distortion",),
     on_demand=True,

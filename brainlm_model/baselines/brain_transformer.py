@@ -22,27 +22,42 @@ class BrainTransformer(nn.Module):
     Heads are as many as divide the number of parcels, four at most. `dropout`: of the transformer's layers.
     """
 
-    centres_KP: Tensor
-
     def __init__(self, parcels: int, outputs: int, dropout: float) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            parcels, math.gcd(parcels, HEADS), HIDDEN, dropout, activation="gelu", batch_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
-        count = min(CENTRES, parcels)
+        self.encoder = nn.TransformerEncoder(layer(parcels, HEADS, dropout), LAYERS, enable_nested_tensor=False)
+        self.readout = CentreReadout(parcels, outputs, CENTRES)
+
+    def forward(self, correlations_BPP: Tensor) -> Tensor:
+        """Outputs (B, outputs)."""
+        return torch.as_tensor(self.readout(self.encoder(correlations_BPP)))
+
+
+class CentreReadout(nn.Module):
+    """Outputs of tokens (B, P, P): what is gathered at fixed orthonormal centres, at most as many as parcels."""
+
+    centres_KP: Tensor
+
+    def __init__(self, parcels: int, outputs: int, centres: int) -> None:
+        super().__init__()
+        count = min(centres, parcels)
         orthonormal_PK = torch.linalg.qr(torch.randn(parcels, count)).Q
         self.register_buffer("centres_KP", orthonormal_PK.T.contiguous())  # frozen
         self.reduce = nn.Sequential(nn.Linear(parcels, LAST), nn.LeakyReLU(SLOPE))
-        self.readout = nn.Sequential(
+        self.layers = nn.Sequential(
             nn.Linear(count * LAST, 256), nn.LeakyReLU(SLOPE), nn.Linear(256, 32), nn.LeakyReLU(SLOPE),
             nn.Linear(32, outputs),
         )  # fmt: skip
 
-    def forward(self, correlations_BPP: Tensor) -> Tensor:
+    def forward(self, tokens_BPP: Tensor) -> Tensor:
         """Outputs (B, outputs)."""
-        tokens_BPP = self.encoder(correlations_BPP)
         # of a token the shares that belong to each centre; of a centre the sum of the tokens by their shares
         shares_BPK = (tokens_BPP @ self.centres_KP.T).softmax(2)
         gathered_BKP = shares_BPK.mT @ tokens_BPP
-        return torch.as_tensor(self.readout(self.reduce(gathered_BKP).flatten(1)))
+        return torch.as_tensor(self.layers(self.reduce(gathered_BKP).flatten(1)))
+
+
+def layer(parcels: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
+    """A transformer layer as wide as there are parcels; heads are as many as divide them, `heads` at most."""
+    return nn.TransformerEncoderLayer(
+        parcels, math.gcd(parcels, heads), HIDDEN, dropout, activation="gelu", batch_first=True
+    )

@@ -174,5 +174,6 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "gcn": _settings({"hidden": 32, "nodes": "series"}, {"hidden": 32, "nodes": "correlations"}),
     "braingb": _settings({"hidden": 64}, {"hidden": 256}),
     "brain_transformer": _settings({"dropout": 0.1}, {"dropout": 0.3}),
+    "com_brain": _settings({"dropout": 0.1}, {"dropout": 0.3}),
     "spdnet": _settings({"hidden": 16}, {"hidden": 48}),
 }

@@ -94,7 +94,7 @@ def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns
         return trials
     with reads_arrays(pictures, "an .npz with train_images and test_images") as file:
         seen = [file["train_images"][np.unique(shown)], file["test_images"]]
-    small = [resized(_as_bytes(picture), size) for one in seen for picture in one]
+    small = [resized(picture, size) for one in seen for picture in _as_bytes(one)]
     labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]
     return _with_pictures(trials, np.stack(small), np.array(labels))
 
@@ -279,12 +279,12 @@ def _without_trend(series: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(series - design @ np.linalg.lstsq(design, series, rcond=None)[0])
 
 
-def _as_bytes(picture: NDArray[Any]) -> NDArray[np.uint8]:
-    """0-1 or 0-255 as uint8."""
-    if picture.dtype == np.uint8:
-        return picture
-    scale = 255 if picture.max() <= 1 else 1
-    return np.rint(picture * scale).clip(0, 255).astype(np.uint8)
+def _as_bytes(pictures: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pictures (m, h, w, 3) of 0-1 or of 0-255, by the brightest of all, as uint8."""
+    if pictures.dtype == np.uint8:
+        return pictures
+    scale = 255 if pictures.max() <= 1 else 1
+    return np.rint(pictures * scale).clip(0, 255).astype(np.uint8)
 
 
 def _with_files(trials: Patterns, folders: Sequence[Path], size: int) -> Patterns:

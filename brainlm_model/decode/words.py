@@ -88,6 +88,10 @@ def warnings(patterns: Patterns, decoded: NDArray[np.float64], table: Table, fac
             f"{len(both)} of {len(known)} test categories are training categories, too: a decoder may have learnt to "
             "tell the category and to paint a usual picture of it."
         )
+    if twins := same_pictures(train, test):
+        lines.append(
+            f"{twins} test stimuli have the same picture as a training stimulus of another name: give both one name."
+        )
     ours, seen = dimensions(decoded), dimensions(test.seen() / 255)
     lines.append(
         f"Decoded pictures vary along {ours:.1f} dimensions, seen ones along {seen:.1f} (participation ratio): "
@@ -106,6 +110,13 @@ def warnings(patterns: Patterns, decoded: NDArray[np.float64], table: Table, fac
     if facts["Transductive"]:
         lines.append("SC-MBM has seen test patterns (without pictures): transductive, as published.")
     return lines
+
+
+def same_pictures(train: Patterns, test: Patterns) -> int:
+    """How many test stimuli have a picture that is, pixel by pixel, one of a training stimulus."""
+    learnt = {picture.tobytes() for picture in train.seen()}
+    known = [picture.tobytes() in learnt for picture in test.seen()]
+    return len(set(test.stimulus[known].tolist()))
 
 
 def dimensions(pictures_N: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
+PACKAGES = ("brainlm", "brainlm_data", "brainlm_model", "brainmarks")
 WORKFLOW = ("Snakefile", "config.yaml", "config", "profiles", "workflow")
 
 
@@ -18,7 +19,7 @@ def test_the_wheel_has_the_workflow_and_every_file_of_the_packages(tmp_path: Pat
     source.mkdir()
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, source / name)
-    for name in ("brainlm", "brainlm_data", "brainlm_model", "config", "profiles", "workflow"):
+    for name in (*PACKAGES, "config", "profiles", "workflow"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "--wheel-dir", str(tmp_path), str(source)], check=True)
@@ -27,8 +28,8 @@ def test_the_wheel_has_the_workflow_and_every_file_of_the_packages(tmp_path: Pat
     for name in WORKFLOW:
         files = [source / name, *(source / name).rglob("*")]
         assert {f"brainlm/pipeline/{file.relative_to(source)}" for file in files if file.is_file()} <= packed
-    for name in ("brainlm", "brainlm_data", "brainlm_model"):
+    for name in PACKAGES:
         files = [file for file in (ROOT / name).rglob("*") if file.is_file() and "__pycache__" not in file.parts]
         assert {str(file.relative_to(ROOT)) for file in files} <= packed
     folders = {name.split("/")[0] for name in packed}
-    assert {name for name in folders if not name.endswith(".dist-info")} == {"brainlm", "brainlm_data", "brainlm_model"}
+    assert {name for name in folders if not name.endswith(".dist-info")} == set(PACKAGES)

@@ -26,8 +26,7 @@ SYSTEM = {
     "apptainer", "cd", "conda", "debootstrap", "diff", "docker", "export", "git", "mkdir", "pip", "pixi", "podman",
     "pre-commit", "scontrol", "source", "srun", "tail", "tar", "uv",
 }  # fmt: skip
-
-
+MODULES = {"venv", "brainmarks"}  # of others
 # Of Snakemake: how many words belong to an option; without one there is none. All others take what follows.
 TAKES = {"": 0, "-n": 0, "--list": 0, "--cores": 1, "-c": 1, "--jobs": 1, "--profile": 1, "--sdm": 1, "--report": 1}
 REDIRECTION = r"(?<=\s)\d?>&?\s?\S+"  # > file, 2>&1
@@ -221,7 +220,9 @@ def _python(words: list[str]) -> None:
     """`python -m MODULE`, `python FILE`."""
     if words and words[0] == "-m":
         module = words[1].replace(".", "/")
-        if words[1] != "venv" and not ((ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists()):
+        if words[1].split(".")[0] not in MODULES and not (
+            (ROOT / f"{module}.py").exists() or (ROOT / module / "__main__.py").exists()
+        ):
             raise Wrong(f"python -m {words[1]}: there is none")
     elif words and words[0].endswith(".py") and not (ROOT / words[0]).exists():
         raise Wrong(f"python {words[0]}: there is none")

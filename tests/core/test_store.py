@@ -62,6 +62,18 @@ def test_opens_with_xarray_without_a_warning(tmp_path: Path) -> None:
     assert not dataset["valid"][10:16].any()
 
 
+def test_opens_by_an_address_with_xarray(tmp_path: Path) -> None:
+    import fsspec
+    import xarray as xr
+
+    write(tmp_path / "store.zarr")
+    fsspec.filesystem("memory").put(str(tmp_path / "store.zarr"), "/bucket/store.zarr", recursive=True)
+    here, there = xr.open_zarr(tmp_path / "store.zarr"), xr.open_zarr("memory://bucket/store.zarr")
+    xr.testing.assert_identical(here, there)
+    with pytest.raises(InputError, match="an address, and a store is read as files"):
+        open_store("memory://bucket/store.zarr")
+
+
 def test_same_data_same_bytes(tmp_path: Path) -> None:
     write(tmp_path / "a.zarr")
     write(tmp_path / "b.zarr")

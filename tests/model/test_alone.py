@@ -65,6 +65,7 @@ def test_what_is_wrong_is_said(home: Path, tmp_path: Path, capsys: pytest.Captur
     cases = [
         (["train", store, "--out", str(home / "mine"), *TRAIN], "there is a model in it already"),
         (["train", str(tmp_path / "none.zarr"), "--out", str(tmp_path / "m")], "none.zarr: there is no such folder"),
+        (["train", "s3://bucket/store.zarr", "--out", str(tmp_path / "m")], "an address, and a store is read as files"),
         (["train", str(home / "data"), "--out", str(tmp_path / "m")], f"give the store in it: {store}"),
         (["train", store, "--out", str(tmp_path / "m"), "--set", "evaluate.seed=1"], "keys of section train only"),
         (["train", store, "--out", str(tmp_path / "m"), "--set", "train.stepz=1"], "unknown key train.stepz"),

@@ -149,6 +149,17 @@ def test_transductive_is_off_and_said_where_it_is_on() -> None:
     assert any("look for a leak" in line for line in lines)
 
 
+def test_one_picture_under_two_names_is_said() -> None:
+    patterns, table = experiment(), {"shuffled": {"two_way": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    facts = {"TestStimuli": 60, "Repeats": [1, 1], "Transductive": False}
+    seen = patterns.of("test").seen() / 255
+    assert not any("of another name" in line for line in words.warnings(patterns, seen, table, facts))
+    pictures, place = patterns.pictures.copy(), patterns.names.tolist().index
+    pictures[place(patterns.of("test").stimulus[0])] = pictures[place(patterns.of("train").stimulus[3])]
+    lines = words.warnings(replace(patterns, pictures=pictures), seen, table, facts)
+    assert any(line.startswith("1 test stimuli have the same picture") for line in lines)
+
+
 def test_words_follow_the_interval_of_the_difference() -> None:
     def said(low: float, high: float) -> str:
         return words.compared("a", "b", {"value": (low + high) / 2, "low": low, "high": high})

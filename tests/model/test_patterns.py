@@ -119,6 +119,11 @@ def test_god_as_npz(tmp_path: Path) -> None:
     np.testing.assert_allclose(patterns.of("train").patterns, expected, atol=1e-5)
     with pytest.raises(InputError, match="no region V9"):
         from_god(tmp_path / "sbj_3.npz", roi="V9")
+    dark = 200.0 * images  # 0-255, one of them black
+    dark[0] = 1
+    np.savez(tmp_path / "dark.npz", train_images=dark, test_images=dark[:2])
+    patterns = from_god(tmp_path / "sbj_3.npz", pictures=tmp_path / "dark.npz", size=10)
+    assert patterns.pictures[patterns.names.tolist().index("train/0000")].max() == 1
 
 
 @pytest.mark.parametrize("groups", [("dataset", "metadata"), ("dataSet", "metaData")])

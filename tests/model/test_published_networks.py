@@ -14,11 +14,13 @@ from sklearn.metrics import roc_auc_score
 from brainlm_model.baselines import small_networks
 from brainlm_model.baselines.brain_transformer import BrainTransformer
 from brainlm_model.baselines.braingb import BrainGB
+from brainlm_model.baselines.com_brain import ComBrain
 from brainlm_model.baselines.spdnet import EPSILON, SpdNet, _RaisedLogarithm
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.section import PUBLISHED
 
 PARCELS, PEOPLE, STEPS = 12, 160, 80
+COMMUNITIES = ["Visual"] * 4 + ["Default", "Limbic"] * 4
 
 
 class Given:
@@ -55,7 +57,7 @@ def test_a_planted_label_is_found_in_unseen_people(name: str, people: tuple[torc
     shape = {key: value for key, value in setting.items() if key not in ("lr", "weight_decay")}
 
     def build() -> torch.nn.Module:
-        return learn.published_network(name)(PARCELS, 2, **shape)
+        return learn.published_network(name, COMMUNITIES)(PARCELS, 2, **shape)
 
     task = small_networks.Fit(labels, 2, train, stop, 25, 10, 0)
     source = Given(matrices)
@@ -64,7 +66,9 @@ def test_a_planted_label_is_found_in_unseen_people(name: str, people: tuple[torc
     assert outputs.shape == (40, 2) and roc_auc_score(labels[test], outputs[:, 1] - outputs[:, 0]) > 0.75
 
 
-@pytest.mark.parametrize("network", [BrainGB(7, 3, 8), BrainTransformer(7, 3, 0.1), SpdNet(7, 3, 48)])
+@pytest.mark.parametrize(
+    "network", [BrainGB(7, 3, 8), BrainTransformer(7, 3, 0.1), ComBrain(7, 3, list("abacaaa"), 0.1), SpdNet(7, 3, 48)]
+)
 def test_any_number_of_parcels_and_outputs(network: torch.nn.Module) -> None:
     matrices = torch.eye(7).expand(5, -1, -1)
     outputs = network(matrices)
@@ -76,8 +80,24 @@ def test_any_number_of_parcels_and_outputs(network: torch.nn.Module) -> None:
 
 def test_centres_are_orthonormal_and_stay() -> None:
     network = BrainTransformer(12, 2, 0.1)
-    torch.testing.assert_close(network.centres_KP @ network.centres_KP.T, torch.eye(12), atol=1e-5, rtol=0)
-    assert "centres_KP" not in dict(network.named_parameters())
+    centres_KP = network.readout.centres_KP
+    torch.testing.assert_close(centres_KP @ centres_KP.T, torch.eye(12), atol=1e-5, rtol=0)
+    assert not any(name.endswith("centres_KP") for name, _ in network.named_parameters())
+
+
+def test_the_first_layer_of_com_brain_keeps_to_communities() -> None:
+    """Another row of one community changes no token of the others before the second layer."""
+    network = ComBrain(12, 2, COMMUNITIES, 0.0).eval()
+    seen: list[torch.Tensor] = []
+    network.between.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
+    matrix = torch.rand(1, 12, 12)
+    other = matrix.clone()
+    other[0, 2] += 1  # of Visual
+    with torch.inference_mode():
+        outputs = [network(matrix), network(other)]
+    changed = (seen[0] - seen[1]).abs().amax(1) > 1e-6
+    assert changed.tolist() == [True, *(name == "Visual" for name in COMMUNITIES)]  # the prompt first
+    assert not torch.equal(*outputs)
 
 
 def test_a_basis_of_spdnet_stays_orthonormal_while_it_is_trained() -> None:

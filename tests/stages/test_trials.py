@@ -177,6 +177,59 @@ def test_a_trial_after_the_end_is_left_out(tmp_path: Path) -> None:
     assert table["reason"].tolist().count("no good volume in its window") == facts["LeftOut"] == 1
 
 
+def test_windows_keep_away_from_all_of_a_long_test_trial(tmp_path: Path) -> None:
+    runs = [make_recording(tmp_path, "01", run) for run in (0, 1)]
+    short, _ = write(tmp_path, runs, test_where={"set": ["both"], "run": ["1"]}, estimate="mean")
+    for run in runs:
+        events = Path(run["files"]["voxel_events"])
+        events.write_text(events.read_text().replace("\t3\t", "\t40\t"))
+    long, _ = write(tmp_path, runs, test_where={"set": ["both"], "run": ["1"]}, estimate="mean")
+    assert 0 < long["Windows"] < short["Windows"]
+
+
+@pytest.mark.parametrize("how", ["bom", "utf-16", "crlf", "last_tab", "commas", "capitals_stay_words"])
+def test_events_as_people_have_them(recordings: list[dict[str, Any]], tmp_path: Path, how: str) -> None:
+    plain, _ = write(tmp_path, recordings[:2], estimate="mean")
+    runs = [make_recording(tmp_path, "01", run) for run in (0, 1)]
+    for run in runs:
+        events = Path(run["files"]["voxel_events"])
+        text = events.read_text()
+        if how == "last_tab":
+            text = text.replace("\n", "\t\n")
+        if how == "commas":
+            text = text.replace("\t", ",")
+        if how == "capitals_stay_words":
+            text = text.replace("blank", "NA")
+        encoding = {"bom": "utf-8-sig", "utf-16": "utf-16"}.get(how, "utf-8")
+        events.write_bytes((text.replace("\n", "\r\n") if how == "crlf" else text).encode(encoding))
+    assert write(tmp_path, runs, estimate="mean")[0] == plain
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("onset\t", "Onset\t", "no column onset"),
+        ("\n190\t3\t", "\nlate\t3\t", "line 20: onset 'late' is no number"),
+        ("\n190\t3\t", "\n190\t-3\t", "line 20: a duration below 0"),
+        ("\n190\t3\tblank", "\n190\t3\tblank\tmore", "line 20 has 6 cells"),
+    ],
+)
+def test_damaged_events_are_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    runs = [make_recording(tmp_path, "01", run) for run in (0, 1)]
+    events = Path(runs[0]["files"]["voxel_events"])
+    events.write_text(events.read_text().replace(old, new))
+    with pytest.raises(InputError, match=message):
+        write(tmp_path, runs)
+
+
+def test_an_event_without_an_onset_is_told(tmp_path: Path) -> None:
+    runs = [make_recording(tmp_path, "01", run) for run in (0, 1)]
+    events = Path(runs[0]["files"]["voxel_events"])
+    events.write_text(events.read_text() + "n/a\t3\tkind0\tpics/20.png\tone\n")
+    facts, _ = write(tmp_path, runs)
+    assert facts["LeftOut"] == 1 and any("no good volume in its window" in text for text in facts["Warnings"])
+
+
 def test_what_is_written_about_it(recordings: list[dict[str, Any]], tmp_path: Path) -> None:
     facts, out = write(tmp_path, recordings)
     assert read_object(out["trials_facts"])["TestStimuli"] == 4

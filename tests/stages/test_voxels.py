@@ -75,6 +75,15 @@ def test_a_mask_in_place_of_parcels(inputs: Files, tmp_path: Path, monkeypatch: 
     rest = Files({name: path for name, path in inputs.items() if not name.endswith("events.tsv")}, inputs.meta)
     facts, out = write(rest, tmp_path, monkeypatch, mask=tmp_path / "mask.nii.gz")
     assert facts["NumberOfVoxels"] == 4 and not out["voxel_events"].exists()
+    faint = nib.Nifti1Image(mask * np.float32(0.2), sampled.GRID)
+    nib.save(faint, tmp_path / "space-MNI_faint.nii.gz")
+    with pytest.raises(InputError, match=r"a mask in space MNI, the series are in \w+"):
+        write(rest, tmp_path, monkeypatch, mask=tmp_path / "space-MNI_faint.nii.gz")
+    nib.save(faint, tmp_path / "faint.nii.gz")
+    assert write(rest, tmp_path, monkeypatch, mask=tmp_path / "faint.nii.gz")[0]["NumberOfVoxels"] == 4
+    nib.save(nib.Nifti1Image(np.stack([mask] * 2, -1), sampled.GRID), tmp_path / "two.nii.gz")
+    with pytest.raises(InputError, match=r"two\.nii\.gz.*not 3-D"):
+        write(rest, tmp_path, monkeypatch, mask=tmp_path / "two.nii.gz")
 
 
 def test_a_name_that_the_atlas_does_not_have(inputs: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from brainlm_data import BrainLMError, Progress, atomic, reads_arrays
 from brainlm_model.baselines import coskewness, tangent
+from brainlm_model.eval.parcels import networks_of
 from brainlm_model.trained import connectivity
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Recorded:
     cls, mean: (N, D). parcels: (N, P, D). adapted, attention: (N, F), see `trained.connectivity`; no column where the
         model has no such thing.
     series: courses (T, P) of every recording, demeaned; a list a person.
+    networks: of each parcel, by name.
     """
 
     z: Array
@@ -58,16 +60,17 @@ class Recorded:
     adapted: Array
     attention: Array
     series: list[list[Array]]
+    networks: list[str]
 
     def take(self, rows: Places) -> Recorded:
         """The same of some people."""
         if np.array_equal(rows, np.arange(len(self.z))):
             return self
         arrays = {name: getattr(self, name)[rows] for name in ARRAYS}
-        return Recorded(**arrays, series=[self.series[person] for person in rows])
+        return Recorded(**arrays, series=[self.series[person] for person in rows], networks=self.networks)
 
 
-ARRAYS = tuple(name for name in Recorded.__annotations__ if name != "series")
+ARRAYS = tuple(name for name in Recorded.__annotations__ if name not in ("series", "networks"))
 EMBEDDINGS = ("cls", "mean", "parcels", "adapted", "attention")
 
 
@@ -135,7 +138,7 @@ def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str
         series.append(courses)
         progress.step(done)
     stacked = {name: np.stack(column) for name, column in columns.items()}
-    return Recorded(**stacked, series=series)
+    return Recorded(**stacked, series=series, networks=networks_of(store.parcels)[0])
 
 
 def _mean(values: Array) -> Array:

@@ -69,6 +69,7 @@ METHODS: dict[str, Method] = {
     "brain_transformer": Method(
         "correlations, Brain Network Transformer", "baseline", ("recordings",), "brain_transformer"
     ),
+    "com_brain": Method("correlations, Com-BrainTF", "baseline", ("recordings",), "com_brain"),
     "spdnet": Method("correlations, SPDNet", "baseline", ("recordings",), "spdnet"),
 }
 TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
@@ -242,14 +243,16 @@ def _indicators(learnt: Array, classes: int) -> Array:
     return (learnt[..., None] == np.arange(classes)).astype(np.float64).reshape(len(learnt), -1)
 
 
-def published_network(name: str) -> Callable[..., nn.Module]:
-    """The network of `PUBLISHED`, made by (parcels, outputs, **shape)."""
+def published_network(name: str, communities: Sequence[str]) -> Callable[..., nn.Module]:
+    """The network of `PUBLISHED`, made by (parcels, outputs, **shape). `communities`: the network of each parcel."""
     from brainlm_model.baselines.brain_transformer import BrainTransformer
     from brainlm_model.baselines.braingb import BrainGB
+    from brainlm_model.baselines.com_brain import ComBrain
     from brainlm_model.baselines.spdnet import SpdNet
 
     networks: dict[str, Callable[..., nn.Module]] = {
         "braingb": BrainGB, "brain_transformer": BrainTransformer, "spdnet": SpdNet,
+        "com_brain": partial(ComBrain, communities=communities),
     }  # fmt: skip
     return networks[name]
 
@@ -273,7 +276,7 @@ def _network(method: Method, task: Task) -> Outcome:
         build = partial(nets.Lstm, parcels, outputs)
     elif method.learner in PUBLISHED:
         source = Matrices(task.recorded, train)
-        build = partial(published_network(method.learner), parcels, outputs)
+        build = partial(published_network(method.learner, task.recorded.networks), parcels, outputs)
     else:
         source = courses = Courses(task.recorded, train, graphs=True)
         build = partial(nets.Gcn, courses.steps, parcels, outputs)

@@ -12,9 +12,14 @@ NAMES = Literal[
     "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
     "parcels_knn", "adapted_ridge", "attention_ridge", "readout", "readout_wide", "log_ridge", "correlations_ridge",
     "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge", "raw_svm", "raw_mlp", "lstm", "gcn",
-    "braingb", "brain_transformer", "spdnet",
+    "braingb", "brain_transformer", "com_brain", "spdnet",
 ]  # fmt: skip
-PUBLISHED = ("braingb", "brain_transformer", "spdnet")  # networks of other papers: only where they are named
+PUBLISHED = (
+    "braingb",
+    "brain_transformer",
+    "com_brain",
+    "spdnet",
+)  # networks of other papers: only where they are named
 ON_RECORDINGS = ("lstm", "gcn", *PUBLISHED, "finetuned")  # no features from which a confound could be regressed
 REFERENCE = "correlations_ridge"
 TANGENT = "tangent_ridge"
