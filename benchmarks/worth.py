@@ -44,6 +44,7 @@ from brainlm_model.eval.parcels import connectivity as correlations
 from brainlm_model.eval.rows import find, select
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.subjects import subject_draws
+from brainlm_model.paper.opening import best_baseline
 from brainlm_model.trained import connectivity
 from brainlm_model.trained.load import load
 from brainlm_model.trained.second_order import missing, of_model
@@ -102,9 +103,7 @@ def masked(contents: dict[str, Any]) -> dict[str, Any]:
             if row["method"] != "model":
                 continue
             place = {"masking": row["masking"], "mask_ratio": row["mask_ratio"]}
-            reached = {other["method"]: other["value"] for other in select(values, **place)}
-            baselines = [name for name in reached if name not in ("model", "untrained") and reached[name] is not None]
-            best = max(baselines, key=lambda name: reached[name])
+            best = best_baseline(content, row["masking"], row["mask_ratio"])["against"]
             for key, against in (("model_minus_best_baseline", best), ("model_minus_untrained", "untrained")):
                 compared = find(content["Comparisons"], against=against, **place)
                 by_masking = found[key].setdefault(split, {}).setdefault(row["masking"], {})

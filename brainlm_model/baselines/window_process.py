@@ -7,6 +7,7 @@ person. The mean of both forecasts is better than either (docs/measurements.md).
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve_toeplitz
 
 from brainlm_model.baselines.forecast import Array, Forecast, scores
 
@@ -54,9 +55,11 @@ def _continued(z_KH: Array, steps: int, noise: float) -> Array:
     # the taper can make a correlation indefinite: its spectrum is set to zero where it is negative
     period = np.concatenate([correlation, np.zeros((len(z_KH), 1)), correlation[:, :0:-1]], axis=1)
     kernel = np.fft.irfft(np.maximum(np.fft.rfft(period, axis=1).real, 0), 2 * total, axis=1)[:, :total]
-    past, future = np.arange(length), np.arange(length, total)
-    within_KHH = kernel[:, np.abs(past[:, None] - past)]
-    within_KHH[:, past, past] += noise + 1e-6
-    across_KFH = kernel[:, future[:, None] - past]
-    continued: Array = (across_KFH @ np.linalg.solve(within_KHH, z_KH[..., None]))[..., 0]
+    # K_pp + noise I is constant along its diagonals: Levinson's recursion; K_fp reaches back from each step
+    first_row = kernel[:, :length].copy()
+    first_row[:, 0] += noise + 1e-6
+    back_FH = np.arange(length, total)[:, None] - np.arange(length)
+    continued = np.empty((len(z_KH), steps))
+    for component, z_H in enumerate(z_KH):
+        continued[component] = kernel[component][back_FH] @ solve_toeplitz(first_row[component], z_H)
     return continued

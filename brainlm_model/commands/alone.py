@@ -118,7 +118,10 @@ def _paper(arguments: argparse.Namespace) -> None:
 
 
 def _page(inputs: Files, out: Path) -> None:
-    """The page and the card of all tasks that are in the folder, also of earlier calls."""
+    """The page and the card of all tasks that are in the folder, also of earlier calls.
+
+    The card's first lines are of the tables of `evaluate`, too, where they lie in the model's folder.
+    """
     from brainlm_model.paper.sections import section
     from brainlm_model.paper.stage import Config, write
     from brainlm_model.stages import PAPER_TASKS
@@ -127,7 +130,8 @@ def _page(inputs: Files, out: Path) -> None:
     sections = [section(stage, out / f"{stage.name}.json", out / f"{stage.name}.svg") for stage in there]
     files = {"paper_card": "README.md", "paper_page": "paper.html"}
     with _written(out, files) as outputs:
-        write(outputs, inputs, Config().title, sections)
+        masked = sorted(inputs["model"].parent.glob("metrics/*/masked.json"), reverse=True)  # test, then external
+        write(outputs, inputs, Config().title, sections, masked)
     print(f"{out}: {', '.join(files.values())}: {', '.join(stage.name for stage in there)}")
 
 

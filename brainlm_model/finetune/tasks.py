@@ -19,7 +19,7 @@ from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import generator
 from brainlm_model.trained.embedding import BATCH
 from brainlm_model.trained.head import PredictionHead
-from brainlm_model.trained.predict import future_mask, of_recording, outputs
+from brainlm_model.trained.predict import Start, continued, future_mask, of_recording, outputs
 
 
 @dataclass
@@ -152,7 +152,12 @@ class WindowTask:
 
 @dataclass
 class FutureTask(WindowTask):
-    """The last steps of a window from those before them, in every parcel; the whole network learns."""
+    """The last steps of a window from those before them, in every parcel; the whole network learns.
+
+    `start`: see `predict.continued`.
+    """
+
+    start: Start | None = None
 
     @property
     def groups(self) -> list[dict[str, Any]]:
@@ -161,7 +166,6 @@ class FutureTask(WindowTask):
 
     def of_windows(self, x_BPT: Tensor) -> Tensor:
         """Squared error of the hidden steps that are known."""
-        device = self.network.cls.device
-        x_BPT = x_BPT.to(device)
-        mask_BPN = future_mask(x_BPT, self.network.config.patch, self.settings.future).to(device)
-        return masked_mse(self.network(x_BPT, mask_BPN), x_BPT, mask_BPN)
+        reconstruction = continued(self.network, x_BPT, self.settings.future, self.start)
+        mask_BPN = future_mask(x_BPT, self.network.config.patch, self.settings.future)
+        return masked_mse(reconstruction, x_BPT.to(reconstruction.device), mask_BPN.to(reconstruction.device))

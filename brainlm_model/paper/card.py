@@ -21,11 +21,14 @@ LIMITS = (
 )
 
 
-def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section]) -> str:
-    """The card as Markdown; `model`: content of config.json; `card`: how it and its data were made."""
+def markdown(model: Mapping[str, Any], card: str, sections: Sequence[Section], opening: Sequence[str]) -> str:
+    """The card as Markdown; `model`: content of config.json; `card`: how it and its data were made.
+
+    `opening`: its first lines (`opening.lines`).
+    """
     training = model["training"]
     title = markdown_line(f"# {training['Model']}")
-    lines = [HUB, title, "", "## What it is for", "", USE, "", "## What it reaches", ""]
+    lines = [HUB, title, "", *_items(opening), "", "## What it is for", "", USE, "", "## What it reaches", ""]
     limits = list(LIMITS)
     for part in sections:
         lines += [f"**{part.title}**", "", *_items(part.headline), ""]

@@ -42,6 +42,7 @@ class Section:
     methods: str
     warnings: Sequence[str]
     published: Sequence[Published]
+    content: Mapping[str, Any]  # of the task's JSON
 
 
 def section(stage: Stage, table: Path, figure: Path) -> Section:
@@ -54,7 +55,7 @@ def section(stage: Stage, table: Path, figure: Path) -> Section:
     sentences = [*_caution(content), *content["Summary"]]
     return Section(
         stage.name, words.TITLE, sentences, embedded(figure), words.CAPTION, header, rows,
-        stage.describe(content), content["Warnings"], published,
+        stage.describe(content), content["Warnings"], published, content,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from brainlm_data import Artifact, Facts, Files, Need, Stage, StageConfig, reads
 from brainlm_model.eval.tasks import TASKS
-from brainlm_model.paper import card
+from brainlm_model.paper import card, opening
 from brainlm_model.paper.sections import Published, Section, section
 from brainlm_model.report.stage import embedded, environment_of, markdown, split_table, versions
 
@@ -33,17 +33,18 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Write the page, which embeds everything, and the model's card."""
     sections = [section(stage, inputs[f"{name}_json"], inputs[f"{name}_svg"]) for name, stage in TASKS.items()]
     figures = [{"src": embedded(inputs[f"{name}_svg"]), "caption": caption} for name, caption in MASKED.items()]
-    write(outputs, inputs, config.title, sections, figures, "index.html")
+    write(outputs, inputs, config.title, sections, [inputs["masked_json"]], figures, "index.html")
     return {"Title": config.title, "Tasks": [part.name for part in sections]}
 
 
 def write(
     outputs: Mapping[str, Path], inputs: Mapping[str, Path], title: str, sections: Sequence[Section],
-    figures: Sequence[Mapping[str, str]] = (), index: str = "",
+    masked: Sequence[Path] = (), figures: Sequence[Mapping[str, str]] = (), index: str = "",
 ) -> None:  # fmt: skip
     """`paper_page` and `paper_card`, from sections and the files `recordings`, `model_config`, `model_card`.
 
-    `index`: address of the page that lists all pages, where there is one.
+    `masked`: tables of stage `evaluate`, one a split, for the card's first lines. `index`: address of the page that
+    lists all pages, where there is one.
     """
     import pandas as pd
 
@@ -62,7 +63,12 @@ def write(
         splits=split_table(table), published=published, versions=versions(), index=index,
     )  # fmt: skip
     outputs["paper_page"].write_text(page, encoding="utf-8")
-    outputs["paper_card"].write_text(card.markdown(model, text, sections), encoding="utf-8")
+    contents = []
+    for path in masked:
+        with reads(path):
+            contents.append(json.loads(path.read_text(encoding="utf-8")))
+    first = opening.lines(contents, {part.name: part.content for part in sections})
+    outputs["paper_card"].write_text(card.markdown(model, text, sections, first), encoding="utf-8")
 
 
 def describe(facts: Facts) -> str:
@@ -79,12 +85,12 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="paper",
-    version=3,
+    version=4,
     level="cohort",
     summary="Gather every task of the paper into one page and a model card, beside published numbers.",
     Config=Config,
     inputs=(
-        "recordings", "model_config", "model_card", *(f"{name}_svg" for name in MASKED),
+        "recordings", "model_config", "model_card", "masked_json", *(f"{name}_svg" for name in MASKED),
         *(f"{task}_{kind}" for task in TASKS for kind in ("json", "svg")),
     ),
     outputs=tuple(ARTIFACTS),

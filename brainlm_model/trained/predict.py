@@ -5,13 +5,18 @@ Shapes: B windows, P parcels, T steps, N time patches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from brainlm_model.models.network import Network
+from brainlm_model.models.prior import Expected
 from brainlm_model.trained.embedding import BATCH
 from brainlm_model.trained.head import PredictionHead
+
+Start = Callable[[np.ndarray, int], np.ndarray]  # a forecast: the past (B, P, H), steps F -> (B, P, F)
 
 
 def outputs(network: Network, head: PredictionHead, x_BPT: Tensor, features: str) -> Tensor:
@@ -34,11 +39,31 @@ def future_mask(x_BPT: Tensor, patch: int, future: int) -> Tensor:
     return mask
 
 
-def forecast(network: Network, x_BPT: Tensor, future: int) -> np.ndarray:
-    """The last steps (B, P, future) of windows, from those before them: what is there is not looked at."""
+def continued(network: Network, x_BPT: Tensor, future: int, start: Start | None = None) -> Tensor:
+    """Reconstruction (B, P, T) of windows whose last steps are hidden: what is there is not looked at.
+
+    `start`: a forecast that stands for what the network's prior expects of these steps; the network, which then needs a
+    prior, sees it and adds to it. None: what the prior expects itself.
+    """
     hidden = x_BPT.clone()
     hidden[:, :, -future:] = torch.nan
     mask_BPN = future_mask(hidden, network.config.patch, future)
+    device = network.cls.device
+    on_device, mask_BPN = hidden.to(device), mask_BPN.to(device)
+    if start is None:
+        return network(on_device, mask_BPN)
+    expected: Expected = network.expect(on_device, mask_BPN)
+    started_BPF = torch.from_numpy(start(hidden[:, :, :-future].double().cpu().numpy(), future))
+    started = started_BPF.to(expected.filled).unflatten(2, (-1, network.config.patch))
+    patches = started.shape[2]
+    filled, innovation = expected.filled.clone(), expected.innovation.clone()
+    filled[:, :, -patches:] = started
+    innovation[:, :, -patches:] = 0  # what time adds is in the start
+    return network(on_device, mask_BPN, expected=Expected(filled, innovation, expected.spread))
+
+
+def forecast(network: Network, x_BPT: Tensor, future: int, start: Start | None = None) -> np.ndarray:
+    """The last steps (B, P, future) of windows, from those before them: see `continued`."""
     with torch.inference_mode():
-        reconstruction = network(hidden.to(network.cls.device), mask_BPN.to(network.cls.device))
+        reconstruction = continued(network, x_BPT, future, start)
     return reconstruction[:, :, -future:].double().cpu().numpy()

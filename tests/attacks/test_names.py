@@ -150,8 +150,8 @@ def test_the_card_of_a_model(name: str) -> None:
 def test_the_card_of_the_paper(name: str) -> None:
     def make(given: str) -> str:
         row = Published("phenotype", f"age of {given}", "0.1", "0.2", f"column {given}", False, "other people")
-        part = Section("phenotype", "Traits", [f"{given} wins"], "", "", [], [], "", [f"few of {given}"], [row])
-        return paper_card.markdown({"training": {"Model": given}}, "# Model x\n", [part])
+        part = Section("phenotype", "Traits", [f"{given} wins"], "", "", [], [], "", [f"few of {given}"], [row], {})
+        return paper_card.markdown({"training": {"Model": given}}, "# Model x\n", [part], [f"better on {given}"])
 
     check_markdown(make, name)
     row = next(line for line in make(name).splitlines() if line.startswith("| age of"))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from brainlm_data import BrainLMError, ConfigError, open_store
 from brainlm_model.baselines import autoregression, forecast, state_space
-from brainlm_model.eval.future import data, methods, scores
+from brainlm_model.eval.future import data, methods, scores, stage
 from brainlm_model.eval.future.stage import Name
 from brainlm_model.finetune.settings import Settings
 from brainlm_model.stages import PAPER_TASKS
@@ -76,6 +79,11 @@ def test_the_tables_say_what_was_compared(finished: Path) -> None:
     assert len(compared) == (len(names) - 1) * (11 + 21)
     worst = next(r for r in compared if (r["horizon"], r["against"], r["step"]) == (10, "persistence", None))
     assert worst["verdict"] == "better" and worst["low"] > 0 and worst["p"] <= worst["p_holm"] < 0.05
+    alone = {(r["split"], r["horizon"], r["against"]): r for r in content["BySplit"]}
+    assert len(alone) == 2 * 2 * (len(names) - 1) and alone["external", 10, "ar"]["n_subjects"] == 3
+    overall = next(r for r in compared if (r["horizon"], r["against"], r["step"]) == (10, "ar", None))
+    each = [alone[split, 10, "ar"]["difference"] for split in ("test", "external")]
+    assert overall["difference"] == pytest.approx((12 * each[0] + 3 * each[1]) / 15)
     marks = rows[rows["model_error"].notna()]
     assert set(marks["metric"]) == {"mse"} and "finetuned" not in set(marks["method"])
     assert {(e["method"], e["metric"], e["cohort"]): e["value"] for e in content["Published"]}[
@@ -125,6 +133,32 @@ def test_no_forecast_sees_the_future(given: methods.ForecastInputs, planted: Pat
         unknown = windows[:, :, :-10].copy()
         unknown[:, 3], unknown[:, 5, -1] = np.nan, np.nan
         assert np.isfinite(found(unknown, 10)).all(), name
+
+
+def test_a_network_from_a_start_is_the_start_before_training(given: methods.ForecastInputs, planted: Path) -> None:
+    inputs = replace(given, start="ar_process")
+    past = np.random.default_rng(0).standard_normal((2, PARCELS, WINDOW - 10))
+    past[0, 3], past[1, 5, -1] = np.nan, np.nan
+    started = methods.best(methods.METHODS["ar_process"], inputs)[0](past, 10)
+    still = replace(inputs.settings, epochs=1, lr=1e-30)  # too small a rate to change a weight
+    for name in ("finetuned", "untrained"):
+        found = methods.METHODS[name].fit(replace(inputs, settings=still), {})
+        np.testing.assert_allclose(found(past, 10), started, rtol=1e-6, atol=1e-6, err_msg=name)
+    learnt = methods.METHODS["finetuned"].fit(inputs, {"lr": 3e-3})
+    assert np.abs(learnt(past, 10) - started).max() > 1e-3
+    # the future is not looked at, neither by the start nor by the network
+    window = torch.from_numpy(np.concatenate([past, np.full((2, PARCELS, 10), 9.0)], axis=2)).float()
+    again = methods.forecast(inputs.model.network, window, 10, inputs.begin)
+    window[:, :, -10:] = -1
+    np.testing.assert_array_equal(methods.forecast(inputs.model.network, window, 10, inputs.begin), again)
+
+
+def test_an_architecture_without_a_prior_has_no_start(given: methods.ForecastInputs) -> None:
+    model = SimpleNamespace(config=SimpleNamespace(prior="zero"))
+    assert stage._start(stage.Config(), model) == "prior" and stage._start(stage.Config(), given.model) == "ar_process"
+    assert stage._start(stage.Config(start="prior"), given.model) == "prior"
+    with pytest.raises(ConfigError, match="no prior"):
+        stage._start(stage.Config(start="ar_process"), model)
 
 
 class Fixed:

@@ -14,7 +14,7 @@ import pytest
 
 from brainlm_data import Files
 from brainlm_model.cli import main
-from brainlm_model.paper import card
+from brainlm_model.paper import card, opening
 from brainlm_model.paper.sections import section
 from brainlm_model.paper.stage import STAGE, write
 from brainlm_model.stages import PAPER_TASKS
@@ -72,6 +72,46 @@ def test_the_card_says_what_it_reaches_and_its_limits(made: Path) -> None:
     assert text.startswith("---\n") and all(f"- {sentence}" in text for sentence in part.headline)
     assert all(sentence in text for sentence in card.LIMITS) and "only" in text and "made for a test" in text
     assert text.index("## What it reaches") < text.index("## Limits") < text.index("## Data")
+
+
+def of_masks(split: str, lows: list[float], firm: bool = True) -> dict[str, Any]:
+    """As masked.json: the model against two baselines, of which the second reaches more."""
+    ratios = [0.2, 0.9]
+    rows, compared = [], []
+    for ratio, low in zip(ratios, lows, strict=True):
+        for name, value in (("model", 0.7), ("untrained", 0.69), ("gaussian", 0.5), ("spacetime", 0.69)):
+            rows.append({"method": name, "metric": "r2_flat", "masking": "random", "mask_ratio": ratio, "value": value})
+        for name, above in (("gaussian", 0.1), ("spacetime", low)):
+            compared.append({"against": name, "masking": "random", "mask_ratio": ratio, "difference": above + 0.01,
+                             "low": above, "firm": firm})  # fmt: skip
+    return {"Split": split, "Subjects": 30, "Masking": ["random"], "MaskRatios": ratios, "Results": rows,
+            "Comparisons": compared, "Methods": {"gaussian": "Gaussian", "spacetime": "joint Gaussian"}}  # fmt: skip
+
+
+def of_future(verdict: str) -> dict[str, Any]:
+    """As future.json: the fine-tuned model against two others."""
+    rows, compared = [], []
+    for name, value in (("finetuned", 0.09), ("ar", 0.08), ("mean", 0.0)):
+        rows.append({"horizon": 20, "metric": "r2_flat", "step": "", "method": name, "value": value, "label": name})
+    for name in ("ar", "mean"):
+        row = {"horizon": 20, "step": None, "against": name, "verdict": "better" if name == "mean" else verdict}
+        compared.append(row)
+    return {"Horizons": [20], "Subjects": 30, "Results": rows, "Comparisons": compared}
+
+
+def test_the_first_three_lines_say_what_it_is_better_at_and_what_it_is_not(made: Path) -> None:
+    better, others, is_not = opening.lines([of_masks("test", [0.01, 0.02]), of_masks("external", [0.01, -0.02])], {})
+    assert "30 held-out subjects: R² +0.0200 to +0.0300 against the best baseline (joint Gaussian)" in better
+    assert "all 2 mask ratios" in better and "left out" not in better
+    assert "subjects of groups that were left out" in others and "at 1 of 2 mask ratios" in others
+    assert "single people" in is_not
+    few, _, _ = opening.lines([of_masks("test", [0.01, 0.02], firm=False)], {"future": of_future("better")})
+    assert "hidden values" not in few and "the best other (ar) 0.080, better" in few
+    _, others, _ = opening.lines([], {"future": of_future("not distinguishable")})
+    assert "forecasts of 20 steps" in others
+    assert opening.lines([], {})[0] == "**Better at**: nothing that was measured here."
+    title, _, *first = (made / "README.md").read_text().split("\n# ")[1].split("\n")[:5]
+    assert [line.split("**")[1] for line in first] == ["Better at", "Not better at", "It is not"] and title
 
 
 @pytest.mark.parametrize(("subjects", "said"), [(2, "only 2 people"), (1, "only 1 person"), ({"test": 3, "external": 9},

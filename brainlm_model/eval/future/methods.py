@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from brainlm_model.baselines import autoregression, state_space, window_process
 from brainlm_model.baselines.forecast import Array, Forecast, components, mean, persistence
@@ -23,7 +23,7 @@ from brainlm_model.finetune.tasks import FutureTask, WindowTask
 from brainlm_model.finetune.windows import Windows
 from brainlm_model.models.masking import generator
 from brainlm_model.models.prior import GaussianPrior, population_covariance
-from brainlm_model.trained.predict import forecast, future_mask
+from brainlm_model.trained.predict import Start, forecast, future_mask
 
 if TYPE_CHECKING:
     from brainlm_model.trained.checkpoint import TrainedModel
@@ -38,6 +38,7 @@ class ForecastInputs:
     Attributes
     ----------
     steps: of the future. settings: of the fine-tuning. network_epochs: of LSTM and ODEs, at most.
+    start: what fine-tuned networks start from: `prior`, or a method that is chosen on validation subjects like others.
     """
 
     model: TrainedModel
@@ -45,6 +46,14 @@ class ForecastInputs:
     steps: int
     settings: Settings
     network_epochs: int
+    start: str = "prior"
+
+    @cached_property
+    def begin(self) -> Start | None:
+        """The forecast that fine-tuned networks start from; None: their own prior."""
+        if self.start == "prior":
+            return None
+        return best(METHODS[self.start], self)[0]
 
     @cached_property
     def moments(self) -> Array:
@@ -62,13 +71,13 @@ class ForecastInputs:
         return {"train": self.learning.train, "validation": self.learning.validation}
 
 
-def of_network(network: Any) -> Forecast:
+def of_network(network: Any, start: Start | None = None) -> Forecast:
     """A masked autoencoder as a forecast: the future is appended as what is not known, and masked."""
 
     def predict(past_BPH: Array, steps: int) -> Array:
         empty = np.full((*past_BPH.shape[:2], steps), np.nan)
         x_BPT = torch.from_numpy(np.concatenate([past_BPH, empty], axis=2).astype(np.float32))
-        return forecast(network, x_BPT, steps)
+        return forecast(network, x_BPT, steps, start)
 
     return predict
 
@@ -84,9 +93,13 @@ def untrained(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
 
 
 def _learnt(network: Any, inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:
-    fit(FutureTask(network, inputs.windows, inputs.settings), replace(inputs.settings, **setting))
+    start = inputs.begin
+    if start is not None:  # the residual starts at zero, the forecast at the start
+        nn.init.zeros_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
+    fit(FutureTask(network, inputs.windows, inputs.settings, start), replace(inputs.settings, **setting))
     network.eval()
-    return of_network(network)
+    return of_network(network, start)
 
 
 def pretrained(inputs: ForecastInputs, setting: dict[str, Any]) -> Forecast:

@@ -14,7 +14,7 @@ import numpy as np
 from brainlm_model.eval.rows import Row
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.paired import holm, sign_flips, verdict
-from brainlm_model.eval.statistics.subjects import Array, bootstrap
+from brainlm_model.eval.statistics.subjects import Array, bootstrap, subject_draws
 from brainlm_model.finetune.scores import of_numbers
 
 METRICS = ("r2_flat", "r_flat", "mse", "r2_recording", "r_recording", "mse_recording")
@@ -84,6 +84,25 @@ def comparisons(
              "p_holm": corrected, "verdict": verdict(value[index], corrected),
              "n_subjects": len(set(subjects))}
         )  # fmt: skip
+    return rows
+
+
+def by_split(
+    sums: Mapping[str, Array], reference: str, splits: Sequence[str], subjects: Sequence[str], draws: int, seed: int
+) -> list[Row]:
+    """`comparisons` of all steps together within each split, with both methods' flat R2 there.
+
+    People of unseen sites and unseen people of the trained sites are different questions. Corrected over methods.
+    """
+    rows = []
+    for split in dict.fromkeys(splits):
+        places = [place for place, name in enumerate(splits) if name == split]
+        people = [subjects[place] for place in places]
+        part = {method: sums_RF6[places] for method, sums_RF6 in sums.items()}
+        r2 = {method: float(of_numbers(part_RF6.sum((0, 1)))["r2"]) for method, part_RF6 in part.items()}
+        for row in comparisons(part, reference, people, subject_draws(people, draws, seed), seed):
+            if row["step"] is None:
+                rows.append({"split": split, **row, "r2": r2[reference], "r2_against": r2[str(row["against"])]})
     return rows
 
 

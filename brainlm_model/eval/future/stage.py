@@ -22,6 +22,7 @@ COLUMNS = (
     "horizon", "method", "metric", "step", "value", "low", "high", "n_subjects", "n_recordings", "model_error", "label",
 )  # fmt: skip
 REFERENCE = "finetuned"  # what every other method is compared with
+Begin = Literal["auto", "ar_process", "prior"]
 Name = Literal[
     "finetuned", "pretrained", "untrained", "lstm", "neural_ode", "latent_ode", "ar", "ar_process", "var",
     "state_space", "gaussian", "persistence", "mean",
@@ -36,6 +37,11 @@ class Config(StageConfig):
         [20], min_length=1, description="steps to forecast at a window's end: multiples of the model's patch"
     )
     methods: list[Name] = Field(list(get_args(Name)), min_length=1, description="forecasts that are compared")
+    start: Begin = Field(
+        "auto",
+        description="forecast that fine-tuned networks see and add to; prior: their own expectation; auto: ar_process "
+        "where the architecture has a prior",
+    )
     recordings: int = Field(200, ge=1, description="recordings to score, at most, drawn by the seed")
     train_recordings: int = Field(
         200, ge=2, description="recordings to learn from, at most; a quarter of them for validation"
@@ -69,6 +75,7 @@ def evaluate(start: Start, config: Config) -> Results:
 
     store, model = start.store, start.model
     _check(config, model, len(store.parcels))
+    begin = _start(config, model)
     any_settings = _settings(config, config.horizons[0])
     held_out = data.held(store, config.splits, config.recordings, model, any_settings, config.windows)
     learning = data.learning(store, config.train_recordings, model, any_settings)
@@ -76,17 +83,21 @@ def evaluate(start: Start, config: Config) -> Results:
     shared = {"n_subjects": len(set(held_out.subjects)), "n_recordings": len(held_out.ids)}
     rows: list[Row] = []
     compared: list[Row] = []
+    by_split: list[Row] = []
     chosen: dict[str, Any] = {}
     arrays: dict[str, Any] = {"ids": np.array(held_out.ids, str), "subjects": np.array(held_out.subjects, str),
                               "splits": np.array(held_out.splits, str)}  # fmt: skip
     progress = Progress("future", len(config.horizons) * len(config.methods))
     for steps in config.horizons:
         example = data.typical(held_out, steps)
-        outcomes = _horizon(config, steps, (model, learning, held_out), example, start.pieces, progress)
+        outcomes = _horizon(config, steps, (model, learning, held_out, begin), example, start.pieces, progress)
         sums = {name: outcome["sums"] for name, outcome in outcomes.items()}
         rows += scores.table(sums, weights, {"horizon": steps, **shared})
         for row in scores.comparisons(sums, REFERENCE, held_out.subjects, weights, config.seed):
             compared.append({"horizon": steps, **row})
+        people = held_out.splits, held_out.subjects
+        for row in scores.by_split(sums, REFERENCE, *people, config.bootstrap, config.seed):
+            by_split.append({"horizon": steps, **row})
         chosen[str(steps)] = {name: json.loads(str(outcome["chosen"])) for name, outcome in outcomes.items()}
         arrays |= _arrays(held_out, steps, example, outcomes)
     for row in rows:
@@ -103,6 +114,7 @@ def evaluate(start: Start, config: Config) -> Results:
         "Horizons": config.horizons,
         "Methods": {name: METHODS[name].label for name in config.methods},
         "Windows": config.windows,
+        "Start": begin,
         "Epochs": config.epochs,
         "NetworkEpochs": config.network_epochs,
         "Bootstrap": config.bootstrap,
@@ -110,7 +122,8 @@ def evaluate(start: Start, config: Config) -> Results:
         "ModelSteps": model.training.get("Steps"),
     }
     ours = f"{len(store.parcels)} parcels, {len(held_out.ids)} recordings"
-    return Results(facts, rows, arrays, compared, _warnings(facts), published(ours), more={"Chosen": chosen})
+    more = {"Chosen": chosen, "BySplit": by_split}
+    return Results(facts, rows, arrays, compared, _warnings(facts), published(ours), more)
 
 
 def _check(config: Config, model: Any, parcels: int) -> None:
@@ -129,6 +142,20 @@ def _check(config: Config, model: Any, parcels: int) -> None:
         )
 
 
+def _start(config: Config, model: Any) -> str:
+    """What fine-tuned networks start from: an architecture without a prior has nothing that a forecast could stand for.
+
+    Raises
+    ------
+    ConfigError: a start is asked for that the architecture cannot have.
+    """
+    if model.config.prior != "zero":
+        return "ar_process" if config.start == "auto" else config.start
+    if config.start == "ar_process":
+        raise ConfigError("future.start: ar_process, but this architecture has no prior", "start: auto, or prior")
+    return "prior"
+
+
 def _settings(config: Config, steps: int) -> Any:
     from brainlm_model.finetune.settings import Settings
 
@@ -143,13 +170,13 @@ def _horizon(
 ) -> dict[str, dict[str, Any]]:
     """Each method's sums, chosen setting (JSON), and forecast of the example (P, F).
 
-    `sources`: the model, what is learnt from, and the held-out windows.
+    `sources`: the model, what is learnt from, the held-out windows, and what fine-tuned networks start from.
     """
     from brainlm_model.eval.future.data import score
     from brainlm_model.eval.future.methods import METHODS, ForecastInputs, best
 
-    model, learning, held_out = sources
-    inputs = ForecastInputs(model, learning, steps, _settings(config, steps), config.network_epochs)
+    model, learning, held_out, begin = sources
+    inputs = ForecastInputs(model, learning, steps, _settings(config, steps), config.network_epochs, begin)
     done = config.horizons.index(steps) * len(config.methods)
 
     def piece(name: str) -> Mapping[str, Any]:
@@ -201,17 +228,21 @@ def _warnings(facts: Facts) -> list[str]:
 def describe(facts: Facts) -> str:
     """Methods sentence."""
     horizons = " or ".join(str(steps) for steps in facts["Horizons"])
+    started = ""
+    if facts["Start"] != "prior":
+        started = f" Fine-tuned networks added to the forecast of {facts['Start']}, which was the expectation they saw."
     return (
         f"The next {horizons} steps of every parcel were forecast from the rest of a window of {facts['Window']} steps "
         f"(Ortega Caro et al., 2024) by {', '.join(facts['Methods'])}, fitted on {facts['TrainingRecordings']} "
         f"recordings of training subjects, with settings chosen on {facts['ValidationRecordings']} of validation "
         f"subjects, and scored on {facts['Recordings']} recordings of {facts['Subjects']} other subjects."
+        f"{started}"
     )
 
 
 STAGE = task(
     "future",
-    3,
+    4,
     "Forecast the next steps of every parcel, beside LSTM, neural ODEs and linear forecasts.",
     Config,
     COLUMNS,

@@ -13,6 +13,7 @@ CAPTION = (
     "Error of each step by method, with 95 % intervals over subjects (star: the fine-tuned model's error is lower, "
     "cross: higher, corrected over steps and methods); R² of all steps; one recording."
 )
+VERDICT = {"better": "better than", "worse": "worse than", "not distinguishable": "not distinguishable from"}
 SHOWN = {"r2_flat": "R²", "r_flat": "r", "mse": "MSE"}
 
 
@@ -31,6 +32,12 @@ def headline(content: Mapping[str, Any]) -> list[str]:
             names = [rows[row["against"]]["label"] for row in select(compared, verdict=verdict)]
             if names:
                 text += f"; the fine-tuned model {words} {joined(names)}"
+        for row in select(content["BySplit"], horizon=horizon, against=content["Start"]):
+            text += (
+                f"; in split {row['split']} {VERDICT[row['verdict']]} its start ({rows[row['against']]['label']}): R² "
+            )
+            text += f"{row['r2']:.4f} and {row['r2_against']:.4f}, error {-row['difference']:+.5f} "
+            text += f"[{-row['high']:+.5f}, {-row['low']:+.5f}]"
         if compared:
             text += f"; it beats {len(select(compared, verdict='better'))} of {len(compared)} others"
         sentences.append(f"{text}.")
