@@ -57,14 +57,14 @@ class Outcome:
     pages: list[str] = field(default_factory=list)
     everything: str = ""  # where all refusals are listed
 
-    def lines(self) -> list[str]:
-        """The summary, one line each."""
+    def lines(self, failed: bool = True) -> list[str]:
+        """The summary, one line each; without `failed` those on jobs that failed are left out."""
         lines = [f"{self.through} of {self.total} recordings went through"]
         if not self.through and not self.refused:
             lines = ["no series yet"]
         if self.refused:
             lines += [f"{len(self.refused)} refused:", *self._by_reason()]
-        if self.n_failed:
+        if self.n_failed and failed:
             jobs = "1 job" if self.n_failed == 1 else f"{self.n_failed} jobs"
             lines += [f"{jobs} failed; the same command goes on from here:", *self.failed]
         lines += self.notes

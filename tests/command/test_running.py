@@ -116,6 +116,7 @@ def test_an_interrupted_run_ends_with_what_there_is_and_goes_on(tmp_path: Path, 
     assert "6 of 6 recordings went through" in text and text.endswith(
         "interrupted; the same command goes on from here\n"
     )
+    assert "failed" not in text  # what was running then
     status, text = brainlm(series, out, "--target", "train", "--set", "train.steps=2")
     assert status == 0 and "to run: 1 job: train" in text, text
 
