@@ -46,6 +46,8 @@ def run(words: Sequence[str]) -> int:
             f"--target {target}: no such stage", did_you_mean(target, known) or f"one of: {', '.join(known)}"
         )
     chosen = settings(arguments, ALL_STAGES)
+    if any(stage.name == target and stage.level != "cohort" for stage in ALL_STAGES):
+        target = f"all_{target}"  # its own rule has wildcards: workflow/rules/targets.smk
     target = target or _of_level(arguments.level, chosen.is_part)
     with nothing_left(chosen.outdir):
         _may_write(chosen.outdir)
@@ -66,11 +68,11 @@ def _of_level(level: str, is_part: bool) -> str | None:
 def _is_meant(words: Sequence[str]) -> None:
     """A command that is misspelled is not taken for a dataset."""
     first = words[0] if words else ""
-    if first.startswith("-") or len(words) > 1 or Path(first).exists():
+    meant = did_you_mean(first, options.COMMANDS)
+    if first.startswith("-") or Path(first).exists() or (len(words) > 1 and not meant):
         return
     raise InputError(
-        f"there is no command and no dataset {first}",
-        did_you_mean(first, options.COMMANDS) or "brainlm BIDS OUT participant; brainlm --help",
+        f"there is no command and no dataset {first}", meant or "brainlm BIDS OUT participant; brainlm --help"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -135,7 +136,10 @@ def assign(raw: dict[str, Any], assignment: str) -> None:
     """
     path, equals, value = assignment.partition("=")
     if not equals:
-        raise ConfigError(f"--set {assignment}", "write key.sub=value, for example filter.high_hz=0.02")
+        raise ConfigError(
+            f"--set {assignment}: there is no = in it",
+            "write each as key.sub=value, without spaces around =: --set filter.high_hz=0.02 train.steps=500",
+        )
     *parents, last = path.split(".")
     section = raw
     for parent in parents:
@@ -283,6 +287,15 @@ def _explain(error: ValidationError, model: type[BaseModel], root: str = "") -> 
         message = f"config: unknown key {where}"
         meant = did_you_mean(str(first["loc"][-1]), list(owner.model_fields))
         remedy = f"{meant} allowed here: {', '.join(sorted(owner.model_fields))}".strip()
+    elif first["type"] == "model_type":  # one value for a whole section
+        section = _owner(model, (*first["loc"], ""))
+        message = f"config: {where} is a section of keys (got {first['input']!r})"
+        remedy = f"write {where}.{next(iter(section.model_fields))} or another of: {', '.join(section.model_fields)}"
+    elif first["type"] == "literal_error":
+        words = first["ctx"]["expected"].replace(" or ", ", ")  # 'bids', 'fmriprep', 'hcp'
+        message = f"config: {where}: {first['input']!r} is none of {words}"
+        meant = did_you_mean(str(first["input"]), re.findall(r"[\w-]+", words))
+        remedy = f"{meant} {_allowed(model, first['loc'])}".strip()
     elif isinstance(first["input"], dict):  # keys that do not go together: a section says the remedy after an arrow
         problem, _, remedy = first["msg"].removeprefix("Value error, ").partition(" -> ")
         message = f"config: {where}: {problem}"

@@ -71,7 +71,7 @@ def _index(arguments: argparse.Namespace) -> None:
     for r in index.recordings:
         if r.fault:
             print(one_line(f"refused: {r.id}: {r.fault}"))
-    for note in index.said():
+    for note in (*index.said(), *index.lacking()):
         print(one_line(f"note: {note}"))
     for reason in index.ignored:
         print(one_line(f"ignored: {reason}"))

@@ -6,7 +6,7 @@ it must be cheap: one walk lists the files (`scan`), and what was read of them i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,12 +17,14 @@ from brainlm_data.bids.echoes import Choice, Echo, choose
 from brainlm_data.bids.names import index, parse
 from brainlm_data.bids.people import Run, phenotypes
 from brainlm_data.bids.scan import key_of, scan, walk
-from brainlm_data.errors import InputError
+from brainlm_data.errors import InputError, did_you_mean
 from brainlm_data.files.json import read_sidecar
 from brainlm_data.files.sidecar import read_record, write_record
 from brainlm_data.paths import recording_prefix, subject_prefix
 from brainlm_data.reading.timing import stated_echo
 from brainlm_data.stage import StageConfig
+
+OPTIONS = {"subject": "--participant-label", "session": "--session-label", "task": "--task-id"}  # of `brainlm`
 
 
 class Select(StageConfig):
@@ -153,6 +155,18 @@ class Index:
     columns: Mapping[str, str] = field(default_factory=dict)  # what was taken for what in a column, in words
     stimulus_files: Mapping[str, RawFile] = field(default_factory=dict)  # of stimuli/, by path below the root
 
+    def lacking(self) -> list[str]:
+        """What is not there and done without, in words: subjects without a T1w, recordings whose sidecar has no TR."""
+        no_t1w = [subject.id for subject in self.subjects if subject.t1w is None]
+        timed = {"RepetitionTime", "VolumeTiming"}
+        no_tr = [r.id for r in self.recordings if not r.fault and not timed & {k for k, v in r.metadata.items() if v}]
+        lines = []
+        if no_t1w:
+            lines.append(f"no T1w: {_counted(no_t1w, self.subjects)}; the EPI itself is fitted to the template")
+        if no_tr:
+            lines.append(f"no RepetitionTime: {_counted(no_tr, self.recordings)}; that of the image's header counts")
+        return lines
+
     def said(self) -> list[str]:
         """All of it, a sentence each."""
         return [*self.notes, *self.unjoined, *(f"{name}: {text}" for name, text in self.columns.items())]
@@ -200,8 +214,8 @@ def read_index(bids_dir: Path, select: Select, cache: Path | None = None, as_cac
             why = f" ({'; '.join(found['ignored'][:3])})" if found["ignored"] else ""
             raise InputError(
                 f"{bids_dir}: no BOLD run found{why}",
-                "expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps); of what is preprocessed already:"
-                " input.kind, brainlm --input (docs/import.md)",
+                f"{_root_nearby(bids_dir)}expected sub-*/[ses-*/]func/*_bold.nii.gz (bids-validator helps); of what is"
+                " preprocessed already: input.kind, brainlm --input (docs/import.md)",
             )
         return found
 
@@ -259,12 +273,7 @@ def _loaded(
         recordings.append(_recording(root, row, metadata, fieldmaps, choice, left.get(row[0], {}), shown))
         unused_echoes += choice.left
     del rows
-    chosen = tuple(r for r in recordings if select.accepts(r))
-    if not chosen:
-        raise InputError(
-            f"select: {select.model_dump()} accepts none of the {len(recordings)} recordings",
-            f"subjects: {_some(r.subject for r in recordings)}; tasks: {_some(r.task for r in recordings)}",
-        )
+    chosen = _selected(recordings, select)
     t1w, others = _chosen(cached["t1w"], select.t1w)
     runs: dict[str, dict[str, RawFile]] = {r.subject: {} for r in chosen}
     for r in recordings:
@@ -280,6 +289,51 @@ def _loaded(
     notes, unjoined = tuple(cached["notes"]), tuple(cached["unjoined"])
     stimuli = {file[0]: _raw(root, file) for file in cached.get("stimuli", ())}
     return Index(chosen, tuple(subjects), told, ignored, ids, notes, unjoined, cached["columns"], stimuli)
+
+
+def _root_nearby(folder: Path) -> str:
+    """Where a dataset's root is, if a folder inside it was given, or the one around it; else nothing."""
+    root = folder.absolute()
+    while root.name.startswith(("sub-", "ses-")):
+        root = root.parent
+    inside = [below for below in sorted(folder.glob("*/")) if any(below.glob("sub-*/"))]
+    near = [root] if root != folder.absolute() else inside
+    return f"is {near[0]} the dataset? " if near else ""
+
+
+def _selected(recordings: Sequence[Recording], select: Select) -> tuple[Recording, ...]:
+    """The recordings that `select` accepts.
+
+    Raises
+    ------
+    InputError: it names a label that no recording has, which is a slip; or no recording has all that it names.
+    """
+    for key, wanted, plain in (
+        ("subject", select.subject, _label),
+        ("session", select.session, _label),
+        ("task", select.task, _label),
+        ("run", select.run, _index),
+    ):
+        there = {plain(value) for r in recordings if (value := getattr(r, key)) is not None}
+        if missing := [plain(label) for label in wanted if plain(label) not in there]:
+            option = f" ({OPTIONS[key]})" if key in OPTIONS else ""
+            remedy = f"{_meant(missing[0], there)} {key}s: {_some(there) or 'none, leave it out'}".strip()
+            raise InputError(f"select.{key}{option}: no recording of {key} {', '.join(missing)}", remedy)
+    chosen = tuple(r for r in recordings if select.accepts(r))
+    if not chosen:
+        named = {key: getattr(select, key) for key in ("subject", "session", "task", "run") if getattr(select, key)}
+        words = ", ".join(f"{key} {' or '.join(labels)}" for key, labels in named.items())
+        raise InputError(
+            f"select: none of the {len(recordings)} recordings has {words}",
+            "each has its subject, session, task and run in its name: brainlm data index BIDS lists them",
+        )
+    return chosen
+
+
+def _meant(label: str, there: Collection[str]) -> str:
+    """`did you mean 01?` of 1, which BIDS takes for another label; or of what is nearly the same."""
+    same = [other for other in there if label.isdigit() and other.isdigit() and int(other) == int(label)]
+    return f"did you mean {same[0]}?" if same else did_you_mean(label, there)
 
 
 def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tuple[dict[str, list[Any]], list[str]]:
@@ -304,6 +358,10 @@ def _chosen(t1w: Mapping[str, Sequence[Any]], wanted: Mapping[str, str]) -> tupl
 def _some(values: Iterable[str | None]) -> str:
     distinct = sorted({str(v) for v in values})
     return ", ".join(distinct[:8]) + (", ..." if len(distinct) > 8 else "")
+
+
+def _counted(names: Sequence[str], of: Sequence[Any]) -> str:
+    return f"{len(names)} of {len(of)} ({_some(names)})"
 
 
 def _raw(root: str, listed: Sequence[Any]) -> RawFile:

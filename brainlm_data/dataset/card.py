@@ -273,7 +273,11 @@ class Card(_Data):
         ]
         variants = [made.stage for made in self.stages]
         for made in self.stages:
-            some = f" ({made.recordings} recordings)" if variants.count(made.stage) > 1 else ""
+            some = (
+                f" ({made.recordings} recording{'' if made.recordings == 1 else 's'})"
+                if variants.count(made.stage) > 1
+                else ""
+            )
             lines.append(f"- {made.stage}: {made.text}{some}")
         if self.cohort is not None:
             lines += _tables(self.cohort)

@@ -29,7 +29,7 @@ from brainlm_data.dataset.look import SPLIT_COLOURS, drawing
 from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.series import ParcelSeries, parcel_coordinates
 from brainlm_data.dataset.shards import PreviousStore, made_of
-from brainlm_data.errors import InputError
+from brainlm_data.errors import InputError, did_you_mean
 from brainlm_data.files.processes import processes
 from brainlm_data.files.reads import reads
 from brainlm_data.files.seal import BLANK, check_seal, seal
@@ -433,7 +433,11 @@ class Store:
     def place(self, recording: str) -> slice:
         """Steps of a recording in the store. Raises InputError where it has none."""
         if recording not in self._place:
-            raise InputError(f"{self.path}: no recording {recording}", f"it holds {len(self._place)}, see .recordings")
+            meant = did_you_mean(str(recording), self._place)
+            raise InputError(
+                f"{self.path}: no recording {recording}",
+                f"{meant} it holds {len(self._place)}, see .recordings".strip(),
+            )
         start, length = self._place[recording]
         return slice(start, start + length)
 

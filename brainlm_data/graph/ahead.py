@@ -13,6 +13,8 @@ from brainlm_data.files.fetch import Wanted, obtain_all
 from brainlm_data.spaces.known import STAND_IN
 from brainlm_data.stage import Stage
 
+LEAST_TESTED = 6  # with fewer no sign test reaches p < .05
+
 
 def people(index: Index, config: Any) -> dict[str, int]:
     """Split -> subjects, as stage collate will make them if nobody is refused; empty where it makes no splits."""
@@ -57,6 +59,17 @@ def no_model(splits: Mapping[str, int]) -> str:
     return (
         f"no model is trained: of {count} {'person' if count == 1 else 'people'} nobody is left for"
         f" {' and '.join(empty)}; the target is dataset (target train trains one all the same)"
+    )
+
+
+def no_result(splits: Mapping[str, int]) -> str:
+    """Why the scores of a model will be no result; empty where they can be one."""
+    count = splits.get("test", 0)
+    if count >= LEAST_TESTED or not count:
+        return ""
+    return (
+        f"the model will be tested on {count} {'person' if count == 1 else 'people'} (fewer than {LEAST_TESTED}): its"
+        " scores show that everything runs, and are no result (target dataset ends before it)"
     )
 
 

@@ -416,6 +416,10 @@ class Dag:
                 later += stage.ahead(self.section(stage))
         ahead.look(self.stages[name], self.section(self.stages[name]), self.splits, later)
 
+    def said_of_model(self) -> str:
+        """Why the default target trains no model, or one whose scores are no result; empty where all is well."""
+        return ahead.no_model(self.splits) or ahead.no_result(self.splits)
+
     def no_model(self) -> str:
         """Why the default target trains no model; empty where it does."""
         return ahead.no_model(self.splits)

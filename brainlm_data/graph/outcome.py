@@ -20,9 +20,10 @@ FIRST = ("index.html", "qc.html")  # of the pages in an outdir
 
 
 def taken(dag: Dag) -> list[str]:
-    """What is odd about the dataset, before anything runs: recordings that will be refused, notes, files left aside."""
+    """What is odd about the dataset, before it runs: what will be refused, notes, what is lacking or left aside."""
     lines = [f"{len(dag.faults)} recordings will be refused:", *_shown(dag.faults)] if dag.faults else []
-    return [one_line(line) for line in (*lines, *dag.notes, *_left_aside(dag))]
+    lacking = [] if dag.route == "import" else dag.index.lacking()
+    return [one_line(line) for line in (*lines, *dag.notes, *lacking, *_left_aside(dag))]
 
 
 def _left_aside(dag: Dag) -> list[str]:

@@ -73,7 +73,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     )
     table.to_csv(plan.out / "atlas.tsv", sep="\t", index=False)
     attributes = {
-        "rate_hz": RATE_HZ, "units": "grand mean 10000", "atlas": "embedded", "n_parcels": len(table),
+        "rate_hz": RATE_HZ, "units": "grand mean 10000", "atlas": "demo424", "n_parcels": len(table),
         "simulated": True,
     }  # fmt: skip
     made = Sentence("Series of {people} people were simulated (seed {seed}), not filtered.",

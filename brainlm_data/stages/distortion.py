@@ -9,6 +9,7 @@ right; if it does not, the next source is tried, and in the end nothing is corre
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,6 +27,8 @@ from brainlm_data.stages import coreg
 
 AROUND_MM, MARGIN_MM = 2.5, 6.0  # grid and margin around the T1w's brain, where the fit without a fieldmap compares
 LARGEST = 99  # percentile of the displacement in the brain that stands for the largest
+COSTS = "boundary cost {before:.3f} before, {after:.3f} after, {reversed:.3f} reversed"
+REFUSAL = rf"(.*) \({re.sub('{.*?}', '([0-9.]+)', COSTS)}\)(.*)"
 MOST_RISE = 0.02  # of the boundary cost, with a measured field: it may be small where there is little to correct
 # Without a fieldmap: what the fit finds where there is nothing to find changes the cost little, whichever way it is.
 LEAST_FALL, LEAST_REVERSED = 0.03, 1.3  # of the cost before
@@ -142,7 +145,7 @@ class Correction:
         """Why it is not kept; "" where it is."""
         if self.kind != "fit" and self.largest_mm < NEGLIGIBLE_MM:
             return ""  # it says that there is nothing to correct, which no test can tell from its reverse
-        costs = f"boundary cost {self.before:.3f} before, {self.after:.3f} after, {self.reversed:.3f} reversed"
+        costs = COSTS.format(before=self.before, after=self.after, reversed=self.reversed)
         if self.reversed <= self.after:
             doubt = "; is PhaseEncodingDirection right?" if self.kind != "fit" else ""
             return f"the reversed field fits the T1w as well or better ({costs}){doubt}"
@@ -366,7 +369,15 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     if facts["DistortionCorrection"] == "none":
         more = " although a fieldmap was acquired" if facts.get("FieldmapsNotUsed") else ""
-        return f"Susceptibility distortion was not corrected{more} ({facts['Reason']})."
+        start = f"Susceptibility distortion was not corrected{more}"
+        if (costs := re.fullmatch(REFUSAL, facts["Reason"])) is None:
+            return f"{start} ({facts['Reason']})."
+        why, before, after, backwards, doubt = costs.groups()
+        # Costs as numbers, which become ranges in the methods of a cohort; as text each recording had its own sentence.
+        return Sentence(
+            f"{start} ({{why}} ({COSTS}){{doubt}}).",
+            why=why, before=float(before), after=float(after), reversed=float(backwards), doubt=doubt,
+        )  # fmt: skip
     how = {
         "epi": "estimated from images of opposed phase encoding (least squares on cosines; Andersson et al., 2003)",
         "fit": "estimated by fitting the BOLD reference to the T1w image (mutual information of few cosines along the"

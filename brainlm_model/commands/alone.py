@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, open_store, read_config, section_from
+from brainlm_model.trained.hub import MODEL_HELP, is_hub_name
 
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz"}
 MODEL = {
@@ -42,8 +43,8 @@ def add_commands(commands: Any) -> None:
     train.set_defaults(call=_train)
     evaluate = commands.add_parser("evaluate", help="score a model on a store alone, beside every baseline")
     evaluate.add_argument("store", type=Path, help="store.zarr with its tables beside it")
-    evaluate.add_argument("model", type=Path, metavar="MODELDIR", help="folder of a trained model")
-    evaluate.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (MODELDIR/metrics/<split>)")
+    evaluate.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    evaluate.add_argument("--out", type=Path, metavar="FOLDER", help="of the tables (MODEL/metrics/<split>)")
     evaluate.set_defaults(call=_evaluate)
     for parser, name in ((train, "train"), (evaluate, "evaluate")):
         parser.add_argument("--configfile", type=Path, help=f"a config.yaml; its section {name} is used")
@@ -51,9 +52,9 @@ def add_commands(commands: Any) -> None:
         parser.set_defaults(bids_dir=None, outdir=None)
     paper = commands.add_parser("paper", help="the paper's tasks on a store alone")
     paper.add_argument("store", type=Path, help="store.zarr with its tables beside it")
-    paper.add_argument("model", type=Path, metavar="MODELDIR", help="folder of a trained model")
+    paper.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     paper.add_argument("--tasks", nargs="+", choices=list(PAPER_TASKS), default=list(PAPER_TASKS), help="(all)")
-    paper.add_argument("--out", type=Path, metavar="FOLDER", help="of tables and figures (MODELDIR/paper)")
+    paper.add_argument("--out", type=Path, metavar="FOLDER", help="of tables and figures (MODEL/paper)")
     paper.add_argument("--configfile", type=Path, help="a config.yaml; the sections of the tasks are used")
     paper.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="TASK.seed=1 ...")
     paper.set_defaults(call=_paper, bids_dir=None, outdir=None)
@@ -86,10 +87,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from brainlm_model.eval.masked.stage import STAGE
 
     config = _section(arguments, STAGE, {})
-    if not (arguments.model / MODEL["model"]).is_file():
-        raise InputError(f"{arguments.model}: no {MODEL['model']} in it", "give the folder of a trained model")
-    inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
-    out = arguments.out or arguments.model / "metrics" / config.split
+    model, out = _model_and_out(arguments, f"metrics/{config.split}")
+    inputs = _inputs(arguments.store, {name: model / file for name, file in MODEL.items()})
     with _written(out, METRICS) as outputs:
         facts = call(STAGE, inputs, outputs, config)
     print(f"{out}: masked.json, masked.csv of {facts['Recordings']} recordings ({facts['Split']})")
@@ -98,12 +97,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _paper(arguments: argparse.Namespace) -> None:
     from brainlm_model.stages import PAPER_TASKS
 
-    if not (arguments.model / MODEL["model"]).is_file():
-        raise InputError(f"{arguments.model}: no {MODEL['model']} in it", "give the folder of a trained model")
-    out = arguments.out or arguments.model / "paper"
+    model, out = _model_and_out(arguments, "paper")
     if other := [word for word in arguments.set if word.split(".")[0] not in arguments.tasks]:
         raise ConfigError(f"--set {other[0]}", f"keys of sections {', '.join(arguments.tasks)} only")
-    inputs = _inputs(arguments.store, {name: arguments.model / file for name, file in MODEL.items()})
+    inputs = _inputs(arguments.store, {name: model / file for name, file in MODEL.items()})
     raw = read_config(arguments)
     sections = {task: section_from(raw.get(task) or {}, PAPER_TASKS[task]) for task in arguments.tasks}
     for task, config in sections.items():
@@ -115,6 +112,16 @@ def _paper(arguments: argparse.Namespace) -> None:
         shutil.rmtree(state, ignore_errors=True)
         print(f"{out}: {', '.join(files.values())}")
     _page(inputs, out)
+
+
+def _model_and_out(arguments: argparse.Namespace, below: str) -> tuple[Path, Path]:
+    """The model's folder, and where results go: `--out`, else `below` it, but never into the cache of the Hub."""
+    from brainlm_model.trained.load import model_folder
+
+    model = model_folder(arguments.model)
+    if arguments.out is None and is_hub_name(arguments.model):
+        raise InputError(f"{arguments.model}: a model of the Hub", "say where results go: --out FOLDER")
+    return model, arguments.out or model / below
 
 
 def _page(inputs: Files, out: Path) -> None:

@@ -25,6 +25,7 @@ from brainlm_model.trained.embedding import (
     of_kind,
     recordings_of,
 )
+from brainlm_model.trained.hub import MODEL_HELP
 from brainlm_model.trained.second_order import Described
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ FORMATS: dict[str, tuple[Kind, ...]] = {  # kinds that a file can hold; the firs
 def add(commands: Any) -> None:
     """Add the command to those of `brainlm-model`."""
     embed = commands.add_parser("embed", help="embed recordings with a trained model")
-    embed.add_argument(
-        "model",
-        type=Path,
-        help="folder of a trained model, <outdir>/models/<name>; or owner/name of one on the Hugging Face Hub",
-    )
+    embed.add_argument("model", help=MODEL_HELP)
     embed.add_argument(
         "sources", nargs="+", type=Path,
         help="store.zarr; parcel series (.tsv, .npy: time x parcel; .ptseries.nii); preprocessed 4-D NIfTI",
@@ -88,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"{out}: exists, and is not a Zarr group", "give another name")
     if out.exists() and not arguments.force:
         raise InputError(f"{out}: there already", "give another name, or --force to replace it")
-    model = load(str(arguments.model), arguments.device)
+    model = load(arguments.model, arguments.device)
     chosen = [
         recording
         for source in arguments.sources

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from brainlm_model.finetune.settings import Features, HeadKind, Settings, Task, Train
+from brainlm_model.trained.hub import MODEL_HELP
 from brainlm_model.trained.transform import TransformKind
 from brainlm_model.training.machine import use_threads
 
@@ -37,7 +38,7 @@ def add(commands: Any) -> None:
         "finetune", help="let a trained model learn a column of recordings.parquet, or the next steps",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("model", type=Path, help="folder of a trained or converted model")
+    parser.add_argument("model", help=f"{MODEL_HELP}; or of a converted one")
     parser.add_argument("store", type=Path, help="store.zarr, with recordings.parquet and scaler.npz beside it")
     parser.add_argument("--out", type=Path, required=True, help="new folder", default=argparse.SUPPRESS)
     goal = parser.add_mutually_exclusive_group(required=True)

@@ -20,11 +20,13 @@ from brainlm_model.finetune.settings import Settings
 from brainlm_model.models.official.convert import NOTICE, from_authors
 from brainlm_model.trained.checkpoint import TrainedModel, save_weights
 from brainlm_model.trained.finetuned import HEAD_FILE
-from brainlm_model.trained.load import load, read_config_json
+from brainlm_model.trained.load import load, model_folder, read_config_json
 
 
-def run(source: Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
-    """Fine-tune the model in `source` on a store; returns what is said on the terminal. `out` appears whole or not.
+def run(given: str | Path, store_path: Path, out: Path, settings: Settings, device: str = "cpu") -> list[str]:
+    """Fine-tune a model on a store; returns what is said on the terminal. `out` appears whole or not.
+
+    `given`: the model's folder; or, as text, "owner/name" on the Hugging Face Hub.
 
     Raises
     ------
@@ -32,6 +34,7 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: has files in it", "give a new folder")
+    source = model_folder(given)
     model, store = load(source, device), open_store(store_path)
     if len(store.parcels) != model.config.parcels:
         raise InputError(
@@ -43,7 +46,8 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
         results = learn(model, store, settings)
         folder = scratch / "model"
         folder.mkdir()
-        _write(folder, source, model, settings, results, assumed, out.name)
+        origin = source.resolve().name if Path(given).exists() else f"{given} ({source.name[:7]})"  # of the Hub: commit
+        _write(folder, source, origin, model, settings, results, assumed, out.name)
         if out.exists():
             out.rmdir()  # it is empty
         os.replace(folder, out)
@@ -55,7 +59,7 @@ def run(source: Path, store_path: Path, out: Path, settings: Settings, device: s
 
 
 def _write(
-    folder: Path, source: Path, model: TrainedModel, settings: Settings, results: FinetuneResults,
+    folder: Path, source: Path, origin: str, model: TrainedModel, settings: Settings, results: FinetuneResults,
     assumed: Sequence[str], name: str,
 ) -> None:  # fmt: skip
     """The files of a fine-tuned model."""
@@ -73,7 +77,7 @@ def _write(
     (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.copyfile(source / "scaler.npz", folder / "scaler.npz")
     official = "official" in content and from_authors(content)
-    own_card = card(name, source.resolve().name, model, settings, results, assumed, official)
+    own_card = card(name, origin, model, settings, results, assumed, official)
     own_card.save(folder / "card.json", folder / "card.md")
     (folder / "scores.json").write_text(json.dumps(results.scores, indent=2) + "\n", encoding="utf-8")
     for file, rows, delimiter in (("log.csv", results.log, ","), ("predictions.tsv", results.predictions, "\t")):

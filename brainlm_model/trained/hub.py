@@ -20,6 +20,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 NEEDED = ("config.json", "model.safetensors", "scaler.npz")
 FILES = (*NEEDED, "card.json", "card.md", "head.safetensors", "SHA256SUMS")
 TIMEOUT_S = 30
+MODEL_HELP = "folder of a trained model, <outdir>/models/<name>; or owner/name of one on the Hugging Face Hub"
 HERE = "give the folder of a model, or owner/name of one on the Hub"
 
 

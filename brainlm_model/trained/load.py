@@ -37,18 +37,7 @@ def load(path: str | Path, device: str = "cpu", *, revision: str | None = None) 
     >>> load("results/models/tiny").config.parcels
     24
     """
-    if isinstance(path, str) and is_hub_name(path):
-        folder = download(path, revision or "main")
-    elif revision is not None:
-        raise InputError(f"{path}: revision {revision} of a folder", "revisions are of models on the Hub: owner/name")
-    else:
-        folder = Path(path)
-    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).exists()]
-    if missing:
-        raise InputError(
-            f"{folder}: no {', '.join(missing)}",
-            "give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
-        )
+    folder = model_folder(path, revision)
     content = read_config_json(folder)
     network = _network(folder, content)
     config = network.config
@@ -66,6 +55,30 @@ def load(path: str | Path, device: str = "cpu", *, revision: str | None = None) 
     from brainlm_model.trained.finetuned import load_finetuned
 
     return load_finetuned(folder, model, content["finetune"])
+
+
+def model_folder(path: str | Path, revision: str | None = None) -> Path:
+    """The folder of a trained model: as given, or where that of "owner/name" on the Hugging Face Hub was downloaded to.
+
+    Raises
+    ------
+    InputError: a file of it is missing; no such model on the Hub, or no network.
+    """
+    if isinstance(path, str) and is_hub_name(path):
+        folder = download(path, revision or "main")
+    elif revision is not None:
+        raise InputError(f"{path}: revision {revision} of a folder", "revisions are of models on the Hub: owner/name")
+    else:
+        folder = Path(path)
+    missing = [n for n in ("model.safetensors", "config.json", "scaler.npz") if not (folder / n).exists()]
+    if missing:
+        inside = [*folder.glob("*/model.safetensors"), *folder.glob("models/*/model.safetensors")]
+        meant = f"did you mean {inside[0].parent}? " if inside else ""
+        raise InputError(
+            f"{folder}: no {', '.join(missing)}",
+            f"{meant}give a folder that the train stage wrote: models/<name>; or convert an official one with --store",
+        )
+    return folder
 
 
 def _available(device: str) -> str:

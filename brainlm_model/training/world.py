@@ -13,15 +13,20 @@ from torch import distributed as dist
 from brainlm_data import ConfigError
 
 
-def check_gpus(device: str, processes: int) -> None:
-    """Raises ConfigError where so many processes on this machine do not each have a GPU, and are to have one."""
+def check_gpus(device: str, processes: int, section: str = "train") -> None:
+    """Raises ConfigError where so many processes on this machine do not each have a GPU, and are to have one.
+
+    `section`: of the configuration, whose keys the error names.
+    """
     there = torch.cuda.device_count()
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()) or processes <= there:
         return
     count = "no GPU is" if there == 0 else f"{there} GPU{'s are' if there > 1 else ' is'}"
+    several = f", {section}.processes: {processes}" if section == "train" else ""
+    on_cpus = f"{section}.device: cpu"
     raise ConfigError(
-        f"train.device: {device}, train.processes: {processes}: {count} on this machine",
-        "train.device: cpu" if there == 0 else f"train.processes: {there} at most; or train.device: cpu",
+        f"{section}.device: {device}{several}: {count} on this machine",
+        on_cpus if there == 0 else f"{section}.processes: {there} at most; or {on_cpus}",
     )
 
 

@@ -20,6 +20,14 @@ from brainlm.run import _planned
             ["bids", "out", "--atlas", "demo424", "--set", "filter.hi_hz=1"],
             ["unknown key filter.hi_hz", "did you mean"],
         ),
+        (["bids/sub-01", "out"], ["is ", "/bids the dataset? expected"]),
+        (["bids", "out", "--participant-label", "1", "9"], ["no recording of subject 1, 9", "did you mean 01?"]),
+        (["bids", "out", "--set", "filter.high_hz", "1"], ["filter.high_hz: there is no = in it"]),
+        (["bids", "out", "--input", "fmripep"], ["'fmripep' is none of", "did you mean fmriprep?"]),
+        (
+            ["bids", "out", "--atlas", "demo424", "--target", "train", "--set", "train.device=cuda"],
+            ["train.device: cuda, train.processes: 1: no GPU is on this machine"],
+        ),
         (["bids", "out", "--target", "trian"], ["no such stage", "did you mean train?"]),
         (["bids", "out", "--taks-id", "rest"], ["no option --taks-id", "did you mean --task-id?"]),
         (["bids", "bids"], ["is the dataset itself"]),
@@ -34,6 +42,7 @@ from brainlm.run import _planned
         ),
         (["bids", "out/put", "--", "--bad-option"], ["unrecognized arguments: --bad-option", "snakemake --help"]),
         (["dmeo"], ["did you mean demo?"]),
+        (["dat", "index", "bids"], ["no command and no dataset dat", "did you mean data?"]),
         (
             ["data", "run", "motion", "--bids-dir", "bids", "--outdir", "out", "--recording", "sub-9"],
             ["no sub-9 in bids"],
@@ -44,6 +53,7 @@ def test_mistakes_are_two_lines_and_nothing_runs(
     words: list[str], said: list[str], bids: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(bids.parent)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     try:
         status = main(words)
     except SystemExit as stop:  # as argparse ends

@@ -23,9 +23,10 @@ from tests.core.toy import STAGES
         ({"anat": {"grid_mm": -1}}, ["anat.grid_mm", "greater than 0", "working resolution", "default 2.0"]),
         ({"anat": {"grid_mm": "two"}}, ["anat.grid_mm", "valid number", "'two'"]),
         ({"bundle_size": 0}, ["bundle_size", "greater than or equal to 1"]),
-        ({"preprocess": {"engine": "spm"}}, ["preprocess.engine", "'native' or 'fmriprep'"]),
+        ({"preprocess": {"engine": "spm"}}, ["preprocess.engine", "'spm' is none of 'native', 'fmriprep'"]),
+        ({"preprocess": {"engine": "fmriperp"}}, ["preprocess.engine", "did you mean fmriprep?"]),
         ({"select": {"subject": "01"}}, ["select.subject", "list"]),
-        ({"anat": 3}, ["anat"]),
+        ({"anat": 3}, ["anat is a section of keys (got 3)", "anat.grid_mm"]),
     ],
 )
 def test_mistakes(raw: dict[str, Any], words: list[str]) -> None:

@@ -43,9 +43,10 @@ def test_jobs_of_a_tree(tmp_path: Path, tree: str) -> None:
 
 
 def test_a_cohort_without_validation_and_test_people_gets_no_model_unless_asked(tmp_path: Path) -> None:
-    config = {"bids_dir": str(write_bids(tmp_path / "bids")), "outdir": str(tmp_path / "out")}
+    config = {"bids_dir": str(write_bids(tmp_path / "bids", t1w=False)), "outdir": str(tmp_path / "out")}
     output = snakemake(tmp_path, config, "-n")
     assert "no model is trained: of 2 people nobody is left for validation and test; the target is dataset" in output
+    assert "no T1w: 2 of 2 (sub-01, sub-02); the EPI itself is fitted to the template" in output
     assert planned(tmp_path, config, "train")["train"] == 1
     output = snakemake(tmp_path, config, "-n", "evaluate", check=False)
     assert "evaluate: nobody is in split test (train 2)" in output and "Traceback" not in output
@@ -62,6 +63,9 @@ def test_single_targets_and_selection(tmp_path: Path) -> None:
     config = {"bids_dir": str(bids), "outdir": str(tmp_path / "out"), "select": {"task": ["rest"], "subject": ["02"]}}
     assert planned(tmp_path, config, "preprocess") == dict.fromkeys((*COHORT[:3], "anat", *PER_RECORDING), 1)
     config["select"] = {"task": ["rest"]}
+    for target in ("motion", "anat"):  # stages of recordings and of subjects: of everybody
+        jobs = planned(tmp_path, config, f"all_{target}")
+        assert jobs[target] == 3 and "sample" not in jobs
     for target, last in (("dataset", "collate"), ("train", "train"), ("evaluate", "evaluate"), ("figures", "figures")):
         jobs = planned(tmp_path, config, target)
         followers = COHORT[COHORT.index(last) + 1 :]
@@ -157,7 +161,7 @@ def test_command_line_override_of_a_nested_key(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"bids_dir": "/nowhere"}, ["no folder /nowhere", "bids_dir="]),
-        ({"select": {"subject": ["99"]}}, ["accepts none of the 2 recordings", "01, 02"]),
+        ({"select": {"subject": ["99"]}}, ["no recording of subject 99", "01, 02"]),
         ({"atlass": {}}, ["unknown key atlass", "atlas"]),
     ],
 )
@@ -230,7 +234,7 @@ def test_an_atlas_that_cannot_be_had_is_known_before_any_job(tmp_path: Path, mon
 
 def test_rules_are_listed_without_a_dataset(tmp_path: Path) -> None:
     output = snakemake(tmp_path, {"bids_dir": "/nowhere"}, "--list")
-    assert {"preprocess", "dataset", "train", "anat"} <= set(output.split())
+    assert {"preprocess", "dataset", "train", "anat", "all_anat"} <= set(output.split())
 
 
 def test_lint(tmp_path: Path) -> None:

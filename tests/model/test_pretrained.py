@@ -105,6 +105,16 @@ def test_from_the_hub(hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytes
         load("lab/tiny")
 
 
+def test_every_command_takes_a_model_of_the_hub(hub: Hub, folder: Path, tmp_path: Path, capfd) -> None:
+    store, out = str(folder.parents[1] / "results" / "store.zarr"), str(tmp_path / "out")
+    learn = ["--column", "age", "--epochs", "1", "--bootstrap", "100", "--train", "frozen", "--threads", "1"]
+    assert main(["finetune", "lab/tiny", store, "--out", out, *learn]) == 0
+    assert f"lab/tiny ({COMMIT[:7]})" in (tmp_path / "out" / "card.md").read_text()
+    for command in (["evaluate", store, "lab/tiny"], ["paper", store, "lab/tiny"]):  # not into the cache
+        assert main(command) == 2
+        assert "say where results go: --out FOLDER" in capfd.readouterr().err
+
+
 def test_what_is_not_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     for call in (lambda: load("lab/none"), lambda: load("lab/tiny", revision="v9")):
         with pytest.raises(InputError, match=r"no such folder here, and the Hub has no such model with revision"):

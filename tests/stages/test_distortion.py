@@ -12,7 +12,7 @@ import pytest
 from brainlm_data.methods.distortion import PhaseEncoding, Shift
 from brainlm_data.quality import page
 from brainlm_data.runner.call import call, places
-from brainlm_data.stage import Facts, Files
+from brainlm_data.stage import Facts, Files, Sentence
 from brainlm_data.stages import distortion, template
 from tests.stages import distorted, head
 from tests.stages.distorted import AXIS, READOUT_S
@@ -202,6 +202,16 @@ def test_why_not(
     out, facts = correct(subject, tmp_path, run=run, **section)
     assert set(out) == {"distortion"} and reason in facts["Reason"], facts
     assert reason in distortion.describe(facts)
+
+
+@pytest.mark.parametrize("doubt", ["", "; is PhaseEncodingDirection right?"])
+def test_costs_are_numbers_in_the_methods(doubt: str) -> None:
+    """So that those of many recordings become one sentence with ranges."""
+    reason = f"the fit hardly improves (boundary cost 0.009 before, 0.010 after, 0.021 reversed){doubt}"
+    said = distortion.describe({"DistortionCorrection": "none", "Reason": reason})
+    assert reason in said
+    assert isinstance(said, Sentence)
+    assert (said.fields["before"], said.fields["after"], said.fields["reversed"]) == (0.009, 0.01, 0.021)
 
 
 def test_without_a_t1w_nothing_is_done(subject: dict[str, Path], maps: dict[str, Path], tmp_path: Path) -> None:

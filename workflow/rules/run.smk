@@ -3,7 +3,7 @@ from functools import cache
 
 from brainlm_data.graph import slurm
 from brainlm_data.graph.index_page import RESULTS, files, write_index
-from brainlm_data.graph.needs import estimate, expected, requests
+from brainlm_data.graph.needs import estimate, expected, gpus, requests
 from brainlm_data.graph.outcome import outcome, taken
 from brainlm_data.graph.remembered import remember, settled
 from brainlm_data.runner.manifest import COHORT
@@ -22,7 +22,7 @@ def plan():
     try:
         dag.forced = forced()
         default = set(workflow.dag_settings.targets) <= {"all"}
-        notes = [dag.no_model()] if default and dag.no_model() else []
+        notes = [dag.said_of_model()] if default and dag.said_of_model() else []
         estimated = [] if events.is_told else dag.estimated()
         say("plan", [*taken(dag), *notes, *dag.plan.lines(), *estimated])
         return dag.plan
@@ -32,9 +32,15 @@ def plan():
 
 @cache
 def look_ahead(stage):
-    """What can be known of a stage that is going to run."""
+    """What can be known of a stage that is going to run; GPUs are looked for where its job will run on this machine."""
     try:
         dag.look_ahead(stage)
+        section = dag.section(dag.stages[stage])
+        count = gpus(section, dag.config.jobs.gpu_partition).get("gpu", 0)
+        if count and workflow.is_main_process and workflow.resource_settings.nodes is None:  # no cluster's `jobs`
+            from brainlm_model.training.world import check_gpus  # torch, which takes seconds
+
+            check_gpus(section.device, count, stage)
     except Exception as error:
         stop(error)
 

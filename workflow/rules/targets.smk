@@ -1,4 +1,5 @@
-# Targets by name: preprocess, recordings and dataset here; every other target is a rule itself.
+# Targets by name: preprocess, recordings and dataset here; a stage of the cohort is a rule itself, and of a stage of
+# subjects or recordings `all_<stage>` makes everybody's (`brainlm --target <stage>` is the same).
 
 
 rule preprocess:
@@ -18,3 +19,14 @@ rule dataset:
     input:
         lambda _: dag.manifests(["collate", *dag.extras()]),
     localrule: True
+
+
+for stage in ALL_STAGES:
+    if stage.level != "cohort":
+
+        rule:
+            name:
+                f"all_{stage.name}"
+            input:
+                lambda _, name=stage.name: dag.manifests([name]),
+            localrule: True
