@@ -7,7 +7,8 @@ test pictures say little. A fold holds ten pictures, as many of each digit as th
 other 90, z-scores included. `methods`: for each method `two_way` (against the other pictures of the fold; chance .5),
 `n_way_top1` (by a classifier of ten digits, among 5 drawn classes; chance .2), `pixel_r` and `ssim`, each with `value`
 and the ends `low`, `high` of a 95 % interval over pictures, and `less_ridge`: the same of the difference to
-`ridge_pixels`, paired. The methods are those of the stage `decode` (docs/decode.md) with default sections.
+`ridge_pixels`, paired, and `less_ridge_latents`. The methods are those of the stage `decode` (docs/decode.md) with
+default sections.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from numpy.typing import NDArray
 from brainlm_data import Patterns
 from brainlm_model.decode.methods import painted_samples, scores, simple, summaries
 from brainlm_model.decode.patterns import from_mat
-from brainlm_model.decode.stages import diffusion, scmbm
+from brainlm_model.decode.stages import decode, diffusion, scmbm
 from brainlm_model.training.machine import use_threads
 
 Array = NDArray[np.float64]
 SEED = 0
-SAMPLES, SAMPLING_STEPS, N_WAY = 5, 12, 5
+N_WAY = 5
 
 
 def folds_of(category: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
@@ -50,8 +51,7 @@ def decoded(patterns: Patterns) -> tuple[dict[str, Array], dict[str, Array]]:
     """Samples of the painters, and pictures of the simpler methods, of the test rows; from training rows alone."""
     encoder, _ = scmbm.learnt(patterns, scmbm.Config())
     painted, _ = diffusion.learnt(patterns, encoder, False, diffusion.Config())
-    samples = painted_samples(patterns, painted, False, "ddim", SAMPLING_STEPS, SAMPLES, SEED)
-    return samples, simple(patterns, painted)
+    return painted_samples(patterns, painted, False, decode.sampling(decode.Config())), simple(patterns, painted)
 
 
 def run(patterns: Patterns, folds: int) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def run(patterns: Patterns, folds: int) -> dict[str, Any]:
     test = patterns.rows(order)
     table = summaries(scores(joined, simpler, test, fold[order], N_WAY), test, SEED)
     return {
-        "pictures": len(order), "folds": folds, "n_way": N_WAY, "samples": SAMPLES,
+        "pictures": len(order), "folds": folds, "n_way": N_WAY, "samples": decode.Config().samples,
         "cpu_s": time.process_time() - begin, "methods": table,
     }  # fmt: skip
 

@@ -116,7 +116,7 @@ def _shown(call: Sequence[str], arguments: argparse.Namespace, chosen: Settings)
             error = event
         elif kind == "end":
             ended = event
-        else:
+        elif kind != "failed" or engine.interrupted is None:  # what runs at Ctrl-C has not failed
             screen.job(event)
     screen.close()
     return _closed(engine, ended, error, begun, log, chosen, arguments.dry_run)
@@ -172,7 +172,7 @@ def _closed(
 ) -> int:  # fmt: skip
     """The last lines of a run, and its exit status."""
     if ended is not None:
-        print("\n".join(ended["lines"]))
+        print("\n".join(ended["lines" if engine.interrupted is None else "if_interrupted"]))
     if engine.interrupted is not None:
         print("interrupted; the same command goes on from here")
         return INTERRUPTED

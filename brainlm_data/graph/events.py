@@ -8,7 +8,8 @@ handler turns them into events. Without a pipe nothing is told, and failed jobs 
                                                       how many jobs there are, what they take, and what each requests
     {"kind": "jobs", "jobs": [{"stage", "bundle", "units", "seconds", "threads", "log"}, ...]}    before the first one
     {"kind": "started" | "finished" | "failed", "stage", "bundle"}
-    {"kind": "end", "lines": [...], "refused": n, "through": n, "failed": n}                      the summary
+    {"kind": "end", "lines": [...], "if_interrupted": [...], "refused": n, "through": n, "failed": n}
+                                                      the summary; and without the jobs that Ctrl-C has ended
     {"kind": "error", "message", "remedy"}            before any job
 """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brainlm_data import paths
 from brainlm_data.errors import one_line
@@ -57,14 +57,14 @@ class Outcome:
     pages: list[str] = field(default_factory=list)
     everything: str = ""  # where all refusals are listed
 
-    def lines(self) -> list[str]:
-        """The summary, one line each."""
+    def lines(self, failed: bool = True) -> list[str]:
+        """The summary, one line each; without `failed` those on jobs that failed are left out."""
         lines = [f"{self.through} of {self.total} recordings went through"]
-        if not self.through and not self.refused:
+        if not self.through and len(self.refused) < self.total:
             lines = ["no series yet"]
         if self.refused:
             lines += [f"{len(self.refused)} refused:", *self._by_reason()]
-        if self.n_failed:
+        if self.n_failed and failed:
             jobs = "1 job" if self.n_failed == 1 else f"{self.n_failed} jobs"
             lines += [f"{jobs} failed; the same command goes on from here:", *self.failed]
         lines += self.notes
@@ -84,19 +84,31 @@ class Outcome:
             yield f"  (all in {self.everything})"
 
 
+def _refused(units: Mapping[str, Any]) -> dict[str, str]:
+    """Unit -> reason, of those that a manifest calls refused."""
+    return {unit: entry["reason"] for unit, entry in units.items() if entry["status"] == "refused"}
+
+
 def outcome(dag: Dag, failed: Collection[tuple[str, str]] = ()) -> Outcome:
     """What became of the recordings of a run.
 
     `failed`: (stage, bundle) of the jobs that failed.
     """
     found = Outcome(dag.n_recordings, notes=[*dag.notes, *_left_aside(dag)])
-    seen = 0
+    last = dag.producers["parcels"].name
+    before = [stage.name for stage in dag.stages.values() if stage.level == "recording" and stage.name != last]
     for bundle in dag.bundles.by_level["recording"]:  # one manifest at a time: a cohort's are hundreds of MB
-        path = paths.manifest_path(dag.outdir, dag.producers["parcels"].name, bundle)
-        units = read_manifest(path)["units"] if path.exists() else {}
-        seen += len(units)
-        found.refused |= {u: entry["reason"] for u, entry in units.items() if entry["status"] == "refused"}
-    found.through = seen - len(found.refused)
+        path = paths.manifest_path(dag.outdir, last, bundle)
+        if path.exists():
+            units = read_manifest(path)["units"]
+            refused = _refused(units)
+            found.through += len(units) - len(refused)
+        else:  # a run that ended, or was to end, before the series
+            earlier = [paths.manifest_path(dag.outdir, name, bundle) for name in before]
+            refused = {}
+            for path in earlier:
+                refused |= _refused(read_manifest(path)["units"]) if path.exists() else {}
+        found.refused |= refused
     found.n_failed = len(failed)
     for stage, bundle in list(failed)[:SHOWN]:
         log = paths.log_path(dag.outdir, stage, bundle)

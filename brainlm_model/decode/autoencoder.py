@@ -109,7 +109,7 @@ def learnt(pictures_N: Array, recipe: Recipe, seed: int, **more: Any) -> tuple[A
 
 
 def given(folder: Path, pictures_N: Array) -> Autoencoder:
-    """The autoencoder of a diffusers folder (`vae/` or `vqvae/`); its scale follows from these training pictures.
+    """The autoencoder of a diffusers folder (`vae/` or `vqvae/`), with the scale of latents that it says.
 
     Raises
     ------
@@ -126,6 +126,6 @@ def given(folder: Path, pictures_N: Array) -> Autoencoder:
         if network.config.in_channels != channels:
             raise ValueError(f"it takes {network.config.in_channels} channels, the pictures have {channels}")
         multiple = 2 ** len(network.config.block_out_channels)
-        plain = Autoencoder(network, pictures_N.shape[1:], multiple, square=1)
-        z = plain.latents(inside(pictures_N, multiple, square=1))
-    return Autoencoder(network, pictures_N.shape[1:], multiple, 1, float(z.mean()), float(1 / z.std()))
+    # as the UNet beside it knows them
+    shift, scale = network.config.get("shift_factor") or 0.0, network.config.scaling_factor
+    return Autoencoder(network, pictures_N.shape[1:], multiple, 1, float(shift), float(scale))

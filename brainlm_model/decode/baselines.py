@@ -37,3 +37,8 @@ def ridge(patterns_NV: Array, target_N: Array, test_MV: Array) -> Array:
 def ridge_pixels(patterns_NV: Array, pictures_N: Array, test_MV: Array) -> Array:
     """Ridge regression to the pixels."""
     return ridge(patterns_NV, pictures_N, test_MV).clip(0, 1)
+
+
+def ridge_features(patterns_NV: Array, features_NF: Array, pictures_N: Array, test_MV: Array) -> Array:
+    """The training picture whose features, by a judge of pictures, correlate most with those that ridge predicts."""
+    return nearest(features_NF, pictures_N, ridge(patterns_NV, features_NF, test_MV))

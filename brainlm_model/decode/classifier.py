@@ -7,6 +7,8 @@ it sees that in the decoded one, so that it judges by what it knows, right or wr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,11 +23,30 @@ COPIES = 4  # of each digit
 FAINT = 0.3  # of the range of a picture: below, it is paper
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A classifier of pictures.
+
+    Attributes
+    ----------
+    name: for tables. scores: pictures (N, h, w[, 3]) to (N, C), for C classes. features: to (N, F), what scores are of.
+    """
+
+    name: str
+    scores: Callable[[Array], Array]
+    features: Callable[[Array], Array]
+
+
 def digit_scores(pictures_N: Array) -> Array:
     """How much (N, 10) each digit speaks from pictures (N, h, w), or from colour ones, of which the mean is taken."""
-    grey = pictures_N.mean(axis=3) if pictures_N.ndim == 4 else pictures_N
-    scores: Array = _trained().decision_function(np.stack([framed(picture) for picture in grey]))
+    scores: Array = _trained().decision_function(digit_features(pictures_N))
     return scores
+
+
+def digit_features(pictures_N: Array) -> Array:
+    """What the classifier sees (N, 64) of pictures: their ink, reduced to 8 x 8 pixels."""
+    grey = pictures_N.mean(axis=3) if pictures_N.ndim == 4 else pictures_N
+    return np.stack([framed(picture) for picture in grey])
 
 
 def framed(picture: Array) -> Array:
@@ -44,6 +65,9 @@ def framed(picture: Array) -> Array:
     fine = square.repeat(SIDE, axis=0).repeat(SIDE, axis=1)
     blocks: Array = fine.reshape(SIDE, side, SIDE, side).mean(axis=(1, 3))
     return blocks.ravel()
+
+
+DIGITS = Judge("a classifier of ten digits", digit_scores, digit_features)
 
 
 @cache

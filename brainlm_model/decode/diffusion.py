@@ -7,6 +7,7 @@ C channels of the context.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from brainlm_data import reads
 from brainlm_model.decode.extra import needed
+from brainlm_model.decode.pca import PCA
 from brainlm_model.decode.scmbm import SCMBM
 
 LENGTH = 77  # of the context, as of the texts for which such UNets were made
@@ -28,7 +30,9 @@ TINY_UNET = {
     "block_out_channels": (32, 64), "layers_per_block": 1, "norm_num_groups": 8, "attention_head_dim": 16,
     "cross_attention_dim": 64,
 }  # fmt: skip
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 
 
 class Conditioning(nn.Module):
@@ -70,18 +74,21 @@ def tiny_unet(latent: tuple[int, ...]) -> Any:
     )  # fmt: skip
 
 
-def given_unet(folder: Path) -> Any:
+def given_unet(folder: Path, latent: tuple[int, ...]) -> Any:
     """The UNet of a diffusers folder, with an embedding of a vector where it has none, which is then to be learnt.
 
     Raises
     ------
-    InputError: no such folder, damaged, no safetensors, or a UNet without cross-attention.
+    InputError: no such folder, damaged, no safetensors, a UNet without cross-attention, or for latents of other
+        channels than these (c, h, w) of the autoencoder.
     """
     kind = needed("diffusers").UNet2DConditionModel
     with reads(folder / "config.json", "give a folder of diffusers with unet/ and vae/ (or vqvae/) in it"):
         config = dict(kind.load_config(folder, local_files_only=True))
         if not isinstance(config.get("cross_attention_dim"), int):
             raise ValueError("its UNet has no cross-attention")
+        if config.get("in_channels") != latent[0]:
+            raise ValueError(f"it takes {config.get('in_channels')} channels, the autoencoder gives {latent[0]}")
         config |= {
             "class_embed_type": "projection", "projection_class_embeddings_input_dim": config["cross_attention_dim"],
         }  # fmt: skip
@@ -100,11 +107,11 @@ class Painter(nn.Module):
     `straight` guesses the latents (c, h, w) from the vector alone, for `guess_loss`; nothing else uses it.
     """
 
-    def __init__(self, encoder: SCMBM, unet: Any, scheduler: Any, latent: tuple[int, ...]) -> None:
+    def __init__(self, encoder: SCMBM | PCA, unet: Any, scheduler: Any, latent: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder, self.unet, self.scheduler, self.latent = encoder, unet, scheduler, latent
         channels = unet.config.cross_attention_dim
-        self.conditioning = Conditioning(encoder.tokens, encoder.size.width, channels)
+        self.conditioning = Conditioning(encoder.tokens, encoder.width, channels)
         self.straight = nn.Linear(channels, math.prod(latent))
 
     def conditions(self, x_BV: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,15 +159,40 @@ class Painter(nn.Module):
                 parameter.requires_grad_(False)  # the decoder of the pretraining has no part in this
 
     @torch.no_grad()
-    def sample(self, x_BV: Tensor, scheduler: Any, steps: int, draws: Generator) -> Tensor:
-        """One sample of latents (B, c, h, w) for each pattern, by a scheduler of diffusers (DDIM, PNDM)."""
+    def sample(
+        self,
+        x_BV: Tensor,
+        scheduler: Any,
+        steps: int,
+        draws: Generator,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+    ) -> Tensor:
+        """One sample of latents (B, c, h, w) for each pattern, by a scheduler of diffusers (DDIM, PNDM).
+
+        start: latents (B, c, h, w) that are noised, and denoised by the last `strength` of the steps; None: from pure
+        noise by all of them.
+        """
         conditions = self.conditions(x_BV)
-        z = torch.randn((len(x_BV), *self.latent), generator=draws) * scheduler.init_noise_sigma
         scheduler.set_timesteps(steps)
-        for time in scheduler.timesteps:
+        times = scheduler.timesteps
+        z = torch.randn((len(x_BV), *self.latent), generator=draws)
+        if start is None:
+            z = z * scheduler.init_noise_sigma
+        else:
+            times = last(times, strength)
+            z = scheduler.add_noise(start, z, times[:1].expand(len(z)))
+        for time in times:
             predicted = self(scheduler.scale_model_input(z, time), time.expand(len(z)), *conditions)
             z = scheduler.step(predicted, time, z).prev_sample
         return z
+
+
+def last(times: Tensor, share: float) -> Tensor:
+    """The last share of a sampler's times, one at least. PNDM makes its second step twice, wherever it begins."""
+    each = times.unique().flip(0)
+    kept = each[-max(round(share * len(each)), 1) :]
+    return torch.cat([kept[:2], kept[1:]]) if len(times) > len(each) else kept
 
 
 def conditioned(unet: Any) -> Iterator[nn.Parameter]:
@@ -171,10 +203,31 @@ def conditioned(unet: Any) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def schedulers(kind: str = "ddim", **changes: Any) -> tuple[Any, Any]:
-    """(for training, for sampling by `ddim` or `pndm`) of one noise schedule."""
+def noise_schedule(base: Path | None = None) -> Any:
+    """The steps by which noise is added in training: cosine and velocity, or those of a diffusers folder.
+
+    Raises
+    ------
+    InputError: the folder has no `scheduler/`: what its UNet learnt to predict, of which noise, is not known then.
+    """
+    kind = needed("diffusers").DDPMScheduler
+    if base is None:
+        return kind(**SCHEDULE)
+    file = base / "scheduler" / "scheduler_config.json"
+    with reads(file, "give a folder of diffusers with scheduler/ beside unet/ and vae/ (or vqvae/)"):
+        given = json.loads(file.read_text(encoding="utf-8"))
+        known = {key: given[key] for key in SCHEDULE_KEYS if key in given}
+        schedule = kind(**known)
+        predicted = schedule.config.prediction_type
+        if predicted not in PREDICTIONS:
+            raise ValueError(f"prediction_type {predicted!r} is not one of {', '.join(PREDICTIONS)}")
+    return schedule
+
+
+def sampler(kind: str, schedule: Any) -> Any:
+    """A sampler of diffusers, `ddim` or `pndm`, for a UNet that learnt with this schedule."""
     diffusers = needed("diffusers")
-    training = diffusers.DDPMScheduler(**{**SCHEDULE, **changes})
-    makers = {"ddim": diffusers.DDIMScheduler, "pndm": diffusers.PNDMScheduler}
-    more = {"clip_sample": False} if kind == "ddim" else {"skip_prk_steps": True}
-    return training, makers[kind].from_config(training.config, **more)
+    known = {key: schedule.config[key] for key in SCHEDULE_KEYS}
+    if kind == "ddim":
+        return diffusers.DDIMScheduler(**known, clip_sample=False)
+    return diffusers.PNDMScheduler(**known, skip_prk_steps=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 
 from brainlm_data import Patterns
 from brainlm_model.decode import baselines
+from brainlm_model.decode.classifier import DIGITS, Judge
 from brainlm_model.decode.pictures import measured, summary
 
 if TYPE_CHECKING:
+    from brainlm_model.decode.second_stage import Sampling
     from brainlm_model.decode.stages.diffusion import Painted
 
 Array = NDArray[np.float64]
@@ -20,13 +23,18 @@ Array = NDArray[np.float64]
 LABELS = {
     "decoded": "diffusion with SC-MBM: mean picture of the samples",
     "decoded_sample": "the same, one sample at a time (mean over samples)",
+    "from_noise": "the same network, samples from noise alone, as published",
+    "no_pattern": "the same network with the mean pattern: what was seen comes from ridge alone",
     "no_pretraining": "without SC-MBM: the encoder starts untrained",
+    "pca": "principal components in place of SC-MBM",
     "shuffled": "learnt with each pattern beside another one's picture",
     "ridge_pixels": "ridge regression to the pixels",
     "ridge_latents": "ridge regression to the latents, decoded",
+    "ridge_features": "training picture nearest to what ridge says of the judge's features",
     "nearest": "picture of the nearest training pattern",
     "mean": "mean training picture",
 }
+LESS = {"less_ridge": "ridge_pixels", "less_ridge_latents": "ridge_latents"}
 MEASURES = {
     "two_way": "two-way identification",
     "n_way_top1": "n-way, top 1",
@@ -35,7 +43,7 @@ MEASURES = {
 }  # fmt: skip
 
 
-def simple(patterns: Patterns, painted: Painted) -> dict[str, Array]:
+def simple(patterns: Patterns, painted: Painted, judge: Judge = DIGITS) -> dict[str, Array]:
     """Pictures (M, h, w[, 3]) of the test rows by the simpler methods."""
     train, test = patterns.of("train"), patterns.of("test")
     x, new = train.patterns.astype(np.float64), test.patterns.astype(np.float64)
@@ -44,28 +52,46 @@ def simple(patterns: Patterns, painted: Painted) -> dict[str, Array]:
     return {
         "ridge_pixels": baselines.ridge_pixels(x, seen, new),
         "ridge_latents": painted.autoencoder.decoded(latents),
+        "ridge_features": baselines.ridge_features(x, judge.features(seen), seen, new),
         "nearest": baselines.nearest(x, seen, new),
         "mean": baselines.mean(seen, len(new)),
     }
 
 
-def painted_samples(
-    patterns: Patterns, painted: Painted, compat: bool, sampler: str, steps: int, count: int, seed: int
-) -> dict[str, Array]:
-    """Pictures (count, M, h, w[, 3]) of the test rows by each painter."""
-    from brainlm_model.decode.diffusion import schedulers
+def painted_samples(patterns: Patterns, painted: Painted, compat: bool, how: Sampling) -> dict[str, Array]:
+    """Pictures (samples, M, h, w[, 3]) of the test rows by each painter.
+
+    With `how.strength` below 1, samples start from what ridge regression says of the latents, noised. That of
+    `shuffled` is fitted to the same wrong pairs as its painter, so that no right pair reaches it by this way. Two more
+    say what comes from where: `from_noise` is the painter of `decoded` without ridge, `no_pattern` with the mean
+    pattern (zeros) in place of every pattern, so that ridge alone says what was seen.
+    """
     from brainlm_model.decode.second_stage import as_input, samples
 
-    _, scheduler = schedulers(sampler)
+    train, test = patterns.of("train"), patterns.of("test")
+    starts: dict[str, Array | None] = dict.fromkeys(painted.painters)
+    if how.strength < 1:
+        x, new = train.patterns.astype(np.float64), test.patterns.astype(np.float64)
+        z_N = painted.autoencoder.encoded(train.seen() / 255)
+        right, wrong = baselines.ridge(x, z_N, new), baselines.ridge(x, z_N[painted.partner], new)
+        starts = {name: wrong if name == "shuffled" else right for name in painted.painters}
     drawn = {}
     for name, painter in painted.painters.items():
-        x_NV = as_input(patterns.of("test").patterns, painter.encoder.size, compat)
-        drawn[name] = samples(painter, x_NV, painted.autoencoder, scheduler, steps, count, seed)
+        x_NV = as_input(test.patterns, painter.encoder.size, compat)
+        drawn[name] = samples(painter, x_NV, painted.autoencoder, how, starts[name])
+        if name == "decoded" and how.strength < 1:
+            drawn["from_noise"] = samples(painter, x_NV, painted.autoencoder, replace(how, strength=1.0))
+            drawn["no_pattern"] = samples(painter, 0 * x_NV, painted.autoencoder, how, starts[name])
     return drawn
 
 
 def scores(
-    samples: Mapping[str, Array], others: Mapping[str, Array], test: Patterns, among_N: NDArray[Any] | None, n: int
+    samples: Mapping[str, Array],
+    others: Mapping[str, Array],
+    test: Patterns,
+    among_N: NDArray[Any] | None,
+    n: int,
+    judge: Judge = DIGITS,
 ) -> dict[str, dict[str, Array]]:
     """Method -> measure -> score (M,) of each row. A painter counts by the mean picture of its samples.
 
@@ -73,20 +99,28 @@ def scores(
     picture is nowhere: who does not know the picture cannot choose it.
     """
     seen = test.seen() / 255
-    found = {name: measured(each.mean(axis=0), seen, test.stimulus, among_N, n) for name, each in samples.items()}
-    each_sample = [measured(one, seen, test.stimulus, among_N, n) for one in samples["decoded"]]
+
+    def measures(pictures_M: Array) -> dict[str, Array]:
+        return measured(pictures_M, seen, test.stimulus, among_N, n, judge)
+
+    found = {name: measures(each.mean(axis=0)) for name, each in samples.items()}
+    each_sample = [measures(one) for one in samples["decoded"]]
     found["decoded_sample"] = {name: np.mean([one[name] for one in each_sample], axis=0) for name in each_sample[0]}
-    found |= {name: measured(each, seen, test.stimulus, among_N, n) for name, each in others.items()}
-    return {name: found[name] for name in LABELS}
+    found |= {name: measures(each) for name, each in others.items()}
+    return {name: found[name] for name in LABELS if name in found}
 
 
 def summaries(found: Mapping[str, Mapping[str, Array]], test: Patterns, seed: int) -> dict[str, dict[str, Any]]:
-    """Method -> measure -> value with its interval; and `less_ridge`, paired: the method less ridge to the pixels."""
+    """Method -> measure -> value with its interval, and that of paired differences.
+
+    `less_ridge`: the method less ridge to the pixels. `less_ridge_latents`: less ridge to the latents, decoded.
+    """
     table: dict[str, dict[str, Any]] = {}
     for method, by_measure in found.items():
         table[method] = {}
         for name, each in by_measure.items():
             row = summary(each, test.stimulus, test.subject, seed)
-            row["less_ridge"] = summary(each - found["ridge_pixels"][name], test.stimulus, test.subject, seed)
+            for difference, other in LESS.items():
+                row[difference] = summary(each - found[other][name], test.stimulus, test.subject, seed)
             table[method][name] = row
     return table

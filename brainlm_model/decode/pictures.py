@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import InputError
-from brainlm_model.decode.classifier import digit_scores
+from brainlm_model.decode.classifier import DIGITS, Judge
 from brainlm_model.decode.extra import needed
 from brainlm_model.eval.statistics.intervals import interval
 
@@ -127,13 +127,18 @@ def _means(scores_N: Array, unit_N: NDArray[Any]) -> Array:
 
 
 def measured(
-    decoded_N: Array, seen_N: Array, stimulus_N: NDArray[Any], among_N: NDArray[Any] | None = None, n: int = 5
+    decoded_N: Array,
+    seen_N: Array,
+    stimulus_N: NDArray[Any],
+    among_N: NDArray[Any] | None = None,
+    n: int = 5,
+    judge: Judge = DIGITS,
 ) -> dict[str, Array]:
     """Every measure (N,) by name; `n_way_top1` judges by the classifier's own view of the picture that was seen."""
-    true_N = digit_scores(seen_N).argmax(axis=1)
+    true_N = judge.scores(seen_N).argmax(axis=1)
     return {
         "two_way": two_way(decoded_N, seen_N, stimulus_N, among_N),
-        "n_way_top1": n_way(digit_scores(decoded_N), true_N, n),
+        "n_way_top1": n_way(judge.scores(decoded_N), true_N, n),
         "pixel_r": pixel_r(decoded_N, seen_N),
         "ssim": ssim(decoded_N, seen_N),
     }

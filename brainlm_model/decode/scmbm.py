@@ -120,7 +120,7 @@ class SCMBM(nn.Module):
 
     def __init__(self, size: Size, tokens: int) -> None:
         super().__init__()
-        self.size, self.tokens = size, tokens
+        self.size, self.tokens, self.width = size, tokens, size.width
         self.embed = nn.Conv1d(1, size.width, kernel_size=size.patch, stride=size.patch)
         self.cls = nn.Parameter(torch.zeros(1, 1, size.width))
         self.blocks = _blocks(size.width, size.depth, size.heads, size.mlp_ratio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from brainlm_model.decode.autoencoder import Autoencoder
-from brainlm_model.decode.diffusion import Painter
+from brainlm_model.decode.diffusion import Conditioning, Painter, sampler
 from brainlm_model.decode.learn import Recipe, Row, descend, drawn_rows
+from brainlm_model.decode.pca import PCA
 from brainlm_model.decode.scmbm import SCMBM, Size, drawn_visible, padded_length, sparsified, wrapped
+from brainlm_model.models.masking import generator
 
 Array = NDArray[np.float64]
 Kept = tuple[Path | None, Any]  # folder for checkpoints, and what the run depends on (`descend`)
@@ -91,21 +94,44 @@ def learn_to_paint(
     return descend(name, painter, loss_of, recipe, seed, *kept)
 
 
-def painter_from(base: Painter, encoder: SCMBM) -> Painter:
-    """A painter with its own copy of an encoder and of everything else that `base` has."""
+def painter_from(base: Painter, encoder: SCMBM | PCA) -> Painter:
+    """A painter with its own copy of an encoder and of everything else that `base` has.
+
+    An encoder with tokens of another number or width has a conditioning of its own.
+    """
     made = copy.deepcopy(base)
     made.encoder = copy.deepcopy(encoder)
+    if (encoder.tokens, encoder.width) != (base.encoder.tokens, base.encoder.width):
+        made.conditioning = Conditioning(encoder.tokens, encoder.width, base.unet.config.cross_attention_dim)
     return made
 
 
-def samples(
-    painter: Painter, x_NV: Tensor, autoencoder: Autoencoder, scheduler: Any, steps: int, count: int, seed: int
-) -> Array:
-    """Pictures (count, N, h, w[, 3]): each with its own noise, which follows from the seed and its number."""
-    from brainlm_model.models.masking import generator
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn.
 
+    Attributes
+    ----------
+    sampler, steps: ddim or pndm, and its steps. samples: pictures for each pattern, each from noise of its own, which
+        follows from the seed and its number.
+    strength: share of the steps that latents to start from go through, where there are some.
+    """
+
+    sampler: str
+    steps: int
+    samples: int
+    seed: int
+    strength: float = 1.0
+
+
+def samples(
+    painter: Painter, x_NV: Tensor, autoencoder: Autoencoder, how: Sampling, start_N: Array | None = None
+) -> Array:
+    """Pictures (samples, N, h, w[, 3]); from noise, or from latents that are noised."""
+    scheduler = sampler(how.sampler, painter.scheduler)
+    start = None if start_N is None else torch.from_numpy(start_N).float()
     drawn = []
-    for number in range(count):
-        z = painter.sample(x_NV, scheduler, steps, generator(seed, number))
+    for number in range(how.samples):
+        z = painter.sample(x_NV, scheduler, how.steps, generator(how.seed, number), start, how.strength)
         drawn.append(autoencoder.decoded(z.double().numpy()))
     return np.stack(drawn)

@@ -100,6 +100,13 @@ def test_refused_recordings_are_told_with_their_reason(tmp_path: Path, series: P
     assert re.search(r"1 refused:\n  sub-02_task-rest: ", text)
 
 
+def test_what_is_refused_before_the_series_is_said_as_well(tmp_path: Path) -> None:
+    bids = write_bids(tmp_path / "bids")  # images that are too small for any head motion
+    status, text = brainlm(bids, tmp_path / "out", "--target", "motion", "--atlas", "demo424", "--set", "bundle_size=2")
+    assert status == 3, text
+    assert "0 of 2 recordings went through\n2 refused:" in text
+
+
 def test_an_interrupted_run_ends_with_what_there_is_and_goes_on(tmp_path: Path, series: Path) -> None:
     out = tmp_path / "out"
     tiny = ("train.window=40", "train.patch=20", "train.width=16", "train.heads=2", "train.depth=1", "train.threads=1")
@@ -116,6 +123,7 @@ def test_an_interrupted_run_ends_with_what_there_is_and_goes_on(tmp_path: Path, 
     assert "6 of 6 recordings went through" in text and text.endswith(
         "interrupted; the same command goes on from here\n"
     )
+    assert "failed" not in text  # what was running then
     status, text = brainlm(series, out, "--target", "train", "--set", "train.steps=2")
     assert status == 0 and "to run: 1 job: train" in text, text
 

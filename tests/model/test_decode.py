@@ -24,7 +24,7 @@ from brainlm_model.decode.stages import decode, diffusion, scmbm
 
 SCMBM = scmbm.Config(steps=15, batch_size=8)
 DIFFUSION = diffusion.Config(autoencoder_steps=10, unet_steps=3, steps=8, batch_size=8)
-DECODE = decode.Config(samples=3, sampling_steps=2, shown=3)
+DECODE = decode.Config(samples=3, sampling_steps=2, shown=3, start="ridge")
 
 
 def experiment() -> Patterns:
@@ -115,14 +115,83 @@ def test_page_and_figure(made: dict[str, Path]) -> None:
 
 def test_saved_networks_paint_the_same(made: dict[str, Path]) -> None:
     from brainlm_model.decode.methods import painted_samples
+    from brainlm_model.decode.second_stage import Sampling
 
     patterns = experiment()
     encoder, _ = scmbm.learnt(patterns, SCMBM)
     fresh, _ = diffusion.learnt(patterns, encoder, False, DIFFUSION)
     kept = diffusion.load(made)
-    first, second = (painted_samples(patterns, each, False, "pndm", 2, 1, 0) for each in (fresh, kept))
-    for name in diffusion.PAINTERS:
-        np.testing.assert_allclose(first[name], second[name], atol=1e-5)
+    how = Sampling("pndm", 4, samples=1, seed=0, strength=0.5)
+    first, second = (painted_samples(patterns, each, False, how) for each in (fresh, kept))
+    assert set(first) == {*diffusion.PAINTERS, "from_noise", "no_pattern"}
+    for name, pictures in first.items():
+        np.testing.assert_allclose(pictures, second[name], atol=1e-5)
+
+
+def test_checkpoints_of_another_encoder_are_not_used(tmp_path: Path) -> None:
+    """Other keys of `scmbm` in the same outdir are other painters."""
+    patterns = experiment()
+    tiny_steps = diffusion.Config(autoencoder_steps=1, unet_steps=1, steps=1, batch_size=2)
+    made = []
+    for seed in (0, 1):
+        encoder, _ = scmbm.learnt(patterns, scmbm.Config(steps=1, batch_size=2, seed=seed))
+        painted, _ = diffusion.learnt(patterns, encoder, False, tiny_steps, tmp_path, ["decoded"])
+        made.append(painted.painters["decoded"].encoder.embed.weight)
+    assert not made[0].equal(made[1])
+
+
+def test_each_painter_starts_from_the_ridge_of_its_own_pairs(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of shuffled pairs never sees a right one; nothing but `from_noise` starts without ridge."""
+    from brainlm_model.decode import methods, second_stage
+    from brainlm_model.decode.baselines import ridge
+
+    started = {}
+
+    def watched(painter: Any, x_NV: Any, autoencoder: Any, how: Any, start: Any = None) -> Any:
+        started[len(started)] = (float(x_NV.abs().max()), how.strength, start)
+        return np.zeros((1, 1))
+
+    monkeypatch.setattr(second_stage, "samples", watched)
+    patterns, painted = experiment(), diffusion.load(made)
+    train, test = patterns.of("train"), patterns.of("test")
+    for strength in (0.5, 1.0):
+        started.clear()
+        drawn = methods.painted_samples(patterns, painted, False, second_stage.Sampling("ddim", 2, 1, 0, strength))
+        by_name = dict(zip(("decoded", *list(drawn)[1:]), started.values(), strict=True))
+        if strength == 1.0:
+            assert list(drawn) == list(diffusion.PAINTERS)
+            assert all(start is None for _, _, start in by_name.values())
+            continue
+        assert list(drawn) == ["decoded", "from_noise", "no_pattern", *diffusion.PAINTERS[1:]]
+        assert by_name["from_noise"][1:] == (1.0, None)
+        assert by_name["no_pattern"][0] == 0
+        z = painted.autoencoder.encoded(train.seen() / 255)
+        assert (train.stimulus[painted.partner] != train.stimulus).all()
+        for name, target in (("decoded", z), ("no_pattern", z), ("pca", z), ("shuffled", z[painted.partner])):
+            np.testing.assert_allclose(by_name[name][2], ridge(train.patterns.astype(float), target,
+                                                               test.patterns.astype(float)))  # fmt: skip
+
+
+def test_fid_64_only_where_weights_are_given(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from brainlm_model.decode.judges import STEM
+
+    seen = experiment().of("test").rows(np.arange(3))
+    assert decode.fids(None, {}, {}, seen) == {}
+    weights = {}
+    for (name, _, _), before, after in zip(STEM, (3, 32, 32), (32, 32, 64), strict=True):
+        weights[f"{name}.conv.weight"] = torch.ones(after, before, 3, 3) / (9 * before)
+        weights |= {f"{name}.bn.{key}": torch.zeros(after) for key in ("bias", "running_mean")}
+        weights |= {f"{name}.bn.{key}": torch.ones(after) for key in ("weight", "running_var")}
+    save_file(weights, tmp_path / "inception.safetensors")
+    pictures = seen.seen() / 255
+    found = decode.fids(tmp_path / "inception.safetensors", {"decoded": 1 - pictures[None]}, {"mean": pictures}, seen)
+    assert list(found) == ["decoded", "mean"]
+    assert found["mean"] == pytest.approx(0, abs=1e-4) and found["decoded"] > 0.1
 
 
 def test_no_test_row_reaches_any_training(made: dict[str, Path], tmp_path: Path) -> None:

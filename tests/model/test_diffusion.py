@@ -24,8 +24,8 @@ LATENT = (8, 2, 2)
 @pytest.fixture(scope="module")
 def painter() -> diffusion.Painter:
     torch.manual_seed(0)
-    training, _ = diffusion.schedulers()
-    return diffusion.Painter(SCMBM(SIZE, 5), diffusion.tiny_unet(LATENT), training, LATENT).eval()
+    schedule = diffusion.noise_schedule()
+    return diffusion.Painter(SCMBM(SIZE, 5), diffusion.tiny_unet(LATENT), schedule, LATENT).eval()
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,12 @@ def test_loss_is_the_velocity_of_a_cosine_schedule(painter: diffusion.Painter) -
 
 
 def test_sampling_is_plain_ddim(painter: diffusion.Painter) -> None:
-    training, ddim = diffusion.schedulers("ddim")
+    schedule = diffusion.noise_schedule()
+    ddim = diffusion.sampler("ddim", schedule)
     x = torch.randn(2, 80)
     ours = painter.sample(x, ddim, 4, generator(5))
     z = torch.randn((2, *LATENT), generator=generator(5))
-    signal = training.alphas_cumprod
+    signal = schedule.alphas_cumprod
     with torch.no_grad():
         for time in (750, 500, 250, 0):
             velocity = painter(z, torch.full((2,), time), *painter.conditions(x))
@@ -120,10 +121,10 @@ def test_autoencoder_is_frozen_and_gives_pictures_of_their_own_shape(rows: Any) 
     decoded = made.decoded(z)
     assert decoded.shape == seen.shape and decoded.min() >= 0 and decoded.max() <= 1
     before = {name: value.clone() for name, value in made.network.state_dict().items()}
-    training, ddim = diffusion.schedulers()
+    schedule = diffusion.noise_schedule()
     x = second_stage.as_input(patterns, SIZE)
     painter = diffusion.Painter(
-        second_stage.untrained(SIZE, x, 0), diffusion.tiny_unet(z.shape[1:]), training, z.shape[1:]
+        second_stage.untrained(SIZE, x, 0), diffusion.tiny_unet(z.shape[1:]), schedule, z.shape[1:]
     )
     latents = torch.from_numpy(z).float()
     second_stage.learn_pictures(painter, latents, Recipe(2, 4, 1e-3), 0)
@@ -134,10 +135,11 @@ def test_autoencoder_is_frozen_and_gives_pictures_of_their_own_shape(rows: Any) 
     assert all(torch.equal(value, before[name]) for name, value in made.network.state_dict().items())
     assert torch.equal(other.unet.conv_in.weight, painter.unet.conv_in.weight)  # frozen
     assert not torch.equal(other.encoder.embed.weight, painter.encoder.embed.weight)
-    drawn = second_stage.samples(other, x[:3], made, ddim, 3, count=2, seed=1)
+    how = second_stage.Sampling("ddim", 3, samples=2, seed=1)
+    drawn = second_stage.samples(other, x[:3], made, how)
     assert drawn.shape == (2, 3, 20, 20)
     assert not np.array_equal(drawn[0], drawn[1])
-    np.testing.assert_array_equal(drawn, second_stage.samples(other, x[:3], made, ddim, 3, count=2, seed=1))
+    np.testing.assert_array_equal(drawn, second_stage.samples(other, x[:3], made, how))
 
 
 def test_colour_goes_through_and_back() -> None:
@@ -189,8 +191,107 @@ def test_a_given_unet_gets_the_second_way(tmp_path: Path) -> None:
 
     plain = diffusers.UNet2DConditionModel(sample_size=(2, 2), in_channels=8, out_channels=8, **diffusion.TINY_UNET)
     plain.save_pretrained(tmp_path / "unet")
-    unet = diffusion.given_unet(tmp_path / "unet")
+    unet = diffusion.given_unet(tmp_path / "unet", (8, 2, 2))
     assert unet.class_embedding is not None
     assert torch.equal(unet.conv_in.weight, plain.conv_in.weight)
     with pytest.raises(InputError, match="cannot be read"):
-        diffusion.given_unet(tmp_path / "none")
+        diffusion.given_unet(tmp_path / "none", (8, 2, 2))
+
+
+def given_base(folder: Path) -> Path:
+    """A small base as diffusers saves one: grey pictures, an eighth of noise, no embedding of a vector."""
+    import diffusers
+
+    torch.manual_seed(3)
+    vae = diffusers.AutoencoderKL(
+        in_channels=1, out_channels=1, latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, scaling_factor=0.5,
+    )  # fmt: skip
+    unet = diffusers.UNet2DConditionModel(sample_size=(8, 8), in_channels=4, out_channels=4, **diffusion.TINY_UNET)
+    schedule = diffusers.DDPMScheduler(
+        num_train_timesteps=200, beta_start=0.001, beta_end=0.03, beta_schedule="scaled_linear"
+    )
+    for network, name in ((vae, "vae"), (unet, "unet"), (schedule, "scheduler")):
+        network.save_pretrained(folder / name)
+    return folder
+
+
+def test_a_given_base_keeps_its_schedule_and_its_scale(tmp_path: Path) -> None:
+    base = given_base(tmp_path)
+    schedule = diffusion.noise_schedule(base)
+    betas = torch.linspace(0.001**0.5, 0.03**0.5, 200) ** 2
+    torch.testing.assert_close(schedule.betas, betas)
+    assert schedule.config.prediction_type == "epsilon"
+    for kind in ("ddim", "pndm"):
+        made = diffusion.sampler(kind, schedule)
+        torch.testing.assert_close(made.alphas_cumprod, schedule.alphas_cumprod)
+        assert made.config.prediction_type == "epsilon"
+        made.set_timesteps(4)
+        assert made.timesteps.max() < 200
+    pictures = np.random.default_rng(0).random((5, 14, 16))
+    vae = autoencoder.given(base, pictures)
+    x = autoencoder.inside(pictures, vae.multiple, square=1)
+    with torch.no_grad():
+        z = vae.network.encode(x).latent_dist.mode() * 0.5
+    torch.testing.assert_close(vae.latents(x), z)
+    assert vae.decoded(vae.encoded(pictures)).shape == pictures.shape
+    with pytest.raises(InputError, match="it takes 4 channels, the autoencoder gives 3"):
+        diffusion.given_unet(base / "unet", (3, 8, 8))
+    (base / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(InputError, match=r"scheduler_config.json: there is no such file"):
+        diffusion.noise_schedule(base)
+
+
+def test_loss_of_a_given_base_is_that_of_its_noise(tmp_path: Path, painter: diffusion.Painter) -> None:
+    schedule = diffusion.noise_schedule(given_base(tmp_path))
+    other = diffusion.Painter(painter.encoder, painter.unet, schedule, LATENT).eval()
+    z, draws = torch.randn(4, *LATENT), generator(3)
+    noise, time = torch.randn(z.shape, generator=draws), torch.randint(200, (4,), generator=draws)
+    signal = torch.cumprod(1 - torch.linspace(0.001**0.5, 0.03**0.5, 200) ** 2, dim=0)[time].view(-1, 1, 1, 1)
+    with torch.no_grad():
+        conditions = other.conditions(torch.randn(4, 80))
+        noisy = signal.sqrt() * z + (1 - signal).sqrt() * noise
+        plain = (other(noisy, time, *conditions) - noise).square().mean()
+        assert other.loss(z, *conditions, generator(3)).item() == pytest.approx(plain.item(), rel=1e-4)
+
+
+def test_samples_from_latents_are_noised_and_denoised_by_the_last_steps(painter: diffusion.Painter) -> None:
+    schedule = diffusion.noise_schedule()
+    x, start = torch.randn(2, 80), torch.randn(2, *LATENT)
+    ours = painter.sample(x, diffusion.sampler("ddim", schedule), 4, generator(5), start, strength=0.5)
+    signal = schedule.alphas_cumprod
+    z = signal[250].sqrt() * start + (1 - signal[250]).sqrt() * torch.randn((2, *LATENT), generator=generator(5))
+    with torch.no_grad():
+        for time in (250, 0):
+            velocity = painter(z, torch.full((2,), time), *painter.conditions(x))
+            a = signal[time]
+            clean, noise = a.sqrt() * z - (1 - a).sqrt() * velocity, a.sqrt() * velocity + (1 - a).sqrt() * z
+            before = signal[0] if time else torch.tensor(1.0)
+            z = before.sqrt() * clean + (1 - before).sqrt() * noise
+    torch.testing.assert_close(ours, z, atol=1e-3, rtol=1e-3)
+
+
+def test_pndm_makes_its_second_step_twice_wherever_it_begins() -> None:
+    made = diffusion.sampler("pndm", diffusion.noise_schedule())
+    made.set_timesteps(5)
+    assert made.timesteps.tolist() == [800, 600, 600, 400, 200, 0] or len(made.timesteps) == 6
+    each = sorted(set(made.timesteps.tolist()), reverse=True)
+    assert diffusion.last(made.timesteps, 1.0).tolist() == made.timesteps.tolist()
+    assert diffusion.last(made.timesteps, 0.6).tolist() == [each[2], each[3], each[3], each[4]]
+    assert diffusion.last(made.timesteps, 0.1).tolist() == [each[4]]
+
+
+def test_pca_is_one_token_of_the_training_patterns_axes(rows: Any) -> None:
+    from brainlm_model.decode import pca
+
+    patterns, _ = rows
+    x = second_stage.as_input(patterns, SIZE)
+    made = pca.fitted(SIZE, x)
+    tokens = made.encode(x)
+    assert tokens.shape == (12, 1, 11) and made.width == 11
+    centred = (patterns - patterns.mean(0)).astype(np.float64)
+    # all axes of 12 patterns: their inner products are kept, and the scores are uncorrelated
+    np.testing.assert_allclose(tokens[:, 0] @ tokens[:, 0].T, centred @ centred.T, atol=1e-3)
+    covariance = np.cov(tokens[:, 0].numpy(), rowvar=False)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3)
+    assert (np.diff(np.diag(covariance)) <= 1e-4).all()

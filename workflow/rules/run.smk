@@ -77,7 +77,7 @@ def end(first=()):
         index()
     result = outcome(dag, events.failed)
     counts = {"through": result.through, "refused": len(result.refused), "failed": result.n_failed}
-    say("end", [*first, *result.lines()], **counts)
+    say("end", [*first, *result.lines()], if_interrupted=[*first, *result.lines(failed=False)], **counts)
 
 
 def nothing_to_do():

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from brainlm_data import Artifact, Facts, Files, Need, Patterns, Stage, StageConfig, reads
 from brainlm_model.decode import words
+from brainlm_model.decode.classifier import DIGITS
 from brainlm_model.decode.methods import LABELS, MEASURES, painted_samples, scores, simple, summaries
 from brainlm_model.decode.stages import diffusion
 from brainlm_model.eval.writing import DPI, plain, write_csv, write_json
@@ -20,6 +21,8 @@ from brainlm_model.training.machine import use_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from brainlm_model.decode.second_stage import Sampling
 
 Array = NDArray[np.float64]
 COLUMNS = ("method", "measure", "value", "low", "high", "less_ridge", "less_ridge_low", "less_ridge_high")
@@ -31,8 +34,18 @@ class Config(StageConfig):
 
     sampler: Literal["ddim", "pndm"] = Field("ddim", description="sampler of diffusers; pndm: published, 250 steps")
     sampling_steps: int = Field(12, ge=1, description="steps of the sampler")
+    start: Literal["noise", "ridge"] = Field(
+        "noise", description="what samples start from; noise: as published; ridge: ridge regression's latents, noised"
+    )
+    strength: float = Field(0.6, gt=0, lt=1, description="with start ridge: share of the sampler's steps gone through")
     samples: int = Field(5, ge=SAMPLES_SHOWN, description="pictures drawn from each test pattern")
-    n_way: int = Field(5, ge=2, le=10, description="classes of the n-way measure, of the classifier's ten digits")
+    judge: Path | None = Field(
+        None, description="state dict of a vision transformer of torchvision (vit_h_14), for n-way; null: one of digits"
+    )
+    n_way: int = Field(5, ge=2, description="classes of the n-way measure, of the judge's; published: 50")
+    inception: Path | None = Field(
+        None, description="weights of FID's Inception network (pt_inception-2015-12-05): fid_64 is given, too"
+    )
     shown: int = Field(8, ge=1, description="test pictures in the figure, evenly over the range of pixel r")
     title: str = Field("What was seen, and what was decoded", min_length=1, description="title of the page")
     seed: int = Field(0, ge=0, description="seed of samples and of the intervals' draws")
@@ -41,6 +54,7 @@ class Config(StageConfig):
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     """Sample, score, and write the results as JSON, table, arrays, figure and page."""
+    from brainlm_model.decode.judges import vit_judge
     from brainlm_model.figures.style import save, style
 
     use_threads(config.threads)
@@ -48,12 +62,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     painted = diffusion.load(inputs)
     with reads(inputs["diffusion_config"]):
         made = json.loads(inputs["diffusion_config"].read_text(encoding="utf-8"))
-    samples = painted_samples(
-        patterns, painted, made["compat"], config.sampler, config.sampling_steps, config.samples, config.seed
-    )
-    others = simple(patterns, painted)
+    judge = DIGITS if config.judge is None else vit_judge(config.judge)
+    samples = painted_samples(patterns, painted, made["compat"], sampling(config))
+    others = simple(patterns, painted, judge)
     test = patterns.of("test")
-    found = scores(samples, others, test, test.subject, config.n_way)
+    found = scores(samples, others, test, test.subject, config.n_way, judge)
     table = summaries(found, test, config.seed)
     facts: Facts = {
         "TestStimuli": len(np.unique(test.stimulus)),
@@ -64,17 +77,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Sampler": config.sampler,
         "SamplingSteps": config.sampling_steps,
         "Samples": config.samples,
+        "Start": config.start,
+        "Strength": sampling(config).strength,
         "NWay": config.n_way,
+        "Judge": judge.name,
         "Transductive": made["training"]["Transductive"],
     }
     content = {
         "Summary": words.headline(table),
         **facts,
-        "Labels": LABELS,
+        "Labels": {name: LABELS[name] for name in table},
         "methods": table,
+        "fid_64": fids(config.inception, samples, others, test),
         "Ablations": [{"SC-MBM": name == "decoded", "method": name, **table[name]} for name in words.WITH_AND_WITHOUT],
         "Warnings": words.warnings(patterns, samples["decoded"].mean(axis=0), table, facts),
-        "Published": words.PUBLISHED,
+        "Published": words.published(judge is DIGITS),
     }
     write_json(outputs["decode_json"], content)
     write_csv(outputs["decode_csv"], COLUMNS, rows_of(table))
@@ -84,6 +101,27 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         save(draw(arrays), outputs["decode_svg"], outputs["decode_png"], DPI)
     outputs["decode_page"].write_text(page(config.title, plain(content), outputs["decode_svg"]), encoding="utf-8")
     return facts
+
+
+def sampling(config: Config) -> Sampling:
+    """How samples are drawn."""
+    from brainlm_model.decode.second_stage import Sampling
+
+    strength = config.strength if config.start == "ridge" else 1.0
+    return Sampling(config.sampler, config.sampling_steps, config.samples, config.seed, strength)
+
+
+def fids(
+    weights: Path | None, samples: Mapping[str, Array], others: Mapping[str, Array], test: Patterns
+) -> dict[str, float]:
+    """Method -> fid_64 of its pictures (each sample by itself) to the test pictures; {} without weights."""
+    from brainlm_model.decode.judges import fid_64
+
+    if weights is None:
+        return {}
+    distance, seen = fid_64(weights), test.seen() / 255
+    found = {name: float(np.mean([distance(one, seen) for one in each])) for name, each in samples.items()}
+    return found | {name: distance(each, seen) for name, each in others.items()}
 
 
 def rows_of(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -179,7 +217,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="decode",
-    version=1,
+    version=2,
     level="cohort",
     summary="Decode what was seen: pictures, measures beside simpler methods, figure and page.",
     Config=Config,

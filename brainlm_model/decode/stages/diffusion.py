@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from brainlm_model.decode.autoencoder import Autoencoder
     from brainlm_model.decode.diffusion import Painter
     from brainlm_model.decode.learn import Row
+    from brainlm_model.decode.pca import PCA
     from brainlm_model.decode.scmbm import SCMBM
 
 Array = NDArray[np.float64]
-# with SC-MBM; the same from an untrained encoder; with SC-MBM, each pattern beside another one's picture
-PAINTERS = ("decoded", "no_pretraining", "shuffled")
+# with SC-MBM; from an untrained encoder; principal components in its place; with SC-MBM, each pattern beside another
+# one's picture
+PAINTERS = ("decoded", "no_pretraining", "pca", "shuffled")
 
 
 class Config(StageConfig):
@@ -51,31 +53,47 @@ class Config(StageConfig):
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """What the stage makes: the autoencoder, and a painter for each of `PAINTERS`."""
+    """What the stage makes.
+
+    Attributes
+    ----------
+    painters: for each of `PAINTERS`.
+    partner: for each training row the row whose picture it had for `shuffled`.
+    """
 
     autoencoder: Autoencoder
     painters: Mapping[str, Painter]
+    partner: NDArray[np.int64]
 
 
 def learnt(
-    patterns: Patterns, encoder: SCMBM, compat: bool, config: Config, workdir: Path | None = None
+    patterns: Patterns,
+    encoder: SCMBM,
+    compat: bool,
+    config: Config,
+    workdir: Path | None = None,
+    painters: Sequence[str] = PAINTERS,
 ) -> tuple[Painted, list[Row]]:
-    """Everything from training rows alone, and a row for each step."""
+    """Everything from training rows alone, and a row for each step. `painters`: those of `PAINTERS` that are made."""
     import torch
 
     from brainlm_model.decode import autoencoder as ae
-    from brainlm_model.decode.diffusion import Painter, given_unet, schedulers, tiny_unet
+    from brainlm_model.decode import pca
+    from brainlm_model.decode.diffusion import Painter, given_unet, noise_schedule, tiny_unet
     from brainlm_model.decode.learn import Recipe
     from brainlm_model.decode.second_stage import as_input, learn_pictures, learn_to_paint, painter_from, untrained
 
     train = patterns.of("train")
     pictures = train.seen() / 255
     x_NV = as_input(train.patterns, encoder.size, compat)
-    keys = [config.model_dump(mode="json", exclude={"threads"}), digest(x_NV.numpy()), digest(train.seen())]
+    # what a checkpoint depends on: another encoder is another training, too
+    encoder_weights = torch.cat([value.flatten().float() for value in encoder.state_dict().values()])
+    data = (x_NV.numpy(), train.seen(), encoder_weights.numpy())
+    keys = [config.model_dump(mode="json", exclude={"threads"}), *(digest(array) for array in data)]
     kept = (workdir, keys)
     log: list[Row] = []
     recipe = Recipe(config.steps, config.batch_size, config.lr)
-    training, _ = schedulers()
+    schedule = noise_schedule(config.base)
     if config.base is None:
         recipe_ae = Recipe(config.autoencoder_steps, config.batch_size, 5e-3)
         autoencoder, rows = ae.learnt(pictures, recipe_ae, config.seed, workdir=workdir, run=keys)
@@ -85,23 +103,27 @@ def learnt(
     z_N = torch.from_numpy(autoencoder.encoded(pictures)).float()
     latent = tuple(z_N.shape[1:])
     torch.manual_seed(config.seed)
-    unet = tiny_unet(latent) if config.base is None else given_unet(config.base / "unet")
-    base = Painter(encoder, unet, training, latent)
+    unet = tiny_unet(latent) if config.base is None else given_unet(config.base / "unet", latent)
+    base = Painter(encoder, unet, schedule, latent)
     if config.base is None:
         recipe_unet = Recipe(config.unet_steps, config.batch_size, config.lr)
         rows = learn_pictures(base, z_N, recipe_unet, config.seed, kept)
         log += [{"network": "unet", **row} for row in rows]
-    encoders = {"no_pretraining": untrained(encoder.size, x_NV, config.seed)}
-    order = torch.from_numpy(deranged(train.stimulus, config.seed))
-    painters = {}
-    for name in PAINTERS:
-        painters[name] = painter_from(base, encoders.get(name, encoder))
+    encoders: dict[str, SCMBM | PCA] = {
+        "no_pretraining": untrained(encoder.size, x_NV, config.seed),
+        "pca": pca.fitted(encoder.size, x_NV),
+    }
+    partner = deranged(train.stimulus, config.seed)
+    made = {}
+    for name in painters:
+        torch.manual_seed(config.seed)
+        made[name] = painter_from(base, encoders.get(name, encoder))
         rows = learn_to_paint(
-            name, painters[name], x_NV, z_N[order] if name == "shuffled" else z_N, recipe, config.seed,
+            name, made[name], x_NV, z_N[partner] if name == "shuffled" else z_N, recipe, config.seed,
             noise=config.noise, guess=config.guess, everything=config.train == "all", kept=kept,
         )  # fmt: skip
         log += [{"network": name, **row} for row in rows]
-    return Painted(autoencoder, painters), log
+    return Painted(autoencoder, made, partner), log
 
 
 def deranged(stimulus: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
@@ -133,6 +155,8 @@ def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]
     """Weights of each network, and config.json with what `load` needs."""
     from safetensors.torch import save_file
 
+    from brainlm_model.decode.diffusion import SCHEDULE_KEYS
+
     first = painted.painters[PAINTERS[0]]
     made = painted.autoencoder
     content = {
@@ -142,8 +166,11 @@ def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]
             "multiple": made.multiple, "square": made.square, "shift": made.shift, "scale": made.scale,
         },
         "unet": settings(first.unet),
+        "schedule": {key: first.scheduler.config[key] for key in SCHEDULE_KEYS},
         "encoder": {"size": asdict(first.encoder.size), "tokens": first.encoder.tokens},
+        "components": painted.painters["pca"].encoder.width,
         "latent": first.latent,
+        "partner": painted.partner.tolist(),
         **about,
     }  # fmt: skip
     text = json.dumps(content, indent=2, sort_keys=True, default=list)
@@ -157,8 +184,9 @@ def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]
 def load(inputs: Mapping[str, Path]) -> Painted:
     """What `save` wrote. Raises InputError where a file is damaged."""
     from brainlm_model.decode.autoencoder import KINDS, Autoencoder
-    from brainlm_model.decode.diffusion import Painter, schedulers
+    from brainlm_model.decode.diffusion import Painter
     from brainlm_model.decode.extra import needed
+    from brainlm_model.decode.pca import PCA
     from brainlm_model.decode.scmbm import SCMBM, Size
     from brainlm_model.models.weights import load_into
 
@@ -173,16 +201,19 @@ def load(inputs: Mapping[str, Path]) -> Painted:
         autoencoder = Autoencoder(
             network, given["shape"], given["multiple"], given["square"], given["shift"], given["scale"]
         )
-        encoder, latent = content["encoder"], tuple(content["latent"])
+        size, tokens = Size(**content["encoder"]["size"]), content["encoder"]["tokens"]
+        latent = tuple(content["latent"])
+        schedule = diffusers.DDPMScheduler(**content["schedule"])
+        partner = np.array(content["partner"], np.int64)
         painters = {}
         for name in PAINTERS:
             unet = diffusers.UNet2DConditionModel.from_config(content["unet"])
-            own = SCMBM(Size(**encoder["size"]), encoder["tokens"])
-            painters[name] = Painter(own, unet, schedulers()[0], latent).eval()
+            own = PCA(size, tokens * size.patch, content["components"]) if name == "pca" else SCMBM(size, tokens)
+            painters[name] = Painter(own, unet, schedule, latent).eval()
     load_into(network, inputs["diffusion_autoencoder"], remedy)
     for name, painter in painters.items():
         load_into(painter, inputs[f"diffusion_{name}"], remedy)
-    return Painted(autoencoder, painters)
+    return Painted(autoencoder, painters, partner)
 
 
 def run(inputs: Files, outputs: Files, config: Config) -> Facts:
@@ -242,7 +273,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="diffusion",
-    version=2,
+    version=3,
     level="cohort",
     summary="Learn to paint what was seen: latent diffusion with two conditions, and its controls.",
     Config=Config,
