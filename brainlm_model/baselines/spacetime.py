@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from brainlm_model.baselines import Mask, Windows, visible
 from brainlm_model.baselines.gaussian import best_of, second_moments
+from brainlm_model.models.prior import RIDGES
 
 if TYPE_CHECKING:
     from brainlm_model.models.prior import GaussianPrior
 
 STRENGTH = 100.0  # steps that the population's covariance is worth, as `ModelConfig.strength`
-RIDGES = (0.02, 0.05, 0.1)
-DEFAULT_RIDGE = 0.05  # as of `train.ridge`, where there is no validation subject to choose it on
 
 
 class SpaceTime:
@@ -68,7 +67,7 @@ def _patch(seen_PT: Mask) -> int:
     return math.gcd(seen_PT.shape[1], *changes.tolist())
 
 
-def fit(train: Iterable[Windows], ridge: float = DEFAULT_RIDGE) -> SpaceTime:
+def fit(train: Iterable[Windows], ridge: float = RIDGES[0]) -> SpaceTime:
     """From training subjects with a given ridge."""
     return SpaceTime(second_moments(train), ridge)
 

@@ -26,6 +26,8 @@ from brainlm_model.models.layout import Layout
 from brainlm_model.models.spacetime import FEW_PAIRS as FEW_PAIRS
 from brainlm_model.models.spacetime import ITERATIONS, joint_expectation, lagged_products
 
+# That training and the baseline of the same Gaussian choose from; the first is taken without validation people.
+RIDGES = (0.05, 0.02, 0.1, 0.2, 0.4, 0.8)
 FLOOR = 1e-3  # smallest eigenvalue of the autocorrelation
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
 

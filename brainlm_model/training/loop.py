@@ -29,7 +29,7 @@ from brainlm_model.models.build import build_network
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.loss import squared_error
 from brainlm_model.models.masking import generator, make_mask
-from brainlm_model.models.prior import second_moments, shrunk
+from brainlm_model.models.prior import RIDGES, second_moments, shrunk
 from brainlm_model.training import same_run, state
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.journal import Journal, Row
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from brainlm_model.windows.dataset import WindowDataset
     from brainlm_model.windows.mixture import Mixture
 
+CHOOSING = 64  # validation windows that decide about the ridge, at most
 SAVE_SECONDS = 30  # between step checkpoints;
 LONG_S = 1.5  # as many times longer as writing one takes longer than this: so it is at most a twentieth of the time
 Batch = tuple[Tensor, Tensor, Layout]  # windows (B, P, T), masks, how many of their tokens are visible
@@ -77,8 +78,9 @@ class Trainer:
         self.steps = config.steps_of(len(train))
         torch.manual_seed(int(self._random(FIRST_WEIGHTS).initial_seed()))
         self.network = build_network(config.architecture(train.parcels), train.coordinates).to(self.device)
-        if isinstance(self.network, BrainLM) and self.network.prior is not None:
-            self.network.prior.covariance.copy_(torch.from_numpy(self._population_covariance()))
+        if self.has_prior:
+            self._moments = self._population_moments()
+            self._set_ridge(RIDGES[0] if config.ridge == "auto" else config.ridge)
         if config.recompute:
             recompute_blocks(self.network)
         self.optimizer = make_optimizer(self.network, config)
@@ -94,13 +96,34 @@ class Trainer:
         if self.world.size > 1:
             self.model = DistributedDataParallel(self.model, forward_sync_buffers=False)
 
-    def _population_covariance(self) -> np.ndarray:
-        """Covariance (P, P) of the training recordings, of which every process reads its share."""
+    @property
+    def has_prior(self) -> bool:
+        """Whether the network starts from a Gaussian."""
+        return isinstance(self.network, BrainLM) and self.network.prior is not None
+
+    def _population_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and counts (P, P) of the training recordings, of which every process reads its share."""
         mine = np.array_split(np.arange(len(self.train)), self.world.size)[self.world.rank].tolist()
         zeros = np.zeros((self.train.parcels, self.train.parcels))
         sums = [zeros + part for part in second_moments(self.train.series(i) for i in mine)]
         total, count = (self.world.sum(torch.from_numpy(part).to(self.device)).cpu().numpy() for part in sums)
-        return shrunk(total, count, self.config.ridge)
+        return total, count
+
+    def _set_ridge(self, ridge: float) -> None:
+        """The population's covariance with this ridge, where the network has a prior."""
+        if isinstance(self.network, BrainLM) and self.network.prior is not None:
+            self.network.prior.covariance.copy_(torch.from_numpy(shrunk(*self._moments, ridge)))
+
+    def _choose_ridge(self) -> None:
+        """Of `RIDGES`, the one with the highest validation R2 before any step."""
+        scores: dict[float, float] = {}
+        for ridge in RIDGES:
+            self._set_ridge(ridge)
+            score = self.validate(CHOOSING)
+            scores[ridge] = -math.inf if score is None else score
+        best = max(scores, key=lambda ridge: scores[ridge])
+        self._set_ridge(best)
+        self._say(f"ridge {best:g}: validation R2 {scores[best]:.3f} before any step")
 
     def fit(self, workdir: Path | None) -> list[Row]:
         """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.
@@ -123,6 +146,8 @@ class Trainer:
 
     def _fit(self, workdir: Path | None, asked: Interrupt) -> list[Row]:
         log = self._resume(workdir) if workdir else []
+        if not log and self.config.ridge == "auto" and self.has_prior and self.validation is not None:
+            self._choose_ridge()
         journal = Journal(workdir if self.world.rank == 0 else None, self.steps, log, self.config.tensorboard)
         saved = time.monotonic()  # when the last checkpoint was begun
         while not (log and log[-1]["loss"] == ""):  # the last row has no step of its own
@@ -272,16 +297,16 @@ class Trainer:
             self._order = epoch, self.train.order(self._random(ORDER, epoch))
         return self._order[1][place * self.batch : (place + 1) * self.batch]
 
-    def validate(self) -> float | None:
+    def validate(self, most: int | None = None) -> float | None:
         """Flat masked R2 on fixed windows and masks of validation subjects, over all mask ratios; None without any.
 
-        Every process computes its share, and has the score of all.
+        Every process computes its share, and has the score of all. `most`: windows; None: as the configuration has it.
         """
         if self.validation is None:
             return None
         self.network.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # of squared errors, and of squared values
-        for x_BPT, mask in self._held_out(self.validation):
+        for x_BPT, mask in self._held_out(self.validation, most or self.config.validation_windows):
             layout = self.network.layout(x_BPT, mask)
             x_BPT, mask = x_BPT.to(self.device), mask.to(self.device)
             with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
@@ -293,9 +318,9 @@ class Trainer:
         error, total = self.world.sum(sums).tolist()
         return 1 - error / total if total else None
 
-    def _held_out(self, data: WindowDataset) -> Iterator[tuple[Tensor, Tensor]]:
+    def _held_out(self, data: WindowDataset, most: int) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's share of windows and masks, in batches of one mask ratio."""
-        mine = list(range(self.world.rank, min(len(data), self.config.validation_windows), self.world.size))
+        mine = list(range(self.world.rank, min(len(data), most), self.world.size))
         size = self.config.micro_batch or math.ceil(self.batch / self.world.size)
         rows, columns = self.network.mask_shape
         for begin in range(0, len(mine), size):

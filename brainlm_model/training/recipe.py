@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -65,10 +65,10 @@ class Config(StageConfig):
         gt=0,
         description="gaussian priors: weight of the population's covariance against the window's own, in time steps",
     )
-    ridge: float = Field(
-        0.05,
-        gt=0,
-        description="gaussian priors: regularization: fraction of the mean variance added to the covariance's diagonal",
+    ridge: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        "auto",
+        description="gaussian priors: regularization: fraction of the mean variance added to the covariance's diagonal;"
+        " auto: the best of .02 to .8 on validation people, before any step",
     )
     window: int = Field(200, ge=2, description="time steps per window")
     patch: int = Field(20, ge=1, description="time steps per token; a ViTMAE has its own squares")

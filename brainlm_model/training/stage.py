@@ -128,7 +128,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="train",
-    version=8,
+    version=9,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

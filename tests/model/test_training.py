@@ -13,6 +13,7 @@ from brainlm_data import BrainLMError, ConfigError
 from brainlm_model.models.build import build_network
 from brainlm_model.models.loss import masked_mse
 from brainlm_model.models.masking import generator, random_mask
+from brainlm_model.models.prior import RIDGES
 from brainlm_model.training.optim import learning_rate, make_optimizer
 from brainlm_model.training.stage import STAGE, Config
 from brainlm_model.training.worker import launch, make_trainer
@@ -51,6 +52,23 @@ def test_two_processes_train_as_one(store, tmp_path):
     assert losses(found) == pytest.approx(losses(log), abs=2e-6)
     assert found[-1]["validation_r2"] == pytest.approx(log[-1]["validation_r2"], abs=1e-4)
     same(alone.network, together.network, atol=1e-4, rtol=1e-3)
+
+
+def test_the_ridge_is_chosen_on_validation_people(store, tmp_path):
+    fixed = {ridge: trainer(store, ridge=ridge) for ridge in RIDGES}
+    scores = {ridge: one.validate() for ridge, one in fixed.items()}
+    best = max(scores, key=scores.get)
+    assert scores[best] > min(scores.values()) + 1e-4
+    chosen = trainer(store, ridge="auto", steps=2)
+    log = chosen.fit(tmp_path)
+    assert log[0]["validation_r2"] == pytest.approx(scores[best], abs=1e-5)
+    torch.testing.assert_close(chosen.network.prior.covariance, fixed[best].network.prior.covariance)
+    again = trainer(store, ridge="auto", steps=2)
+    assert again.fit(tmp_path)[0] == log[0]  # what was done stays
+    torch.testing.assert_close(again.network.prior.covariance, chosen.network.prior.covariance)
+    assert trainer(store, ridge="auto", prior="zero", steps=1).fit(None)[0]["step"] == 0
+    with pytest.raises(ValidationError):
+        Config(ridge=-1.0)
 
 
 def test_a_process_that_fails_is_an_error_and_not_a_model(store, tmp_path, capfd):
@@ -209,7 +227,7 @@ def test_compiled_it_trains_the_same(store):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"eval_every": 2, "prior": "gaussian"}, [0.296824, 0.109768, 0.116689]),
+        ({"eval_every": 2, "prior": "gaussian", "ridge": 0.05}, [0.296824, 0.109768, 0.116689]),
         (
             {"attention": "full", "decoder": "cross", "decoder_depth": 1, "prior": "zero", "micro_batch": 2},
             [1.115979, 0.893311, 1.010916],

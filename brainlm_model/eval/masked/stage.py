@@ -264,7 +264,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="evaluate",
-    version=3,
+    version=4,
     level="cohort",
     summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
     Config=Config,
