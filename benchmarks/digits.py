@@ -8,7 +8,7 @@ other 90, z-scores included. `methods`: for each method `two_way` (against the o
 `n_way_top1` (by a classifier of ten digits, among 5 drawn classes; chance .2), `pixel_r` and `ssim`, each with `value`
 and the ends `low`, `high` of a 95 % interval over pictures, and `less_ridge`: the same of the difference to
 `ridge_pixels`, paired, and `less_ridge_latents`. The methods are those of the stage `decode` (docs/decode.md) with
-default sections.
+default sections. `ridge_start`: the same table for the same networks with `decode.start: ridge`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import tools
 
@@ -33,7 +33,9 @@ from brainlm_model.decode.stages import decode, diffusion, scmbm
 from brainlm_model.training.machine import use_threads
 
 Array = NDArray[np.float64]
+Pictures = dict[str, Array]  # by method
 SEED = 0
+STARTS: tuple[Literal["noise", "ridge"], ...] = ("noise", "ridge")  # of the sampler
 N_WAY = 5
 
 
@@ -47,11 +49,16 @@ def folds_of(category: NDArray[np.str_], folds: int) -> NDArray[np.int64]:
     return fold
 
 
-def decoded(patterns: Patterns) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Samples of the painters, and pictures of the simpler methods, of the test rows; from training rows alone."""
+def decoded(patterns: Patterns) -> dict[str, tuple[Pictures, Pictures]]:
+    """By start: samples of the painters, and pictures of the simpler methods, of the test rows; from training rows."""
     encoder, _ = scmbm.learnt(patterns, scmbm.Config())
     painted, _ = diffusion.learnt(patterns, encoder, False, diffusion.Config())
-    return painted_samples(patterns, painted, False, decode.sampling(decode.Config())), simple(patterns, painted)
+    others = simple(patterns, painted)
+    made: dict[str, tuple[Pictures, Pictures]] = {}
+    for start in STARTS:
+        how = decode.sampling(decode.Config(start=start))
+        made[start] = painted_samples(patterns, painted, False, how), others
+    return made
 
 
 def run(patterns: Patterns, folds: int) -> dict[str, Any]:
@@ -59,20 +66,23 @@ def run(patterns: Patterns, folds: int) -> dict[str, Any]:
     begin = time.process_time()
     fold = folds_of(patterns.category, folds)
     order = np.concatenate([np.flatnonzero(fold == number) for number in range(folds)])
-    samples: dict[str, list[Array]] = {}
-    others: dict[str, list[Array]] = {}
+    samples: dict[str, dict[str, list[Array]]] = {start: {} for start in STARTS}
+    others: dict[str, dict[str, list[Array]]] = {start: {} for start in STARTS}
     for number in range(folds):
-        for parts, made in zip((samples, others), decoded(patterns.split_as(fold == number)), strict=True):
-            for name, pictures in made.items():
-                parts.setdefault(name, []).append(pictures)
+        for start, made in decoded(patterns.split_as(fold == number)).items():
+            for parts, by_name in zip((samples[start], others[start]), made, strict=True):
+                for name, pictures in by_name.items():
+                    parts.setdefault(name, []).append(pictures)
         print(f"fold {number + 1} of {folds}: {time.process_time() - begin:.0f} CPU s", file=sys.stderr, flush=True)
-    joined = {name: np.concatenate(parts, axis=1) for name, parts in samples.items()}
-    simpler = {name: np.concatenate(parts) for name, parts in others.items()}
     test = patterns.rows(order)
-    table = summaries(scores(joined, simpler, test, fold[order], N_WAY), test, SEED)
+    tables = {}
+    for start in STARTS:
+        joined = {name: np.concatenate(parts, axis=1) for name, parts in samples[start].items()}
+        simpler = {name: np.concatenate(parts) for name, parts in others[start].items()}
+        tables[start] = summaries(scores(joined, simpler, test, fold[order], N_WAY), test, SEED)
     return {
         "pictures": len(order), "folds": folds, "n_way": N_WAY, "samples": decode.Config().samples,
-        "cpu_s": time.process_time() - begin, "methods": table,
+        "cpu_s": time.process_time() - begin, "methods": tables["noise"], "ridge_start": tables["ridge"],
     }  # fmt: skip
 
 
