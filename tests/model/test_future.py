@@ -188,7 +188,8 @@ def test_test_subjects_do_not_change_what_is_fitted(given: methods.ForecastInput
 
 
 def test_finished_methods_are_kept(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {**QUICK, "methods": ["finetuned", "latent_ode", "ar"], "epochs": 1, "network_epochs": 1}
+    few = {"methods": ["finetuned", "latent_ode", "ar"], "epochs": 1, "network_epochs": 1, "start": "prior"}
+    keys = {**QUICK, **few}
     run("future", planted, tmp_path / "a", **keys)
     calls: list[str] = []
     whole = methods.best
