@@ -33,7 +33,7 @@ LONG = ["--lr", "0.003", "--layer-decay", "1", "--batch-size", "4", "--epochs", 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("finetune")
-    trained(make(home), home / "model")
+    trained(make(home), home / "model", ridge=0.05)
     return home
 
 
