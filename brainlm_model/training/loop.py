@@ -29,7 +29,7 @@ from brainlm_model.models.build import build_network
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.loss import squared_error
 from brainlm_model.models.masking import generator, make_mask
-from brainlm_model.models.prior import RIDGES, second_moments, shrunk
+from brainlm_model.models.prior import RIDGES, GaussianPrior, second_moments, shrunk
 from brainlm_model.training import same_run, state
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.journal import Journal, Row
@@ -78,7 +78,7 @@ class Trainer:
         self.steps = config.steps_of(len(train))
         torch.manual_seed(int(self._random(FIRST_WEIGHTS).initial_seed()))
         self.network = build_network(config.architecture(train.parcels), train.coordinates).to(self.device)
-        if self.has_prior:
+        if self.prior is not None:
             self._moments = self._population_moments()
             self._set_ridge(RIDGES[0] if config.ridge == "auto" else config.ridge)
         if config.recompute:
@@ -97,9 +97,9 @@ class Trainer:
             self.model = DistributedDataParallel(self.model, forward_sync_buffers=False)
 
     @property
-    def has_prior(self) -> bool:
-        """Whether the network starts from a Gaussian."""
-        return isinstance(self.network, BrainLM) and self.network.prior is not None
+    def prior(self) -> GaussianPrior | None:
+        """The Gaussian that the network starts from, where it does."""
+        return self.network.prior if isinstance(self.network, BrainLM) else None
 
     def _population_moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Sums and counts (P, P) of the training recordings, of which every process reads its share."""
@@ -110,9 +110,9 @@ class Trainer:
         return total, count
 
     def _set_ridge(self, ridge: float) -> None:
-        """The population's covariance with this ridge, where the network has a prior."""
-        if isinstance(self.network, BrainLM) and self.network.prior is not None:
-            self.network.prior.covariance.copy_(torch.from_numpy(shrunk(*self._moments, ridge)))
+        """The population's covariance with this ridge."""
+        assert self.prior is not None  # whoever calls this has looked
+        self.prior.covariance.copy_(torch.from_numpy(shrunk(*self._moments, ridge)))
 
     def _choose_ridge(self) -> None:
         """Of `RIDGES`, the one with the highest validation R2 before any step."""
@@ -146,7 +146,7 @@ class Trainer:
 
     def _fit(self, workdir: Path | None, asked: Interrupt) -> list[Row]:
         log = self._resume(workdir) if workdir else []
-        if not log and self.config.ridge == "auto" and self.has_prior and self.validation is not None:
+        if not log and self.config.ridge == "auto" and self.prior is not None and self.validation is not None:
             self._choose_ridge()
         journal = Journal(workdir if self.world.rank == 0 else None, self.steps, log, self.config.tensorboard)
         saved = time.monotonic()  # when the last checkpoint was begun
