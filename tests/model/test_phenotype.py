@@ -159,6 +159,19 @@ def test_unseen_subjects_groups_and_confounds(home: Path, tmp_path: Path) -> Non
     assert unseen["SubjectsSeenByModel"] == 0 and unseen["Subjects"] == 16
 
 
+def test_the_splits_of_the_store(home: Path, tmp_path: Path) -> None:
+    """Training people are learnt from, validation people choose, and only the others are predicted."""
+    methods = ["readout_wide", "correlations_ridge", "tangent_ridge", "ptgb"]
+    given = predict(home, tmp_path, columns=["sex"], leave_out="given", methods=methods)
+    column = given["Columns"][0]
+    assert column["Validation"] == "the store's splits, test" and column["Folds"] == {"unseen": 16}
+    assert value(given, "sex", "correlations_ridge", "auroc")["value"] > 0.7
+    with np.load(tmp_path / "phenotype.npz") as held:
+        assert held["sex/test/ptgb"].shape == (16, 2)
+        assert [int(name) // 4 % 4 for name in held["sex/test/subject"]] == [3] * 16  # as `traits.make` splits them
+    assert len(given["Summary"]) == 1 and given["RepresentationMinusTangent"]
+
+
 def test_sites_are_left_out_and_trs_are_split_where_there_are_any(tmp_path: Path) -> None:
     """Age differs between sites, and nothing else of it is in the recordings: nothing may be credited."""
     store = traits.make(tmp_path, planted=False, seed=2)
@@ -237,6 +250,10 @@ def test_fine_tuning_in_a_fold(home: Path, tmp_path: Path, monkeypatch: pytest.M
         ({"columns": ["age"], "leave_out": "split", "subjects": "unseen"}, "all subjects are of group test"),
         ({"columns": ["id"]}, "0 classes of at least"),
         ({"columns": ["noise"], "folds": 40}, "at least 80 are needed"),
+        (
+            {"columns": ["age"], "leave_out": "given", "subjects": "unseen"},
+            "split train of the store is without people",
+        ),
     ],
 )
 def test_what_cannot_be_predicted_is_said_at_once(
