@@ -177,17 +177,17 @@ class Cohort:
         rows = []
         for row in scores:
             rows.append({**shared, **row, **self._words(row["method"], target.task), "n_folds": len(folds)})
+        tested = np.sort(np.concatenate([fold.test for fold in folds]))
         subjects_of = {}
         for number, label in enumerate(target.classes):
             subjects_of[label] = int((target.labels == number).sum())
         facts = {
             "Column": target.name, "Task": target.task, "Transform": target.transform, **split,
-            "Within": "sites" if target.sites is not None else "folds", "Subjects": len(target.rows),
+            "Within": "sites" if target.sites is not None else "folds", "Subjects": len(tested),
             "Readout": READOUT[target.task], "Draws": draws_of(config.bootstrap, len(held)),
             "Classes": subjects_of or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
-        tested = np.sort(np.concatenate([fold.test for fold in folds]))
         first = next(iter(held.values()))
         subjects = np.array([self.people.names[i] for i in target.rows[tested]])
         arrays: dict[str, NDArray[Any]] = {"subject": subjects, "truth": first.truth, "fold": first.folds}
