@@ -59,8 +59,8 @@ __all__ = [
     "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
     "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
     "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
-    "open_store", "parent_of", "prepare", "read_config", "read_events", "read_object", "read_pictures", "read_series", "reads",
-    "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
+    "open_store", "parent_of", "prepare", "read_config", "read_events", "read_object", "read_pictures", "read_series",
+    "reads", "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
     "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 

@@ -75,7 +75,9 @@ def _import(arguments: argparse.Namespace) -> None:
     words = {key: value for key, value in vars(arguments).items() if key not in {"call", "command", "force", "workers"}}
     told = {key: value.name if isinstance(value, Path) else value for key, value in words.items() if key != "outdir"}
     name = arguments.name or arguments.path.resolve().name
-    request = Request(arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told, arguments.events)
+    request = Request(
+        arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told, arguments.events
+    )
     images = Treatment(
         arguments.space, arguments.atlas, arguments.strategy, arguments.low_hz, arguments.high_hz,
         arguments.censor_fd_mm, arguments.allow_space_mismatch, arguments.scale,

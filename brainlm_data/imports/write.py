@@ -44,7 +44,7 @@ CONDITION = "trial_type"  # its column that names the condition
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: kind, path, name of the data set, rate, tables of parcels and events, the words of the call."""
+    """What was asked for: kind, path, name of the data set, rate, tables of parcels and events, words of the call."""
 
     kind: str
     path: Path

@@ -1,6 +1,6 @@
 """events: which condition of a task lasted when, for all recordings, in one table beside the store.
 
-Made where something asks for it (stage `state` of the model); a plain run does not.
+Made where something asks for it; a plain run does not.
 """
 
 from __future__ import annotations
