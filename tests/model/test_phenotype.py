@@ -169,6 +169,7 @@ def test_the_splits_of_the_store(home: Path, tmp_path: Path) -> None:
     with np.load(tmp_path / "phenotype.npz") as held:
         assert held["sex/test/ptgb"].shape == (16, 2)
         assert [int(name) // 4 % 4 for name in held["sex/test/subject"]] == [3] * 16  # as `traits.make` splits them
+    assert given["SubjectsSeenByModel"] == 0
     assert given["Summary"][0].startswith("sex (16 subjects, the store's splits, test)")
 
 

@@ -90,7 +90,7 @@ def evaluate(start: Start, config: Config) -> Results:
     facts: Facts = {
         "Columns": [column.facts for column in results],
         "Subjects": len(people),
-        "SubjectsSeenByModel": int(people.seen.sum()),
+        "SubjectsSeenByModel": 0 if config.leave_out == GIVEN else int(people.seen.sum()),  # of those predicted
         "Recordings": sum(map(len, people.recordings)),
         "SkippedRecordings": skipped,
         "PassedOver": passed_over,
