@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from brainlm_data.files.sums import check_sum, sum_folder, write_sums
     from brainlm_data.files.text import draw_as_text, in_legend, markdown_cell, markdown_line
     from brainlm_data.pipeline import STAGES
+    from brainlm_data.reading.events import read_events
     from brainlm_data.reading.pictures import read_pictures, resized
     from brainlm_data.reading.resampling import resample_series, scale_series
     from brainlm_data.reading.sources import compare_store, read_series
@@ -58,8 +59,8 @@ __all__ = [
     "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
     "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
     "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
-    "open_store", "parent_of", "prepare", "read_config", "read_object", "read_pictures", "read_series", "reads",
-    "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
+    "open_store", "parent_of", "prepare", "read_config", "read_events", "read_object", "read_pictures", "read_series",
+    "reads", "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
     "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
@@ -103,6 +104,7 @@ _HEAVY = {  # imported only when they are asked for
     "prepare": ("dataset.scaler", "prepare"),
     "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),
+    "read_events": ("reading.events", "read_events"),
     "read_object": ("files.json", "read_object"),
     "read_pictures": ("reading.pictures", "read_pictures"),
     "read_series": ("reading.sources", "read_series"),

@@ -168,6 +168,8 @@ ARTIFACTS: dict[str, Artifact] = {
     "trials": _all("trials.npz", "patterns of voxels per trial, split by stimulus, with the pictures"),
     "trials_table": _all("trials.tsv", "one row per trial: when, what, in which split, and why it was left out"),
     "trials_facts": _all("trials.json", "how patterns were made, counts and warnings"),
+    # events
+    "events": _all("events.tsv", "one row per event: recording, onset in its series (s), duration (s), trial_type"),
     # collate
     "store": _all("store.zarr", "Zarr v3 store: bold (time, parcel) and valid (time)"),
     "recordings": _all("recordings.parquet", "one row per recording: entities, TR, split, QC metrics, status, reason"),

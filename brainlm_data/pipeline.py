@@ -11,6 +11,7 @@ from brainlm_data.stages import (
     coreg,
     denoise,
     distortion,
+    events,
     filter,
     fmriprep,
     imported,
@@ -51,6 +52,7 @@ STAGES: tuple[Stage, ...] = (
     qc.STAGE,
     qcgroup.STAGE,
     collate.STAGE,
+    events.STAGE,
     voxels.STAGE,
     trials.STAGE,
 )

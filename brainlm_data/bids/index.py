@@ -167,6 +167,11 @@ class Index:
             lines.append(f"no RepetitionTime: {_counted(no_tr, self.recordings)}; that of the image's header counts")
         return lines
 
+    @property
+    def events_of(self) -> dict[str, RawFile]:
+        """The events.tsv of each recording that has one."""
+        return {r.id: table for r in self.recordings for table in r.events_files.values()}
+
     def said(self) -> list[str]:
         """All of it, a sentence each."""
         return [*self.notes, *self.unjoined, *(f"{name}: {text}" for name, text in self.columns.items())]

@@ -33,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--atlas-labels", type=Path, metavar="TSV", help="one row per parcel: index, name, network, x, y, z"
     )
+    parser.add_argument(
+        "--events", type=Path, metavar="TSV",
+        help="conditions of a task: columns recording, onset, duration (s), trial_type (docs/stages/events.md)",
+    )  # fmt: skip
     parser.add_argument("--name", help="of the data set, on the card (default: PATH's)")
     parser.add_argument("--workers", type=int, default=1, help="processes that read images and write the store (1)")
     parser.add_argument("--force", action="store_true", help="replace the store in OUTDIR")
@@ -65,13 +69,15 @@ def _import(arguments: argparse.Namespace) -> None:
     assert isinstance(config, Config)
     if not 0.01 <= arguments.hz <= 10:
         raise ConfigError(f"--hz {arguments.hz:g}", "0.01 to 10 steps per second")
-    for path in (arguments.path, arguments.participants, arguments.atlas_labels):
+    for path in (arguments.path, arguments.participants, arguments.atlas_labels, arguments.events):
         if path is not None and not path.exists():
             raise InputError(f"{path}: there is no such file", "give a path that exists")
     words = {key: value for key, value in vars(arguments).items() if key not in {"call", "command", "force", "workers"}}
     told = {key: value.name if isinstance(value, Path) else value for key, value in words.items() if key != "outdir"}
     name = arguments.name or arguments.path.resolve().name
-    request = Request(arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told)
+    request = Request(
+        arguments.kind, arguments.path, name, arguments.hz, arguments.atlas_labels, told, arguments.events
+    )
     images = Treatment(
         arguments.space, arguments.atlas, arguments.strategy, arguments.low_hz, arguments.high_hz,
         arguments.censor_fd_mm, arguments.allow_space_mismatch, arguments.scale,

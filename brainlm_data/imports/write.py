@@ -29,6 +29,7 @@ from brainlm_data.files.sums import SUMS
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
+from brainlm_data.reading.events import Condition, in_series, read_conditions, write_events
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
@@ -37,11 +38,13 @@ FILES = {
     "facts": "import.json", "checksums": SUMS,
 }  # fmt: skip
 STORE = "store.zarr"
+EVENTS = "events.tsv"
+CONDITION = "trial_type"  # its column that names the condition
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: kind, path, name of the data set, rate, table of the parcels, and the words of the call."""
+    """What was asked for: kind, path, name of the data set, rate, tables of parcels and events, words of the call."""
 
     kind: str
     path: Path
@@ -49,6 +52,7 @@ class Request:
     hz: float
     labels: Path | None
     arguments: Mapping[str, Any]
+    events: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class SpooledSeries:
 def write(source: Source, request: Request, outdir: Path, config: Config, force: bool = False) -> Facts:
     """Write OUTDIR/{store.zarr, recordings.parquet, scaler.npz, card.json, card.md, import.json, SHA256SUMS}.
 
-    Returns the content of import.json.
+    And events.tsv, where the request has a table of events (docs/stages/events.md). Returns the content of import.json.
 
     Everything is written to a folder beside OUTDIR and moved at the end, the store last: where a store is, all is.
 
@@ -82,14 +86,32 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
     people = [(s.subject, s.phenotypes) for s in source.series]
     external_subjects(people, config.external, source.people.notes())  # before the work
+    events = None if request.events is None else _events(request.events, source.series)
     with holding(outdir), beside(outdir, "importing") as temporary:  # no run writes, or reads, there meanwhile
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
         facts = _write(source, request, places, temporary / "series", config)
+        (outdir / EVENTS).unlink(missing_ok=True)  # of the store that was there
+        if events is not None:
+            write_events(events, temporary / EVENTS)
+            sidecar.replace(temporary / EVENTS, outdir / EVENTS)
         if (outdir / STORE).exists():
             os.replace(outdir / STORE, temporary / "old")
         for name in (*FILES, "store"):
             sidecar.replace(places[name], outdir / places[name].name)
     return facts
+
+
+def _events(table: Path, series: Sequence[Series]) -> list[Condition]:
+    """Events of the recordings of an import. Raises InputError where the table is damaged, or has none of theirs."""
+    rows, _ = read_conditions(table, CONDITION)
+    events = in_series(rows, {one.id: 0.0 if np.isnan(one.start_s) else one.start_s for one in series})
+    if not events:
+        example = series[0].id if series else "none"
+        raise InputError(
+            f"{table}: no event of any of {len(series)} recordings (the first is {example})",
+            f"columns recording (their ids), onset, duration (s) and {CONDITION}",
+        )
+    return events
 
 
 def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
@@ -131,7 +153,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
     facts = gather(
         rows, SpooledSeries([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config
     )
-    paths = [*source.files, *([request.labels] if request.labels else [])]
+    paths = [*source.files, *(file for file in (request.labels, request.events) if file is not None)]
     content = {
         "GeneratedBy": {"Name": "brainlm-data import", "Version": importlib.metadata.version("brainlm-pipeline")},
         "Arguments": dict(request.arguments),

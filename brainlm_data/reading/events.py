@@ -1,21 +1,56 @@
-"""Which rows of a recording's events are trials, and what was shown in each."""
+"""Events of recordings: which rows are trials and what was shown in each; and when each condition lasted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainlm_data.dataset.trial_table import COLUMNS, is_one_of
 from brainlm_data.errors import InputError
-from brainlm_data.reading.table import read_words
+from brainlm_data.reading.table import Table, read_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = "n/a"
+EVENTS = ("recording", "onset_s", "duration_s", "trial_type")  # columns of the table beside a store
+
+
+class Condition(NamedTuple):
+    """A condition that lasted from `onset_s` for `duration_s` (0: a moment) in a recording; seconds."""
+
+    recording: str
+    onset_s: float
+    duration_s: float
+    trial_type: str
+
+
+def read_conditions(path: Path, column: str, recording: str | None = None) -> tuple[list[Condition], int]:
+    """Rows of a table of events that have an onset and a condition, in its order; and how many others there are.
+
+    Parameters
+    ----------
+    column: that names the condition; without it no row has one. recording: whose events these are; None: a table of
+        many, whose column `recording` says it. Times are as in the table.
+
+    Raises
+    ------
+    InputError: the file is no table, has no columns onset and duration (or recording), or one of their cells is no time
+        in seconds.
+    """
+    words = read_words(path)
+    onset, duration = _times(words)
+    owners = words.column("recording") if recording is None else [recording] * len(onset)
+    names = words.columns.get(column, [None] * len(onset))
+    rows = []
+    for owner, start_s, lasted_s, name in zip(owners, onset, duration, names, strict=True):
+        if owner is not None and name is not None and np.isfinite(start_s):
+            rows.append(Condition(owner, float(start_s), float(lasted_s), name))
+    return rows, len(onset) - len(rows)
 
 
 def read_trials(
@@ -44,13 +79,10 @@ def read_trials(
     if events is None:
         return empty
     words = read_words(events)
-    onset, duration = words.numbers("onset"), words.numbers("duration")
-    if (negative := duration < 0).any():
-        line = words.lines[int(np.argmax(negative))]
-        raise InputError(f"{events}: line {line}: a duration below 0", "seconds, or n/a")
+    onset, duration = _times(words)
     table = pd.DataFrame(words.columns, dtype=object).fillna(UNKNOWN)
     # an event without an onset stays: no volume is in its window, which the table of trials says
-    table = table.assign(onset=onset, duration=np.nan_to_num(duration, nan=0.0))
+    table = table.assign(onset=onset, duration=duration)
     for column, values in wanted.items():
         if column not in table:
             return empty
@@ -65,6 +97,48 @@ def read_trials(
         shown = [f"{value}/{recording}/{row}" for row, value in enumerate(table[source])]
     more = {"recording": recording, **entities, "split": "", "reason": "", "from": source}
     return table.assign(**more, stimulus=shown, category=categories.where(_known(categories), ""))
+
+
+def in_series(rows: Sequence[Condition], starts: Mapping[str, float]) -> list[Condition]:
+    """Events of recordings that have a start, with onsets from their series' first step on, in order.
+
+    `starts`: recording -> when its first step was measured, s after the start of the first volume (BIDS StartTime).
+    """
+    moved = []
+    for row in rows:
+        if row.recording in starts:
+            moved.append(row._replace(onset_s=row.onset_s - starts[row.recording]))
+    return sorted(moved)
+
+
+def write_events(rows: Sequence[Condition], path: Path) -> None:
+    """The table of events beside a store, with columns `EVENTS`; onsets are in the time of the stored series."""
+    import pandas as pd
+
+    pd.DataFrame(rows, columns=list(EVENTS)).to_csv(path, sep="\t", index=False, float_format="%.6g")
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """What `write_events` wrote: a row for each event, with columns `EVENTS`.
+
+    Raises
+    ------
+    InputError: the file is no such table.
+    """
+    import pandas as pd
+
+    words = read_words(path)
+    columns = {name: words.numbers(name) if name.endswith("_s") else words.column(name) for name in EVENTS}
+    return pd.DataFrame(columns, columns=list(EVENTS))
+
+
+def _times(words: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Onset, NaN where it is unknown, and duration, 0 where it is, s. Raises InputError for a duration below 0."""
+    onset, duration = words.numbers("onset"), words.numbers("duration")
+    if (negative := duration < 0).any():
+        line = words.lines[int(np.argmax(negative))]
+        raise InputError(f"{words.path}: line {line}: a duration below 0", "seconds, or n/a")
+    return onset, np.nan_to_num(duration, nan=0.0)
 
 
 def _known(column: pd.Series) -> pd.Series:

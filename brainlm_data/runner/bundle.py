@@ -44,8 +44,9 @@ FILES_TOLD = (
     "echo_files",
     "fieldmap_files",
     "events_files",
+    "events_of",
     "stimulus_files",
-)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root
+)  # in `Stage.told`: raw files that are inputs, by path below the dataset's root, or by recording
 
 
 @dataclass(frozen=True)

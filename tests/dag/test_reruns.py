@@ -23,8 +23,8 @@ TRAIN = {"train"} | EVALUATE
 COLLATE = {"collate"} | TRAIN
 QCGROUP = {"qcgroup"}
 QC = {"qc"} | QCGROUP | COLLATE
-RESAMPLE = {"resample"} | COLLATE  # the QC page shows the series at the native TR
-PARCELLATE = {"parcellate", "resample"} | QC
+RESAMPLE = {"resample", "events"} | COLLATE  # the QC page shows the series at the native TR
+PARCELLATE = {"parcellate", "resample", "events"} | QC
 DECODE = {"decode"}
 DIFFUSION = {"diffusion"} | DECODE
 SCMBM = {"scmbm"} | DIFFUSION
@@ -63,6 +63,7 @@ RERUNS: dict[str, tuple[Any, set[str]]] = {
     "qc.pages": (False, QC),
     "qcgroup.outlier_z": (9.0, QCGROUP),
     "collate.seed": (9, COLLATE),
+    "events.column": ("condition", {"events"}),
     "voxels.parcels": (["x"], VOXELS),
     "trials.seed": (9, TRIALS),
     "scmbm.seed": (9, SCMBM),
