@@ -45,6 +45,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "LearningRate": config.lr,
         "WeightDecay": config.weight_decay,
         "Seed": config.seed,
+        "ParcelsWithCoordinates": int(trainer.network.coordinates.any(dim=1).sum()),
         "Device": trainer.device.type,
         "TrainingRecordings": len(trainer.train),
         "TrainingSubjects": len(set(trainer.train.subjects)),
@@ -92,6 +93,9 @@ def describe(facts: Facts) -> str:
             f" The network predicted the residual of a {kind} whose covariance was estimated on training subjects and "
             "adapted to each window by expectation-maximisation (Little & Rubin, 2019)."
         )
+    places = ""
+    if not facts["ParcelsWithCoordinates"]:
+        places = " No parcel had coordinates: the network knows parcels by their number alone."
     changed = ""
     if "ChangedOnTheWay" in facts:
         changed = f" Settings were changed while training: {'; '.join(facts['ChangedOnTheWay'])}."
@@ -100,7 +104,7 @@ def describe(facts: Facts) -> str:
         f"{facts['Parameters']:,} parameters) was trained on windows of {facts['Window']} steps in patches of "
         f"{facts['Patch']} from {facts['TrainingRecordings']} recordings of {facts['TrainingSubjects']} subjects, with "
         f"{facts['Masking']} masking of {ratios} of the tokens, for {facts['Steps']} steps of {facts['BatchSize']} "
-        f"windows ({optimizer}; learning rate {facts['LearningRate']:g}).{gaussian}{changed}"
+        f"windows ({optimizer}; learning rate {facts['LearningRate']:g}).{gaussian}{places}{changed}"
     )
 
 

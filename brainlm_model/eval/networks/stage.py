@@ -95,6 +95,7 @@ def evaluate(start: Start, config: Config) -> Results:
         "NetworksOfFewParcels": few,
         "UnknownParcels": int((~held_out.known[:, labels_P >= 0]).sum()),
         "Window": model.config.window,
+        "ModelKnowsCoordinates": bool(model.network.coordinates.any()),
         "Methods": {name: LABELS[name] for name in methods},
         "Classifiers": config.classifiers,
         "Bootstrap": config.bootstrap,

@@ -23,7 +23,7 @@ VERDICTS = {
 }  # fmt: skip
 NAMED = {
     "attention": "attention", "embedding": "embeddings", "connectivity": "rows of the correlation matrix",
-    "position": "MNI coordinates alone, which the model knows, too,",
+    "position": "MNI coordinates alone",
 }  # fmt: skip
 
 
@@ -34,7 +34,10 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     for protocol, words in PROTOCOLS.items():
         condition = {"protocol": protocol, "classifier": classifier}
         rows = by("method", select(content["Results"], **condition, metric="accuracy", labels="true"))
-        values = ", ".join(f"{name} {interval(rows[method])}" for method, name in NAMED.items() if method in rows)
+        named = dict(NAMED)
+        if content["ModelKnowsCoordinates"]:
+            named["position"] += ", which the model knows, too,"
+        values = ", ".join(f"{name} {interval(rows[method])}" for method, name in named.items() if method in rows)
         best = max(rows.values(), key=lambda r: r["value"])
         text = f"{words[0].upper()}{words[1:]} ({CLASSIFIERS[classifier]}): {values}."
         text += f" Best is {best['label']} with {interval(best)}."
