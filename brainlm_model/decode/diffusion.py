@@ -22,6 +22,7 @@ from brainlm_data import reads
 from brainlm_model.decode.extra import needed
 from brainlm_model.decode.pca import PCA
 from brainlm_model.decode.scmbm import SCMBM
+from brainlm_model.models.weights import check_finite
 
 LENGTH = 77  # of the context, as of the texts for which such UNets were made
 TINY_UNET = {
@@ -93,7 +94,10 @@ def given_unet(folder: Path, latent: tuple[int, ...]) -> Any:
             "class_embed_type": "projection", "projection_class_embeddings_input_dim": config["cross_attention_dim"],
         }  # fmt: skip
         unet = kind.from_config(config)
-        weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    file = folder / "diffusion_pytorch_model.safetensors"
+    with reads(file, "give a folder of diffusers whose weights are saved as safetensors"):
+        weights = load_file(file)
+        check_finite(weights)
         missing, extra = unet.load_state_dict(weights, strict=False)
         own = [name for name in missing if not name.startswith("class_embedding.")]
         if own or extra:
