@@ -6,8 +6,9 @@
 FILE is the `trials.npz` of stage `trials`, or `digit69_28x28.mat` on its own split. Sections `scmbm` and `diffusion`
 are those of the configuration (config/decode.yaml), their seeds 0, 1, ...; the split and the patterns are the same for
 all seeds. Rows: `with` and `without` SC-MBM, then the same with other widths and mask ratios. Each has, per seed and
-over seeds (`mean`, `sd`), `two_way` and `pixel_r` of `from_noise`, which hangs on the encoder alone, and of `decoded`,
-which starts from ridge. Beside them ridge regression to the pixels and to the latents (of each seed's autoencoder).
+over seeds (`mean`, `sd`), `two_way` and `pixel_r` of `from_noise`, which hangs on the encoder alone; the first two also
+of `decoded`, which starts from ridge. Beside them ridge regression to the pixels and to the latents (of each seed's
+autoencoder). What is done is told as it comes.
 
 `--within-training SHARE`: no test trial is looked at; this share of the training stimuli is tested, and windows, which
 hold their trials, too, are left out. For what is to be decided before a test.
@@ -42,9 +43,9 @@ Scores = dict[str, float]
 
 
 def one(
-    patterns: Patterns, encoding: scmbm.Config, painting: diffusion.Config, names: dict[str, str]
+    patterns: Patterns, encoding: scmbm.Config, painting: diffusion.Config, names: dict[str, str], ridge: bool
 ) -> dict[str, Scores]:
-    """Scores of painters, by label, and of ridge."""
+    """Scores of painters, by label. ridge: theirs that start from ridge, and of ridge itself, as well."""
     encoder, _ = scmbm.learnt(patterns, encoding)
     painted, _ = diffusion.learnt(patterns, encoder, encoding.compat, painting, painters=list(names.values()))
     test = patterns.of("test")
@@ -56,14 +57,18 @@ def one(
             "pixel_r": float(pixel_r(pictures, seen).mean()),
         }
 
-    drawn = painted_samples(patterns, painted, encoding.compat, decode.sampling(decode.Config(start="ridge")))
+    how = decode.sampling(decode.Config(start="ridge" if ridge else "noise"))
+    drawn = painted_samples(patterns, painted, encoding.compat, how)
     rows: dict[str, Scores] = {}
     for label, name in names.items():
-        for method, of in (("from_noise", FROM_NOISE[name]), ("decoded", name)):
+        methods = {"from_noise": FROM_NOISE[name], "decoded": name} if ridge else {"from_noise": name}
+        for method, of in methods.items():
             found = scored(drawn[of].mean(axis=0))
             rows.setdefault(label, {}).update({f"{method}_{measure}": value for measure, value in found.items()})
-    others = simple(patterns, painted)
-    return rows | {name: scored(others[name]) for name in RIDGE}
+    if ridge:
+        others = simple(patterns, painted)
+        rows |= {name: scored(others[name]) for name in RIDGE}
+    return rows
 
 
 def within_training(patterns: Patterns, share: float) -> Patterns:
@@ -92,15 +97,16 @@ def run(
     variants |= {f"width {width}": {"width": width} for width in widths}
     variants |= {f"mask {mask}": {"mask_ratio": mask} for mask in masks}
     table: dict[str, list[Scores]] = {}
-    for label, changes in variants.items():
-        names = {label: "decoded"} if label else WITH_AND_WITHOUT
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for label, changes in variants.items():
             encoding = scmbm.Config(**section.get("scmbm", {}) | changes | {"seed": seed})
             painting = diffusion.Config(**section.get("diffusion", {}) | {"seed": seed})
-            for name, row in one(patterns, encoding, painting, names).items():
-                if name not in RIDGE or not label:
-                    table.setdefault(name, []).append(row)
-            print(f"{label or 'with, without'}, seed {seed}: {time.process_time() - begin:.0f} CPU s", file=sys.stderr)
+            names = {label: "decoded"} if label else WITH_AND_WITHOUT
+            for name, row in one(patterns, encoding, painting, names, ridge=not label).items():
+                table.setdefault(name, []).append(row)
+                print(
+                    f"seed {seed}, {name}: {row}, {time.process_time() - begin:.0f} CPU s", file=sys.stderr, flush=True
+                )
     return {
         "seeds": seeds, "test_pictures": len(np.unique(patterns.of("test").stimulus)),
         "cpu_s": time.process_time() - begin, "rows": {name: summarised(each) for name, each in table.items()},
