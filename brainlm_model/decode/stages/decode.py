@@ -40,6 +40,9 @@ class Config(StageConfig):
         "noise", description="what samples start from; noise: as published; ridge: ridge regression's latents, noised"
     )
     strength: float = Field(0.6, gt=0, lt=1, description="with start ridge: share of the sampler's steps gone through")
+    guidance: float = Field(
+        1.0, ge=0, description="weight of the condition (classifier-free guidance); 1: none, published"
+    )
     samples: int = Field(5, ge=SAMPLES_SHOWN, description="pictures drawn from each test pattern")
     judge: Path | None = Field(
         None, description="state dict of a vision transformer of torchvision (vit_h_14), for n-way; null: one of digits"
@@ -81,6 +84,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Samples": config.samples,
         "Start": config.start,
         "Strength": sampling(config).strength,
+        "Guidance": config.guidance,
         "NWay": config.n_way,
         "Judge": judge.name,
         "Transductive": made["training"]["Transductive"],
@@ -111,7 +115,7 @@ def sampling(config: Config) -> Sampling:
     from brainlm_model.decode.second_stage import Sampling
 
     strength = config.strength if config.start == "ridge" else 1.0
-    return Sampling(config.sampler, config.sampling_steps, config.samples, config.seed, strength)
+    return Sampling(config.sampler, config.sampling_steps, config.samples, config.seed, strength, config.guidance)
 
 
 def ablations(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
