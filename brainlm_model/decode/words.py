@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import Patterns
+from brainlm_model.decode.classifier import DIGITS
 
 Table = Mapping[str, Mapping[str, Mapping[str, Any]]]
 CHANCE = 0.5  # of the two-way identification
 FEW = 50  # test stimuli
+COLOUR = 4  # dimensions of coloured pictures
 # Chen et al., MinD-Vis, CVPR 2023
 GOD, BOLD5000 = "MinD-Vis on GOD, subject 3", "MinD-Vis on BOLD5000, CSI1"
 OTHER_JUDGE = "a classifier of 1,000 kinds of photographs judges there, among 50 classes; here one of ten digits"
@@ -119,6 +121,8 @@ def warnings(patterns: Patterns, decoded: NDArray[np.float64], table: Table, fac
         lines.append(
             f"Learnt from shuffled pairs, identification is {interval(chance)}, not at chance: look for a leak."
         )
+    if facts.get("Judge") == DIGITS.name and test.pictures.ndim == COLOUR:
+        lines.append("A classifier of digits is no judge of photographs: n-way says little without `decode.judge`.")
     if facts["Repeats"][1] > 1:
         lo, hi = facts["Repeats"]
         lines.append(

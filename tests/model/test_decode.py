@@ -13,9 +13,11 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from brainlm_data import Files, InputError, Patterns, call
+from brainlm_data import BrainLMError, Files, InputError, Patterns, call
 from brainlm_model.decode import words
+from brainlm_model.decode.alone import decode_alone
 from brainlm_model.decode.autoencoder import tiny
+from brainlm_model.decode.classifier import DIGITS
 from brainlm_model.decode.diffusion import Painter, tiny_unet
 from brainlm_model.decode.methods import LABELS, LESS, MEASURES
 from brainlm_model.decode.scmbm import SCMBM as Network
@@ -58,16 +60,13 @@ INNER = tuple(
 LEARNING = ((scmbm.STAGE, SCMBM), (diffusion.STAGE, DIFFUSION))
 
 
-def run_all(
-    home: Path, patterns: Patterns, workdir: Path | None = None, stages: Any = (*LEARNING, (decode.STAGE, DECODE))
-) -> dict[str, Path]:
+def learn_all(home: Path, patterns: Patterns, workdir: Path) -> dict[str, Path]:
     home.mkdir()
     files = {"trials": home / "trials.npz"}
     patterns.save(files["trials"])
-    for stage, config in stages:
+    for stage, config in LEARNING:
         outputs = {name: artifact.path(home) for name, artifact in stage.artifacts.items()}
-        meta = {} if workdir is None else {"workdir": str(workdir / stage.name)}
-        facts = call(stage, Files(files, meta), outputs, config)
+        facts = call(stage, Files(files, {"workdir": str(workdir / stage.name)}), outputs, config)
         assert stage.describe(facts)
         files |= outputs
     return files
@@ -75,7 +74,9 @@ def run_all(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return run_all(tmp_path_factory.mktemp("decode") / "home", experiment())
+    configs = {"scmbm": SCMBM, "diffusion": DIFFUSION, "decode": DECODE}
+    sections = {name: config.model_dump(mode="json", exclude_unset=True) for name, config in configs.items()}
+    return decode_alone(experiment(), tmp_path_factory.mktemp("decode") / "home", sections)
 
 
 def test_every_method_has_every_measure_with_its_interval(made: dict[str, Path]) -> None:
@@ -97,6 +98,7 @@ def test_every_method_has_every_measure_with_its_interval(made: dict[str, Path])
         difference = by[name]["value"] - by[other]["value"]
         assert by[name]["less_no_pretraining"]["value"] == pytest.approx(difference)
     assert all(row["comparable"].startswith("no: ") for row in content["Published"])
+    assert "10 test patterns of 5 stimuli" in decode.describe(content)
     assert content["Published"][0]["ours"].endswith("5-way") and content["fid_64"] == content["fid"] == {}
 
 
@@ -212,9 +214,7 @@ def test_no_test_row_reaches_any_training(made: dict[str, Path], tmp_path: Path)
     values, pictures = patterns.patterns.copy(), patterns.pictures.copy()
     values[test] = rng.normal(size=values[test].shape)
     pictures[np.isin(patterns.names, patterns.stimulus[test])] = 77
-    other = run_all(
-        tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work", LEARNING
-    )
+    other = learn_all(tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work")
     for name in ("scmbm_model", *(n for n in diffusion.ARTIFACTS if n not in ("diffusion_log", "diffusion_checksums"))):
         assert other[name].read_bytes() == made[name].read_bytes(), name
 
@@ -254,6 +254,27 @@ def test_words_follow_the_interval_of_the_difference() -> None:
         "In two-way identification, the diffusion model is better than ridge regression to the pixels (difference "
         "+0.100, +0.050 to +0.200) and is better than ridge to the latents (difference +0.100, +0.050 to +0.200)."
     )
+
+
+def test_patterns_of_ones_own_need_pictures_and_known_keys(tmp_path: Path) -> None:
+    nothing = replace(experiment(), names=np.empty(0, np.str_), pictures=np.empty((0, 0, 0), np.uint8))
+    for patterns, sections, said in (
+        (nothing, {}, "there are no pictures in it"),
+        (experiment(), {"scmbn": {}}, "no section scmbn -> there are: scmbm, diffusion, decode"),
+        (experiment(), {"scmbm": {"step": 3}}, "unknown key scmbm.step"),
+    ):
+        with pytest.raises(BrainLMError, match=said):
+            decode_alone(patterns, tmp_path / "out", sections)
+    assert not (tmp_path / "out").exists()
+
+
+def test_digits_judge_no_photographs_without_a_word() -> None:
+    patterns, table = experiment(), {"shuffled": {"two_way": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    facts = {"TestStimuli": 60, "Repeats": [1, 1], "Transductive": False, "Judge": DIGITS.name}
+    colour = replace(patterns, pictures=np.repeat(patterns.pictures[..., None], 3, axis=3))
+    for given, is_said in ((patterns, False), (colour, True)):
+        lines = words.warnings(given, given.of("test").seen() / 255, table, facts)
+        assert any("no judge of photographs" in line for line in lines) is is_said
 
 
 def test_patterns_of_one_split_alone_are_refused(tmp_path: Path) -> None:
