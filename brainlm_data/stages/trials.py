@@ -167,8 +167,10 @@ def _patterns(values: NDArray[np.float32], table: pd.DataFrame, new: set[str]) -
     used = (table["reason"] == "") | (table["reason"] == OF_TEST_SUBJECT)
     kept = table[used]
     test = (kept["split"] == TEST).to_numpy()
-    words = (kept[name].astype(str).tolist() for name in ("stimulus", "category", "recording", "subject"))
-    patterns = averaged(values[used.to_numpy()], *words, test)
+    stimulus, category, recording, subject = (
+        kept[name].astype(str).tolist() for name in ("stimulus", "category", "recording", "subject")
+    )
+    patterns = averaged(values[used.to_numpy()], stimulus, category, recording, subject, test)
     return patterns.rows(~np.isin(patterns.subject, list(new)) | (patterns.split == TEST))
 
 

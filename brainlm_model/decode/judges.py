@@ -211,11 +211,10 @@ def _branch(weights: Mapping[str, Tensor], block: str, branch: str, x_NCHW: Tens
         if name == "mean":
             x_NCHW = F.avg_pool2d(x_NCHW, kernel_size=3, stride=1, padding=1, count_include_pad=False)
         elif name == "max":
-            stride, padding = (2, 0) if half else (1, 1)
-            x_NCHW = F.max_pool2d(x_NCHW, kernel_size=3, stride=stride, padding=padding)
+            x_NCHW = F.max_pool2d(x_NCHW, kernel_size=3, stride=2 if half else 1, padding=0 if half else 1)
         else:
-            stride, padding = (2, 0) if half else (1, None)
-            sides = [_convolved(weights, f"{block}.{one}", x_NCHW, stride, padding) for one in name.split("+")]
+            how = (2, 0) if half else (1, None)  # stride and padding
+            sides = [_convolved(weights, f"{block}.{one}", x_NCHW, *how) for one in name.split("+")]
             x_NCHW = torch.cat(sides, dim=1)
     return x_NCHW
 
@@ -236,9 +235,15 @@ def frechet(first_NF: Array, second_NF: Array) -> float:
     apart = first_NF.mean(axis=0) - second_NF.mean(axis=0)
     # S = R' R with one row of R for each picture, or for each feature where there are fewer of them. The trace of the
     # root is the sum of the singular values of R1 R2', so that no covariance of 2,048 features has to be made.
-    r1, r2 = (np.linalg.qr((x - x.mean(axis=0)) / np.sqrt(len(x) - 1), mode="r") for x in (first_NF, second_NF))
+    r1, r2 = _root(first_NF), _root(second_NF)
     shared = np.linalg.svd(r1 @ r2.T, compute_uv=False).sum()
-    return float(apart @ apart + (r1**2).sum() + (r2**2).sum() - 2 * shared)
+    return float(apart @ apart + np.sum(r1**2) + np.sum(r2**2) - 2 * shared)
+
+
+def _root(x_NF: Array) -> Array:
+    """R of the covariance R' R of the columns."""
+    root: Array = np.linalg.qr((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1), mode="r")
+    return root
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
