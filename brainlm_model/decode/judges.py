@@ -242,7 +242,7 @@ def frechet(first_NF: Array, second_NF: Array) -> float:
 
 def _root(x_NF: Array) -> Array:
     """R of the covariance R' R of the columns."""
-    root: Array = np.linalg.qr((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1), mode="r")
+    root: Array = np.linalg.qr((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1)).R
     return root
 
 
