@@ -26,11 +26,14 @@ from tests.model.parcel_people import outputs, run
 WAYS: list[samples.Validation] = ["runs", "people", "parts"]
 KEYS: dict[str, Any] = {"delay_s": 0.0, "permutations": 4, "events": 80}
 
+# whose scores are far from chance, where single events would fall to either side on another processor
+SURE = ["tokens", "probe", "tokens_untrained", "parcels", "parcels_z", "course", "connectivity"]
+
 
 @pytest.fixture(scope="module")
 def finished(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    run("state", planted, out, **KEYS)
+    run("state", planted, out, **KEYS, methods=SURE)
     return out
 
 
@@ -44,24 +47,24 @@ def test_planted_states_are_found(finished: Path, golden: Callable[..., None]) -
     assert rows.loc[["parcels", "parcels_z", "course", "tokens", "probe"], "value"].min() > 0.9
     assert rows.loc["parcels", "chance"] == pytest.approx(0.5, abs=0.1)
     assert rows.loc["parcels", "p"] == pytest.approx(1 / 5)  # no fit to permuted labels is as good
-    assert rows["n_events"].tolist() == [80] * 9 and rows["n_units"].tolist() == [16] * 9
+    assert rows["n_events"].tolist() == [80] * 6 and rows["n_units"].tolist() == [16] * 6
     content = json.loads((finished / "state_json.json").read_text())
     assert sum(content["Conditions"].values()) == 80 and content["Validation"] == "people"
     assert "connectivity" not in rows.index and "left out, the shortest answer" in content["Warnings"][-1]
     assert {(row["method"], row["against"]) for row in content["Comparisons"]} == {
         (ours, other)
-        for ours in ("tokens", "probe", "cls")
-        for other in ("parcels", "parcels_z", "course", f"{ours}_untrained")
+        for ours in ("tokens", "probe")
+        for other in ("parcels", "parcels_z", "course", *["tokens_untrained"] * (ours == "tokens"))
     }
     assert content["Summary"][0].startswith("2 conditions, 80 events of 16 people (people held out)")
     with np.load(finished / "state_arrays.npz") as arrays:
         assert arrays["parcels"].sum() == 80 and arrays["conditions"].tolist() == ["off", "on"]
     assert (finished / "state_png.png").stat().st_size > 10_000
-    golden(PAPER_TASKS["state"], outputs("state", finished), content["Conditions"], after=[train.STAGE], tolerance=0.1)
+    golden(PAPER_TASKS["state"], outputs("state", finished), after=[train.STAGE], rtol=0.05)
 
 
 def test_where_nothing_is_planted_nothing_is_found(control: Path, tmp_path: Path) -> None:
-    run("state", control, tmp_path, **KEYS, methods=["parcels", "course", "tokens", "probe"])
+    run("state", control, tmp_path, **KEYS, methods=["parcels", "tokens", "probe", "cls", "cls_untrained"])
     rows = accuracy(tmp_path)
     assert rows["value"].between(0.35, 0.65).all() and not (rows["p_holm"] < 0.05).any()
 
