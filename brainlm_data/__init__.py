@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         mark_networks,
         network_name,
     )
-    from brainlm_data.dataset.patterns import Patterns, averaged
+    from brainlm_data.dataset.patterns import Patterns, averaged, patterns_of
     from brainlm_data.dataset.scaler import Scaler, prepare
     from brainlm_data.dataset.series import ParcelSeries, recording_name
     from brainlm_data.dataset.splits import SPLITS
@@ -59,9 +59,9 @@ __all__ = [
     "beside", "by_network", "cache_folder", "call", "check_seal", "check_sum", "compare_store", "config_schema",
     "config_text", "did_you_mean", "dispatch", "draw_as_text", "drawing", "end_with", "fresh_temporary", "in_legend",
     "in_words", "left", "mark_networks", "markdown_cell", "markdown_line", "network_name", "new_array", "one_at_a_time",
-    "open_store", "parent_of", "prepare", "read_config", "read_events", "read_object", "read_pictures", "read_series",
-    "reads", "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal", "section_from",
-    "stage_summary", "sum_folder", "write_sums",
+    "open_store", "parent_of", "patterns_of", "prepare", "read_config", "read_events", "read_object", "read_pictures",
+    "read_series", "reads", "reads_arrays", "recording_name", "resample_series", "resized", "scale_series", "seal",
+    "section_from", "stage_summary", "sum_folder", "write_sums",
 ]  # fmt: skip
 
 _HEAVY = {  # imported only when they are asked for
@@ -101,6 +101,7 @@ _HEAVY = {  # imported only when they are asked for
     "parent_of": ("files.processes", "parent_of"),
     "Parser": ("commandline", "Parser"),
     "Patterns": ("dataset.patterns", "Patterns"),
+    "patterns_of": ("dataset.patterns", "patterns_of"),
     "prepare": ("dataset.scaler", "prepare"),
     "Progress": ("files.progress", "Progress"),
     "read_config": ("config", "read_config"),

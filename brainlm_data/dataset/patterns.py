@@ -6,7 +6,8 @@ picture, nor any brain's answer to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ Texts = NDArray[np.str_]
 Pixels = NDArray[np.uint8]
 
 TRAIN, TEST = SPLITS = ("train", "test")
+WHOSE = "patterns:"  # begins messages in whose place a file's name may come
 FLAT = 1e-6  # a voxel whose SD is below this share of the largest one's does not change
 
 
@@ -65,7 +67,7 @@ class Patterns:
         if self.windows is None:
             object.__setattr__(self, "windows", np.empty((0, self.n_voxels), np.float32))
         if problem := self._problem():
-            raise InputError(f"patterns: {problem}", "make them again (stage trials), or correct the file")
+            raise InputError(f"{WHOSE} {problem}", "make them again (stage trials), or correct the file")
 
     def __len__(self) -> int:
         return len(self.patterns)
@@ -143,10 +145,19 @@ class Patterns:
         path = Path(path)
         with reads_arrays(path, "stage trials makes it") as arrays:
             given = {one.name: arrays[one.name] for one in fields(cls)}
-            try:
-                return cls(**given)
-            except InputError as error:
-                raise InputError(error.message.replace("patterns:", f"{path}:", 1), error.remedy) from error
+        with patterns_of(path):
+            return cls(**given)
+
+
+@contextmanager
+def patterns_of(path: Path) -> Iterator[None]:
+    """Around what makes `Patterns` of a file: an error about them names it."""
+    try:
+        yield
+    except InputError as error:
+        if not error.message.startswith(WHOSE):
+            raise
+        raise InputError(error.message.replace(WHOSE, f"{path}:", 1), error.remedy) from error
 
 
 def standardised(values: NDArray[np.floating], training: NDArray[np.bool_], subject: Texts) -> Floats:
@@ -154,15 +165,22 @@ def standardised(values: NDArray[np.floating], training: NDArray[np.bool_], subj
 
     Raises
     ------
-    InputError: a subject has fewer than two training rows.
+    InputError: a subject has fewer than two training rows; there is no voxel; numbers that are not finite.
     """
+    if not values.shape[1]:
+        raise InputError(f"{WHOSE} no voxel", "another region or mask")
+    if not (finite := np.isfinite(values).all(0)).all():
+        raise InputError(
+            f"{WHOSE} numbers that are not finite, in {(~finite).sum()} of {len(finite)} voxels",
+            "leave these voxels out of the region, or these trials out of the file",
+        )
     out = np.zeros(values.shape, np.float32)
     for one in np.unique(subject):
         own = subject == one
         known = values[own & training].astype(np.float64)
         if len(known) < 2:
             raise InputError(
-                f"subject {one}: {len(known)} training trials, two are needed for their mean and SD",
+                f"{WHOSE} subject {one} has {len(known)} training trials, two are needed for their mean and SD",
                 "more runs of it, or fewer stimuli for the test",
             )
         mean, sd = known.mean(0), known.std(0)

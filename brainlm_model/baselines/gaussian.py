@@ -100,13 +100,14 @@ P = TypeVar("P", bound=Predictor)
 
 
 def best_of(candidates: Sequence[P], validation: Sequence[tuple[Windows, Mask]]) -> P:
-    """The candidate with the highest flat R2 over masked windows, the mean over the windows."""
-    means = []
-    for candidate in candidates:
-        means.append(np.nanmean([_score(candidate, x_BPT, mask_BPT) for x_BPT, mask_BPT in validation]))
-    return candidates[int(np.argmax(means))]
+    """The candidate with the highest `score_of`."""
+    return candidates[int(np.argmax([score_of(candidate, validation) for candidate in candidates]))]
 
 
-def _score(candidate: Predictor, x_BPT: Windows, mask_BPT: Mask) -> float:
-    total = masked_r2.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
-    return float(masked_r2.r2(total.sum(axis=0)))
+def score_of(candidate: Predictor, validation: Sequence[tuple[Windows, Mask]]) -> float:
+    """Flat R2 over masked windows, the mean over the windows."""
+    values = []
+    for x_BPT, mask_BPT in validation:
+        total = masked_r2.sums(x_BPT, candidate.predict(x_BPT, mask_BPT), mask_BPT & np.isfinite(x_BPT))
+        values.append(float(masked_r2.r2(total.sum(axis=0))))
+    return float(np.nanmean(values))

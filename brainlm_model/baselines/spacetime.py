@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_model.baselines import Mask, Windows, visible
-from brainlm_model.baselines.gaussian import best_of, second_moments
-from brainlm_model.models.prior import RIDGES
+from brainlm_model.baselines.gaussian import score_of, second_moments
+from brainlm_model.models.prior import DEFAULT_RIDGE, best_ridge
 
 if TYPE_CHECKING:
     from brainlm_model.models.prior import GaussianPrior
@@ -67,7 +67,7 @@ def _patch(seen_PT: Mask) -> int:
     return math.gcd(seen_PT.shape[1], *changes.tolist())
 
 
-def fit(train: Iterable[Windows], ridge: float = RIDGES[0]) -> SpaceTime:
+def fit(train: Iterable[Windows], ridge: float = DEFAULT_RIDGE) -> SpaceTime:
     """From training subjects with a given ridge."""
     return SpaceTime(second_moments(train), ridge)
 
@@ -75,4 +75,5 @@ def fit(train: Iterable[Windows], ridge: float = RIDGES[0]) -> SpaceTime:
 def fit_tuned(train: Iterable[Windows], validation: Sequence[tuple[Windows, Mask]]) -> SpaceTime:
     """As `fit`, with the ridge that has the highest flat R2 over masked windows of validation subjects."""
     moments = second_moments(train)
-    return best_of([SpaceTime(moments, ridge) for ridge in RIDGES], validation)
+    ridge, _ = best_ridge(lambda ridge: score_of(SpaceTime(moments, ridge), validation))
+    return SpaceTime(moments, ridge)

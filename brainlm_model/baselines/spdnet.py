@@ -44,9 +44,14 @@ class SpdNet(nn.Module):
         positive_BPP = (1 - OWN) * correlations_BPP + OWN * torch.eye(parcels)
         basis_HP: Tensor = self.basis.weight
         reduced_BHH = basis_HP @ positive_BPP @ basis_HP.T
-        logarithm_BHH = _RaisedLogarithm.apply(reduced_BHH)
+        logarithm_BHH = raised_logarithm(reduced_BHH)
         vector_BF = logarithm_BHH.flatten(1)[:, self.places] * self.weights
         return torch.as_tensor(self.last(vector_BF))
+
+
+def raised_logarithm(x_BHH: Tensor) -> Tensor:
+    """Logarithms (B, H, H) of symmetric matrices whose eigenvalues below `EPSILON` are raised to it."""
+    return torch.as_tensor(_RaisedLogarithm.apply(x_BHH))
 
 
 class _RaisedLogarithm(torch.autograd.Function):

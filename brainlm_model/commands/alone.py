@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from brainlm_model.training.state import WRITTEN
 
     out = arguments.out
-    config = _section(arguments, STAGE, {"name": out.absolute().name})
+    config = _section(arguments, STAGE, {"name": _name(out)})
     if (out / MODEL["model"]).exists() and not arguments.force:
         raise InputError(f"{out}: there is a model in it already", "give another folder, or --force to replace it")
     inputs = _inputs(arguments.store, {"card_data": arguments.store.absolute().parent / "card.json"})
@@ -83,6 +84,12 @@ def _train(arguments: argparse.Namespace) -> None:
             shutil.copytree(state / "tensorboard", out / "tensorboard", dirs_exist_ok=True)
         shutil.rmtree(state, ignore_errors=True)
     print(f"{out}: model.safetensors, config.json, scaler.npz, card.json, card.md, log.csv, SHA256SUMS")
+
+
+def _name(folder: Path) -> str:
+    """Of the model, by its folder, in the characters that a name may have: `run 0.1 (b)` is called run-0.1-b."""
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", folder.absolute().name)
+    return words.strip(".-") or "model"
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Patterns from files that others publish: `.mat` of the digits, GOD (bdpy's `.h5`, `sbj_*.npz`), BOLD5000, volumes.
 
-Each reader gives `Patterns`, z-scored by training trials, test repeats averaged. None loads pickled objects.
+Each reader gives `Patterns`, z-scored by training trials, test repeats averaged. None loads pickled objects. `together`
+joins those of several people.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import InputError, Patterns, averaged, read_pictures, reads, reads_arrays, resized
+from brainlm_data import InputError, Patterns, averaged, patterns_of, read_pictures, reads, reads_arrays, resized
 
-__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "from_volumes"]
+__all__ = ["Patterns", "from_bold5000", "from_god", "from_mat", "from_volumes", "together"]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 TRAIN, TEST = 1, 2  # DataType of GOD; 3 is imagery
 ROIS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")  # of BOLD5000
+SIDES = ("LH", "RH")
 DIGITS = ("", "6", "9")  # by label
 
 
@@ -45,8 +47,9 @@ def from_mat(path: str | Path) -> Patterns:
         categories = [DIGITS[int(label)] for label in labels.ravel()]
     names = np.array([f"{category}/{row:03d}" for row, category in enumerate(categories)])
     test = np.arange(len(values)) >= n_training
-    trials = averaged(values, names, categories, ["1"] * len(names), ["1"] * len(names), test)
-    return _with_pictures(trials, pictures, names)
+    with patterns_of(path):
+        trials = averaged(values, names, categories, ["1"] * len(names), ["1"] * len(names), test)
+        return _with_pictures(trials, pictures, names)
 
 
 def from_god(path: str | Path, roi: str = "VC", pictures: str | Path | None = None, size: int = 64) -> Patterns:
@@ -57,14 +60,15 @@ def from_god(path: str | Path, roi: str = "VC", pictures: str | Path | None = No
     path: `Subject1.h5`, as bdpy reads it; or `sbj_1.npz`: arr_0 training trials, arr_1 test trials, arr_2 their means,
         arr_3 which training picture each trial showed, and a mask of voxels by the name of each region.
     roi: region: VC, V1, LOC, ...
-    pictures: for `.h5` a folder of files named by ImageNet (n01518878_5958.JPEG); for `.npz` a file with `train_images`
-        and `test_images`, (m, h, w, 3), 0-1 or 0-255. None: no pictures. size: pixels that they are reduced to.
+    pictures: for `.h5` a folder of files named by ImageNet (n01518878_5958.JPEG), in it or below it (`training/`,
+        `test/`); for `.npz` a file with `train_images` and `test_images`, (m, h, w, 3), 0-1 or 0-255. None: no
+        pictures. size: pixels that they are reduced to.
 
     Raises
     ------
-    InputError: no such file, region or picture; parts of the file are not there.
+    InputError: no such file, region or picture; parts of the file are not there, or do not belong together.
     """
-    path = Path(path)
+    path, roi = Path(path), roi.removeprefix("ROI_")
     if path.suffix == ".npz":
         return _god_npz(path, roi, None if pictures is None else Path(pictures), size)
     return _god_h5(path, roi, None if pictures is None else Path(pictures), size)
@@ -76,25 +80,38 @@ def _god_npz(path: Path, roi: str, pictures: Path | None, size: int) -> Patterns
         if roi not in regions:
             raise InputError(f"{path}: no region {roi}", f"there are: {', '.join(regions)}")
         mask = np.asarray(file[roi], bool)
+        if file[roi].dtype != bool and not np.isin(file[roi], (0, 1)).all():
+            raise ValueError(f"{roi} is no mask: it has values other than 0 and 1")
         training, single, means = (file[name][..., mask] for name in ("arr_0", "arr_1", "arr_2"))
-        shown = file["arr_3"].astype(np.int64).ravel()
+        shown = file["arr_3"].ravel()
     if len(shown) != len(training) or not len(means) or len(single) % len(means):
         raise InputError(
             f"{path}: {len(training)} training trials with {len(shown)} indices; {len(single)} test trials,"
             f" {len(means)} means of them",
             "arr_3 has one index for each row of arr_0; arr_1 has the same number of trials for each row of arr_2",
         )
+    if (shown != shown.astype(np.int64)).any() or shown.min() < 0:
+        raise InputError(f"{path}: arr_3 has values that are no numbers of pictures", "0 is the first training picture")
+    shown = shown.astype(np.int64)
     names = np.array([*(f"train/{index:04d}" for index in shown), *(f"test/{row:04d}" for row in range(len(means)))])
     test = np.arange(len(names)) >= len(training)
     run, subject = np.where(test, "test", "train"), [path.stem.removeprefix("sbj_")] * len(names)
-    trials = averaged(np.concatenate([training, means]), names, [""] * len(names), run, subject, test)
+    with patterns_of(path):
+        trials = averaged(np.concatenate([training, means]), names, [""] * len(names), run, subject, test)
     repeats = np.where(trials.split == "test", len(single) // len(means), 1)
     trials = replace(trials, repeats=repeats)
     if pictures is None:
         return trials
     with reads_arrays(pictures, "an .npz with train_images and test_images") as file:
-        seen = [file["train_images"][np.unique(shown)], file["test_images"]]
-    small = [resized(picture, size) for one in seen for picture in _as_bytes(one)]
+        learnt, others = file["train_images"], file["test_images"]
+        if shown.max() >= len(learnt) or len(others) != len(means):
+            raise InputError(
+                f"{pictures}: {len(learnt)} training and {len(others)} test pictures, {path.name} shows"
+                f" {shown.max() + 1} and {len(means)}",
+                "give the pictures of this dataset; its arr_3 counts from 0",
+            )
+        seen = [_as_bytes(learnt)[np.unique(shown)], _as_bytes(others)]
+    small = [resized(picture, size) for one in seen for picture in one]
     labels = [*(f"train/{index:04d}" for index in np.unique(shown)), *names[test]]
     return _with_pictures(trials, np.stack(small), np.array(labels))
 
@@ -113,7 +130,8 @@ def _god_h5(path: Path, roi: str, folder: Path | None, size: int) -> Patterns:
     category = [name.split("_")[0] for name in stimulus]
     run = [f"{number:g}" for number in columns.of("Run")[seen]]
     subject = [re.sub(r"\D", "", path.stem) or path.stem] * len(stimulus)
-    trials = averaged(values, stimulus, category, run, subject, kind == TEST)
+    with patterns_of(path):
+        trials = averaged(values, stimulus, category, run, subject, kind == TEST)
     if {"voxel_x", "voxel_y", "voxel_z"} <= columns.metadata.keys():
         places = [columns.metadata[f"voxel_{axis}"][chosen] for axis in "xyz"]  # mm: the grid is one of 1 mm
         trials = replace(trials, voxel_ijk=np.rint(np.stack(places, axis=1)).astype(np.int64))
@@ -162,42 +180,53 @@ def from_bold5000(
 
     Parameters
     ----------
-    pictures: False leaves them out. size: pixels that they are reduced to.
+    rois: regions, each with the voxels of both sides. pictures: False leaves them out. size: pixels that they are
+        reduced to.
 
     Raises
     ------
-    InputError: a region, a list or a picture is not there; lists and betas have not the same number of trials.
+    InputError: a region, a side of it, a list or a picture is not there; lists and betas have not the same number of
+        trials; no test stimulus was shown.
     """
-    folder = Path(folder)
+    folder, rois = Path(folder), [rois] if isinstance(rois, str) else list(rois)
     betas, stimuli = folder / "BOLD5000_GLMsingle_ROI_betas" / "py", folder / "BOLD5000_Stimuli"
-    values = np.concatenate([values for roi in rois for values in _region(betas, subject, roi)], axis=1)
     stimulus, run = _presented(stimuli / "Stimuli_Presentation_Lists" / subject)
-    if len(stimulus) != len(values):
-        raise InputError(
-            f"{betas}: {len(values)} trials of {subject}, its presentation lists have {len(stimulus)}",
-            "betas of all sessions, and the lists of all of them",
-        )
+    values = np.concatenate([part for roi in rois for part in _region(betas, subject, roi, len(stimulus))], axis=1)
     repeated = stimuli / "Scene_Stimuli" / "repeated_stimuli_113_list.txt"
     with reads(repeated, "BOLD5000_Stimuli as published"):
         tests = set(repeated.read_text(encoding="utf-8").split())
     test = np.array([name in tests for name in stimulus])
+    if not test.any():
+        raise InputError(f"{repeated}: {subject} saw none of its {len(tests)} stimuli", "BOLD5000_Stimuli as published")
     category = [name.split("_")[0] if re.match(r"n\d{8}_", name) else _scene(name) for name in stimulus]
-    trials = averaged(values, stimulus, category, run, [subject] * len(stimulus), test)
+    with patterns_of(betas):
+        trials = averaged(values, stimulus, category, run, [subject] * len(stimulus), test)
     if not pictures:
         return trials
     shown = stimuli / "Scene_Stimuli" / "Presented_Stimuli"
     return _with_files(trials, [shown / name for name in ("COCO", "ImageNet", "Scene")], size)
 
 
-def _region(betas: Path, subject: str, roi: str) -> list[NDArray[Any]]:
-    """Betas of the left and the right part of a region, in the order of their names."""
-    files = sorted(file for file in betas.glob("*.npy") if file.name.startswith(subject) and roi in file.name)
-    if not files:
-        raise InputError(f"{betas}: no .npy file of {subject} and region {roi}", f"regions are {', '.join(ROIS)}")
+def _region(betas: Path, subject: str, roi: str, count: int) -> list[NDArray[Any]]:
+    """Betas (count, voxels) of the left and of the right part of a region."""
     parts = []
-    for file in files:
-        with reads(file, "betas (trials, voxels) as published"):
-            parts.append(np.load(file, allow_pickle=False))
+    for side in SIDES:
+        files = sorted(betas.glob(f"{subject}_*_{side}{roi}.npy"))
+        if len(files) != 1:
+            raise InputError(
+                f"{betas}: {len(files)} files {subject}_*_{side}{roi}.npy, expected one",
+                f"both sides of each region; as published they are {', '.join(ROIS)}",
+            )
+        with reads(files[0], "betas (trials, voxels) as published"):
+            part = np.load(files[0], allow_pickle=False)
+            if part.ndim != 2:
+                raise ValueError(f"shape {part.shape}, not (trials, voxels)")
+        if len(part) != count:
+            raise InputError(
+                f"{files[0]}: {len(part)} trials, the presentation lists of {subject} have {count}",
+                "betas of all sessions, and the lists of all of them",
+            )
+        parts.append(part)
     return parts
 
 
@@ -265,7 +294,8 @@ def from_volumes(
     seen = condition != rest
     stimulus = [f"{name}/{where}/{row}" for row, (name, where) in enumerate(zip(condition, run, strict=True))]
     people = ["1"] * int(seen.sum())
-    trials = averaged(series[seen], np.array(stimulus)[seen], condition[seen], run[seen], people, test[seen])
+    with patterns_of(image):
+        trials = averaged(series[seen], np.array(stimulus)[seen], condition[seen], run[seen], people, test[seen])
     windows = series[~test]
     spread = windows.std(0)
     windows = np.divide(windows - windows.mean(0), spread, out=np.zeros_like(windows), where=spread > 0)
@@ -280,28 +310,67 @@ def _without_trend(series: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _as_bytes(pictures: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pictures (m, h, w, 3) of 0-1 or of 0-255, by the brightest of all, as uint8."""
+    """Pictures (m, h, w[, 3]) of 0-1 or of 0-255, by the brightest of all, as uint8. Raises ValueError for others."""
+    if pictures.ndim not in (3, 4) or (pictures.ndim == 4 and pictures.shape[3] != 3):
+        raise ValueError(f"pictures of shape {pictures.shape}, not (pictures, height, width, 3)")
     if pictures.dtype == np.uint8:
         return pictures
-    scale = 255 if pictures.max() <= 1 else 1
-    return np.rint(pictures * scale).clip(0, 255).astype(np.uint8)
+    low, high = pictures.min(), pictures.max()
+    if not (low >= 0 and high <= 255):  # NaN neither
+        raise ValueError(f"brightness from {low:g} to {high:g}, not 0 to 1 or 0 to 255")
+    scale = 255 if high <= 1 else 1
+    return np.rint(pictures * scale).astype(np.uint8)
 
 
 def _with_files(trials: Patterns, folders: Sequence[Path], size: int) -> Patterns:
-    """With the pictures of all stimuli, from files of their names, with or without an ending, in one of the folders."""
+    """With the pictures of all stimuli, from files of their names, with or without an ending, in or below folders."""
     files: dict[str, Path] = {}
     for folder in folders:
-        for file in sorted(folder.glob("*")):
+        for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in ENDINGS:
                 files |= {file.name: file, file.stem: file}
     names = np.unique(trials.stimulus)
     if missing := [name for name in names.tolist() if name not in files]:
-        where = ", ".join(map(str, folders))
+        where = str(folders[0]) if len(folders) == 1 else f"{folders[0].parent}, {', '.join(f.name for f in folders)}"
         raise InputError(
-            f"{where}: no picture of {missing[0]} ({len(missing)} are missing)", "the folder of all of them"
+            f"{where}: no picture of {missing[0]} ({len(missing)} of {len(names)} are missing)",
+            "the folder of all of them",
         )
     return _with_pictures(trials, read_pictures([files[name] for name in names.tolist()], size), names)
 
 
 def _with_pictures(trials: Patterns, pictures: NDArray[np.uint8], names: NDArray[np.str_]) -> Patterns:
     return replace(trials, pictures=pictures, names=names)
+
+
+def together(parts: Sequence[Patterns]) -> Patterns:
+    """Patterns of several people in one: shorter ones are wrapped to the longest, as published.
+
+    A voxel number is another place in each person then: `voxel_ijk` is empty.
+
+    Raises
+    ------
+    InputError: the same person twice; a stimulus that is for the test in one of them and training in another; pictures
+        of other sizes, or in some of them alone.
+    """
+    from brainlm_model.decode.scmbm import wrapped
+
+    people = [name for part in parts for name in np.unique(part.subject).tolist()]
+    if twice := sorted({name for name in people if people.count(name) > 1}):
+        raise InputError(f"patterns: subject {twice[0]} is in two of them", "give each one once")
+    shapes = sorted({str(part.pictures.shape[1:]) for part in parts})
+    if len(shapes) > 1:
+        raise InputError(f"patterns: pictures of shapes {' and '.join(shapes)}", "read all with the same `size`")
+    longest = max(part.n_voxels for part in parts)
+    names, first = np.unique(np.concatenate([part.names for part in parts]), return_index=True)
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("stimulus", "category", "split", "run", "subject", "repeats")
+    }
+    return Patterns(
+        patterns=np.concatenate([wrapped(part.patterns, longest) for part in parts]),
+        windows=np.concatenate([wrapped(part.windows, longest) for part in parts if part.windows is not None]),
+        names=names,
+        pictures=np.concatenate([part.pictures for part in parts])[first],
+        **joined,
+    )

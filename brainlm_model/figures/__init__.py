@@ -57,7 +57,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="figures",
-    version=2,
+    version=3,
     level="cohort",
     summary="Draw every figure from the result tables, as SVG and PNG.",
     Config=Config,

@@ -106,6 +106,6 @@ def _trace(axes: Axes, data: Mapping[str, Any], parcel: int, second: Any) -> Non
         hidden = np.where(masked, data[f"x_{name}"][parcel], np.nan)
         axes.plot(second, hidden, color=METHODS[name][0], linewidth=1.3, label=label)
     network = network_name(data["network"][parcel])
-    axes.set_title(f"{data['parcel'][parcel]} ({network})", fontsize=8.5, weight="normal")
+    axes.set_title(f"{data['parcel'][parcel]} ({network})", fontsize=8.5, weight="normal", loc="left")
     axes.set_xlim(0, second[-1] + step)
     axes.grid(visible=False)

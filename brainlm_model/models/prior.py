@@ -14,7 +14,7 @@ Shapes: B windows, P parcels, N time patches, S steps per patch, H hidden and V 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +26,8 @@ from brainlm_model.models.layout import Layout
 from brainlm_model.models.spacetime import FEW_PAIRS as FEW_PAIRS
 from brainlm_model.models.spacetime import ITERATIONS, joint_expectation, lagged_products
 
-# That training and the baseline of the same Gaussian choose from; the first is taken without validation people.
-RIDGES = (0.05, 0.02, 0.1, 0.2, 0.4, 0.8)
+RIDGES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # that training and the baseline of the same Gaussian choose from
+DEFAULT_RIDGE = 0.05  # without validation people
 FLOOR = 1e-3  # smallest eigenvalue of the autocorrelation
 PASSES = 5  # of expectation-maximisation; eight change masked R2 by less than .005
 
@@ -367,6 +367,28 @@ def _raised(symmetric: Tensor) -> Tensor:
     """
     eigenvalues, vectors = torch.linalg.eigh(symmetric)
     return (vectors * (eigenvalues.clamp(min=0) + FLOOR)[..., None, :]) @ vectors.mT
+
+
+def best_ridge(score: Callable[[float], float]) -> tuple[float, float]:
+    """The ridge of `RIDGES` with the highest score, and that score.
+
+    A score rises to one peak and falls: too little regularization follows the training people's noise, too much forgets
+    them. So it is climbed from `DEFAULT_RIDGE`, and what lies behind a lower value is not asked for.
+    """
+    scores: dict[int, float] = {}
+
+    def at(place: int) -> float:
+        if not 0 <= place < len(RIDGES):
+            return -math.inf
+        if place not in scores:
+            scores[place] = score(RIDGES[place])
+        return scores[place]
+
+    best = RIDGES.index(DEFAULT_RIDGE)
+    for step in (1, -1):
+        while at(best + step) > at(best):
+            best += step
+    return RIDGES[best], at(best)
 
 
 def population_covariance(series: Iterable[np.ndarray], ridge: float) -> np.ndarray:

@@ -29,7 +29,7 @@ from brainlm_model.models.build import build_network
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.loss import squared_error
 from brainlm_model.models.masking import generator, make_mask
-from brainlm_model.models.prior import RIDGES, GaussianPrior, second_moments, shrunk
+from brainlm_model.models.prior import DEFAULT_RIDGE, GaussianPrior, best_ridge, second_moments, shrunk
 from brainlm_model.training import same_run, state
 from brainlm_model.training.interrupt import Interrupt
 from brainlm_model.training.journal import Journal, Row
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from brainlm_model.windows.dataset import WindowDataset
     from brainlm_model.windows.mixture import Mixture
 
-CHOOSING = 64  # validation windows that decide about the ridge, at most
+CHOOSING = 24  # validation windows that decide about the ridge, at most
 SAVE_SECONDS = 30  # between step checkpoints;
 LONG_S = 1.5  # as many times longer as writing one takes longer than this: so it is at most a twentieth of the time
 Batch = tuple[Tensor, Tensor, Layout]  # windows (B, P, T), masks, how many of their tokens are visible
@@ -80,7 +80,7 @@ class Trainer:
         self.network = build_network(config.architecture(train.parcels), train.coordinates).to(self.device)
         if self.prior is not None:
             self._moments = self._population_moments()
-            self._set_ridge(RIDGES[0] if config.ridge == "auto" else config.ridge)
+            self._set_ridge(DEFAULT_RIDGE if config.ridge == "auto" else config.ridge)
         if config.recompute:
             recompute_blocks(self.network)
         self.optimizer = make_optimizer(self.network, config)
@@ -116,14 +116,15 @@ class Trainer:
 
     def _choose_ridge(self) -> None:
         """Of `RIDGES`, the one with the highest validation R2 before any step."""
-        scores: dict[float, float] = {}
-        for ridge in RIDGES:
+
+        def score(ridge: float) -> float:
             self._set_ridge(ridge)
-            score = self.validate(CHOOSING)
-            scores[ridge] = -math.inf if score is None else score
-        best = max(scores, key=lambda ridge: scores[ridge])
+            validation_r2 = self.validate(CHOOSING)
+            return -math.inf if validation_r2 is None else validation_r2
+
+        best, reached = best_ridge(score)
         self._set_ridge(best)
-        self._say(f"ridge {best:g}: validation R2 {scores[best]:.3f} before any step")
+        self._say(f"ridge {best:g}: validation R2 {reached:.3f} before any step")
 
     def fit(self, workdir: Path | None) -> list[Row]:
         """Train to the last step, going on from a step checkpoint of the same run. Returns the rows of the log.

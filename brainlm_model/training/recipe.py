@@ -35,7 +35,7 @@ class FurtherStore(StageConfig):
 class Config(StageConfig):
     """Section `train` of config.yaml."""
 
-    name: str = Field("tiny", pattern=r"^[A-Za-z0-9_-]+$", description="folder of the model below models/")
+    name: str = Field("tiny", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="folder of the model below models/")
     model: Literal["tiny", "fast", "small", "paper", "official-5m", "official-13m", "vitmae-111m", "vitmae-650m"] = (
         Field("tiny", description="architecture by name (docs/model.md); the next keys change it")
     )

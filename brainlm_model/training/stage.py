@@ -128,7 +128,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="train",
-    version=9,
+    version=10,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

@@ -89,11 +89,12 @@ def test_a_model_of_another_store_is_replaced_with_its_scores(home: Path) -> Non
 
 
 def test_what_a_killed_training_left_does_not_stop_the_next_one(home: Path) -> None:
-    left = home / ".again.writing"
+    left = home / ".run 0.1 (b).writing"
     (left / "work").mkdir(parents=True)
     (left / "model.safetensors").write_text("half")
-    assert main(["train", str(home / "data" / "store.zarr"), "--out", str(home / "again"), *TRAIN]) == 0
-    assert load(home / "again").training["Steps"] == 2 and not left.exists()
+    assert main(["train", str(home / "data" / "store.zarr"), "--out", str(home / "run 0.1 (b)"), *TRAIN]) == 0
+    assert load(home / "run 0.1 (b)").training["Steps"] == 2 and not left.exists()
+    assert (home / "run 0.1 (b)" / "card.md").read_text().startswith("# Model run-0.1-b")
 
 
 def test_two_trainings_into_one_folder_are_refused_in_words(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brainlm_data import InputError, averaged
-from brainlm_model.decode.patterns import Patterns, from_bold5000, from_god, from_mat, from_volumes
+from brainlm_model.decode.patterns import Patterns, from_bold5000, from_god, from_mat, from_volumes, together
 from tests.conftest import SHARED
 
 RNG = np.random.default_rng(0)
@@ -126,6 +127,53 @@ def test_god_as_npz(tmp_path: Path) -> None:
     assert patterns.pictures[patterns.names.tolist().index("train/0000")].max() == 1
 
 
+def god(folder: Path, **changes: Any) -> Path:
+    """sbj_1.npz of 6 training pictures and 2 that were shown 3 times, 10 voxels."""
+    single = RNG.standard_normal((6, 10))
+    given = {"arr_0": RNG.standard_normal((6, 10)), "arr_1": single, "arr_2": single.reshape(2, 3, 10).mean(1)}
+    np.savez(folder / "sbj_1.npz", **given | {"arr_3": np.arange(6), "VC": np.ones(10, bool)} | changes)
+    return folder / "sbj_1.npz"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arr_0": np.full((6, 10), np.nan)}, r"sbj_1.npz: numbers that are not finite, in 10 of 10 voxels"),
+        ({"VC": np.zeros(10, bool)}, r"sbj_1.npz: no voxel"),
+        ({"VC": np.arange(10)}, "VC is no mask"),
+        ({"arr_1": np.zeros((7, 10))}, "7 test trials, 2 means"),
+        ({"arr_3": np.arange(6) - 1}, "no numbers of pictures"),
+        ({"arr_3": np.arange(6) + 1}, r"images.npz: 6 training and 2 test pictures, sbj_1.npz shows 7 and 2"),
+        ({"train_images": np.full((6, 9, 9, 3), np.nan)}, "brightness from nan"),
+        ({"train_images": np.full((6, 9, 9, 3), -0.5)}, "brightness from -0.5"),
+        ({"train_images": np.ones((6, 3, 9, 9))}, "not .pictures, height, width, 3."),
+    ],
+)
+def test_god_that_does_not_belong_together_is_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    seen = {"train_images": RNG.random((6, 9, 9, 3)), "test_images": RNG.random((2, 9, 9, 3))}
+    np.savez(tmp_path / "images.npz", **seen | {name: value for name, value in changes.items() if name in seen})
+    path = god(tmp_path, **{name: value for name, value in changes.items() if name not in seen})
+    with pytest.raises(InputError, match=said):
+        from_god(path, pictures=tmp_path / "images.npz", size=8)
+
+
+def test_one_number_that_is_none_empties_no_pattern() -> None:
+    """A NaN among the SDs would compare as "does not change" for every voxel."""
+    values = RNG.standard_normal((6, 4))
+    values[2, 1] = np.nan
+    with pytest.raises(InputError, match="in 1 of 4 voxels"):
+        averaged(values, list("abcdef"), [""] * 6, ["1"] * 6, ["a"] * 6, np.arange(6) > 4)
+
+
+def test_people_with_other_numbers_of_voxels_together() -> None:
+    first, second = trials(voxels=5), replace(trials(voxels=3), subject=np.array(["c"] * 40))
+    both = together([first, second])
+    assert both.n_voxels == 5 and len(both) == len(first) + len(second)
+    np.testing.assert_array_equal(both.patterns[-1], second.patterns[-1][[0, 1, 2, 0, 1]])
+    with pytest.raises(InputError, match="subject a is in two"):
+        together([first, first])
+
+
 @pytest.mark.parametrize("groups", [("dataset", "metadata"), ("dataSet", "metaData")])
 def test_god_as_h5(tmp_path: Path, groups: tuple[str, str]) -> None:
     h5py = pytest.importorskip("h5py")
@@ -142,13 +190,13 @@ def test_god_as_h5(tmp_path: Path, groups: tuple[str, str]) -> None:
         file[f"{groups[1]}/key"] = [key.encode() for key in keys]
         file[f"{groups[1]}/value"] = values
     for number, name in enumerate(("n01518878_5958", "n01518878_7777", "n01639765_52902", "n02416519_12793")):
-        picture(tmp_path / "pictures" / f"{name}.JPEG", 40 * number)
+        picture(tmp_path / "pictures" / ("training", "test")[number // 3] / f"{name}.JPEG", 40 * number)
     patterns = from_god(tmp_path / "Subject1.h5", pictures=tmp_path / "pictures", size=8)
     assert patterns.n_voxels == 3 and patterns.voxel_ijk.tolist() == [[1, 5, 9], [2, 6, 10], [3, 7, 11]]
     assert patterns.split.tolist() == ["train"] * 3 + ["test"] and patterns.repeats[3] == 2
     assert patterns.category.tolist() == ["n01518878", "n01518878", "n01639765", "n02416519"]
     assert abs(int(patterns.seen()[3].mean()) - 120) < 3
-    (tmp_path / "pictures" / "n02416519_12793.JPEG").unlink()
+    (tmp_path / "pictures" / "test" / "n02416519_12793.JPEG").unlink()
     with pytest.raises(InputError, match="no picture of n02416519_12793"):
         from_god(tmp_path / "Subject1.h5", pictures=tmp_path / "pictures")
 
@@ -160,7 +208,8 @@ def test_bold5000(tmp_path: Path) -> None:
     values = RNG.standard_normal((8, 3))
     for side in ("LH", "RH"):
         np.save(betas / f"CSI1_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{side}LOC.npy", values)
-    np.save(betas / "CSI2_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_LHLOC.npy", values[:2])
+    for roi in ("LHLOC", "LHLOCd", "RHOPA"):
+        np.save(betas / f"CSI2_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{roi}.npy", values[:2])
     for session, run in (("CSI1_sess01", "run01"), ("CSI1_sess02", "run01")):
         file = stimuli / "Stimuli_Presentation_Lists" / "CSI1" / session / f"{run}.txt"
         file.parent.mkdir(parents=True)
@@ -173,11 +222,16 @@ def test_bold5000(tmp_path: Path) -> None:
     assert patterns.category.tolist()[:3] == ["airplanecabin", "n01440764", ""]
     assert patterns.of("test").run[0] == "CSI1_sess01/run01 CSI1_sess02/run01"
     assert abs(int(patterns.of("test").seen().mean()) - 160) < 3
-    with pytest.raises(InputError, match="region EarlyVis"):
+    with pytest.raises(InputError, match=r"0 files CSI1_.*_LHEarlyVis.npy"):
         from_bold5000(tmp_path, "CSI1")
-    with pytest.raises(InputError, match="2 trials of CSI2"):
-        (stimuli / "Stimuli_Presentation_Lists" / "CSI1").rename(stimuli / "Stimuli_Presentation_Lists" / "CSI2")
-        from_bold5000(tmp_path, "CSI2", ["LOC"])
+    (stimuli / "Scene_Stimuli" / "repeated_stimuli_113_list.txt").write_text("kitchen1.jpg\n")
+    with pytest.raises(InputError, match="CSI1 saw none of its 1 stimuli"):
+        from_bold5000(tmp_path, "CSI1", "LOC")
+    (stimuli / "Stimuli_Presentation_Lists" / "CSI1").rename(stimuli / "Stimuli_Presentation_Lists" / "CSI2")
+    with pytest.raises(InputError, match=r"LHLOC.npy: 2 trials, the presentation lists of CSI2 have 8"):
+        from_bold5000(tmp_path, "CSI2", "LOC")
+    with pytest.raises(InputError, match=r"0 files CSI2_.*_LHOPA.npy"):
+        from_bold5000(tmp_path, "CSI2", "OPA")
 
 
 def volumes(folder: Path, lines: list[str]) -> tuple[Path, Path, Path]:

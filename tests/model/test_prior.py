@@ -6,7 +6,7 @@ import torch
 
 from brainlm_model.models.layout import Layout
 from brainlm_model.models.masking import generator, random_mask
-from brainlm_model.models.prior import PASSES, GaussianPrior, continued, population_covariance
+from brainlm_model.models.prior import PASSES, RIDGES, GaussianPrior, best_ridge, continued, population_covariance
 
 
 def covariance(parcels: int = 12, seed: int = 0) -> np.ndarray:
@@ -171,3 +171,18 @@ def test_the_two_ways_to_a_conditional_distribution_agree():
     ]
     for name, precision, by_covariance in zip(ways[0]._fields, *ways, strict=True):
         torch.testing.assert_close(precision, by_covariance, msg=name, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("peak", range(len(RIDGES)))
+def test_the_best_ridge_is_climbed_to_from_anywhere(peak: int, flat: bool) -> None:
+    asked = []
+
+    def score(ridge: float) -> float:
+        asked.append(ridge)
+        return -abs(RIDGES.index(ridge) - peak) * (0.0 if flat else 1.0)
+
+    best, reached = best_ridge(score)
+    assert (best, reached) == (0.05 if flat else RIDGES[peak], 0.0)
+    assert len(asked) == len(set(asked)) and (flat or peak > 2 or len(asked) <= 3 + peak)
+    assert best_ridge(lambda ridge: float("-inf")) == (0.05, float("-inf"))  # nothing could be scored

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from brainlm_data import Artifact, Facts, Files, InputError, Need, Stage, StageConfig
 from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.baselines import Baseline
+from brainlm_model.eval.masked.words import counted, held_out
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.writing import write_csv, write_json
 from brainlm_model.training.machine import use_threads
@@ -200,9 +201,10 @@ def warnings(facts: Facts) -> list[str]:
     """What a reader must know before believing the numbers."""
     lines = [f"not evaluated: {reason}" for reason in facts["Skipped"]]
     if facts["Subjects"] < ENOUGH_SUBJECTS:
+        people = counted(facts["Subjects"], held_out(facts))
         lines.append(
-            f"only {facts['Subjects']} held-out subjects: intervals over so few people are too narrow, and no test on "
-            f"fewer than {ENOUGH_SUBJECTS} can reach p < .05"
+            f"only {people}: intervals over so few people are too narrow, and no test on fewer than"
+            f" {ENOUGH_SUBJECTS} can reach p < .05"
         )
     if not facts["RidgeChosenOn"].startswith("validation"):
         lines.append(
@@ -264,7 +266,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     level="cohort",
     summary="Score masked reconstruction on held-out subjects, beside baselines and the untrained model.",
     Config=Config,
