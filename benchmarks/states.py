@@ -3,8 +3,8 @@
     python -m benchmarks.states WORK [--control] --json
     python -m benchmarks.states WORK --haxby FOLDER --json
 
-80 people are simulated in two runs of a task: blocks of 20 s drive two networks, the pauses between them are the other
-condition. With `--control` nothing is planted. The 8 people of the test are told, each run from the other.
+8 people are simulated in two runs of a task: blocks of 20 s drive two networks, the pauses between them are the other
+condition. With `--control` nothing is planted. Each run is told from the other one of its person.
 
 FOLDER has `bold.nii.gz`, `mask.nii.gz` and `attributes_literal.txt` (condition and run of each volume). The voxels of
 the mask are imported as parcels, without each run's trend, with the blocks as events. It is one person, of whose twelve
@@ -70,9 +70,9 @@ def haxby(folder: Path, work: Path, steps: int) -> dict[str, Any]:
 def simulated(work: Path, steps: int, control: bool) -> dict[str, Any]:
     """The results of simulated people, as JSON values."""
     nothing = ["--control"] if control else []
-    people = ["--subjects", "80", "--tasks", "wm", "--runs", "2", "--volumes", "200"]
+    people = ["--subjects", "8", "--tasks", "wm", "--runs", "2", "--volumes", "200"]
     _call(data, "simulate", "--out", str(work / "store"), *people, "--parcels-only", "--quiet", *nothing)
-    return told(work / "store", work, steps, "state.baseline_s=10")
+    return told(work / "store", work, steps, "state.baseline_s=10", "state.splits=[train,validation,test]")
 
 
 def told(store: Path, work: Path, steps: int, *keys: str) -> dict[str, Any]:
