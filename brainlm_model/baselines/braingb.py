@@ -34,7 +34,7 @@ class BrainGB(nn.Module):
 
 
 class _MessagePassing(nn.Module):
-    """Each node gets the mean of what the others send, by the weight of the edge; then all features are normalised."""
+    """Each node gets the sum of what all send it, by the weight of the edge; then all features are normalised."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
@@ -42,6 +42,6 @@ class _MessagePassing(nn.Module):
         self.norm = nn.BatchNorm1d(hidden)
 
     def forward(self, nodes_BPF: Tensor, edges_BPP: Tensor) -> Tensor:
-        received_BPH = edges_BPP @ self.message(nodes_BPF) / edges_BPP.sum(2, keepdim=True)
+        received_BPH = edges_BPP @ self.message(nodes_BPF)
         normed_BHP = self.norm(received_BPH.transpose(1, 2))
         return nn.functional.leaky_relu(normed_BHP, SLOPE).transpose(1, 2)

@@ -6,7 +6,7 @@ is chosen on these people, too. Shapes: B people (or windows), T steps, P parcel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -159,11 +159,15 @@ def _loss(outputs: Tensor, target: Array, weights: Array, classes: int) -> Tenso
     return (weight * each).mean()
 
 
-def _settings(*shapes: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+RATES = ((1e-3, 1e-2), (3e-3, 1e-2), (3e-3, 0.3))  # learning rate and weight decay
+SLOW_RATES = ((1e-3, 1e-2), (3e-4, 1e-2), (1e-4, 1e-2))  # down to the one that BrainGB and both transformers publish
+
+
+def _settings(*shapes: dict[str, Any], rates: Sequence[tuple[float, float]] = RATES) -> tuple[dict[str, Any], ...]:
     """Each shape of a network with each of three rates."""
     settings = []
     for shape in shapes:
-        for lr, weight_decay in ((1e-3, 1e-2), (3e-3, 1e-2), (3e-3, 0.3)):
+        for lr, weight_decay in rates:
             settings.append({**shape, "lr": lr, "weight_decay": weight_decay})
     return tuple(settings)
 
@@ -172,8 +176,9 @@ SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "mlp": _settings({"hidden": 16}, {"hidden": 64}),
     "lstm": _settings({"hidden": 16}, {"hidden": 48}),
     "gcn": _settings({"hidden": 32, "nodes": "series"}, {"hidden": 32, "nodes": "correlations"}),
-    "braingb": _settings({"hidden": 64}, {"hidden": 256}),
-    "brain_transformer": _settings({"dropout": 0.1}, {"dropout": 0.3}),
-    "com_brain": _settings({"dropout": 0.1}, {"dropout": 0.3}),
+    "braingb": _settings({"hidden": 64}, {"hidden": 256}, rates=SLOW_RATES),
+    "brain_transformer": _settings({"dropout": 0.1}, {"dropout": 0.3}, rates=SLOW_RATES),
+    "com_brain": _settings({"dropout": 0.1}, {"dropout": 0.3}, rates=SLOW_RATES),
+    "ptgb": _settings({"rounds": 3}, {"rounds": 15}),
     "spdnet": _settings({"hidden": 16}, {"hidden": 48}),
 }

@@ -15,7 +15,7 @@ from benchmarks import worth
 from brainlm_data import ConfigError, Files, InputError, section_from
 from brainlm_data.runner.call import call
 from brainlm_model.cli import main
-from brainlm_model.eval.phenotype import finetuned, section
+from brainlm_model.eval.phenotype import finetuned, section, words
 from brainlm_model.eval.phenotype import stage as phenotype
 from brainlm_model.eval.phenotype.stage import STAGE, Config
 from brainlm_model.training import stage as train
@@ -159,6 +159,34 @@ def test_unseen_subjects_groups_and_confounds(home: Path, tmp_path: Path) -> Non
     assert unseen["SubjectsSeenByModel"] == 0 and unseen["Subjects"] == 16
 
 
+def test_the_splits_of_the_store(home: Path, tmp_path: Path) -> None:
+    """Training people are learnt from, validation people choose, and only the others are predicted."""
+    methods = ["readout_wide", "correlations_ridge", "tangent_ridge", "ptgb"]
+    given = predict(home, tmp_path, columns=["sex"], leave_out="given", methods=methods)
+    column = given["Columns"][0]
+    assert column["Validation"] == "the store's splits, test" and column["Folds"] == {"unseen": 16}
+    assert value(given, "sex", "correlations_ridge", "auroc")["value"] > 0.7
+    with np.load(tmp_path / "phenotype.npz") as held:
+        assert held["sex/test/ptgb"].shape == (16, 2)
+        assert [int(name) // 4 % 4 for name in held["sex/test/subject"]] == [3] * 16  # as `traits.make` splits them
+    assert given["SubjectsSeenByModel"] == 0
+    assert given["Summary"][0].startswith("sex (16 subjects, the store's splits, test)")
+
+
+def test_a_score_that_is_not_defined_is_said() -> None:
+    """Few people of a site: nobody of the other class, or differences that are the same in every draw."""
+    column = {"Column": "sex", "Task": "classification", "Validation": "v", "Within": "sites", "Subjects": 4,
+              "Readout": "readout_wide"}  # fmt: skip
+    row = {"column": "sex", "validation": "v", "metric": "auroc", "low": None, "high": None, "p_permutation": None}
+    rows = [{**row, "method": m, "label": m, "value": None} for m in ("readout_wide", "tangent_ridge", "ours_best")]
+    content = {"Columns": [column], "Results": rows, "Comparisons": [], "RepresentationMinusTangent": []}
+    (said,) = words.headline(content)
+    assert said.endswith("not defined, because nobody of another class is in the same site.")
+    same = {**row, "method": "readout_wide", "difference": 0.0, "p_holm": 1.0}
+    content |= {"Results": [{**r, "value": 0.75} for r in rows], "RepresentationMinusTangent": [same]}
+    assert "they cannot be told apart (difference +0.000, p over columns 1)" in words.headline(content)[0]
+
+
 def test_sites_are_left_out_and_trs_are_split_where_there_are_any(tmp_path: Path) -> None:
     """Age differs between sites, and nothing else of it is in the recordings: nothing may be credited."""
     store = traits.make(tmp_path, planted=False, seed=2)
@@ -237,6 +265,10 @@ def test_fine_tuning_in_a_fold(home: Path, tmp_path: Path, monkeypatch: pytest.M
         ({"columns": ["age"], "leave_out": "split", "subjects": "unseen"}, "all subjects are of group test"),
         ({"columns": ["id"]}, "0 classes of at least"),
         ({"columns": ["noise"], "folds": 40}, "at least 80 are needed"),
+        (
+            {"columns": ["age"], "leave_out": "given", "subjects": "unseen"},
+            "split train of the store is without people",
+        ),
     ],
 )
 def test_what_cannot_be_predicted_is_said_at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,21 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from brainlm_data import InputError
 from brainlm_model.baselines import coskewness, small_networks, tangent
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
 from brainlm_model.eval.phenotype import features, learn, scores
+from brainlm_model.eval.phenotype.cohort import _parts
 from brainlm_model.eval.phenotype.finetuned import SETTINGS
-from brainlm_model.eval.phenotype.people import Fold, Target, default_columns, folds_of, people_of, target_of
+from brainlm_model.eval.phenotype.people import (
+    Fold,
+    Target,
+    default_columns,
+    folds_of,
+    people_of,
+    target_of,
+    with_splits,
+)
 from brainlm_model.eval.statistics.paired import holm
 from tests.model import traits
 
@@ -185,6 +196,24 @@ def test_no_subject_is_on_both_sides(cohort: tuple) -> None:
     groups = people.table["site"].to_numpy()[target.rows]
     for fold in sites:
         assert set(groups[fold.test]) == {fold.name} and fold.name not in groups[fold.train]
+
+
+def test_the_splits_of_the_store_make_one_fold(cohort: tuple) -> None:
+    people, _, _ = cohort
+    split = people.table["split"].mask(people.table["site"].eq("A") & people.table["split"].eq("test"), "external")
+    people = replace(people, table=people.table.assign(split=split))
+    target = with_splits(target_of(people, "sex", "auto", "z", [], None, 4), people)
+    (fold,) = folds_of(target, people, 5, 3, 0)
+    own = split.to_numpy()[target.rows]
+    train, validation = fold.within(0)
+    for places, names in ((train, {"train"}), (validation, {"validation"}), (fold.test, {"test", "external"})):
+        assert set(own[places]) == names and len(places) == np.isin(own, list(names)).sum()
+    assert sorted(fold.train) == sorted([*train, *validation])
+    for name, (seen,) in _parts(target, [fold]):
+        assert set(own[fold.test[seen]]) == {name}
+    lone = replace(people, table=people.table.assign(split=split.mask(people.table["sex"].eq("M"), "test")))
+    with pytest.raises(InputError, match="split train of the store is without M"):
+        with_splits(target_of(lone, "sex", "auto", "z", [], None, 4), lone)
 
 
 @pytest.mark.parametrize("name", features.SPACES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import logm
 from sklearn.metrics import roc_auc_score
 
-from brainlm_model.baselines import small_networks
+from brainlm_model.baselines import ptgb, small_networks
 from brainlm_model.baselines.brain_transformer import BrainTransformer
 from brainlm_model.baselines.braingb import BrainGB
 from brainlm_model.baselines.com_brain import ComBrain
@@ -50,24 +51,32 @@ def people() -> tuple[torch.Tensor, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_planted_label_is_found_in_unseen_people(name: str, people: tuple[torch.Tensor, np.ndarray]) -> None:
+def test_a_planted_label_is_found_and_one_of_nothing_is_not(name: str, people: tuple[torch.Tensor, np.ndarray]) -> None:
     matrices, labels = people
     train, stop, test = np.split(np.arange(PEOPLE), [90, 120])
     setting = small_networks.SETTINGS[name][0]
     shape = {key: value for key, value in setting.items() if key not in ("lr", "weight_decay")}
 
-    def build() -> torch.nn.Module:
-        return learn.published_network(name, COMMUNITIES)(PARCELS, 2, **shape)
-
-    task = small_networks.Fit(labels, 2, train, stop, 25, 10, 0)
-    source = Given(matrices)
-    network = small_networks.fit(build, source, task, setting)
-    outputs = small_networks.predict(network, source, test)
-    assert outputs.shape == (40, 2) and roc_auc_score(labels[test], outputs[:, 1] - outputs[:, 0]) > 0.75
+    build = partial(learn.published_network(name, matrices[train], COMMUNITIES, 2), **shape)
+    source, areas = Given(matrices), []
+    for learnt in (labels, np.random.default_rng(3).permutation(labels)):  # the truth, and nothing
+        task = small_networks.Fit(learnt, 2, train, stop, 12, 6, 0)
+        network = small_networks.fit(build, source, task, setting)
+        outputs = small_networks.predict(network, source, test)
+        assert outputs.shape == (40, 2)
+        areas.append(roc_auc_score(learnt[test], outputs[:, 1] - outputs[:, 0]))
+    assert areas[0] > 0.75 and 0.25 < areas[1] < 0.75
 
 
 @pytest.mark.parametrize(
-    "network", [BrainGB(7, 3, 8), BrainTransformer(7, 3, 0.1), ComBrain(7, 3, list("abacaaa"), 0.1), SpdNet(7, 3, 48)]
+    "network",
+    [
+        BrainGB(7, 3, 8),
+        BrainTransformer(7, 3, 0.1),
+        ComBrain(7, 3, list("abacaaa"), 0.1),
+        SpdNet(7, 3, 48),
+        ptgb.Ptgb(torch.eye(7), 3),
+    ],
 )
 def test_any_number_of_parcels_and_outputs(network: torch.nn.Module) -> None:
     matrices = torch.eye(7).expand(5, -1, -1)
@@ -121,6 +130,43 @@ def test_the_logarithm_and_its_gradient() -> None:
     for values in ([0.5, 1.0, 2.0, 3.0], [0.7, 0.7, 0.7, 2.0], [-0.5, 0.4, 0.9, 1.5]):
         x = torch.from_numpy((basis * values) @ basis.T)[None].requires_grad_()
         assert torch.autograd.gradcheck(lambda m: _RaisedLogarithm.apply((m + m.mT) / 2), x, atol=1e-4)
+
+
+def test_the_autoencoder_of_ptgb_is_the_best_one() -> None:
+    """Its error is what the largest eigenvalues leave; a tied linear autoencoder that is trained comes no lower."""
+    rng = np.random.default_rng(2)
+    rows = torch.from_numpy(rng.standard_normal((5, 100, 100)) * np.linspace(1, 2, 100))
+    basis = ptgb.basis_of(rows)
+    flat = rows.flatten(0, 1)
+    error = (flat - flat @ basis @ basis.T).square().sum()
+    assert basis.shape == (100, ptgb.REDUCED)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(ptgb.REDUCED, dtype=torch.float64))
+    assert float(error) == pytest.approx(float(torch.linalg.eigvalsh(flat.T @ flat)[: -ptgb.REDUCED].sum()))
+    weights = basis.clone().requires_grad_()
+    (flat - flat @ weights @ weights.T).square().sum().backward()
+    assert weights.grad is not None and float(weights.grad.norm()) < 1e-8 * float(error)
+
+
+def test_pretraining_of_ptgb_makes_near_parcels_alike_and_needs_no_label() -> None:
+    """Three blocks of parcels, each a graph of its own: those of a block are within two steps, others never."""
+    rng = np.random.default_rng(3)
+    block = np.repeat(np.arange(3), 5)
+    matrices = []
+    for _ in range(40):
+        x = rng.standard_normal((60, 15)) + 1.5 * rng.standard_normal((60, 3))[:, block]
+        matrices.append(np.corrcoef(x.T))
+    correlations = torch.from_numpy(np.array(matrices, np.float32))
+    near = ptgb.joined(correlations)
+    assert torch.equal(near, near.mT) and bool((near.diagonal(dim1=1, dim2=2) == 1).all())
+    torch.manual_seed(0)
+    losses = []
+    for rounds in (0, 30):
+        network = ptgb.pretrained(correlations, 2, rounds).eval()
+        losses.append(float(ptgb.contrast(network, correlations).detach()))
+        nodes = network.nodes(correlations, near).detach()
+        alike = (nodes @ nodes.mT).mean(0).numpy()
+        same = block[:, None] == block
+    assert losses[1] < 0.8 * losses[0] and alike[same].mean() > alike[~same].mean() + 0.5
 
 
 def test_they_are_there_only_where_they_are_named() -> None:

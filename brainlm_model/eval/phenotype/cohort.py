@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from brainlm_model.baselines.traits import CANDIDATES
 from brainlm_model.eval.phenotype import learn
 from brainlm_model.eval.phenotype.features import Recorded, embed, record, space
 from brainlm_model.eval.phenotype.finetuned import finetuned
-from brainlm_model.eval.phenotype.people import Fold, People, Target, folds_of, people_of
+from brainlm_model.eval.phenotype.people import UNSEEN, Fold, People, Target, folds_of, people_of
 from brainlm_model.eval.phenotype.scores import HeldOutPredictions, draws_of, orders_of, p_of_permutations, report
 from brainlm_model.eval.phenotype.section import BEST, ON_RECORDINGS, PUBLISHED, READOUT, REFERENCE, TANGENT, Config
 
@@ -32,13 +32,15 @@ MOST_KEPT = 1 << 30  # bytes of features that are kept between columns
 class ColumnResults:
     """Rows of the table, comparisons and facts of a column; and who was predicted, what is true, and what was said.
 
-    `held`: method -> outputs (subject, 1 or class), with "subject", "truth" and "fold" beside them.
+    `held`: method -> outputs (subject, 1 or class), with "subject", "truth" and "fold" beside them. `part`: which of
+    several results of the column: "transfer", a split of the store, or "" for the main one.
     """
 
     rows: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
     facts: dict[str, Any]
     held: dict[str, NDArray[Any]]
+    part: str
 
 
 class Cohort:
@@ -79,8 +81,8 @@ class Cohort:
         """Methods as figures and tables call them."""
         return {name: learn.METHODS[name].label for name in self.methods}
 
-    def column(self, target: Target, validation: str, transfer: bool = False) -> ColumnResults:
-        """Predict a column by every method, and score it.
+    def column(self, target: Target, validation: str, transfer: bool = False) -> list[ColumnResults]:
+        """Predict a column by every method, and score it: once, or each unseen split of the store by itself.
 
         `validation`: what the folds are, in words. `transfer`: they are those of the split by TR or scanner, for which
         ridge regressions are enough.
@@ -118,12 +120,21 @@ class Cohort:
                 best = max(ranked, key=lambda name: outcomes[name].inner)
                 outputs[BEST].append(outcomes[best].outputs)
                 chosen[BEST].append(best)
-        held: dict[str, HeldOutPredictions] = {}
-        for name, parts in outputs.items():
-            if parts:
-                held[name] = self._held(parts, target, folds, learnt, transforms, sites)
-        p_values = self._p_values(target, folds, held, permuted, orders)
-        return self._results(target, folds, held, chosen, p_values, {"Validation": validation, "Transfer": transfer})
+        results = []
+        for part, tested in _parts(target, folds):
+            scored = [replace(fold, test=fold.test[seen]) for fold, seen in zip(folds, tested, strict=True)]
+            held: dict[str, HeldOutPredictions] = {}
+            for name, predicted in outputs.items():
+                if predicted:
+                    own = [values[seen] for values, seen in zip(predicted, tested, strict=True)]
+                    held[name] = self._held(own, target, scored, learnt, transforms, sites)
+            p_values = self._p_values(target, scored, held, permuted, orders)
+            words = f"{validation}, {part}" if part else validation
+            facts = {"Validation": words, "Transfer": transfer}
+            results.append(
+                self._results(target, scored, held, chosen, p_values, facts, "transfer" if transfer else part)
+            )
+        return results
 
     def _p_values(
         self,
@@ -156,6 +167,7 @@ class Cohort:
         chosen: dict[str, list[Any]],
         p_values: dict[str, float],
         split: dict[str, Any],
+        part: str,
     ) -> ColumnResults:
         """Scores of the methods' held-out predictions. `chosen`: the setting of each method in each fold."""
         config = self.config
@@ -165,23 +177,23 @@ class Cohort:
         rows = []
         for row in scores:
             rows.append({**shared, **row, **self._words(row["method"], target.task), "n_folds": len(folds)})
+        tested = np.sort(np.concatenate([fold.test for fold in folds]))
         subjects_of = {}
         for number, label in enumerate(target.classes):
             subjects_of[label] = int((target.labels == number).sum())
         facts = {
             "Column": target.name, "Task": target.task, "Transform": target.transform, **split,
-            "Within": "sites" if target.sites is not None else "folds", "Subjects": len(target.rows),
+            "Within": "sites" if target.sites is not None else "folds", "Subjects": len(tested),
             "Readout": READOUT[target.task], "Draws": draws_of(config.bootstrap, len(held)),
             "Classes": subjects_of or None,
             "LeftOut": target.left_out, "Folds": {fold.name: len(fold.test) for fold in folds}, "Chosen": chosen,
         }  # fmt: skip
-        tested = np.sort(np.concatenate([fold.test for fold in folds]))
         first = next(iter(held.values()))
         subjects = np.array([self.people.names[i] for i in target.rows[tested]])
         arrays: dict[str, NDArray[Any]] = {"subject": subjects, "truth": first.truth, "fold": first.folds}
         for name, predictions in held.items():
             arrays[name] = predictions.outputs
-        return ColumnResults(rows, [{**shared, **row} for row in comparisons], facts, arrays)
+        return ColumnResults(rows, [{**shared, **row} for row in comparisons], facts, arrays, part)
 
     def _words(self, name: str, task: str) -> dict[str, str]:
         if name == BEST:
@@ -260,3 +272,15 @@ class Cohort:
         people = people[order]
         strata = np.unique(np.stack([number, sites[people]]), axis=1, return_inverse=True)[1].reshape(-1)
         return HeldOutPredictions(own, after, target.labels[people], learnt[number, people], number, strata)
+
+
+def _parts(target: Target, folds: list[Fold]) -> list[tuple[str, list[Any]]]:
+    """What is scored by itself: a name, and which of each fold's test people belong to it."""
+    if target.splits is None:
+        return [("", [slice(None)] * len(folds))]
+    parts = []
+    for name in UNSEEN:
+        tested = [target.splits[fold.test] == name for fold in folds]
+        if any(seen.any() for seen in tested):
+            parts.append((name, tested))
+    return parts

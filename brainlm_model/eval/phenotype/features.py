@@ -291,15 +291,15 @@ class Matrices:
     def __init__(self, of: Recorded, train: Places) -> None:
         import torch
 
-        self._every = torch.from_numpy(correlations(of, train))
+        self.correlations_NPP = torch.from_numpy(correlations(of, train))
 
     def draw(self, people: Places, random: np.random.Generator) -> tuple[Tensor, ...]:
         """The matrices of these people; nothing is drawn."""
-        return (self._every[people],)
+        return (self.correlations_NPP[people],)
 
     def every(self, people: Places) -> Iterator[tuple[Tensor, ...]]:
         """The same."""
-        yield (self._every[people],)
+        yield (self.correlations_NPP[people],)
 
 
 class Courses:

@@ -20,7 +20,7 @@ from brainlm_model.eval.phenotype.section import PUBLISHED
 from brainlm_model.trained.transform import Transform
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Array = NDArray[np.float64]
 Group = Literal["ours", "readout", "baseline", "trivial"]
@@ -70,6 +70,7 @@ METHODS: dict[str, Method] = {
         "correlations, Brain Network Transformer", "baseline", ("recordings",), "brain_transformer"
     ),
     "com_brain": Method("correlations, Com-BrainTF", "baseline", ("recordings",), "com_brain"),
+    "ptgb": Method("correlations, PTGB", "baseline", ("recordings",), "ptgb"),
     "spdnet": Method("correlations, SPDNet", "baseline", ("recordings",), "spdnet"),
 }
 TRIVIAL = {"regression": "mean of training people", "classification": "all classes alike"}
@@ -243,17 +244,27 @@ def _indicators(learnt: Array, classes: int) -> Array:
     return (learnt[..., None] == np.arange(classes)).astype(np.float64).reshape(len(learnt), -1)
 
 
-def published_network(name: str, communities: Sequence[str]) -> Callable[..., nn.Module]:
-    """The network of `PUBLISHED`, made by (parcels, outputs, **shape). `communities`: the network of each parcel."""
+def published_network(
+    name: str, correlations_NPP: Tensor, communities: Sequence[str], outputs: int
+) -> Callable[..., nn.Module]:
+    """The network of `PUBLISHED`, made by (**shape).
+
+    `correlations_NPP`: of the training people, without labels. `communities`: the network of each parcel.
+    """
     from brainlm_model.baselines.brain_transformer import BrainTransformer
     from brainlm_model.baselines.braingb import BrainGB
     from brainlm_model.baselines.com_brain import ComBrain
+    from brainlm_model.baselines.ptgb import pretrained
     from brainlm_model.baselines.spdnet import SpdNet
 
+    parcels = correlations_NPP.shape[-1]
     networks: dict[str, Callable[..., nn.Module]] = {
-        "braingb": BrainGB, "brain_transformer": BrainTransformer, "spdnet": SpdNet,
-        "com_brain": partial(ComBrain, communities=communities),
-    }  # fmt: skip
+        "braingb": partial(BrainGB, parcels, outputs),
+        "brain_transformer": partial(BrainTransformer, parcels, outputs),
+        "com_brain": partial(ComBrain, parcels, outputs, communities),
+        "ptgb": partial(pretrained, correlations_NPP, outputs),
+        "spdnet": partial(SpdNet, parcels, outputs),
+    }
     return networks[name]
 
 
@@ -275,8 +286,8 @@ def _network(method: Method, task: Task) -> Outcome:
         source = Courses(task.recorded, train, graphs=False)
         build = partial(nets.Lstm, parcels, outputs)
     elif method.learner in PUBLISHED:
-        source = Matrices(task.recorded, train)
-        build = partial(published_network(method.learner, task.recorded.networks), parcels, outputs)
+        source = people = Matrices(task.recorded, train)
+        build = published_network(method.learner, people.correlations_NPP[train], task.recorded.networks, outputs)
     else:
         source = courses = Courses(task.recorded, train, graphs=True)
         build = partial(nets.Gcn, courses.steps, parcels, outputs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,6 +91,7 @@ class Target:
     sites: of these, the group within which people are compared, labels are permuted, and which inner splits keep
         together where groups are left out; or None: there is no site.
     left_out: reason -> number of subjects.
+    splits: of these, the split of the store, where people are split so; else None.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Target:
     groups: NDArray[np.str_] | None
     left_out: dict[str, int]
     sites: NDArray[np.str_] | None = None
+    splits: NDArray[np.str_] | None = None
 
 
 def site_of(table: pd.DataFrame) -> str | None:
@@ -230,6 +232,26 @@ def target_of(
     )
 
 
+def with_splits(target: Target, people: People) -> Target:
+    """The same labels, to be learnt in the store's training people, chosen by its validation people, tested on others.
+
+    Raises
+    ------
+    InputError: one of these parts is without people, or one of the first two without a class.
+    """
+    split = people.table["split"].to_numpy(dtype=str)[target.rows]
+    for names in (("train",), ("validation",), UNSEEN):
+        own = target.labels[np.isin(split, names)]
+        absent = [] if names == UNSEEN else [name for k, name in enumerate(target.classes) if k not in own]
+        if not len(own) or absent:
+            raise InputError(
+                f"phenotype: column {target.name}: split {' or '.join(names)} of the store is without "
+                f"{' or '.join(absent) if len(own) else 'people'}",
+                "phenotype.leave_out: auto, or a store with such people (collate.validation, collate.test)",
+            )
+    return replace(target, splits=split)
+
+
 def groups_of(table: pd.DataFrame, column: str, transfer: bool) -> NDArray[np.str_]:
     """The group of each subject, by the values of a column; or its two parts."""
     return halves_of(table[column]) if transfer else _text(table[column])
@@ -290,11 +312,15 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
 
     Outer folds are drawn once over all subjects, whatever the column; or they are the groups of `target.groups`, and
     inner splits then keep groups together, too, where there are enough of them. Inner splits hold each class evenly.
+    With `target.splits` there is one fold, which tests all unseen people, and whose one inner split is the store's.
 
     Raises
     ------
     InputError: one group only, or a training fold with one class.
     """
+    if target.splits is not None:
+        unseen, validation = np.isin(target.splits, UNSEEN), np.flatnonzero(target.splits == "validation")
+        return [Fold("unseen", np.flatnonzero(~unseen), np.flatnonzero(unseen), (validation,))]
     if target.groups is not None:
         names = np.unique(target.groups)
         if len(names) < 2:

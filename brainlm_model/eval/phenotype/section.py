@@ -12,19 +12,16 @@ NAMES = Literal[
     "cls_ridge", "cls_svm", "cls_knn", "mean_ridge", "mean_svm", "mean_knn", "parcels_ridge", "parcels_svm",
     "parcels_knn", "adapted_ridge", "attention_ridge", "readout", "readout_wide", "log_ridge", "correlations_ridge",
     "correlations_svm", "correlations_mlp", "tangent_ridge", "coskewness_ridge", "raw_svm", "raw_mlp", "lstm", "gcn",
-    "braingb", "brain_transformer", "com_brain", "spdnet",
+    "braingb", "brain_transformer", "com_brain", "ptgb", "spdnet",
 ]  # fmt: skip
-PUBLISHED = (
-    "braingb",
-    "brain_transformer",
-    "com_brain",
-    "spdnet",
-)  # networks of other papers: only where they are named
+# networks of other papers: only where they are named
+PUBLISHED = ("braingb", "brain_transformer", "com_brain", "ptgb", "spdnet")
 ON_RECORDINGS = ("lstm", "gcn", *PUBLISHED, "finetuned")  # no features from which a confound could be regressed
 REFERENCE = "correlations_ridge"
 TANGENT = "tangent_ridge"
 READOUT = {"regression": "readout", "classification": "readout_wide"}  # which readout is recommended
 BEST = "ours_best"
+GIVEN = "given"  # value of `leave_out`: the splits of the store
 
 
 class Column(StageConfig):
@@ -55,7 +52,9 @@ class Config(StageConfig):
     )
     folds: int = Field(5, ge=2, description="outer folds of subjects")
     leave_out: str | None = Field(
-        "auto", description="a column, each of whose groups is left out in turn; auto: the site, where there is one"
+        "auto",
+        description="a column, each of whose groups is left out in turn; auto: the site, where there is one; given: the"
+        " splits of the store",
     )
     transfer: str | None = Field(
         "auto", description="a column whose most frequent value and its others predict each other; auto: TR, or scanner"

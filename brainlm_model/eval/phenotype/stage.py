@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from brainlm_data import Facts, Files, InputError
-from brainlm_model.eval.phenotype.section import ON_RECORDINGS, READOUT, TANGENT, Column, Config
+from brainlm_model.eval.phenotype.section import GIVEN, ON_RECORDINGS, READOUT, TANGENT, Column, Config
 from brainlm_model.eval.rows import Row, correct, find
 from brainlm_model.eval.task import Results, Start, task
 
@@ -20,7 +20,6 @@ COLUMNS = (
     "column", "task", "validation", "method", "label", "group", "metric", "value", "low", "high", "p_permutation",
     "n_subjects", "n_folds", "note",
 )  # fmt: skip
-TRANSFER = "transfer"  # part of the names of predictions of the split by TR or scanner
 COMPARED = {"regression": ("r2_within", "r_within", "r2"), "classification": ("auroc",)}
 PRIMARY = {"r2_within": "primary", "auroc": "primary"}  # corrected together over columns; areas are within sites, too
 ELSEWHERE = "UK Biobank, ages 40 to 69, parcels A424, its own labels and splits: not the people of this table"
@@ -77,20 +76,21 @@ def evaluate(start: Start, config: Config) -> Results:
             people, labels, skipped, absent = cohort.people, cohort.labels, cohort.left_out, cohort.absent
             usable, more = _targets(columns, people, config)  # of those who could be embedded
             passed_over |= more
-            results = [cohort.column(target, split.words, split.transfer) for target, split in usable]
+            for target, split in usable:
+                results += cohort.column(target, split.words, split.transfer)
     rows, compared, predictions = [], [], {}
     notes = store.attrs.get("card_data", {}).get("columns", {})  # what was taken for what in the participants' table
     for column in results:
         column.facts["Note"] = notes.get(column.facts["Column"], "")
         rows += [{**row, "note": column.facts["Note"]} for row in column.rows]
         compared += column.comparisons
-        part = f"{column.facts['Column']}/{TRANSFER}" if column.facts["Transfer"] else column.facts["Column"]
+        part = "/".join(filter(None, (column.facts["Column"], column.part)))
         for name, values in column.held.items():
             predictions[f"{part}/{name}"] = values
     facts: Facts = {
         "Columns": [column.facts for column in results],
         "Subjects": len(people),
-        "SubjectsSeenByModel": int(people.seen.sum()),
+        "SubjectsSeenByModel": 0 if config.leave_out == GIVEN else int(people.seen.sum()),  # of those predicted
         "Recordings": sum(map(len, people.recordings)),
         "SkippedRecordings": skipped,
         "PassedOver": passed_over,
@@ -111,11 +111,15 @@ def evaluate(start: Start, config: Config) -> Results:
 
 @dataclass(frozen=True)
 class Split:
-    """How people are split: the column whose groups are left out (None: folds), in two parts where `transfer`."""
+    """How people are split: the column whose groups are left out (None: folds), in two parts where `transfer`.
+
+    `given`: by the splits of the store.
+    """
 
     column: str | None
     transfer: bool
     words: str
+    given: bool = False
 
 
 def splits_of(table: Any, config: Config) -> list[Split]:
@@ -125,6 +129,8 @@ def splits_of(table: Any, config: Config) -> list[Split]:
     leave_out = site_of(table) if config.leave_out == "auto" else config.leave_out
     words = f"leave one {leave_out} out" if leave_out else f"{config.folds} folds"
     splits = [Split(leave_out, False, words)]
+    if leave_out == GIVEN:
+        splits = [Split(None, False, "the store's splits", given=True)]
     column = transfer_of(table) if config.transfer == "auto" else config.transfer
     if column:
         splits.append(Split(column, True, f"split by {column}"))
@@ -139,7 +145,7 @@ def _targets(
     Raises InputError where a column or a split that the section names cannot: age and sex alone, and splits that are
     `auto`, are tried without being named.
     """
-    from brainlm_model.eval.phenotype.people import folds_of, target_of
+    from brainlm_model.eval.phenotype.people import folds_of, target_of, with_splits
 
     usable, passed_over = [], {}
     fewest = max(config.folds, 2 * config.inner)  # people of a class
@@ -157,6 +163,8 @@ def _targets(
                         people, column.name, column.task, column.transform, config.confounds, one.column, fewest,
                         one.transfer,
                     )  # fmt: skip
+                    if one.given:
+                        target = with_splits(target, people)
                     folds_of(target, people, config.folds, config.inner, config.seed)
                 except InputError as error:
                     if one is tried[-1] and not may_fail:
@@ -241,7 +249,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "phenotype",
-    3,
+    4,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
     COLUMNS,

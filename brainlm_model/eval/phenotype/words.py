@@ -38,17 +38,22 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         rows = by("method", select(content["Results"], column=column, validation=validation, metric=metric))
         methods = [row for method, row in rows.items() if method not in (BEST, "trivial")]
         text = f"{column} ({facts['Subjects']} subjects, {validation}), {name}: "
+        defined = [row for row in methods if row["value"] is not None]
+        if not defined:
+            sentences.append(
+                f"{text}not defined, because nobody of another class is in the same {facts['Within'][:-1]}."
+            )
+            continue
         compared = find(
             content["Comparisons"], column=column, validation=validation, method=LINEAR, against=BEST, metric=metric
         )
-        if compared is not None:
+        if compared is not None and compared["difference"] is not None:
             text += f"the model's embeddings {interval(rows[BEST])}, ridge on correlations {interval(rows[LINEAR])}: "
             text += f"{VERDICT[compared['verdict']]} (difference {compared['difference']:+.2f}, "
             text += f"corrected p {compared['p_holm']:.2g})."
         else:
             shown = [row for method, row in rows.items() if method != "trivial"]
             text += "; ".join(f"{row['label']} {interval(row)}" for row in shown) + "."
-        defined = [row for row in methods if row["value"] is not None]
         top = max(defined, key=lambda row: row["value"])
         text += _readout(content, facts)
         text += f" Best of {len(defined)} methods: {top['label']} {interval(top)}"
@@ -70,13 +75,16 @@ def _readout(content: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     which = {"column": facts["Column"], "validation": facts["Validation"], "metric": metric}
     rows = by("method", select(content["Results"], **which))
     claim = find(content["RepresentationMinusTangent"], **which)
-    if claim is None:
+    if claim is None or claim["difference"] is None:
         return ""
+    bounds = ""
+    if claim["low"] is not None:  # they are the same in every draw of few subjects
+        bounds = f" [{claim['low']:.3f}, {claim['high']:.3f}]"
     won = VERDICT_OF_READOUT[verdict(claim["difference"], claim["p_holm"])]
     return (
         f" Within {facts['Within']}, {name}: log-Euclidean readout (no model) {interval(rows[facts['Readout']])}, "
-        f"tangent space {interval(rows[TANGENT])}: {won} (difference {claim['difference']:+.3f} [{claim['low']:.3f}, "
-        f"{claim['high']:.3f}], p over columns {claim['p_holm']:.2g})."
+        f"tangent space {interval(rows[TANGENT])}: {won} (difference {claim['difference']:+.3f}{bounds}, "
+        f"p over columns {claim['p_holm']:.2g})."
     )
 
 
