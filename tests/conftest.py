@@ -45,7 +45,7 @@ SLOW = {
     "imports": "abide fmriprep_kind input write",
     "model": "alone attention baselines damage decode diffusion embedder evaluate examples figures finetune"
     " finetune_future future latent networks official paper paper_truth perturbation phenotype phenotype_parts"
-    " pictures published published_networks readout report resume scaling stream train training waits",
+    " pictures published published_networks readout report resume scaling state stream train training waits",
     "simulate": "distortion parcels pictures simulate",
     "stages": "anat coreg denoise distortion motion overrides parcellate qc qcgroup sample strategies trials voxels",
     "whole": "gallery reruns simulated spinal_cord studyforrest",

@@ -13,9 +13,11 @@ import numpy as np
 from brainlm_data.files.progress import Progress
 from brainlm_data.files.reads import reads
 from brainlm_data.files.sums import SUMS
+from brainlm_data.reading.events import Condition, write_events
 from brainlm_data.simulate import movement, signals
 from brainlm_data.simulate.cohort import atlas, check_folder
 from brainlm_data.simulate.plan import Plan
+from brainlm_data.simulate.write import block_rows
 from brainlm_data.stage import Sentence
 
 RATE_HZ = 1.0
@@ -26,6 +28,8 @@ SHARES = (0.1, 0.1)  # validation, test
 
 def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     """Write series/*.npy, recordings.tsv, atlas.tsv, store.zarr, recordings.parquet, scaler.npz, card.json, card.md.
+
+    And events.tsv (docs/stages/events.md), where there is a task.
 
     Raises
     ------
@@ -47,11 +51,14 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     splits = split_subjects(plan.labels, *SHARES, seed=0)
     progress = Progress("simulate", plan.subjects, quiet=quiet)
     rows: list[dict[str, Any]] = []
+    events: list[Condition] = []
     for person in signals.participants(plan):
         label = person["participant_id"].removeprefix("sub-")
         who = signals.brain(plan, parcels, label, person["age"])
         for recording, task, run in plan.recordings(label):
             np.save(folder / f"{recording}.npy", series(plan, parcels, who, recording, task, steps))
+            for block in block_rows(plan, task):
+                events.append(Condition(recording, block["onset"], block["duration"], block["trial_type"]))
             moved = np.abs(np.diff(movement.traces(plan, label, recording), axis=0)) @ [
                 1,
                 1,
@@ -72,6 +79,8 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
         plan.out / "recordings.tsv", sep="\t", index=False, na_rep="n/a"
     )
     table.to_csv(plan.out / "atlas.tsv", sep="\t", index=False)
+    if events:
+        write_events(events, plan.out / "events.tsv")
     attributes = {
         "rate_hz": RATE_HZ, "units": "grand mean 10000", "atlas": "demo424", "n_parcels": len(table),
         "simulated": True,

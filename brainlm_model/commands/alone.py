@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from brainlm_data import ConfigError, Files, InputError, Stage, beside, call, op
 from brainlm_model.trained.hub import MODEL_HELP, is_hub_name
 
 BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz"}
+EVENTS = "events.tsv"  # beside a store of tasks
 MODEL = {
     "model_config": "config.json", "model_scaler": "scaler.npz", "model_card_data": "card.json",
     "model_card": "card.md", "train_log": "log.csv", "model_checksums": "SHA256SUMS", "model": "model.safetensors",
@@ -54,7 +56,7 @@ def add_commands(commands: Any) -> None:
     paper = commands.add_parser("paper", help="the paper's tasks on a store alone")
     paper.add_argument("store", type=Path, help="store.zarr with its tables beside it")
     paper.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    paper.add_argument("--tasks", nargs="+", choices=list(PAPER_TASKS), default=list(PAPER_TASKS), help="(all)")
+    paper.add_argument("--tasks", nargs="+", choices=list(PAPER_TASKS), help="(all)")
     paper.add_argument("--out", type=Path, metavar="FOLDER", help="of tables and figures (MODEL/paper)")
     paper.add_argument("--configfile", type=Path, help="a config.yaml; the sections of the tasks are used")
     paper.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="TASK.seed=1 ...")
@@ -105,19 +107,31 @@ def _paper(arguments: argparse.Namespace) -> None:
     from brainlm_model.stages import PAPER_TASKS
 
     model, out = _model_and_out(arguments, "paper")
-    if other := [word for word in arguments.set if word.split(".")[0] not in arguments.tasks]:
-        raise ConfigError(f"--set {other[0]}", f"keys of sections {', '.join(arguments.tasks)} only")
-    inputs = _inputs(arguments.store, {name: model / file for name, file in MODEL.items()})
+    tasks = arguments.tasks or list(PAPER_TASKS)
+    if other := [word for word in arguments.set if word.split(".")[0] not in tasks]:
+        raise ConfigError(f"--set {other[0]}", f"keys of sections {', '.join(tasks)} only")
+    files = {name: model / file for name, file in MODEL.items()}
+    events = arguments.store.absolute().parent / EVENTS
+    if events.exists():
+        files["events"] = events
+    elif lacking := [task for task in tasks if "events" in PAPER_TASKS[task].inputs]:
+        if arguments.tasks is not None:
+            raise InputError(
+                f"{events}: there is no such file", f"{', '.join(lacking)} needs it: docs/stages/events.md"
+            )
+        print(f"without {', '.join(lacking)}: there is no {events}", file=sys.stderr)
+        tasks = [task for task in tasks if task not in lacking]
+    inputs = _inputs(arguments.store, files)
     raw = read_config(arguments)
-    sections = {task: section_from(raw.get(task) or {}, PAPER_TASKS[task]) for task in arguments.tasks}
+    sections = {task: section_from(raw.get(task) or {}, PAPER_TASKS[task]) for task in tasks}
     for task, config in sections.items():
-        files = {name: name.removeprefix(f"{task}_") for name in PAPER_TASKS[task].outputs}
-        files = {name: f"{task}.{ENDINGS.get(kind, kind)}" for name, kind in files.items()}
+        kinds = {name: name.removeprefix(f"{task}_") for name in PAPER_TASKS[task].outputs}
+        written = {name: f"{task}.{ENDINGS.get(kind, kind)}" for name, kind in kinds.items()}
         state = out.absolute().parent / f".{out.absolute().name}.{task}"  # a killed run goes on from there
-        with _written(out, files) as outputs:
+        with _written(out, written) as outputs:
             call(PAPER_TASKS[task], Files(inputs, {"workdir": str(state)}), outputs, config)
         shutil.rmtree(state, ignore_errors=True)
-        print(f"{out}: {', '.join(files.values())}")
+        print(f"{out}: {', '.join(written.values())}")
     _page(inputs, out)
 
 

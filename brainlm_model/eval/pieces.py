@@ -44,6 +44,7 @@ class Pieces:
 
 def source_key(inputs: Files, name: str, version: int, config: Any) -> list[Any]:
     """What a stage's parts depend on: its version and section, and the files of store and model."""
-    files = [inputs[key] for key in ("recordings", "scaler", "model", "model_config", "model_scaler")]
+    names = ("recordings", "scaler", "model", "model_config", "model_scaler", "events")
+    files = [inputs[key] for key in names if key in inputs]
     states = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return [name, version, config.model_dump(mode="json"), str(inputs["store"].absolute()), states]

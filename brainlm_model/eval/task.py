@@ -82,8 +82,9 @@ def task(
     columns: Sequence[str],
     evaluate: Callable[[Start, Any], Results],
     describe: Callable[[Facts], str],
+    more: Sequence[str] = (),
 ) -> Stage:
-    """A stage of the form that all tasks have: a store and a model in; JSON, CSV, arrays and a figure out."""
+    """A stage of the form that all tasks have: a store, a model (and `more`) in; JSON, CSV, arrays and a figure out."""
 
     def run(inputs: Files, outputs: Files, section: Any) -> Facts:
         from brainlm_data import open_store
@@ -116,7 +117,7 @@ def task(
         level="cohort",
         summary=summary,
         Config=config,
-        inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler"),
+        inputs=("store", "recordings", "scaler", "model", "model_config", "model_scaler", *more),
         outputs=tuple(artifacts),
         artifacts=artifacts,
         need=Need(8000, start=24 * 3600),

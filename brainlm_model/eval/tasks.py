@@ -10,7 +10,8 @@ from brainlm_model.eval.networks.stage import STAGE as NETWORKS
 from brainlm_model.eval.perturbation.stage import STAGE as PERTURBATION
 from brainlm_model.eval.phenotype.stage import STAGE as PHENOTYPE
 from brainlm_model.eval.scaling.stage import STAGE as SCALING
+from brainlm_model.eval.state.stage import STAGE as STATE
 
 TASKS: dict[str, Stage] = {
-    stage.name: stage for stage in (SCALING, PHENOTYPE, FUTURE, ATTENTION, NETWORKS, PERTURBATION, LATENT)
+    stage.name: stage for stage in (SCALING, PHENOTYPE, FUTURE, ATTENTION, NETWORKS, PERTURBATION, LATENT, STATE)
 }

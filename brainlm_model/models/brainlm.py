@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from brainlm_model.models import attention
 from brainlm_model.models.blocks import AxialBlock, Block, sinusoid
 from brainlm_model.models.config import ModelConfig
-from brainlm_model.models.encoded import Encoded, pool
+from brainlm_model.models.encoded import Encoded, States, pool
 from brainlm_model.models.layout import Layout, gather_order, take
 from brainlm_model.models.network import described
 from brainlm_model.models.prior import Expected, GaussianPrior
@@ -120,6 +120,10 @@ class BrainLM(nn.Module):
 
     def encode(self, x_BPT: Tensor) -> Encoded:
         """CLS state and means of the tokens that are known, of whole windows: nothing masked, nothing drawn."""
+        return pool(*self.states(x_BPT))
+
+    def states(self, x_BPT: Tensor) -> States:
+        """CLS and every token after the encoder, of whole windows: nothing masked, nothing drawn."""
         nothing = torch.zeros(
             len(x_BPT), self.config.parcels, self.config.patches, dtype=torch.bool, device=x_BPT.device
         )
@@ -127,11 +131,11 @@ class BrainLM(nn.Module):
         tokens_BPND = self._tokens(seen_BPNF, hidden_BPN)
         if self.config.attention == "axial":
             grid_BPND = self._encode_grid(tokens_BPND)
-            return pool(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
+            return States(grid_BPND[:, 0].mean(1), grid_BPND[:, 1:], ~hidden_BPN)
         x_BLD, order_BL, _ = self._encode(tokens_BPND, hidden_BPN, Layout.of(hidden_BPN))
         empty = torch.zeros_like(tokens_BPND, dtype=x_BLD.dtype).flatten(1, 2)
         states = empty.scatter(1, order_BL[..., None].expand(-1, -1, x_BLD.shape[2]), x_BLD[:, 1:])
-        return pool(x_BLD[:, 0], states.view_as(tokens_BPND), ~hidden_BPN)
+        return States(x_BLD[:, 0], states.view_as(tokens_BPND), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
         """Attention (B, R, R), R = 1 + P, between CLS and parcels in the last encoder block, of whole windows.

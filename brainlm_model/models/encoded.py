@@ -15,6 +15,14 @@ class Encoded(NamedTuple):
     parcels_BPD: Tensor
 
 
+class States(NamedTuple):
+    """States of windows: CLS (B, D), every token (B, P, N, D), and which of them are known (B, P, N)."""
+
+    cls_BD: Tensor
+    tokens_BPND: Tensor
+    visible_BPN: Tensor
+
+
 def pool(cls_BD: Tensor, tokens_BPND: Tensor, visible_BPN: Tensor) -> Encoded:
     """Means over the tokens that are visible, whatever the others hold; NaN where none is."""
     visible = visible_BPN[..., None]

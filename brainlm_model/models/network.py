@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from brainlm_model.models.config import ModelConfig
-from brainlm_model.models.encoded import Encoded
+from brainlm_model.models.encoded import Encoded, States
 from brainlm_model.models.layout import Layout
 
 
@@ -66,6 +66,9 @@ class Network(Protocol):
 
     def encode(self, x_BPT: Tensor) -> Encoded:
         """CLS state and means of the tokens that are known, of whole windows."""
+
+    def states(self, x_BPT: Tensor) -> States:
+        """CLS and every token after the encoder, of whole windows; N of them a parcel, one after another in time."""
 
     def attention(self, x_BPT: Tensor) -> Tensor:
         """Attention (B, 1 + P, 1 + P) between CLS and parcels; InputError where the network has none."""

@@ -8,6 +8,7 @@ from typing import Any
 from brainlm_model.eval.masked.words import held_out, joined, number
 from brainlm_model.eval.phenotype.words import BEST, KEY, TANGENT
 from brainlm_model.eval.rows import by, find, select
+from brainlm_model.eval.state.features import LINEAR
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 
 Content = Mapping[str, Any]
@@ -26,6 +27,8 @@ def lines(masked: Sequence[Content], tasks: Mapping[str, Content]) -> list[str]:
         claims += _future(tasks["future"])
     if "phenotype" in tasks:
         claims += _traits(tasks["phenotype"])
+    if "state" in tasks:
+        claims += _states(tasks["state"])
     better = [text for is_better, text in claims if is_better]
     others = [text for is_better, text in claims if not is_better]
     return [
@@ -77,6 +80,20 @@ def _future(content: Content) -> Iterator[tuple[bool, str]]:
         text += f"{number(reached['finetuned']['value'])}, the best other ({other['label']}) {number(other['value'])}"
         text += f", {against['verdict']}"
         yield against["verdict"] == "better", text
+
+
+def _states(content: Content) -> Iterator[tuple[bool, str]]:
+    """One claim: linear probes of the model's tokens against the linear method on the series that reached most."""
+    rows = by("method", select(content["Results"], metric="balanced_accuracy"))
+    others = [rows[method] for method in LINEAR if method in rows]
+    if "tokens" not in rows or not others or content["Subjects"] < ENOUGH_SUBJECTS:
+        return
+    best = max(others, key=lambda row: row["value"])
+    compared = find(content["Comparisons"], method="tokens", against=best["method"])
+    assert compared is not None  # the stage compares the tokens with every linear method
+    text = f"conditions of tasks of {content['Subjects']} people ({content['Validation']} held out): balanced accuracy "
+    text += f"{number(rows['tokens']['value'])}, the best linear method ({best['label']}) {number(best['value'])}"
+    yield compared["verdict"] == "better", text
 
 
 def _traits(content: Content) -> Iterator[tuple[bool, str]]:

@@ -21,7 +21,8 @@ ELSEWHERE = {
     "dataset/splits.py": {"train"},  # the split
     "dataset/gather.py": {"train"},
     "dataset/patterns.py": {"train"},
-    "exports/hf.py": {"train"},
+    "exports/hf.py": {"train", "state"},  # state.json of a dataset
+    "paths.py": {"state"},  # what a killed job goes on from
     "simulate/parcels.py": {"train"},
     "dataset/card.py": {"networks", "model"},  # of an atlas; the part of a model's card that is not its data's
     "imports/images.py": {"networks"},

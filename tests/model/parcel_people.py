@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainlm_data import Files
+from brainlm_data.reading.events import Condition, write_events
 from brainlm_data.runner.call import call
 from brainlm_model.stages import PAPER_TASKS
 from tests.model.people import trained
@@ -17,7 +19,7 @@ from tests.model.written import write
 NETWORKS, EACH, STEPS = ("Default", "Limbic", "Somatomotor", "Visual"), 5, 85
 PARCELS = EACH * len(NETWORKS)
 SPLITS = ["train"] * 6 + ["test"] * 16
-BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json"}
+BESIDE = {"recordings": "recordings.parquet", "scaler": "scaler.npz", "card_data": "card.json", "events": "events.tsv"}
 MODEL = {"model": "model.safetensors", "model_config": "config.json", "model_scaler": "scaler.npz"}
 
 
@@ -50,7 +52,18 @@ def make(folder: Path, planted: bool = True) -> Any:
     atlas = pd.DataFrame({"index": range(1, PARCELS + 1), "name": [f"p{i:02d}" for i in range(PARCELS)]})
     atlas["network"] = [NETWORKS[m] for m in member]
     atlas[["x", "y", "z"]] = rng.uniform(-50, 50, (PARCELS, 3))
-    return write(folder, data, table, atlas)
+    store = write(folder, data, table, atlas)
+    write_events(events_of(table["id"]), folder / "events.tsv")
+    return store
+
+
+def events_of(recordings: Iterable[str]) -> list[Condition]:
+    """When the Visual parcels are driven in task `wm` ("on"), and when they are not ("off"): ten steps each."""
+    found = []
+    for name in recordings:
+        for onset in range(0, STEPS - 9, 10) if name.endswith("wm") else ():
+            found.append(Condition(name, float(onset), 8.0, ("off", "on")[onset // 10 % 2]))
+    return found
 
 
 def cohort(folder: Path, planted: bool = True, steps: int = 60) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brainlm_data import open_store
+from brainlm_data import open_store, read_events
 from brainlm_data.errors import InputError
 from brainlm_data.simulate import add_arguments
 from brainlm_data.simulate.cohort import simulate
@@ -37,6 +37,9 @@ def test_parcels_only_is_a_store_that_training_reads(cohort):
     series = np.load(cohort / "series" / f"{REST}.npy")
     assert series.dtype == np.float32 and np.array_equal(store.series(REST), series)
     assert store.scaler is not None and np.isfinite(store.scaler.iqr).all()
+    blocks = read_events(cohort / "events.tsv")  # of the task, not of rest
+    assert len(set(blocks["recording"])) == 60 and set(blocks["trial_type"]) == {"block"}
+    assert blocks["onset_s"].tolist()[:2] == [20.0, 60.0]
     # training subjects alone: the scaler is the one of their series
     rows = table.loc[table["split"] == "train", "id"]
     stacked = np.concatenate([(x := store.series(r)[:, :3].astype(float)) - x.mean(0) for r in rows])

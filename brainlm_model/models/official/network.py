@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from brainlm_data import InputError
 from brainlm_model.models import attention
-from brainlm_model.models.encoded import Encoded, pool
+from brainlm_model.models.encoded import Encoded, States, pool
 from brainlm_model.models.layout import Layout, gather_order
 from brainlm_model.models.network import described
 from brainlm_model.models.official.brainlm import OfficialBrainLM
@@ -127,12 +127,16 @@ class OfficialNetwork(nn.Module):
         return self.encode(x_BPT).cls_BD
 
     def encode(self, x_BPT: Tensor) -> Encoded:
-        """CLS state and means of the known tokens, each parcel's in its own place, of whole windows.
+        """CLS state and means of the known tokens, each parcel's in its own place, of whole windows."""
+        return pool(*self.states(x_BPT))
+
+    def states(self, x_BPT: Tensor) -> States:
+        """CLS and every token after the encoder, each parcel's in its own place, of whole windows.
 
         Of a ViTMAE a parcel's tokens are the patches that its row of the image lies in, and the others there share.
         """
         if isinstance(self.network, OfficialViTMAE):
-            return self._encode_image(self.network, x_BPT)
+            return self._states_of_image(self.network, x_BPT)
         x_BPNS = x_BPT.unflatten(2, (-1, self.config.patch))
         hidden_BPN = x_BPNS.isnan().any(-1)
         x_BPNS = torch.where(hidden_BPN[..., None], 0, x_BPNS)
@@ -144,7 +148,7 @@ class OfficialNetwork(nn.Module):
             encoded.append(torch.cat([latent[:, :1], tokens_BLD], dim=1))
         order_B = torch.cat(self._together(hidden_BPN)).argsort()
         latent = torch.cat(encoded)[order_B]
-        return pool(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
+        return States(latent[:, 0], latent[:, 1:].unflatten(1, hidden_BPN.shape[1:]), ~hidden_BPN)
 
     def attention(self, x_BPT: Tensor) -> Tensor:
         """Attention (B, 1 + P, 1 + P) between CLS and parcels in the last encoder layer, of whole windows.
@@ -198,7 +202,7 @@ class OfficialNetwork(nn.Module):
             return list(torch.arange(len(visible_B), device=visible_B.device)[:, None])
         return [(visible_B == keep).nonzero()[:, 0] for keep in visible_B.unique().tolist()]
 
-    def _encode_image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Encoded:
+    def _states_of_image(self, network: OfficialViTMAE, x_BPT: Tensor) -> States:
         order_P = self.coordinates[:, 1].argsort(stable=True)
         image = self._image(network, x_BPT)
         patch = network.config.patch_size
@@ -211,7 +215,7 @@ class OfficialNetwork(nn.Module):
         tokens_BGGD = latent[:, 1:].unflatten(1, (side, side))[:, :, columns]
         tokens_BPND = tokens_BGGD[:, rows_P]
         known_BP1 = ~x_BPT.isnan().all(2, keepdim=True)
-        return pool(latent[:, 0], tokens_BPND, known_BP1.expand(-1, -1, tokens_BPND.shape[2]))
+        return States(latent[:, 0], tokens_BPND, known_BP1.expand(-1, -1, tokens_BPND.shape[2]))
 
     def _image(self, network: OfficialViTMAE, x_BPT: Tensor) -> Tensor:
         """Padded image of windows whose parcels are sorted by Y."""

@@ -1,0 +1,1 @@
+"""Stage `state`: which condition of a task was it, told from the series around an event."""

@@ -1,0 +1,107 @@
+"""Features of events: of the series, and of a network's tokens around each.
+
+Shapes: n samples, T steps, P parcels, N time patches, D width, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainlm_model.eval.parcels import connectivity, known_mean
+from brainlm_model.eval.state.probes import Features
+from brainlm_model.eval.state.samples import Samples
+
+UNITED = 16  # windows a forward pass
+CORRELATED = 10  # steps that correlations need
+HIGHEST = 0.999  # correlation that Fisher's z takes
+
+# order of tables and figures; the first are the model's
+LABELS = {
+    "tokens": "BrainLM: parcel tokens, linear",
+    "probe": "BrainLM: parcel tokens, attention probe",
+    "cls": "BrainLM: CLS, linear",
+    "tokens_untrained": "untrained network: parcel tokens, linear",
+    "probe_untrained": "untrained network: attention probe",
+    "cls_untrained": "untrained network: CLS, linear",
+    "parcels": "parcel means, linear",
+    "parcels_z": "parcel means, z-scored in each run, linear",
+    "course": "course of each parcel, linear",
+    "connectivity": "correlations within the answer, linear",
+}
+OURS = ("tokens", "probe", "cls")
+LINEAR = ("parcels", "parcels_z", "course", "connectivity")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a network says of the samples: CLS of the window around (n, D), tokens of the answer (n, P, D)."""
+
+    cls: Features
+    parcels: Features
+
+
+def of_series(name: str, series: Mapping[str, Features], samples: Samples, patch: int) -> Features | None:
+    """Features (n, F) of a linear method of `LINEAR`; None where answers are too short for them.
+
+    `series`: recording -> (T, P), scaled, NaN where unknown.
+    """
+    if name == "connectivity" and np.ptp(samples.answer, axis=1).min() < CORRELATED:
+        return None
+    values = series
+    if name == "parcels_z":
+        values = {one: _standardised(x_TP) for one, x_TP in series.items()}
+    rows = []
+    for place, recording in enumerate(samples.recording):
+        x_TP = values[recording]
+        if name == "course":
+            first, end = samples.start[place] + patch * samples.tokens[place]
+            rows.append(x_TP[first:end].reshape(-1, patch, x_TP.shape[1]).mean(0).ravel())
+            continue
+        answer_TP = x_TP[slice(*samples.answer[place])]
+        rows.append(_correlations(answer_TP) if name == "connectivity" else answer_TP.mean(0))
+    return np.stack(rows).astype(np.float32)
+
+
+def _standardised(x_TP: Features) -> Features:
+    """Each parcel with mean 0 and SD 1 over the run; a parcel without variance is 0."""
+    values = x_TP.astype(np.float64)
+    mean = known_mean(values)
+    scale = np.sqrt(known_mean((values - mean) ** 2))
+    return ((values - mean) / np.where(scale > 1e-12, scale, np.inf)).astype(np.float32)
+
+
+def _correlations(x_TP: Features) -> NDArray[np.float64]:
+    """Fisher's z of the correlation of each pair of parcels."""
+    r_PP = connectivity(x_TP)
+    pairs: NDArray[np.float64] = r_PP[np.triu_indices(len(r_PP), 1)]
+    return np.arctanh(np.clip(pairs, -HIGHEST, HIGHEST))
+
+
+def of_network(network: Any, series: Mapping[str, Features], samples: Samples) -> Tokens:
+    """Run a network over the window around each sample; tokens are the mean over the patches that hold the answer.
+
+    A token that is not known, such as of a parcel outside the field of view, is 0.
+    """
+    import torch
+
+    window, patches = network.config.window, network.config.window // network.config.patch
+    cls, parcels = [], []
+    with torch.inference_mode():
+        for first in range(0, len(samples), UNITED):
+            places = range(first, min(first + UNITED, len(samples)))
+            windows = [series[samples.recording[i]][samples.start[i] : samples.start[i] + window].T for i in places]
+            states = network.states(torch.from_numpy(np.stack(windows)).to(network.cls.device))
+            cls.append(states.cls_BD.float().cpu().numpy())
+            known_BPND = states.tokens_BPND.where(states.visible_BPN[..., None], torch.nan)
+            for row, i in enumerate(places):
+                # a network of images has another number of tokens in time than of patches
+                start, end = samples.tokens[i] * known_BPND.shape[2] / patches
+                own_PD = known_BPND[row, :, int(start) : math.ceil(end)].nanmean(1)
+                parcels.append(own_PD.nan_to_num().float().cpu().numpy())
+    return Tokens(np.concatenate(cls), np.stack(parcels))

@@ -1,0 +1,235 @@
+"""Which condition of a task was it? The model's tokens around an event, and linear methods on the series, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from brainlm_data import Facts, Progress, StageConfig, prepare, read_events
+from brainlm_model.eval.state import samples as events_as
+from brainlm_model.eval.state import scores
+from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network, of_series
+from brainlm_model.eval.state.probes import Probe, Ridge, held_out, permuted
+from brainlm_model.eval.state.samples import Fold, Ints, Samples, Steps, Validation
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+from brainlm_model.eval.task import Results, Split, Start, task
+
+COLUMNS = (
+    "method", "metric", "condition", "value", "low", "high", "chance", "p", "p_holm", "n_units", "n_events", "label",
+)  # fmt: skip
+Method = Literal[
+    "tokens", "probe", "cls", "tokens_untrained", "probe_untrained", "cls_untrained", "parcels", "parcels_z", "course",
+    "connectivity",
+]  # fmt: skip
+WAYS = {
+    "runs": "each run told from the other runs of its person",
+    "people": "each person told from others",
+    "parts": f"each of {events_as.PARTS} parts of a run told from the others",
+}
+
+
+class Config(StageConfig):
+    """Section `state` of config.yaml."""
+
+    splits: list[Split | Literal["train"]] = Field(
+        ["test"],
+        min_length=1,
+        description="splits whose people are told apart; train: the model saw their series, but no condition",
+    )
+    recordings: int = Field(200, ge=1, description="at most this many, drawn by the seed")
+    events: int = Field(1000, ge=10, description="at most this many of their events, drawn by the seed")
+    conditions: list[str] = Field([], description="values of trial_type to tell apart; []: all")
+    join_s: float = Field(
+        2.0, ge=0, description="events of one condition that follow each other within so many seconds are one: a block"
+    )
+    fewest: int = Field(6, ge=2, description="conditions of fewer events (blocks) are left out")
+    baseline_s: float | None = Field(
+        None, gt=0, description="pauses between events that last so long, s, are a condition, too: baseline; null: not"
+    )
+    delay_s: float = Field(5.0, ge=0, description="from an event to its answer in the series, s")
+    shortest_s: float = Field(4.0, ge=0, description="how long the answer to a shorter event is taken to last, s")
+    validation: Literal["auto", "runs", "people", "parts"] = Field(
+        "auto", description="what is held out in turn; auto: runs of somebody who has several, else people, else parts"
+    )
+    methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="what to compare")
+    permutations: int = Field(100, ge=0, description="of labels within runs; linear methods are fitted again; 0: none")
+    bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
+    seed: int = Field(0, ge=0, description="seed of recordings, folds, probes, permutations and draws")
+    threads: int = Field(2, ge=1, description="CPU threads")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
+
+
+def evaluate(start: Start, config: Config) -> Results:
+    """Tell every event's condition while its run (or person, or part of a run) is held out, by every method.
+
+    Where there is nothing to tell, such as in a study of rest, the results are empty, and say why.
+
+    Raises
+    ------
+    InputError: no recording of these splits; a condition of the section that no event has.
+    """
+    table = start.recordings(config.splits, config.recordings, config.seed)
+    subjects = dict(zip(table["id"], table["subject"].astype(str), strict=True))
+    listed = read_events(start.inputs["events"])
+    listed = listed[listed["recording"].isin(list(subjects))]
+    listed = events_as.with_pauses(events_as.joined(listed, config.join_s), config.baseline_s)
+    if config.conditions and len(listed):
+        events_as.check_conditions(config.conditions, listed["trial_type"])
+        listed = listed[listed["trial_type"].isin(config.conditions)]
+    series = {}
+    for name in sorted(set(listed["recording"])):
+        series[name] = np.asarray(prepare(start.store.series(name), start.model.scaler), dtype=np.float32)
+    c = start.model.config
+    steps = Steps(float(start.store.rate_hz), c.window, c.patch)
+    known = {name: np.asarray(np.isfinite(x_TP).any(axis=1)) for name, x_TP in series.items()}
+    found = events_as.placed(listed, subjects, known, steps, config.delay_s, config.shortest_s)
+    found = events_as.kept(
+        found, events_as.drawn(len(found), config.events, config.seed), f"more than {config.events} (state.events)"
+    )
+    validation = events_as.way_of(found) if config.validation == "auto" else config.validation
+    used = events_as.usable(found, validation, config.fewest)
+    facts = _facts(config, used, validation, len(listed))
+    if len(used.conditions) < 2:
+        return _nothing(facts, len(listed))
+    folds = events_as.folds_of(used, validation, c.patch, config.seed)
+    told, null, shuffled = _told(start, config, series, used, folds, c.patch)
+    unit, units = events_as.units_of(used, validation)
+    outcome = scores.Outcome(told, null, shuffled, used.label, used.conditions, units.tolist())
+    rows, comparisons = scores.table(outcome, config.bootstrap, config.seed)
+    facts |= {
+        "Units": unit,
+        "NumberOfUnits": len(set(units)),
+        "Methods": {name: LABELS[name] for name in told},
+        "NotTold": int((next(iter(told.values())) < 0).sum()),
+    }
+    left_out = [name for name in config.methods if name not in told]
+    arrays: dict[str, Any] = {"conditions": np.array(used.conditions, np.str_), **outcome.confusions}
+    return Results(facts, rows, arrays, comparisons, _warnings(facts, left_out), [])
+
+
+def _facts(config: Config, used: Samples, validation: Validation, listed: int) -> Facts:
+    return {
+        "Splits": config.splits,
+        "Subjects": len(set(used.subject)),
+        "Recordings": len(set(used.recording)),
+        "Events": len(used),
+        "EventsListed": listed,
+        "LeftOut": dict(used.left_out),
+        "Conditions": events_as.counts(used),
+        "Validation": validation,
+        "Chosen": config.validation == "auto",
+        "DelaySeconds": config.delay_s,
+        "ShortestSeconds": config.shortest_s,
+        "Permutations": config.permutations,
+        "Bootstrap": config.bootstrap,
+        "Seed": config.seed,
+        "Reason": "",
+        "Methods": {},
+    }
+
+
+def _nothing(facts: Facts, listed: int) -> Results:
+    """Results without a row, and why."""
+    splits = " or ".join(facts["Splits"])
+    reason = f"no recording of split {splits} has events"
+    if listed:
+        names = ", ".join(facts["Conditions"]) or "none"
+        reason = f"of {listed} events of split {splits} fewer than two conditions can be told apart ({names})"
+    facts["Reason"] = reason
+    arrays: dict[str, Any] = {"conditions": np.array([], np.str_)}
+    return Results(facts, [], arrays, [], [reason, *_left_out(facts)], [])
+
+
+def _told(
+    start: Start, config: Config, series: Mapping[str, Any], used: Samples, folds: Sequence[Fold], patch: int
+) -> tuple[dict[str, Ints], dict[str, Ints], Ints]:
+    """Method -> the condition told of each event (n,), and by fits to permuted labels (K, n), which these are.
+
+    The attention probe is not fitted to permuted labels, which would take hours: its K is 0.
+    """
+    networks = start.networks()
+    tokens: dict[str, Tokens] = {}  # of one network at a time: they are large
+    rng = np.random.default_rng(config.seed)
+    shuffled = [permuted(used.label, used.recording, rng) for _ in range(config.permutations)]
+
+    def features(name: str) -> Any:
+        """(n, F), or (n, P, D) of a probe; None where the events do not allow the method."""
+        if name in LINEAR:
+            return of_series(name, series, used, patch)
+        kind, _, is_untrained = name.partition("_")
+        which = "untrained" if is_untrained else "model"
+        if which not in tokens:
+            tokens.clear()
+            tokens[which] = of_network(networks[which], series, used)
+        if kind == "cls":
+            return tokens[which].cls
+        return tokens[which].parcels if kind == "probe" else tokens[which].parcels.reshape(len(used), -1)
+
+    def run(name: str) -> dict[str, Ints]:
+        x = features(name)
+        if x is None:
+            return {"told": np.empty(0, np.int64), "permuted": np.empty((0, 0), np.int64)}
+        learner: Callable[[Fold], Any] = Probe(x, config.seed) if name.startswith("probe") else Ridge(x)
+        again = [] if name.startswith("probe") else shuffled
+        nulls = [held_out(learner, labels, folds) for labels in again]
+        return {
+            "told": held_out(learner, used.label, folds),
+            "permuted": np.array(nulls, np.int64).reshape(len(nulls), len(used)),
+        }
+
+    told, null = dict[str, Ints](), dict[str, Ints]()
+    progress = Progress("state", len(config.methods))
+    for number, name in enumerate(config.methods):
+        part = start.pieces.get(name, partial(run, name))
+        if len(part["told"]):
+            told[name], null[name] = part["told"], part["permuted"]
+        progress.step(number + 1, name)
+    return told, null, np.array(shuffled, np.int64).reshape(-1, len(used))
+
+
+def _left_out(facts: Facts) -> list[str]:
+    return [f"{count} events were left out: {reason}" for reason, count in sorted(facts["LeftOut"].items())]
+
+
+def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
+    lines = _left_out(facts)
+    if facts["Subjects"] == 1:
+        lines.append(f"one person: intervals are over {facts['Units']}, and say nothing of other people")
+    if facts["NumberOfUnits"] < ENOUGH_SUBJECTS:
+        lines.append(f"only {facts['NumberOfUnits']} {facts['Units']}: no test can reach p < .05")
+    if "train" in facts["Splits"]:
+        lines.append("the model was trained on series of these people (split train), without their conditions")
+    if facts["NotTold"]:
+        lines.append(f"{facts['NotTold']} events could not be told: fewer than two conditions were left to learn from")
+    for name in left_out:
+        lines.append(f"{LABELS[name]}: left out, the shortest answer has too few steps")
+    return lines
+
+
+def describe(facts: Facts) -> str:
+    """Methods sentence."""
+    if facts["Reason"]:
+        return f"States of tasks were not decoded: {facts['Reason']}."
+    return (
+        f"The condition of {facts['Events']} events ({', '.join(facts['Conditions'])}) in {facts['Recordings']}"
+        f" recordings of {facts['Subjects']} subjects was told from the series {facts['DelaySeconds']:g} s after each,"
+        f" with {WAYS[facts['Validation']]}: by ridge regression and an attention probe on the model's tokens, and by"
+        f" ridge regression on {', '.join(facts['Methods'][name] for name in LINEAR if name in facts['Methods'])};"
+        " standardisation and penalties saw training events alone."
+    )
+
+
+STAGE = task(
+    "state",
+    1,
+    "Tell the condition of a task from the series around an event: tokens, probes, linear methods.",
+    Config,
+    COLUMNS,
+    evaluate,
+    describe,
+    more=("events",),
+)

@@ -1,0 +1,66 @@
+"""What stage `state` found, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from brainlm_model.eval.masked.words import interval, number
+from brainlm_model.eval.rows import by, find, select
+from brainlm_model.eval.state.features import LINEAR
+
+TITLE = "States of tasks"
+CAPTION = (
+    "Balanced accuracy of telling the condition of an event from the series around it, with 95 % intervals; ticks: "
+    "fitted to permuted labels; dashed: one over the number of conditions. Right: what the best method mixes up."
+)
+VERDICT = {"better": "beats", "worse": "is beaten by", "not distinguishable": "cannot be told from"}
+HELD_OUT = {"runs": "runs held out", "people": "people held out", "parts": "parts of a run held out"}
+SHORT = {"tokens": "tokens", "probe": "attention probe", "cls": "CLS"}
+
+
+def headline(content: Mapping[str, Any]) -> list[str]:
+    """The model's methods, the best linear one, chance; and who beats whom."""
+    if content["Reason"]:
+        return [f"No state was decoded: {content['Reason']}."]
+    rows = by("method", select(content["Results"], metric="balanced_accuracy"))
+    count = len(content["Conditions"])
+    people = "1 person" if content["Subjects"] == 1 else f"{content['Subjects']} people"
+    ours = ", ".join(f"{name} {interval(rows[method])}" for method, name in SHORT.items() if method in rows)
+    linear = [rows[method] for method in LINEAR if method in rows]
+    text = (
+        f"{count} conditions, {content['Events']} events of {people}"
+        f" ({HELD_OUT[content['Validation']]}), balanced accuracy: {ours or 'no method of the model'}"
+    )
+    if not linear:
+        return [f"{text}; chance {number(1 / count)}."]
+    best = max(linear, key=lambda row: row["value"])
+    sentences = [f"{text}; the best linear method ({best['label']}) {interval(best)}; chance {number(1 / count)}."]
+    for method, name in SHORT.items():
+        verdicts = []
+        for other, called in ((best["method"], "that linear method"), (f"{method}_untrained", "the untrained network")):
+            compared = find(content["Comparisons"], method=method, against=other)
+            if compared is not None:
+                verdicts.append(f"{VERDICT[compared['verdict']]} {called} ({compared['difference']:+.3f})")
+        if verdicts:
+            sentences.append(f"{name[0].upper()}{name[1:]}: the model {' and '.join(verdicts)}.")
+    return sentences
+
+
+def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Balanced accuracy of every method, with its chance and corrected p."""
+    rows = []
+    for row in select(content["Results"], metric="balanced_accuracy"):
+        p = "" if row.get("p_holm") is None else f"{row['p_holm']:.2g}"
+        rows.append([row["label"], interval(row), number(row.get("chance")), p])
+    return ["method", "balanced accuracy", "by permuted labels", "corrected p"], rows
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """What is published."""
+    return str(row["what"])
+
+
+def ours(row: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """Nothing of ours is on published recordings with the same conditions."""
+    return None

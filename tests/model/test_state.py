@@ -1,0 +1,183 @@
+"""Stage `state`: planted states are found, where nothing is planted nothing is, and no label gets where it must not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+
+from brainlm_data import InputError
+from brainlm_data.reading.events import EVENTS, write_events
+from brainlm_model.cli import main
+from brainlm_model.eval.state import probes, samples
+from brainlm_model.eval.state.samples import Samples, Steps
+from brainlm_model.stages import PAPER_TASKS
+from brainlm_model.training import stage as train
+from tests.model.parcel_people import outputs, run
+
+WAYS: list[samples.Validation] = ["runs", "people", "parts"]
+KEYS: dict[str, Any] = {"delay_s": 0.0, "permutations": 4, "events": 80}
+
+# whose scores are far from chance, where single events would fall to either side on another processor
+SURE = ["tokens", "probe", "tokens_untrained", "parcels", "parcels_z", "course", "connectivity"]
+
+
+@pytest.fixture(scope="module")
+def finished(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    run("state", planted, out, **KEYS, methods=SURE)
+    return out
+
+
+def accuracy(out: Path) -> pd.DataFrame:
+    table = pd.read_csv(out / "state_csv.csv", keep_default_na=False, na_values=[""])
+    return table[table["metric"] == "balanced_accuracy"].set_index("method")
+
+
+def test_planted_states_are_found(finished: Path, golden: Callable[..., None]) -> None:
+    rows = accuracy(finished)
+    assert rows.loc[["parcels", "parcels_z", "course", "tokens", "probe"], "value"].min() > 0.9
+    assert rows.loc["parcels", "chance"] == pytest.approx(0.5, abs=0.1)
+    assert rows.loc["parcels", "p"] == pytest.approx(1 / 5)  # no fit to permuted labels is as good
+    assert rows["n_events"].tolist() == [80] * 6 and rows["n_units"].tolist() == [16] * 6
+    content = json.loads((finished / "state_json.json").read_text())
+    assert sum(content["Conditions"].values()) == 80 and content["Validation"] == "people"
+    assert "connectivity" not in rows.index and "left out, the shortest answer" in content["Warnings"][-1]
+    assert {(row["method"], row["against"]) for row in content["Comparisons"]} == {
+        (ours, other)
+        for ours in ("tokens", "probe")
+        for other in ("parcels", "parcels_z", "course", *["tokens_untrained"] * (ours == "tokens"))
+    }
+    assert content["Summary"][0].startswith("2 conditions, 80 events of 16 people (people held out)")
+    with np.load(finished / "state_arrays.npz") as arrays:
+        assert arrays["parcels"].sum() == 80 and arrays["conditions"].tolist() == ["off", "on"]
+    assert (finished / "state_png.png").stat().st_size > 10_000
+    golden(PAPER_TASKS["state"], outputs("state", finished), after=[train.STAGE], rtol=0.05)
+
+
+def test_where_nothing_is_planted_nothing_is_found(control: Path, tmp_path: Path) -> None:
+    run("state", control, tmp_path, **KEYS, methods=["parcels", "tokens", "probe", "cls", "cls_untrained"])
+    rows = accuracy(tmp_path)
+    assert rows["value"].between(0.35, 0.65).all() and not (rows["p_holm"] < 0.05).any()
+
+
+def test_a_study_of_rest_says_so(planted: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for file in planted.iterdir():
+        (home / file.name).symlink_to(file)
+    (home / "events.tsv").unlink()
+    write_events([], home / "events.tsv")
+    run("state", home, tmp_path)
+    content = json.loads((tmp_path / "state_json.json").read_text())
+    assert content["Summary"] == ["No state was decoded: no recording of split test has events."]
+    (home / "events.tsv").unlink()
+    command = ["paper", str(home / "store.zarr"), str(home / "model"), "--tasks", "state", "--out", str(tmp_path / "o")]
+    assert main(command) == 2  # asked for by name, and there is no table
+
+
+def test_a_condition_that_nobody_has_is_an_error(planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"state.conditions: no event is On .*there are: off, on"):
+        run("state", planted, tmp_path, conditions=["On", "off"])
+
+
+def made(seed: int, people: int, runs: int, every: int) -> Samples:
+    """Samples of random conditions, one every so many steps in each run."""
+    rng = np.random.default_rng(seed)
+    names = [(f"{who}-{number}", str(who)) for who in range(people) for number in range(runs) for _ in range(12)]
+    first = np.tile(every * np.arange(12), people * runs)
+    answer = np.stack([first, first + 6], axis=1)
+    placed = [samples.around(a, b, 12 * every + 80, Steps(1.0, 40, 10)) for a, b in answer]
+    start, tokens = (np.array(column) for column in zip(*placed, strict=True))
+    recording, subject = (np.array(column) for column in zip(*names, strict=True))
+    return Samples(recording, subject, rng.integers(0, 2, len(names)), ["a", "b"], answer, start, tokens)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 3), st.integers(3, 20), st.sampled_from(WAYS))
+def test_what_is_held_out_shares_nothing_with_training(
+    seed: int, people: int, runs: int, every: int, validation: samples.Validation
+) -> None:
+    given_ = samples.usable(made(seed, people, runs, every), validation, 6)
+    reach, groups = given_.reach(10), samples.groups_of(given_, validation)
+    folds = samples.folds_of(given_, validation, 10, seed)
+    assert sorted(np.concatenate([fold.test for fold in folds]).tolist() if folds else []) == list(range(len(given_)))
+    for fold in folds:
+        for train_, test in ((fold.train, fold.test), *fold.inner):
+            assert set(train_) <= set(fold.train) and not set(train_) & set(test)
+            steps = [(given_.recording[i], t) for i in test for t in range(*reach[i])]
+            assert not {(given_.recording[i], t) for i in train_ for t in range(*reach[i])} & set(steps)
+        assert not set(groups[fold.train]) & set(groups[fold.test])
+        if validation != "people":  # within a person
+            assert len(set(given_.subject[np.concatenate([fold.train, fold.test])])) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 200), st.integers(1, 60))
+def test_a_window_lies_in_its_recording_and_its_patches_hold_the_answer(first: int, length: int) -> None:
+    end, steps = first + length, Steps(1.0, 40, 10)
+    start, (patch, last) = samples.around(first, end, end + 7, steps) if end + 7 >= 40 else (0, (0, 1))
+    assert 0 <= start <= max(end + 7 - 40, 0) and 0 <= patch < last <= 4
+    if end + 7 >= 40 and length <= 40:
+        assert start + 10 * patch < end and start + 10 * last > first
+
+
+def test_a_window_has_a_patch_in_the_middle_of_the_answer() -> None:
+    assert samples.around(100, 104, 300, Steps(1.0, 40, 10)) == (77, (2, 3))  # 97 to 107
+    assert samples.around(0, 4, 300, Steps(1.0, 40, 10)) == (0, (0, 1))
+    assert samples.around(100, 130, 300, Steps(1.0, 40, 10)) == (90, (1, 4))
+
+
+def test_pictures_of_a_block_are_one_event() -> None:
+    events = pd.DataFrame(
+        [("r", 1.0, 0.9, "a"), ("r", 2.0, 0.9, "a"), ("r", 4.5, 0.9, "a"), ("r", 5.5, 1.0, "b"), ("s", 6.0, 1.0, "b")]
+    ).set_axis(EVENTS, axis=1)
+    found = samples.joined(events, 1.0).to_numpy().tolist()
+    assert found == [["r", 1.0, 1.9, "a"], ["r", 4.5, 0.9, "a"], ["r", 5.5, 1.0, "b"], ["s", 6.0, 1.0, "b"]]
+    assert len(samples.joined(events[:0], 1.0)) == 0
+
+
+def test_pauses_are_a_condition() -> None:
+    events = pd.DataFrame([("r", 10.0, 5.0, "a"), ("r", 30.0, 20.0, "a"), ("r", 40.0, 2.0, "b"), ("r", 60.0, 5.0, "a")])
+    found = samples.with_pauses(events.set_axis(EVENTS, axis=1), 10.0)
+    pauses = found[found["trial_type"] == "baseline"].to_numpy().tolist()
+    assert pauses == [["r", 15.0, 15.0, "baseline"], ["r", 50.0, 10.0, "baseline"]]
+
+
+def test_ridge_is_that_of_scikit_learn_with_conditions_that_count_the_same() -> None:
+    rng = np.random.default_rng(0)
+    x, far, labels = rng.standard_normal((30, 8)), rng.standard_normal((5, 8)), np.repeat([0, 1, 3], [20, 6, 4])
+    scores = probes.ridge(x @ x.T, far @ x.T, labels, 4)
+    weight = 30 / (3 * np.bincount(labels)[labels])
+    mean = np.average(x, axis=0, weights=weight)
+    size = (weight * ((x - mean) ** 2).sum(1)).sum() / 30
+    for found, penalty in zip(scores, probes.PENALTIES, strict=True):
+        fitted = Ridge(alpha=penalty * size).fit(x, np.eye(4)[labels], sample_weight=weight)
+        expected = fitted.predict(far) - [1 / 3, 1 / 3, 0, 1 / 3]
+        np.testing.assert_allclose(found[:, [0, 1, 3]], expected[:, [0, 1, 3]], atol=1e-9)
+        assert np.isinf(found[:, 2]).all()  # which nothing was learnt of
+
+
+def test_the_probe_finds_the_token_that_tells() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.tile([0, 1], 30)
+    x = rng.standard_normal((60, 12, 4)).astype(np.float32)
+    x[:, 7, 2] += 6 * labels
+    fold = samples.Fold(np.arange(40), np.arange(40, 60), ((np.arange(20), np.arange(20, 40)),))
+    told = probes.held_out(probes.Probe(x, 0), labels, [fold])
+    assert (told[:40] == -1).all() and (told[40:] == labels[40:]).mean() > 0.85
+    np.testing.assert_array_equal(told, probes.held_out(probes.Probe(x, 0), labels, [fold]))
+
+
+def test_labels_are_permuted_within_runs() -> None:
+    recording = np.repeat(["a", "b"], 6)
+    labels = np.r_[np.zeros(6), np.ones(6)].astype(np.int64)
+    assert probes.permuted(labels, recording, np.random.default_rng(0)).tolist() == labels.tolist()
