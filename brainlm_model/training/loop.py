@@ -147,6 +147,8 @@ class Trainer:
 
     def _fit(self, workdir: Path | None, asked: Interrupt) -> list[Row]:
         log = self._resume(workdir) if workdir else []
+        if not log and not self.network.coordinates.any():
+            self._say("no parcel has coordinates (atlas.labels, or import's --atlas-labels): they are known by number")
         if not log and self.config.ridge == "auto" and self.prior is not None and self.validation is not None:
             self._choose_ridge()
         journal = Journal(workdir if self.world.rank == 0 else None, self.steps, log, self.config.tensorboard)

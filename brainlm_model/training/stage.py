@@ -132,7 +132,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="train",
-    version=10,
+    version=11,
     level="cohort",
     summary="Train a masked autoencoder (BrainLM) on the store's training subjects.",
     Config=Config,

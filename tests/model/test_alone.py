@@ -34,6 +34,7 @@ def test_a_model_that_can_be_used(home: Path) -> None:
     assert load(home / "mine").embed(store.series("C_2000")).shape == (16,)
     card = (home / "mine" / "card.md").read_text()
     assert card.startswith("# Model mine") and "external: 5 subjects" in card
+    assert "No parcel had coordinates" in card
     assert sorted(p.name for p in home.iterdir()) == ["data", "in", "mine"]  # no step checkpoints are left
 
 

@@ -205,7 +205,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "networks",
-    2,
+    3,
     "Tell the functional network of each parcel from attention, series, connectivity, latents.",
     Config,
     COLUMNS,
