@@ -1,6 +1,6 @@
 """Decoding the sixes and nines of van Gerven et al. (2010), ten folds over all 100: every method on the same folds.
 
-    python -m benchmarks.digits FILE --json [--folds 10]
+    python -m benchmarks.digits FILE --json [--folds 10] [--penalties]
 
 FILE is `digit69_28x28.mat` (90 + 10 patterns of 3,092 voxels, 28 x 28 pictures); its own split is not used, because ten
 test pictures say little. A fold holds ten pictures, as many of each digit as there are; everything is learnt on the
@@ -9,6 +9,9 @@ other 90, z-scores included. `methods`: for each method `two_way` (against the o
 and the ends `low`, `high` of a 95 % interval over pictures, and `less_ridge`: the same of the difference to
 `ridge_pixels`, paired, and `less_ridge_latents`. The methods are those of the stage `decode` (docs/decode.md) with
 default sections. `ridge_start`: the same table for the same networks with `decode.start: ridge`.
+
+`--penalties`, in place of all that: the mean squared error of leaving out each training row of a fold, by penalty of
+ridge regression to the pixels and to the latents, in closed form; no test row is looked at.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data import Patterns
+from brainlm_model.decode.autoencoder import learnt
+from brainlm_model.decode.learn import Recipe
 from brainlm_model.decode.methods import painted_samples, scores, simple, summaries
 from brainlm_model.decode.patterns import from_mat
 from brainlm_model.decode.stages import decode, diffusion, scmbm
@@ -86,13 +91,42 @@ def run(patterns: Patterns, folds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def left_out(x_NV: Array, y_N: Array, penalty: float) -> float:
+    """Mean squared error of ridge regression with an intercept, for rows that are left out one by one, exactly."""
+    n = len(x_NV)
+    centred = x_NV - x_NV.mean(axis=0)
+    kernel = centred @ centred.T
+    hat = 1 / n + kernel @ np.linalg.pinv(kernel + penalty * np.eye(n))
+    residual = (y_N - hat @ y_N) / (1 - np.diag(hat))[:, None]
+    return float((residual**2).mean())
+
+
+def penalties(patterns: Patterns, folds: int) -> dict[str, Any]:
+    """By target: mean over folds of `left_out` for each penalty, from .001 to a million."""
+    fold = folds_of(patterns.category, folds)
+    config = diffusion.Config()
+    recipe = Recipe(config.autoencoder_steps, config.batch_size, 5e-3)
+    found: dict[str, dict[str, list[float]]] = {"pixels": {}, "latents": {}}
+    for number in range(folds):
+        training = patterns.split_as(fold == number).of("train")
+        seen, x_NV = training.seen() / 255, training.patterns.astype(np.float64)
+        latents = learnt(seen, recipe, SEED)[0].encoded(seen)
+        for name, target in (("pixels", seen), ("latents", latents)):
+            for penalty in 10.0 ** np.arange(-3, 7):
+                loss = left_out(x_NV, target.reshape(len(x_NV), -1), penalty)
+                found[name].setdefault(f"{penalty:g}", []).append(loss)
+    return {name: {key: float(np.mean(each)) for key, each in by.items()} for name, by in found.items()}
+
+
 def main() -> None:
     options = tools.parser(__doc__)
     options.add_argument("file", type=Path, help="digit69_28x28.mat")
     options.add_argument("--folds", type=int, default=10)
+    options.add_argument("--penalties", action="store_true")
     given = options.parse_args()
     use_threads(1)
-    tools.show(run(from_mat(given.file), given.folds), given.json)
+    measure = penalties if given.penalties else run
+    tools.show(measure(from_mat(given.file), given.folds), given.json)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,10 @@ class Patterns:
     def seen(self) -> Pixels:
         """The picture of each row, (n, h, w) or (n, h, w, 3). Raises InputError where there are no pictures."""
         if not len(self.names):
-            raise InputError("patterns: there are no pictures in it", "give the folder of the pictures")
+            raise InputError(
+                "patterns: there are no pictures in it, categories alone",
+                "put them below stimuli/ under the names that events.tsv has (trials.stimulus), or name their folder",
+            )
         place = {name: row for row, name in enumerate(self.names.tolist())}
         return self.pictures[[place[name] for name in self.stimulus.tolist()]]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ENTITIES = ("subject", "session", "task", "run")
 COLUMNS = ("recording", *ENTITIES, "onset", "duration", "stimulus", "category", "split", "reason")
 SHOWN = 12  # names in a message
+OF_TEST_SUBJECT = "its subject is for the test"
 
 
 def is_one_of(value: str, patterns: Sequence[str]) -> bool:
@@ -48,6 +49,31 @@ def split_trials(table: pd.DataFrame, by: str, share: float, where: Mapping[str,
     table["split"] = np.where(test, TEST, TRAIN)
     both = ~test & (unit.isin(set(unit[test])) | table["stimulus"].isin(set(table["stimulus"][test])))
     table.loc[both, "reason"] = f"its {by} is for the test"
+
+
+def split_subjects(table: pd.DataFrame, wanted: Sequence[str]) -> set[str]:
+    """The people who are for the test alone; fills in `reason`: of them test trials count, of others training trials.
+
+    Raises
+    ------
+    InputError: there is no such person, or nobody else.
+    """
+    subject = table["subject"].astype(str)
+    known = set(subject)
+    new: set[str] = set()
+    for name in wanted:
+        found = {one for one in known if is_one_of(one, [name.removeprefix("sub-")])}
+        if not found:
+            raise InputError(f"trials.test_subjects: no subject {name}", f"there are: {_some(sorted(known))}")
+        new |= found
+    if new and new == known:
+        raise InputError("trials.test_subjects: it names all subjects, none is left to learn from", "name fewer")
+    for reason, rows in (
+        (OF_TEST_SUBJECT, subject.isin(new) & (table["split"] == TRAIN)),
+        ("its subject is for training", bool(new) & ~subject.isin(new) & (table["split"] == TEST)),
+    ):
+        table.loc[rows & (table["reason"] == ""), "reason"] = reason
+    return new
 
 
 def _where(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]]) -> pd.Series:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from brainlm_data.dataset.patterns import TEST, TRAIN, Patterns, averaged, standardised
-from brainlm_data.dataset.trial_table import COLUMNS, ENTITIES, split_trials
+from brainlm_data.dataset.trial_table import COLUMNS, ENTITIES, OF_TEST_SUBJECT, split_subjects, split_trials
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import check_digest, read_facts, write_json
 from brainlm_data.reading.events import read_trials
@@ -53,6 +53,9 @@ class Config(StageConfig):
     )
     by: Literal["stimulus", "category", "run"] = Field(
         "stimulus", description="what is in one split as a whole; without stimuli, it is the run"
+    )
+    test_subjects: list[str] = Field(
+        [], description="people (* is any text) of whom nothing is learnt and who alone are tested; []: all are in both"
     )
     seed: int = Field(0, ge=0, description="seed of the split")
     most_voxels: int | None = Field(
@@ -104,20 +107,15 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     has_stimuli = bool((table["from"] == config.stimulus).any())
     by = config.by if has_stimuli else "run"
     split_trials(table, by, config.test, config.test_where, config.seed)
+    new = split_subjects(table, config.test_subjects)
     places = _common_places(recordings)
     values, windows, subjects = _values(recordings, table, places, config)
-    used = (table["reason"] == "").to_numpy()
-    _check_both(table[used])
-    kept = table[used]
-    test = (kept["split"] == TEST).to_numpy()
-    stimulus, category, recording, subject = (
-        kept[name].astype(str).tolist() for name in ("stimulus", "category", "recording", "subject")
-    )
-    patterns = averaged(values[used], stimulus, category, recording, subject, test)
+    _check_both(table)
+    patterns = _patterns(values, table, new)
     in_view = len(places)
     if config.most_voxels is not None and config.most_voxels < len(places):
         chosen = _telling(patterns, config.most_voxels)
-        patterns = averaged(values[used][:, chosen], stimulus, category, recording, subject, test)
+        patterns = _patterns(values[:, chosen], table, new)
         places, windows = places[chosen], windows[:, chosen]
     shape, affine = _grid(recordings[0])
     names, pictures = _pictures(inputs, patterns, config, has_stimuli)
@@ -127,11 +125,11 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         affine=affine,
         pictures=pictures,
         names=names,
-        windows=standardised(windows, np.ones(len(windows), bool), subjects) if len(windows) else windows,
+        windows=_standard_windows(windows, subjects, new),
     )
     patterns.save(outputs["trials"])
     table[list(COLUMNS)].to_csv(outputs["trials_table"], sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    facts = _facts(patterns, table, recordings, config, by, in_view)
+    facts = _facts(patterns, table, recordings, config, by, in_view, has_stimuli, new)
     write_json(outputs["trials_facts"], facts)
     return facts
 
@@ -148,14 +146,40 @@ def _recording(given: Mapping[str, Any], config: Config) -> Recording:
     return Recording(given["id"], entities, voxels, files, read_facts(voxels), trials)
 
 
-def _check_both(used: pd.DataFrame) -> None:
-    counts = Counter(used["split"])
+def _check_both(table: pd.DataFrame) -> None:
+    counts = Counter(table["split"][table["reason"] == ""])
     for split in (TRAIN, TEST):
         if not counts[split]:
+            reasons = Counter(table["reason"][(table["reason"] != "") & (table["split"] == split)])
+            why = "".join(f"; {count} were left out: {reason}" for reason, count in sorted(reasons.items()))
             raise InputError(
-                f"trials: no trial of split {split} is left, of {len(used)}",
-                "another share or another seed of the test, or more runs; trials.tsv says what became of each",
+                f"trials: no trial of split {split} is left, of {len(table)} in all{why}",
+                "another share, another seed or another test_where, or more runs",
             )
+
+
+def _patterns(values: NDArray[np.float32], table: pd.DataFrame, new: set[str]) -> Patterns:
+    """Patterns of the rows of the table that are used.
+
+    new: people of whom nothing is learnt. Mean and SD of theirs are those of their trials that are not of the test,
+    which are no rows after that.
+    """
+    used = (table["reason"] == "") | (table["reason"] == OF_TEST_SUBJECT)
+    kept = table[used]
+    test = (kept["split"] == TEST).to_numpy()
+    stimulus, category, recording, subject = (
+        kept[name].astype(str).tolist() for name in ("stimulus", "category", "recording", "subject")
+    )
+    patterns = averaged(values[used.to_numpy()], stimulus, category, recording, subject, test)
+    return patterns.rows(~np.isin(patterns.subject, list(new)) | (patterns.split == TEST))
+
+
+def _standard_windows(windows: NDArray[np.float32], subjects: NDArray[np.str_], new: set[str]) -> NDArray[np.float32]:
+    """Windows (w, V) as z-scores for each person, without those of people of whom nothing is learnt."""
+    learnt = ~np.isin(subjects, list(new))
+    if not learnt.any():
+        return windows[learnt]
+    return standardised(windows[learnt], np.ones(int(learnt.sum()), bool), subjects[learnt])
 
 
 def _common_places(recordings: Sequence[Recording]) -> NDArray[np.int64]:
@@ -163,9 +187,15 @@ def _common_places(recordings: Sequence[Recording]) -> NDArray[np.int64]:
     from brainlm_data.stages.voxels import Voxels
 
     common: NDArray[np.int64] | None = None
+    shape, affine = _grid(recordings[0])
     for recording in recordings:
-        places = Voxels(recording.voxels).places
-        common = places if common is None else np.intersect1d(common, places)
+        voxels = Voxels(recording.voxels)
+        if voxels.shape != shape or not np.allclose(voxels.affine, affine):
+            raise InputError(
+                f"{recording.voxels}: its voxels are on another grid than those of {recordings[0].voxels.name}",
+                "`--forcerun voxels` makes all of them again",
+            )
+        common = voxels.places if common is None else np.intersect1d(common, voxels.places)
     if common is None or not len(common):
         raise InputError(f"trials: {len(recordings)} recordings have no voxel in common", "select those of one region")
     return common
@@ -196,9 +226,8 @@ def _values(
             chosen, reached = _answers(recording, series, times, good, own, config)
             values[rows] = chosen
             late = rows[~reached]
-            table.loc[late, "reason"] = table.loc[late, "reason"].where(
-                table.loc[late, "reason"] != "", "no good volume in its window"
-            )
+            wanted = table.loc[late, "reason"].isin(["", OF_TEST_SUBJECT])
+            table.loc[late[wanted], "reason"] = "no good volume in its window"
         of_test = (own["split"] == TEST).to_numpy()
         starts, ends = onsets[of_test, None], (onsets + own["duration"].to_numpy(float))[of_test, None] + AFTER_S
         shown = (times[None] >= starts) & (times[None] <= ends)
@@ -290,15 +319,19 @@ def _pictures(
 
 
 def _facts(
-    patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str, in_view: int
-) -> Facts:
+    patterns: Patterns, table: pd.DataFrame, recordings: Sequence[Recording], config: Config, by: str, in_view: int,
+    has_stimuli: bool, new: set[str],
+) -> Facts:  # fmt: skip
     """Counts, and what a reader of a result has to know. `in_view`: voxels that all recordings have."""
     training, test = patterns.of(TRAIN), patterns.of(TEST)
     shared = set(training.category.tolist()) & set(test.category.tolist()) - {""}
     left = Counter(table["reason"][table["reason"] != ""])
     warnings = [f"{count} trials were left out: {reason}" for reason, count in sorted(left.items())]
     if not len(patterns.names):
-        warnings.append("the dataset has no pictures of what was shown: categories can be decoded, pictures cannot")
+        warnings.append(
+            "the dataset has no pictures of what was shown: categories can be decoded, pictures cannot"
+            + (f" (no {patterns.stimulus[0]} below stimuli/)" if has_stimuli else "")
+        )
     if shared:
         warnings.append(f"{len(shared)} categories of the test are in training, too")
     most = max(int(recording.facts["NumberOfVoxels"]) for recording in recordings)
@@ -313,6 +346,7 @@ def _facts(
         "WindowSeconds": list(config.window_s),
         "Hrf": config.hrf,
         "By": by,
+        "TestSubjects": sorted(new),
         "TrainingTrials": len(training),
         "TrainingStimuli": len(set(training.stimulus.tolist())),
         "TestTrials": int(test.repeats.sum()),
@@ -337,7 +371,7 @@ def describe(facts: Facts) -> str:
     return Sentence(
         "The pattern of a trial was {how}, in {voxels} voxels; patterns were z-scored by each subject's training"
         " trials. {training} trials of {stimuli} stimuli were for training, {test_trials} of {test_stimuli} others for"
-        " the test, split by {by} before any statistic was computed; repeats of a test stimulus were averaged.",
+        " the test, split by {by}{people} before any statistic was computed; repeats of a test stimulus were averaged.",
         how=how,
         voxels=facts["Voxels"],
         training=facts["TrainingTrials"],
@@ -345,12 +379,13 @@ def describe(facts: Facts) -> str:
         test_trials=facts["TestTrials"],
         test_stimuli=facts["TestStimuli"],
         by=facts["By"],
+        people=f" and by subject ({len(new)} of whom nothing was learnt)" if (new := facts["TestSubjects"]) else "",
     )
 
 
 STAGE = Stage(
     name="trials",
-    version=2,
+    version=3,
     level="cohort",
     summary="Patterns of voxels per trial with the pictures that were seen, split by stimulus, for decoding.",
     Config=Config,

@@ -22,6 +22,7 @@ from brainlm_data import reads
 from brainlm_model.decode.extra import needed
 from brainlm_model.decode.pca import PCA
 from brainlm_model.decode.scmbm import SCMBM
+from brainlm_model.models.weights import check_finite
 
 LENGTH = 77  # of the context, as of the texts for which such UNets were made
 TINY_UNET = {
@@ -93,7 +94,10 @@ def given_unet(folder: Path, latent: tuple[int, ...]) -> Any:
             "class_embed_type": "projection", "projection_class_embeddings_input_dim": config["cross_attention_dim"],
         }  # fmt: skip
         unet = kind.from_config(config)
-        weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    file = folder / "diffusion_pytorch_model.safetensors"
+    with reads(file, "give a folder of diffusers whose weights are saved as safetensors"):
+        weights = load_file(file)
+        check_finite(weights)
         missing, extra = unet.load_state_dict(weights, strict=False)
         own = [name for name in missing if not name.startswith("class_embedding.")]
         if own or extra:
@@ -167,13 +171,15 @@ class Painter(nn.Module):
         draws: Generator,
         start: Tensor | None = None,
         strength: float = 1.0,
+        guidance: float = 1.0,
     ) -> Tensor:
         """One sample of latents (B, c, h, w) for each pattern, by a scheduler of diffusers (DDIM, PNDM).
 
         start: latents (B, c, h, w) that are noised, and denoised by the last `strength` of the steps; None: from pure
-        noise by all of them.
+        noise by all of them. guidance: how far a step goes from what is predicted without a condition to what is with
+        it, and beyond (Ho & Salimans, 2022); 1: with it alone, none.
         """
-        conditions = self.conditions(x_BV)
+        conditions, without = self.conditions(x_BV), self.none(len(x_BV))
         scheduler.set_timesteps(steps)
         times = scheduler.timesteps
         z = torch.randn((len(x_BV), *self.latent), generator=draws)
@@ -183,7 +189,11 @@ class Painter(nn.Module):
             times = last(times, strength)
             z = scheduler.add_noise(start, z, times[:1].expand(len(z)))
         for time in times:
-            predicted = self(scheduler.scale_model_input(z, time), time.expand(len(z)), *conditions)
+            scaled, times_B = scheduler.scale_model_input(z, time), time.expand(len(z))
+            predicted = self(scaled, times_B, *conditions)
+            if guidance != 1:
+                plain = self(scaled, times_B, *without)
+                predicted = plain + guidance * (predicted - plain)
             z = scheduler.step(predicted, time, z).prev_sample
         return z
 

@@ -7,6 +7,7 @@ names: N pictures (N, h, w) or (N, h, w, 3) with values from 0 to 1; L tokens of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,28 @@ HEADS = {768: 12, 1024: 16, 1280: 16}  # of ViT-B, ViT-L, ViT-H; others have 64 
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # of Inception up to its first 64 features: layer, stride, padding
 STEM = (("Conv2d_1a_3x3", 2, 0), ("Conv2d_2a_3x3", 1, 0), ("Conv2d_2b_3x3", 1, 1))
+# from there to the 2,048 of its last layer: blocks of branches, which are joined; a branch is a chain of convolutions,
+# `a+b` two of them side by side, `mean` and `max` what is pooled before, `/2` at half the size
 INCEPTION_SIDE = 299
+_A = ("branch1x1", "branch5x5_1 branch5x5_2", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3", "mean branch_pool")
+_C = (
+    "branch1x1", "branch7x7_1 branch7x7_2 branch7x7_3",
+    "branch7x7dbl_1 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5", "mean branch_pool",
+)  # fmt: skip
+_E = (
+    "branch1x1",
+    "branch3x3_1 branch3x3_2a+branch3x3_2b",
+    "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a+branch3x3dbl_3b",
+)
+BLOCKS = {
+    "Mixed_5b": _A, "Mixed_5c": _A, "Mixed_5d": _A,
+    "Mixed_6a": ("branch3x3/2", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3/2", "max/2"),
+    "Mixed_6b": _C, "Mixed_6c": _C, "Mixed_6d": _C, "Mixed_6e": _C,
+    "Mixed_7a": (
+        "branch3x3_1 branch3x3_2/2", "branch7x7x3_1 branch7x7x3_2 branch7x7x3_3 branch7x7x3_4/2", "max/2",
+    ),
+    "Mixed_7b": (*_E, "mean branch_pool"), "Mixed_7c": (*_E, "max branch_pool"),  # the last as FID's network has it
+}  # fmt: skip
 
 
 def vit_judge(path: Path) -> Judge:
@@ -104,27 +126,44 @@ def coloured(pictures_N: Array) -> Tensor:
     return x.permute(0, 3, 1, 2) if x.ndim == 4 else x[:, None].expand(-1, 3, -1, -1)
 
 
-def fid_64(path: Path) -> Callable[[Array, Array], float]:
-    """Fréchet distance of two sets of pictures by the first 64 features of an Inception network, as MinD-Vis gives it.
+@dataclass(frozen=True)
+class Fid:
+    """Fréchet distances of two sets of pictures by features of an Inception network.
 
-    It is not the FID of others, which has 2,048 features of the last layer and needs thousands of pictures.
+    Attributes
+    ----------
+    fid_64: by its first 64 features, as MinD-Vis gives it; not comparable with the FID of others.
+    fid: by the 2,048 of its last layer; None where the file has the first layers alone. Others have it of thousands of
+        pictures: of few it is far above what many would give.
+    """
+
+    fid_64: Callable[[Array, Array], float]
+    fid: Callable[[Array, Array], float] | None
+
+
+def fid_of(path: Path) -> Fid:
+    """Distances by the weights of FID's Inception network.
 
     Raises
     ------
     InputError: no such file, damaged, or another network.
     """
     weights = _weights(path)
+    whole = any(name.startswith("Mixed_") for name in weights)
     with reads(path, "give the weights of the Inception network of FID (pt_inception-2015-12-05), or torchvision's"):
-        inception_stem(weights, torch.zeros(1, 3, 32, 32))
+        (inception if whole else inception_stem)(weights, torch.zeros(1, 3, INCEPTION_SIDE, INCEPTION_SIDE))
 
-    def distance(decoded_N: Array, seen_N: Array) -> float:
-        features = []
-        for pictures_N in (decoded_N, seen_N):
-            x_NCHW = stretched(coloured(pictures_N))
-            features.append(_in_batches(lambda part: inception_stem(weights, part), x_NCHW))
-        return frechet(*features)
+    def distance_by(features: Callable[[Mapping[str, Tensor], Tensor], Tensor]) -> Callable[[Array, Array], float]:
+        def distance(decoded_N: Array, seen_N: Array) -> float:
+            first, second = (
+                _in_batches(lambda part: features(weights, stretched(part)), coloured(each))
+                for each in (decoded_N, seen_N)
+            )
+            return frechet(first, second)
 
-    return distance
+        return distance
+
+    return Fid(distance_by(inception_stem), distance_by(inception) if whole else None)
 
 
 def stretched(x_NCHW: Tensor) -> Tensor:
@@ -145,21 +184,66 @@ def stretched(x_NCHW: Tensor) -> Tensor:
 
 def inception_stem(weights: Mapping[str, Tensor], x_NCHW: Tensor) -> Tensor:
     """The first 64 features (N, 64) of Inception v3, after its first pooling, averaged over the picture."""
+    return _stem(weights, x_NCHW).mean(dim=(2, 3))
+
+
+def inception(weights: Mapping[str, Tensor], x_NCHW: Tensor) -> Tensor:
+    """The features (N, 2048) of the last layer of Inception v3, averaged over the picture, pooled as FID's is."""
+    x_NCHW = _stem(weights, x_NCHW)
+    x_NCHW = _convolved(weights, "Conv2d_3b_1x1", x_NCHW)
+    x_NCHW = _convolved(weights, "Conv2d_4a_3x3", x_NCHW, padding=0)
+    x_NCHW = F.max_pool2d(x_NCHW, kernel_size=3, stride=2)
+    for block, branches in BLOCKS.items():
+        x_NCHW = torch.cat([_branch(weights, block, branch, x_NCHW) for branch in branches], dim=1)
+    return x_NCHW.mean(dim=(2, 3))
+
+
+def _stem(weights: Mapping[str, Tensor], x_NCHW: Tensor) -> Tensor:
     for name, stride, padding in STEM:
-        x_NCHW = F.conv2d(x_NCHW, weights[f"{name}.conv.weight"], stride=stride, padding=padding)
-        moments = weights[f"{name}.bn.running_mean"], weights[f"{name}.bn.running_var"]
-        x_NCHW = F.batch_norm(x_NCHW, *moments, weights[f"{name}.bn.weight"], weights[f"{name}.bn.bias"], eps=1e-3)
-        x_NCHW = F.relu(x_NCHW)
-    return F.max_pool2d(x_NCHW, kernel_size=3, stride=2).mean(dim=(2, 3))
+        x_NCHW = _convolved(weights, name, x_NCHW, stride, padding)
+    return F.max_pool2d(x_NCHW, kernel_size=3, stride=2)
+
+
+def _branch(weights: Mapping[str, Tensor], block: str, branch: str, x_NCHW: Tensor) -> Tensor:
+    """What a chain of BLOCKS makes of its input."""
+    for step in branch.split():
+        name, _, half = step.partition("/")
+        if name == "mean":
+            x_NCHW = F.avg_pool2d(x_NCHW, kernel_size=3, stride=1, padding=1, count_include_pad=False)
+        elif name == "max":
+            x_NCHW = F.max_pool2d(x_NCHW, kernel_size=3, stride=2 if half else 1, padding=0 if half else 1)
+        else:
+            how = (2, 0) if half else (1, None)  # stride and padding
+            sides = [_convolved(weights, f"{block}.{one}", x_NCHW, *how) for one in name.split("+")]
+            x_NCHW = torch.cat(sides, dim=1)
+    return x_NCHW
+
+
+def _convolved(
+    weights: Mapping[str, Tensor], name: str, x_NCHW: Tensor, stride: int = 1, padding: int | None = None
+) -> Tensor:
+    """Convolution, batch norm and ReLU of a layer; padding None: what keeps the size."""
+    kernel = weights[f"{name}.conv.weight"]
+    around = (kernel.shape[2] // 2, kernel.shape[3] // 2) if padding is None else (padding, padding)
+    x_NCHW = F.conv2d(x_NCHW, kernel, stride=stride, padding=around)
+    moments = weights[f"{name}.bn.running_mean"], weights[f"{name}.bn.running_var"]
+    return F.relu(F.batch_norm(x_NCHW, *moments, weights[f"{name}.bn.weight"], weights[f"{name}.bn.bias"], eps=1e-3))
 
 
 def frechet(first_NF: Array, second_NF: Array) -> float:
     """|m1 - m2|^2 + trace(S1 + S2 - 2 (S1 S2)^1/2) of means m and covariances S."""
     apart = first_NF.mean(axis=0) - second_NF.mean(axis=0)
-    s1, s2 = np.cov(first_NF, rowvar=False), np.cov(second_NF, rowvar=False)
-    # the trace of a root is the sum of the roots of the eigenvalues, which are not negative but for rounding
-    root = np.sqrt(np.linalg.eigvals(s1 @ s2).real.clip(min=0)).sum()
-    return float(apart @ apart + np.trace(s1) + np.trace(s2) - 2 * root)
+    # S = R' R with one row of R for each picture, or for each feature where there are fewer of them. The trace of the
+    # root is the sum of the singular values of R1 R2', so that no covariance of 2,048 features has to be made.
+    r1, r2 = _root(first_NF), _root(second_NF)
+    shared = np.linalg.svd(r1 @ r2.T, compute_uv=False).sum()
+    return float(apart @ apart + np.sum(r1**2) + np.sum(r2**2) - 2 * shared)
+
+
+def _root(x_NF: Array) -> Array:
+    """R of the covariance R' R of the columns."""
+    root: Array = np.linalg.qr((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1)).R
+    return root
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ LABELS = {
     "from_noise": "the same network, samples from noise alone, as published",
     "no_pattern": "the same network with the mean pattern: what was seen comes from ridge alone",
     "no_pretraining": "without SC-MBM: the encoder starts untrained",
+    "no_pretraining_from_noise": "without SC-MBM, samples from noise alone",
     "pca": "principal components in place of SC-MBM",
     "shuffled": "learnt with each pattern beside another one's picture",
     "ridge_pixels": "ridge regression to the pixels",
@@ -34,7 +35,13 @@ LABELS = {
     "nearest": "picture of the nearest training pattern",
     "mean": "mean training picture",
 }
-LESS = {"less_ridge": "ridge_pixels", "less_ridge_latents": "ridge_latents"}
+# with samples that start from ridge: what the same painter makes of noise alone
+FROM_NOISE = {"decoded": "from_noise", "no_pretraining": "no_pretraining_from_noise"}
+# paired differences -> method that is taken away
+LESS = {
+    "less_ridge": "ridge_pixels", "less_ridge_latents": "ridge_latents", "less_mean": "mean",
+    "less_no_pretraining": "no_pretraining",
+}  # fmt: skip
 MEASURES = {
     "two_way": "two-way identification",
     "n_way_top1": "n-way, top 1",
@@ -62,9 +69,9 @@ def painted_samples(patterns: Patterns, painted: Painted, compat: bool, how: Sam
     """Pictures (samples, M, h, w[, 3]) of the test rows by each painter.
 
     With `how.strength` below 1, samples start from what ridge regression says of the latents, noised. That of
-    `shuffled` is fitted to the same wrong pairs as its painter, so that no right pair reaches it by this way. Two more
-    say what comes from where: `from_noise` is the painter of `decoded` without ridge, `no_pattern` with the mean
-    pattern (zeros) in place of every pattern, so that ridge alone says what was seen.
+    `shuffled` is fitted to the same wrong pairs as its painter, so that no right pair reaches it by this way. More of
+    them say what comes from where: those of `FROM_NOISE` are the same painters without ridge, `no_pattern` is that of
+    `decoded` with the mean pattern (zeros) in place of every pattern, so that ridge alone says what was seen.
     """
     from brainlm_model.decode.second_stage import as_input, samples
 
@@ -79,8 +86,9 @@ def painted_samples(patterns: Patterns, painted: Painted, compat: bool, how: Sam
     for name, painter in painted.painters.items():
         x_NV = as_input(test.patterns, painter.encoder.size, compat)
         drawn[name] = samples(painter, x_NV, painted.autoencoder, how, starts[name])
+        if name in FROM_NOISE and how.strength < 1:
+            drawn[FROM_NOISE[name]] = samples(painter, x_NV, painted.autoencoder, replace(how, strength=1.0))
         if name == "decoded" and how.strength < 1:
-            drawn["from_noise"] = samples(painter, x_NV, painted.autoencoder, replace(how, strength=1.0))
             drawn["no_pattern"] = samples(painter, 0 * x_NV, painted.autoencoder, how, starts[name])
     return drawn
 
@@ -111,16 +119,15 @@ def scores(
 
 
 def summaries(found: Mapping[str, Mapping[str, Array]], test: Patterns, seed: int) -> dict[str, dict[str, Any]]:
-    """Method -> measure -> value with its interval, and that of paired differences.
-
-    `less_ridge`: the method less ridge to the pixels. `less_ridge_latents`: less ridge to the latents, decoded.
-    """
+    """Method -> measure -> value with its interval, and that of the paired differences `LESS`."""
     table: dict[str, dict[str, Any]] = {}
     for method, by_measure in found.items():
         table[method] = {}
         for name, each in by_measure.items():
             row = summary(each, test.stimulus, test.subject, seed)
             for difference, other in LESS.items():
+                if (method, other) == ("from_noise", "no_pretraining"):
+                    other = FROM_NOISE[other]  # what starts alike
                 row[difference] = summary(each - found[other][name], test.stimulus, test.subject, seed)
             table[method][name] = row
     return table

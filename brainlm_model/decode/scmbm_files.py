@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainlm_data import InputError, reads
-from brainlm_model.decode.scmbm import SCMBM, Size
+from brainlm_model.decode.scmbm import SCMBM, SIZES, Size
 from brainlm_model.models.weights import check_finite, unpickled
 
 REMEDY = "give a state dict of SC-MBM: model.safetensors, or a .pth of tensors alone"
@@ -107,6 +107,26 @@ def read_public(path: Path, heads: int = 16, decoder_heads: int = 16, tokens: in
     InputError: damaged, of another network, or a pickle of more than tensors.
     """
     return network(from_public(_tensors(path)), path, heads, decoder_heads, tokens)
+
+
+def size_in(path: Path, wanted: Size) -> Size:
+    """The size of a public checkpoint. Heads leave no trace in it: they are those of the size with its widths.
+
+    wanted: looked at before the named sizes.
+
+    Raises
+    ------
+    InputError: no size has the widths of encoder and decoder; or as `read_public`.
+    """
+    found = read_public(path, 1, 1).size
+    for size in (wanted, *SIZES.values()):
+        if (size.width, size.decoder_width) == (found.width, found.decoder_width):
+            return replace(found, heads=size.heads, decoder_heads=size.decoder_heads)
+    raise InputError(
+        f"{path}: tokens of width {found.width}, {found.decoder_width} in the decoder, of which no size is: how many"
+        " heads it has is not in the file",
+        "set scmbm.size and scmbm.width so that they have these widths, and its heads",
+    )
 
 
 def network(

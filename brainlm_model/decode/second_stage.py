@@ -115,6 +115,7 @@ class Sampling:
     sampler, steps: ddim or pndm, and its steps. samples: pictures for each pattern, each from noise of its own, which
         follows from the seed and its number.
     strength: share of the steps that latents to start from go through, where there are some.
+    guidance: of `Painter.sample`.
     """
 
     sampler: str
@@ -122,6 +123,7 @@ class Sampling:
     samples: int
     seed: int
     strength: float = 1.0
+    guidance: float = 1.0
 
 
 def samples(
@@ -132,6 +134,7 @@ def samples(
     start = None if start_N is None else torch.from_numpy(start_N).float()
     drawn = []
     for number in range(how.samples):
-        z = painter.sample(x_NV, scheduler, how.steps, generator(how.seed, number), start, how.strength)
+        draws = generator(how.seed, number)
+        z = painter.sample(x_NV, scheduler, how.steps, draws, start, how.strength, how.guidance)
         drawn.append(autoencoder.decoded(z.double().numpy()))
     return np.stack(drawn)

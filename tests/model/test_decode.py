@@ -13,14 +13,17 @@ import pytest
 
 pytest.importorskip("diffusers")
 
-from brainlm_data import Files, InputError, Patterns, call
+from brainlm_data import BrainLMError, Files, InputError, Patterns, call
 from brainlm_model.decode import words
+from brainlm_model.decode.alone import decode_alone
 from brainlm_model.decode.autoencoder import tiny
+from brainlm_model.decode.classifier import DIGITS
 from brainlm_model.decode.diffusion import Painter, tiny_unet
-from brainlm_model.decode.methods import LABELS, MEASURES
+from brainlm_model.decode.methods import LABELS, LESS, MEASURES
 from brainlm_model.decode.scmbm import SCMBM as Network
 from brainlm_model.decode.scmbm import sized
 from brainlm_model.decode.stages import decode, diffusion, scmbm
+from tests.model.test_diffusion import given_base
 
 SCMBM = scmbm.Config(steps=15, batch_size=8)
 DIFFUSION = diffusion.Config(autoencoder_steps=10, unet_steps=3, steps=8, batch_size=8)
@@ -57,16 +60,13 @@ INNER = tuple(
 LEARNING = ((scmbm.STAGE, SCMBM), (diffusion.STAGE, DIFFUSION))
 
 
-def run_all(
-    home: Path, patterns: Patterns, workdir: Path | None = None, stages: Any = (*LEARNING, (decode.STAGE, DECODE))
-) -> dict[str, Path]:
+def learn_all(home: Path, patterns: Patterns, workdir: Path) -> dict[str, Path]:
     home.mkdir()
     files = {"trials": home / "trials.npz"}
     patterns.save(files["trials"])
-    for stage, config in stages:
+    for stage, config in LEARNING:
         outputs = {name: artifact.path(home) for name, artifact in stage.artifacts.items()}
-        meta = {} if workdir is None else {"workdir": str(workdir / stage.name)}
-        facts = call(stage, Files(files, meta), outputs, config)
+        facts = call(stage, Files(files, {"workdir": str(workdir / stage.name)}), outputs, config)
         assert stage.describe(facts)
         files |= outputs
     return files
@@ -74,7 +74,9 @@ def run_all(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return run_all(tmp_path_factory.mktemp("decode") / "home", experiment())
+    configs = {"scmbm": SCMBM, "diffusion": DIFFUSION, "decode": DECODE}
+    sections = {name: config.model_dump(mode="json", exclude_unset=True) for name, config in configs.items()}
+    return decode_alone(experiment(), tmp_path_factory.mktemp("decode") / "home", sections)
 
 
 def test_every_method_has_every_measure_with_its_interval(made: dict[str, Path]) -> None:
@@ -88,8 +90,16 @@ def test_every_method_has_every_measure_with_its_interval(made: dict[str, Path])
     assert ridge["two_way"]["value"] > 0.9  # the code is linear
     assert ridge["two_way"]["less_ridge"]["value"] == 0
     assert content["methods"]["mean"]["two_way"]["value"] == pytest.approx(0.5)
-    assert [row["method"] for row in content["Ablations"]] == ["decoded", "no_pretraining"]
+    with_and_without = ["decoded", "no_pretraining", "from_noise", "no_pretraining_from_noise"]
+    assert [row["method"] for row in content["Ablations"]] == with_and_without
+    assert [row["SC-MBM"] for row in content["Ablations"]] == [True, False, True, False]
+    by = {name: content["methods"][name]["pixel_r"] for name in with_and_without}
+    for name, other in zip(with_and_without[::2], with_and_without[1::2], strict=True):  # what starts alike
+        difference = by[name]["value"] - by[other]["value"]
+        assert by[name]["less_no_pretraining"]["value"] == pytest.approx(difference)
     assert all(row["comparable"].startswith("no: ") for row in content["Published"])
+    assert "10 test patterns of 5 stimuli" in decode.describe(content)
+    assert content["Published"][0]["ours"].endswith("5-way") and content["fid_64"] == content["fid"] == {}
 
 
 def test_warnings_say_what_to_doubt(made: dict[str, Path]) -> None:
@@ -109,7 +119,7 @@ def test_page_and_figure(made: dict[str, Path]) -> None:
     assert all(label.replace("'", "&#39;") in page for label in LABELS.values())
     assert "Before you believe it" in page and "MinD-Vis on GOD" in page
     arrays = np.load(made["decode_arrays"])
-    assert arrays["samples"].shape == (3, 3, 16, 16)
+    assert arrays["samples"].shape == (3, 3, 16, 16) and arrays["decoded"].shape == (3, 16, 16)
     assert (np.diff(arrays["pixel_r"]) <= 0).all()
 
 
@@ -119,11 +129,12 @@ def test_saved_networks_paint_the_same(made: dict[str, Path]) -> None:
 
     patterns = experiment()
     encoder, _ = scmbm.learnt(patterns, SCMBM)
-    fresh, _ = diffusion.learnt(patterns, encoder, False, DIFFUSION)
+    fresh, _ = diffusion.learnt(patterns, encoder, False, DIFFUSION, painters=("decoded", "pca"))
     kept = diffusion.load(made)
+    kept = replace(kept, painters={name: kept.painters[name] for name in fresh.painters})
     how = Sampling("pndm", 4, samples=1, seed=0, strength=0.5)
     first, second = (painted_samples(patterns, each, False, how) for each in (fresh, kept))
-    assert set(first) == {*diffusion.PAINTERS, "from_noise", "no_pattern"}
+    assert set(first) == set(second) == {"decoded", "from_noise", "no_pattern", "pca"}
     for name, pictures in first.items():
         np.testing.assert_allclose(pictures, second[name], atol=1e-5)
 
@@ -143,7 +154,7 @@ def test_checkpoints_of_another_encoder_are_not_used(tmp_path: Path) -> None:
 def test_each_painter_starts_from_the_ridge_of_its_own_pairs(
     made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of shuffled pairs never sees a right one; nothing but `from_noise` starts without ridge."""
+    """That of shuffled pairs never sees a right one; nothing but `FROM_NOISE` starts without ridge."""
     from brainlm_model.decode import methods, second_stage
     from brainlm_model.decode.baselines import ridge
 
@@ -164,8 +175,10 @@ def test_each_painter_starts_from_the_ridge_of_its_own_pairs(
             assert list(drawn) == list(diffusion.PAINTERS)
             assert all(start is None for _, _, start in by_name.values())
             continue
-        assert list(drawn) == ["decoded", "from_noise", "no_pattern", *diffusion.PAINTERS[1:]]
-        assert by_name["from_noise"][1:] == (1.0, None)
+        assert list(drawn) == [
+            "decoded", "from_noise", "no_pattern", "no_pretraining", "no_pretraining_from_noise", "pca", "shuffled",
+        ]  # fmt: skip
+        assert by_name["from_noise"][1:] == by_name["no_pretraining_from_noise"][1:] == (1.0, None)
         assert by_name["no_pattern"][0] == 0
         z = painted.autoencoder.encoded(train.seen() / 255)
         assert (train.stimulus[painted.partner] != train.stimulus).all()
@@ -181,7 +194,7 @@ def test_fid_64_only_where_weights_are_given(tmp_path: Path) -> None:
     from brainlm_model.decode.judges import STEM
 
     seen = experiment().of("test").rows(np.arange(3))
-    assert decode.fids(None, {}, {}, seen) == {}
+    assert decode.fids(None, {}, {}, seen) == {"fid_64": {}, "fid": {}}
     weights = {}
     for (name, _, _), before, after in zip(STEM, (3, 32, 32), (32, 32, 64), strict=True):
         weights[f"{name}.conv.weight"] = torch.ones(after, before, 3, 3) / (9 * before)
@@ -190,8 +203,8 @@ def test_fid_64_only_where_weights_are_given(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "inception.safetensors")
     pictures = seen.seen() / 255
     found = decode.fids(tmp_path / "inception.safetensors", {"decoded": 1 - pictures[None]}, {"mean": pictures}, seen)
-    assert list(found) == ["decoded", "mean"]
-    assert found["mean"] == pytest.approx(0, abs=1e-4) and found["decoded"] > 0.1
+    assert list(found["fid_64"]) == ["decoded", "mean"] and not found["fid"]  # of which the layers are not there
+    assert found["fid_64"]["mean"] == pytest.approx(0, abs=1e-4) and found["fid_64"]["decoded"] > 0.1
 
 
 def test_no_test_row_reaches_any_training(made: dict[str, Path], tmp_path: Path) -> None:
@@ -201,9 +214,7 @@ def test_no_test_row_reaches_any_training(made: dict[str, Path], tmp_path: Path)
     values, pictures = patterns.patterns.copy(), patterns.pictures.copy()
     values[test] = rng.normal(size=values[test].shape)
     pictures[np.isin(patterns.names, patterns.stimulus[test])] = 77
-    other = run_all(
-        tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work", LEARNING
-    )
+    other = learn_all(tmp_path / "home", replace(patterns, patterns=values, pictures=pictures), tmp_path / "work")
     for name in ("scmbm_model", *(n for n in diffusion.ARTIFACTS if n not in ("diffusion_log", "diffusion_checksums"))):
         assert other[name].read_bytes() == made[name].read_bytes(), name
 
@@ -237,6 +248,54 @@ def test_words_follow_the_interval_of_the_difference() -> None:
     assert "a is worse than b" in said(-0.2, -0.1)
     assert "not distinguishable" in said(-0.1, 0.2)
     assert "not distinguishable" in said(float("nan"), float("nan"))
+    row = {key: {"value": 0.1, "low": 0.05, "high": 0.2} for key in LESS} | {"value": 0.7, "low": 0.6, "high": 0.8}
+    table = dict.fromkeys(("decoded", "shuffled"), dict.fromkeys(("two_way", "pixel_r"), row))
+    assert words.headline(table)[1] == (
+        "In two-way identification, the diffusion model is better than ridge regression to the pixels (difference "
+        "+0.100, +0.050 to +0.200) and is better than ridge to the latents (difference +0.100, +0.050 to +0.200)."
+    )
+
+
+def test_patterns_of_ones_own_need_pictures_and_known_keys(tmp_path: Path) -> None:
+    nothing = replace(experiment(), names=np.empty(0, np.str_), pictures=np.empty((0, 0, 0), np.uint8))
+    for patterns, sections, said in (
+        (nothing, {}, "there are no pictures in it"),
+        (experiment(), {"scmbn": {}}, "no section scmbn -> there are: scmbm, diffusion, decode"),
+        (experiment(), {"scmbm": {"step": 3}}, "unknown key scmbm.step"),
+    ):
+        with pytest.raises(BrainLMError, match=said):
+            decode_alone(patterns, tmp_path / "out", sections)
+    assert not (tmp_path / "out").exists()
+
+
+def test_digits_judge_no_photographs_without_a_word() -> None:
+    patterns, table = experiment(), {"shuffled": {"two_way": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    facts = {"TestStimuli": 60, "Repeats": [1, 1], "Transductive": False, "Judge": DIGITS.name}
+    colour = replace(patterns, pictures=np.repeat(patterns.pictures[..., None], 3, axis=3))
+    for given, is_said in ((patterns, False), (colour, True)):
+        lines = words.warnings(given, given.of("test").seen() / 255, table, facts)
+        assert any("no judge of photographs" in line for line in lines) is is_said
+
+
+def test_patterns_of_one_split_alone_are_refused(tmp_path: Path) -> None:
+    for split, missing in (("train", "test"), ("test", "train")):
+        experiment().of(split).save(tmp_path / "trials.npz")
+        with pytest.raises(InputError, match=f"trials.npz: no row of split {missing}"):
+            scmbm.read(tmp_path / "trials.npz")
+
+
+def test_a_given_base_is_saved_and_loaded(tmp_path: Path) -> None:
+    """Its configuration holds the folder that it came from, which is no part of the result."""
+    patterns = experiment()
+    encoder, _ = scmbm.learnt(patterns, scmbm.Config(steps=1, batch_size=2))
+    config = diffusion.Config(base=given_base(tmp_path / "base"), steps=1, batch_size=2)
+    painted, _ = diffusion.learnt(patterns, encoder, False, config)
+    files = {name: tmp_path / name for name in diffusion.ARTIFACTS}
+    diffusion.save(painted, files, {})
+    assert str(tmp_path) not in files["diffusion_config"].read_text()
+    kept, pictures = diffusion.load(files), patterns.seen()[:2] / 255
+    np.testing.assert_allclose(kept.autoencoder.encoded(pictures), painted.autoencoder.encoded(pictures), atol=1e-5)
+    assert kept.painters["decoded"].unet.conv_in.weight.equal(painted.painters["decoded"].unet.conv_in.weight)
 
 
 def test_dimensions_of_pictures() -> None:

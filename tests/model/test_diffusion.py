@@ -111,6 +111,15 @@ def test_sampling_is_plain_ddim(painter: diffusion.Painter) -> None:
     torch.testing.assert_close(ours, z, atol=1e-3, rtol=1e-3)
 
 
+def test_guidance_goes_beyond_what_the_condition_says(painter: diffusion.Painter) -> None:
+    """A step of weight 0 is that without a condition, of 1 that with it, and others are on the line through both."""
+    ddim, x = diffusion.sampler("ddim", diffusion.noise_schedule()), torch.randn(2, 80)
+    none, full, beyond = (painter.sample(x, ddim, 1, generator(5), guidance=weight) for weight in (0, 1, 3))
+    torch.testing.assert_close(none, painter.sample(0 * x + 1, ddim, 1, generator(5), guidance=0))
+    assert not torch.allclose(none, full, atol=1e-5)
+    torch.testing.assert_close(beyond, none + 3 * (full - none), atol=1e-4, rtol=1e-4)
+
+
 def test_autoencoder_is_frozen_and_gives_pictures_of_their_own_shape(rows: Any) -> None:
     patterns, seen = rows
     made, log = autoencoder.learnt(seen, Recipe(30, 6, 5e-3), seed=0)

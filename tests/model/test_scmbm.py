@@ -117,6 +117,18 @@ def test_names_go_both_ways_and_sizes_come_from_the_weights(tmp_path: Path) -> N
     )
 
 
+def test_heads_of_a_checkpoint_are_those_of_the_size_with_its_widths(tmp_path: Path) -> None:
+    """They leave no trace in its weights, and another number of them is another network without a word."""
+    file = tmp_path / "model.safetensors"
+    scmbm_files.save(small_network(), file, tmp_path / "config.json", {})
+    with pytest.raises(InputError, match=r"tokens of width 16, 8 in the decoder, of which no size is"):
+        scmbm_files.size_in(file, SIZES["scmbm-tiny"])
+    assert scmbm_files.size_in(file, SMALL) == SMALL
+    tiny = SIZES["scmbm-tiny"]
+    scmbm_files.save(SCMBM(tiny, TOKENS), file, tmp_path / "config.json", {})
+    assert scmbm_files.size_in(file, SIZES["scmbm-1024"]) == tiny
+
+
 def test_a_checkpoint_for_another_number_of_voxels_has_its_places_interpolated() -> None:
     longer = scmbm_files.for_tokens(small_network().state_dict(), 2 * TOKENS)
     assert longer["places"].shape == (1, 2 * TOKENS + 1, SMALL.width)

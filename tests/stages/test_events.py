@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from brainlm_data import read_events
-from brainlm_data.bids.index import Select, read_index
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import write_facts
+from brainlm_data.graph.dag import Dag
+from brainlm_data.graph.edges import load_job
+from brainlm_data.pipeline import STAGES
 from brainlm_data.runner.call import call
+from brainlm_data.runner.manifest import COHORT
 from brainlm_data.stage import Files
 from brainlm_data.stages import events
 from brainlm_data.stages.events import Config
@@ -74,11 +77,18 @@ def test_the_plan_knows_the_table_of_each_run(tmp_path: Path) -> None:
     (bids / "task-see_events.tsv").write_text(FACES)
     own = bids / "sub-02" / "func" / "sub-02_task-see_events.tsv"
     own.write_text(FACES)
-    found = read_index(bids, Select()).events_of
-    assert {name: Path(file.path).name for name, file in found.items()} == {
+    dag = Dag({"bids_dir": str(bids), "outdir": str(tmp_path / "out")}, STAGES)
+    dag.prepare()
+    job = load_job(STAGES, "events", tmp_path / "out", COHORT, dag["events"].signature)
+    told = job.units[0]["meta"]["events_of"]
+    assert {name: Path(path).name for name, (path, *_) in told.items()} == {
         "sub-01_task-see": "task-see_events.tsv",
         "sub-02_task-see": own.name,
     }
+    own.write_text(FACES + "60\t4\tface\n")  # another size: what the job reads has changed
+    dag = Dag({"bids_dir": str(bids), "outdir": str(tmp_path / "out")}, STAGES)
+    dag.prepare()
+    assert load_job(STAGES, "events", tmp_path / "out", COHORT, dag["events"].signature).listing != job.listing
 
 
 def test_an_import_takes_events_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,6 +137,37 @@ def test_a_run_for_the_test_takes_its_stimuli_out_of_training(recordings: list[d
     assert not set(patterns.of("train").stimulus) & set(patterns.of("test").stimulus)
 
 
+def test_nothing_is_learnt_of_people_for_the_test(recordings: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Not their training stimuli, nor their windows; their own trials of these are what theirs are z-scored by."""
+    facts, out = write(tmp_path, recordings, test_subjects=["sub-02"])
+    patterns = Patterns.load(out["trials"])
+    alone = Patterns.load(write(tmp_path, recordings[:2])[1]["trials"])
+    both = Patterns.load(write(tmp_path, recordings)[1]["trials"])
+    assert set(patterns.of("train").subject) == {"01"} and set(patterns.of("test").subject) == {"02"}
+    assert facts["TestSubjects"] == ["02"] and facts["TrainingTrials"] == 28 and facts["TestStimuli"] == 4
+    assert "and by subject (1 of whom nothing was learnt)" in trials.describe(facts)
+    np.testing.assert_array_equal(patterns.windows, alone.windows)
+    test = both.of("test")
+    np.testing.assert_array_equal(patterns.of("test").patterns, test.rows(test.subject == "02").patterns)
+    for names, said in ((["*"], "none is left to learn from"), (["07"], "no subject 07 -> there are: 01, 02")):
+        with pytest.raises(InputError, match=said):
+            write(tmp_path, recordings, test_subjects=names)
+
+
+def test_a_split_that_leaves_nothing_says_why(recordings: list[dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no trial of split train is left, of 72 in all; 56 were left out: its cat"):
+        write(tmp_path, recordings, by="category")
+
+
+def test_voxels_of_another_grid_are_refused(recordings: list[dict[str, Any]], tmp_path: Path) -> None:
+    other = make_recording(tmp_path, "03", 0)
+    with np.load(other["files"]["voxels"]) as file:
+        moved = dict(file) | {"affine": np.diag([3.0, 3, 3, 1])}
+    np.savez(other["files"]["voxels"], **moved)
+    with pytest.raises(InputError, match="on another grid than those of sub-01"):
+        write(tmp_path, [*recordings, other])
+
+
 def test_windows_keep_away_from_test_trials(recordings: list[dict[str, Any]], tmp_path: Path) -> None:
     few, _ = write(tmp_path, recordings)
     many, out = write(tmp_path, recordings, test_where={"set": ["both"], "run": ["1"]})

@@ -14,8 +14,9 @@ from pydantic import Field
 from brainlm_data import Artifact, Facts, Files, Need, Patterns, Stage, StageConfig, reads
 from brainlm_model.decode import words
 from brainlm_model.decode.classifier import DIGITS
-from brainlm_model.decode.methods import LABELS, MEASURES, painted_samples, scores, simple, summaries
+from brainlm_model.decode.methods import FROM_NOISE, LABELS, MEASURES, painted_samples, scores, simple, summaries
 from brainlm_model.decode.stages import diffusion
+from brainlm_model.decode.stages.scmbm import read
 from brainlm_model.eval.writing import DPI, plain, write_csv, write_json
 from brainlm_model.training.machine import use_threads
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 COLUMNS = ("method", "measure", "value", "low", "high", "less_ridge", "less_ridge_low", "less_ridge_high")
 SAMPLES_SHOWN = 3
+FIDS = {"fid_64": "FID, 64 features", "fid": "FID, 2,048"}
 
 
 class Config(StageConfig):
@@ -38,13 +40,16 @@ class Config(StageConfig):
         "noise", description="what samples start from; noise: as published; ridge: ridge regression's latents, noised"
     )
     strength: float = Field(0.6, gt=0, lt=1, description="with start ridge: share of the sampler's steps gone through")
+    guidance: float = Field(
+        1.0, ge=0, description="weight of the condition (classifier-free guidance); 1: none, published"
+    )
     samples: int = Field(5, ge=SAMPLES_SHOWN, description="pictures drawn from each test pattern")
     judge: Path | None = Field(
         None, description="state dict of a vision transformer of torchvision (vit_h_14), for n-way; null: one of digits"
     )
     n_way: int = Field(5, ge=2, description="classes of the n-way measure, of the judge's; published: 50")
     inception: Path | None = Field(
-        None, description="weights of FID's Inception network (pt_inception-2015-12-05): fid_64 is given, too"
+        None, description="weights of FID's Inception network (pt_inception-2015-12-05): fid_64 and fid are given, too"
     )
     shown: int = Field(8, ge=1, description="test pictures in the figure, evenly over the range of pixel r")
     title: str = Field("What was seen, and what was decoded", min_length=1, description="title of the page")
@@ -58,7 +63,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.figures.style import save, style
 
     use_threads(config.threads)
-    patterns = Patterns.load(inputs["trials"])
+    patterns = read(inputs["trials"])
     painted = diffusion.load(inputs)
     with reads(inputs["diffusion_config"]):
         made = json.loads(inputs["diffusion_config"].read_text(encoding="utf-8"))
@@ -79,19 +84,21 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         "Samples": config.samples,
         "Start": config.start,
         "Strength": sampling(config).strength,
+        "Guidance": config.guidance,
         "NWay": config.n_way,
         "Judge": judge.name,
         "Transductive": made["training"]["Transductive"],
     }
+    distances = fids(config.inception, samples, others, test)
     content = {
         "Summary": words.headline(table),
         **facts,
         "Labels": {name: LABELS[name] for name in table},
         "methods": table,
-        "fid_64": fids(config.inception, samples, others, test),
-        "Ablations": [{"SC-MBM": name == "decoded", "method": name, **table[name]} for name in words.WITH_AND_WITHOUT],
+        **distances,
+        "Ablations": ablations(table),
         "Warnings": words.warnings(patterns, samples["decoded"].mean(axis=0), table, facts),
-        "Published": words.published(judge is DIGITS),
+        "Published": words.published(judge is DIGITS, table, distances["fid_64"], config.n_way),
     }
     write_json(outputs["decode_json"], content)
     write_csv(outputs["decode_csv"], COLUMNS, rows_of(table))
@@ -108,20 +115,37 @@ def sampling(config: Config) -> Sampling:
     from brainlm_model.decode.second_stage import Sampling
 
     strength = config.strength if config.start == "ridge" else 1.0
-    return Sampling(config.sampler, config.sampling_steps, config.samples, config.seed, strength)
+    return Sampling(config.sampler, config.sampling_steps, config.samples, config.seed, strength, config.guidance)
+
+
+def ablations(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """With and without SC-MBM; where samples start from ridge, of the same networks from noise as well."""
+    pairs = [("decoded", "no_pretraining"), (FROM_NOISE["decoded"], FROM_NOISE["no_pretraining"])]
+    return [
+        {"SC-MBM": name == pair[0], "method": name, **table[name]} for pair in pairs for name in pair if name in table
+    ]
 
 
 def fids(
     weights: Path | None, samples: Mapping[str, Array], others: Mapping[str, Array], test: Patterns
-) -> dict[str, float]:
-    """Method -> fid_64 of its pictures (each sample by itself) to the test pictures; {} without weights."""
-    from brainlm_model.decode.judges import fid_64
+) -> dict[str, dict[str, float]]:
+    """`fid_64` and `fid`: method -> distance of its pictures (each sample by itself) to the test pictures.
 
+    Both are empty without weights, `fid` is where the last layers are not in the file.
+    """
+    from brainlm_model.decode.judges import fid_of
+
+    found: dict[str, dict[str, float]] = {"fid_64": {}, "fid": {}}
     if weights is None:
-        return {}
-    distance, seen = fid_64(weights), test.seen() / 255
-    found = {name: float(np.mean([distance(one, seen) for one in each])) for name, each in samples.items()}
-    return found | {name: distance(each, seen) for name, each in others.items()}
+        return found
+    made, seen = fid_of(weights), test.seen() / 255
+    for kind, distance in (("fid_64", made.fid_64), ("fid", made.fid)):
+        if distance is not None:
+            found[kind] = {
+                name: float(np.mean([distance(one, seen) for one in each])) for name, each in samples.items()
+            }
+            found[kind] |= {name: distance(each, seen) for name, each in others.items()}
+    return found
 
 
 def rows_of(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -146,6 +170,7 @@ def shown(samples: Array, others: Mapping[str, Array], test: Patterns, r_M: Arra
         "stimulus": test.stimulus[rows],
         "pixel_r": r_M[rows],
         "seen": test.seen()[rows] / 255,
+        "decoded": samples[:, rows].mean(axis=0),
         "samples": samples[:SAMPLES_SHOWN, rows],
         "ridge": others["ridge_pixels"][rows],
         "nearest": others["nearest"][rows],
@@ -153,16 +178,16 @@ def shown(samples: Array, others: Mapping[str, Array], test: Patterns, r_M: Arra
 
 
 def draw(arrays: Mapping[str, Any]) -> Figure:
-    """One row for each test picture: seen, three samples, ridge to the pixels, nearest training pattern."""
+    """One row for each test picture: seen, mean and three of the samples, ridge to the pixels, nearest pattern."""
     import matplotlib.pyplot as plt
 
-    columns = {"seen": arrays["seen"]}
+    columns = {"seen": arrays["seen"], "decoded": arrays["decoded"]}
     for number, sample in enumerate(arrays["samples"], start=1):
-        columns[f"decoded {number}"] = sample
+        columns[f"sample {number}"] = sample
     columns |= {"ridge": arrays["ridge"], "nearest": arrays["nearest"]}
     count = len(arrays["seen"])
     figure, grid = plt.subplots(
-        count, len(columns), figsize=(1.15 * len(columns) + 0.8, 1.15 * count + 0.4), squeeze=False,
+        count, len(columns), figsize=(1.05 * len(columns) + 0.7, 1.05 * count + 0.4), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for column, (title, pictures) in enumerate(columns.items()):
@@ -172,6 +197,7 @@ def draw(arrays: Mapping[str, Any]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
             if row == 0:
                 axes.set_title(title, fontsize=9)
             if column == 0:
@@ -184,11 +210,20 @@ def page(title: str, content: Mapping[str, Any], svg: Path) -> str:
     from brainlm_model.report.stage import embedded, environment_of, versions
 
     here = Path(__file__).parents[1]
-    rows = [(LABELS[name], cells(by_measure)) for name, by_measure in content["methods"].items()]
+    distances = [name for name in FIDS if content[name]]
+    rows = []
+    for name, by_measure in content["methods"].items():
+        more = [f"{content[kind][name]:.2f}" if name in content[kind] else "" for kind in distances]
+        rows.append((LABELS[name], [*cells(by_measure), *more]))
+    chance = {"two_way": "0.5", "n_way_top1": f"{1 / content['NWay']:.2g}", **dict.fromkeys(distances, "")}
+    measures = {
+        **MEASURES, "n_way_top1": f"{content['NWay']}-way, top 1", **{name: FIDS[name] for name in distances},
+    }  # fmt: skip
+    reasons = {row["kind"]: row["comparable"] for row in content["Published"]}
     template = environment_of(here, here.parent / "report").get_template("decode.html")
     return template.render(
-        title=title, content=content, measures=MEASURES, rows=rows, figure=embedded(svg), versions=versions(),
-        chance={"two_way": "0.5", "n_way_top1": f"{1 / content['NWay']:.2g}"},
+        title=title, content=content, measures=measures, rows=rows, figure=embedded(svg), versions=versions(),
+        chance=chance, reasons=reasons,
     )  # fmt: skip
 
 
@@ -217,7 +252,7 @@ ARTIFACTS = {
 
 STAGE = Stage(
     name="decode",
-    version=2,
+    version=3,
     level="cohort",
     summary="Decode what was seen: pictures, measures beside simpler methods, figure and page.",
     Config=Config,

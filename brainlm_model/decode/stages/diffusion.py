@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainlm_data import Artifact, Facts, Files, InputError, Need, Patterns, Stage, StageConfig, reads, write_sums
-from brainlm_model.decode.stages.scmbm import digest, workdir_of, write_log
+from brainlm_model.decode.stages.scmbm import digest, read, workdir_of, write_log
 from brainlm_model.training.machine import use_threads
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def learnt(
 
     train = patterns.of("train")
     pictures = train.seen() / 255
+    if len(pictures) and np.ptp(pictures, axis=0).max() == 0:
+        raise InputError("trials: all training pictures are the same", "there is nothing to decode: check stimuli/")
     x_NV = as_input(train.patterns, encoder.size, compat)
     # what a checkpoint depends on: another encoder is another training, too
     encoder_weights = torch.cat([value.flatten().float() for value in encoder.state_dict().values()])
@@ -147,8 +149,8 @@ def deranged(stimulus: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
 
 
 def settings(network: Any) -> dict[str, Any]:
-    """A diffusers network's configuration, but for its list of keys at their defaults: a set, in any order."""
-    return {key: value for key, value in network.config.items() if key != "_use_default_values"}
+    """A diffusers network's configuration, without the folder that it came from and the set of its defaults."""
+    return {key: value for key, value in network.config.items() if key not in ("_name_or_path", "_use_default_values")}
 
 
 def save(painted: Painted, outputs: Mapping[str, Path], about: Mapping[str, Any]) -> None:
@@ -222,7 +224,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.decode.scmbm import padded_length
 
     use_threads(config.threads)
-    patterns = Patterns.load(inputs["trials"])
+    patterns = read(inputs["trials"])
     encoder = scmbm_files.load(inputs["scmbm_model"], inputs["scmbm_config"])
     patch = encoder.size.patch
     compat = encoder.tokens * patch != padded_length(patterns.n_voxels, patch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from brainlm_data import Artifact, Facts, Files, Need, Patterns, Stage, StageConfig, write_sums
+from brainlm_data import Artifact, Facts, Files, InputError, Need, Patterns, Stage, StageConfig, write_sums
 from brainlm_model.training.machine import use_threads
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brainlm_model.decode.scmbm import SCMBM
 
 COLUMNS = ("network", "step", "loss", "lr")
+SPLITS = ("train", "test")
 
 
 class Config(StageConfig):
@@ -53,7 +54,7 @@ def learnt(patterns: Patterns, config: Config, workdir: Path | None = None) -> t
     train = patterns.of("train").patterns
     size = sized(config.size, width=config.width, mlp_ratio=config.mlp_ratio)
     if config.checkpoint is not None:
-        size = scmbm_files.read_public(config.checkpoint, size.heads, size.decoder_heads).size
+        size = scmbm_files.size_in(config.checkpoint, size)
     x_NV = as_input(np.concatenate([patterns.windows, train]), size, config.compat)
     if config.checkpoint is None:
         network = untrained(size, x_NV, config.seed)
@@ -73,6 +74,15 @@ def learnt(patterns: Patterns, config: Config, workdir: Path | None = None) -> t
     return network, log
 
 
+def read(path: Path) -> Patterns:
+    """Patterns to learn from and to be tested on. Raises InputError where one of both is missing."""
+    patterns = Patterns.load(path)
+    for split in SPLITS:
+        if not len(patterns.of(split)):
+            raise InputError(f"{path}: no row of split {split}", "a decoder needs both (stage trials)")
+    return patterns
+
+
 def digest(array: NDArray[Any]) -> str:
     """A short name of what an array holds: a checkpoint of other data is not used."""
     import hashlib
@@ -85,7 +95,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     from brainlm_model.decode import scmbm_files
 
     use_threads(config.threads)
-    patterns = Patterns.load(inputs["trials"])
+    patterns = read(inputs["trials"])
     network, log = learnt(patterns, config, workdir_of(outputs))
     assert patterns.windows is not None
     last = [row["loss"] for row in log[-max(len(log) // 10, 1) :]]

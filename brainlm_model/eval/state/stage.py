@@ -56,7 +56,7 @@ class Config(StageConfig):
         "auto", description="what is held out in turn; auto: runs of somebody who has several, else people, else parts"
     )
     methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="what to compare")
-    permutations: int = Field(100, ge=0, description="of labels within runs; linear methods are fitted again; 0: none")
+    permutations: int = Field(200, ge=0, description="of labels within runs; linear methods are fitted again; 0: none")
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
     seed: int = Field(0, ge=0, description="seed of recordings, folds, probes, permutations and draws")
     threads: int = Field(2, ge=1, description="CPU threads")
