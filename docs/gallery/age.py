@@ -2,7 +2,7 @@
 # # Age, by a model and by a line
 #
 # A model is worth its trouble where it does better than ridge regression on correlations, which needs none. Here, as
-# in our results on [ABIDE](../results/abide/gaussian.md), it does not: measure before you believe. The cohort is
+# in our results on [ABIDE](../results/abide/README.md), it does not: measure before you believe. The cohort is
 # simulated; age lowers the share that parcels take from their networks ([simulate](../stages/simulate.md)).
 
 # %%
