@@ -94,7 +94,7 @@ def describe(facts: Facts) -> str:
             "adapted to each window by expectation-maximisation (Little & Rubin, 2019)."
         )
     places = ""
-    if not facts["ParcelsWithCoordinates"]:
+    if facts.get("ParcelsWithCoordinates") == 0:  # models of before do not say
         places = " No parcel had coordinates: the network knows parcels by their number alone."
     changed = ""
     if "ChangedOnTheWay" in facts:

@@ -81,7 +81,8 @@ def outputs(task: str, out: Path) -> dict[str, Path]:
 def run(task: str, home: Path, out: Path, workdir: Path | None = None, **keys: Any) -> dict[str, Any]:
     """Run a task of the paper; its facts."""
     stage = PAPER_TASKS[task]
-    inputs = {"store": home / "store.zarr", **{k: home / v for k, v in BESIDE.items()}}
+    beside = {k: home / v for k, v in BESIDE.items() if k != "events" or (home / v).exists()}
+    inputs = {"store": home / "store.zarr", **beside}
     inputs |= {k: home / "model" / v for k, v in MODEL.items()}
     out.mkdir(parents=True, exist_ok=True)
     meta = {} if workdir is None else {"workdir": str(workdir)}

@@ -11,19 +11,21 @@ from tests.model.cohort import make
 
 def test_the_study_scores_every_method_on_the_same_windows(tmp_path):
     store = make(tmp_path)
-    keys = {"steps": 2, "width": 16, "heads": 2, "hidden": 32, "batch_size": 4}
-    cell = json.loads(json.dumps(pretrain.one_cell(store.path, ["tiny", "small"], 1.0, 1, keys)))
+    keys = ["steps=2", "width=16", "heads=2", "hidden=32", "batch_size=4", "threads=1"]
+    cell = json.loads(json.dumps(pretrain.one_cell(store.path, tmp_path / "out", ["tiny", "small"], 1.0, 1, keys)))
+    assert (tmp_path / "out" / "tiny_share-100_seed-1" / "model.safetensors").exists()
     assert cell["training_subjects"] == 5 and cell["models"]["tiny"]["steps"] == 2
     rows = pretrain.flat([cell])
     assert {row["method"] for row in rows} == {
-        "tiny", "small", "untrained", "gaussian", "pca", "mean", "interpolation"
+        "tiny", "small", "untrained", "spacetime", "gaussian", "pca", "mean"
     }  # fmt: skip
-    assert len({(row["split"], row["mask_ratio"], row["metric"]) for row in rows}) == 1 * 4 * 4
+    assert len({(row["split"], row["masking"], row["mask_ratio"], row["metric"]) for row in rows}) == 1 * 2 * 4 * 4
     compared = pretrain.differences([cell])
-    assert {row["method"] for row in compared} == {"tiny", "small"} and len(compared) == 2 * 6 * 4
+    assert {row["method"] for row in compared} == {"tiny", "small"} and len(compared) == 2 * 6 * 2 * 4
     found = pretrain.means(rows)
     for row in compared:
-        expected = [found[f"test share 1 {row[key]} mask {row['mask_ratio']:g}"] for key in ("method", "against")]
+        where = f"{row['masking']} {row['mask_ratio']:g}"
+        expected = [found[f"test share 1 {row[key]} {where}"] for key in ("method", "against")]
         assert row["difference"] == pytest.approx(expected[0] - expected[1], abs=2e-4)
 
 
