@@ -13,7 +13,7 @@ from tests.dag.snake import PER_RECORDING
 from tests.dag.test_reruns import COLLATE, DENOISE, DISTORTION, QCGROUP, RERUNS, VOXELS
 from tests.whole.run import Run
 
-ON_DEMAND = VOXELS  # and what is made of them: the run of these tests does not ask for it
+ON_DEMAND = VOXELS | {"events"}  # and what is made of them: the run of these tests asks for neither
 
 
 @pytest.mark.parametrize("key", ["anat.grid_mm", "filter.high_hz", "keep.images", "train.lr", "threads"])
