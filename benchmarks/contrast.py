@@ -53,7 +53,6 @@ PEOPLE, LR, EVERY, DRAWS = 32, 1e-3, 25, 1000
 class Person:
     """One recording of one person: series (P, T) with 0 where a parcel is not known."""
 
-    subject: str
     site: str
     split: str
     x_PT: Tensor
@@ -119,7 +118,7 @@ def people_of(store: Any) -> list[Person]:
         centred = series_PT - series_PT.mean(1, keepdims=True)
         scaled = centred / np.maximum(centred.std(1, keepdims=True), 1e-9)
         x_PT = torch.from_numpy(np.nan_to_num(scaled)).float()
-        found.append(Person(str(row.subject), str(row.site), str(row.split), x_PT, row))
+        found.append(Person(str(row.site), str(row.split), x_PT, row))
     return found
 
 
