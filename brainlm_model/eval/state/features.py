@@ -126,8 +126,6 @@ def of_places(network: Any, series: Mapping[str, Features], seed: int) -> Any:
     A token knows its place, and where runs share the order of conditions, the place tells them. Windows drawn by the
     seed are turned round patch by patch, so that places differ in nothing but the place. NaN: never known.
     """
-    import torch
-
     rng = np.random.default_rng(seed)
     names = [name for name in sorted(series) if len(series[name]) >= network.config.window]
     turned = []
@@ -136,8 +134,13 @@ def of_places(network: Any, series: Mapping[str, Features], seed: int) -> Any:
         window_PT = series[name][first : first + network.config.window].T
         for shift in range(0, network.config.window, network.config.patch):
             turned.append(np.roll(window_PT, shift, axis=1))
-    parts = [_states(network, turned[first : first + UNITED])[1] for first in range(0, len(turned), UNITED)]
-    return torch.cat(parts).nanmean(0)
+    total_PND: Any = 0
+    count_PND: Any = 0
+    for first in range(0, len(turned), UNITED):
+        tokens_BPND = _states(network, turned[first : first + UNITED])[1]
+        total_PND = total_PND + tokens_BPND.nansum(0)
+        count_PND = count_PND + tokens_BPND.isfinite().sum(0)
+    return total_PND / count_PND
 
 
 def _states(network: Any, windows: Sequence[Features]) -> tuple[Any, Any]:
