@@ -238,7 +238,8 @@ def parcel_coordinates(parcels: pd.DataFrame | None) -> dict[str, tuple[str, Any
         if parcels is not None and name in parcels:
             column = parcels[name]
             text = column.dtype == object or column.dtype.kind not in "iuf"
-            coordinates[name] = ("parcel", column.fillna("").to_numpy(dtype=str) if text else column.to_numpy())
+            values = np.array(column.fillna("").tolist(), dtype=str) if text else column.to_numpy()
+            coordinates[name] = ("parcel", values)
     return coordinates
 
 

@@ -14,7 +14,8 @@ Shapes: n people, F features (of all blocks), C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -57,31 +58,34 @@ class LogConnectivity(TransformerMixin, BaseEstimator):
     def __init__(self, rate_hz: float | None = None) -> None:
         self.rate_hz = rate_hz
 
-    def fit(self, X: Sequence[Array], y: Any = None) -> LogConnectivity:
-        """Note the number of parcels. Raises InputError: the first recording is no array (time, parcel)."""
-        shape = np.shape(X[0])
+    def fit(self, X: Iterable[Array], y: Any = None) -> LogConnectivity:
+        """Note the number of parcels. Raises InputError: no recording, or the first is no array (time, parcel)."""
+        shape = np.shape(_listed(X)[0])
         if len(shape) != 2:
             raise InputError("recording 0: not an array (time, parcel)", "store.recording(id).values of each recording")
         self.parcels_ = int(shape[1])
         return self
 
-    def transform(self, X: Sequence[Array]) -> Array:
+    def transform(self, X: Iterable[Array]) -> Array:
         """Recordings (time, parcel) -> (n, F); NaN at the pairs of a parcel that a recording lacks.
 
         Raises
         ------
-        InputError: another number of parcels than in `fit`; a recording of which nothing can be measured.
+        InputError: another number of parcels than in `fit`; a recording of which nothing can be measured, by its place.
         """
         check_is_fitted(self)
         rows = []
-        for number, series in enumerate(X):
+        for number, series in enumerate(_listed(X)):
             if np.ndim(series) != 2 or np.shape(series)[1] != self.parcels_:
                 raise InputError(
                     f"recording {number}: shape {np.shape(series)}, not (time, {self.parcels_})",
                     "recordings of one atlas, (time, parcel)",
                 )
-            one = np.asarray(series, dtype=np.float64)
-            rows.append(log_connectivity(one) if self.rate_hz is None else copies(one, self.rate_hz).ravel())
+            try:
+                one = np.asarray(series, dtype=np.float64)
+                rows.append(log_connectivity(one) if self.rate_hz is None else copies(one, self.rate_hz).ravel())
+            except InputError as error:
+                raise InputError(f"recording {number}: {error.message}", error.remedy) from error
         features = np.array(rows).view(Features)
         features.made = 1 if self.rate_hz is None else len(COPIES), features.shape[1]
         return features
@@ -94,6 +98,19 @@ class LogConnectivity(TransformerMixin, BaseEstimator):
         for copy in COPIES[: 1 if self.rate_hz is None else len(COPIES)]:
             names += [f"{copy}_{row}_{column}" for row, column in zip(rows, columns, strict=True)]
         return np.array(names, dtype=object)
+
+
+def _listed(X: Any) -> list[Any]:
+    """The recordings, from a list, an array (recording, time, parcel) or a column of a table; not from an iterator,
+    which `fit` would use up.
+
+    Raises InputError where there is none.
+    """
+    if not hasattr(X, "__len__") or isinstance(X, (str, dict)):
+        raise InputError(f"X is a {type(X).__name__}", "a list of recordings, each an array (time, parcel)")
+    if not len(X):
+        raise InputError("X has no recording", "give one or more")
+    return list(X)
 
 
 class _Readout(BaseEstimator):
@@ -126,6 +143,8 @@ class _Readout(BaseEstimator):
         if self.blocks < 1 or x_nF.shape[1] % self.blocks:
             raise InputError(f"blocks={self.blocks}: {x_nF.shape[1]} features are no {self.blocks} blocks of one size",
                              "as many blocks as copies of the features stand side by side")  # fmt: skip
+        if not np.size(self.strengths) or not all(strength >= 0 for strength in np.ravel(self.strengths)):
+            raise InputError(f"strengths={self.strengths}", "one or more numbers of 0 and more")
         self.fill_ = _known_mean(x_nF)
         # a mean that is no number would be one of training people who all lack the feature
         centred_nF = np.where(np.isnan(x_nF), self.fill_, x_nF) - self.fill_
@@ -157,12 +176,15 @@ class _Readout(BaseEstimator):
 
     def _splits(self, x_nF: Array, y: Array, groups: Any, classes: int) -> list[tuple[Any, Any]]:
         """Inner splits: by group where there are groups, each class evenly where there are classes; else at random."""
-        cv = self.cv
-        if isinstance(cv, int):
+        cv = 5 if self.cv is None else self.cv
+        if isinstance(cv, Integral):
             if cv < 2:
                 raise InputError(f"cv={cv}", "at least two inner folds")
             if groups is not None:
-                cv = GroupKFold(min(cv, len(np.unique(np.asarray(groups)))))
+                there = len(np.unique(np.asarray(groups)))
+                if there < 2:
+                    raise InputError("groups: all are of one group, which inner folds keep together", "groups=None")
+                cv = GroupKFold(min(int(cv), there))
             elif classes and np.bincount(y.astype(int)).min() >= cv:
                 cv = StratifiedKFold(cv, shuffle=True, random_state=self.random_state)
             else:
@@ -181,7 +203,7 @@ class TraitRegressor(RegressorMixin, _Readout):
     ----------
     blocks: equal blocks of columns, each with a ridge regression of its own; the prediction is their mean.
     strengths: from which one is chosen for each block, as shares of the mean variance of its principal axes.
-    cv: inner folds: a number, a splitter of scikit-learn, or (training, validation) places.
+    cv: inner folds: a number (None: 5), a splitter of scikit-learn, or (training, validation) places.
     random_state: of inner folds that are drawn.
 
     Attributes

@@ -125,9 +125,7 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
     best = BestWeights(network)
     for _ in range(task.epochs):
         network.train()
-        order = random.permutation(len(task.train))
-        for first in range(0, len(order), BATCH):
-            chosen = order[first : first + BATCH]
+        for chosen in batches(random.permutation(len(task.train))):
             people = task.train[chosen]
             loss = _loss(network(*source.draw(people, random)), task.target[people], weights[chosen], task.classes)
             gradient_step(loss, optimizer, CLIP)
@@ -137,6 +135,14 @@ def fit(make: Callable[[], nn.Module], source: Source, task: Fit, setting: Mappi
             break
     best.restore()
     return network
+
+
+def batches(order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """`BATCH` people each, and the rest; one alone goes with those before it: batch norm has no variance of one."""
+    starts = list(range(0, len(order), BATCH))
+    if len(starts) > 1 and len(order) % BATCH == 1:
+        starts.pop()
+    return np.split(order, starts[1:])
 
 
 def predict(network: nn.Module, source: Source, people: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -227,7 +227,7 @@ class ZarrWriter:
         for name in table:
             values = table[name].to_numpy()
             if values.dtype == object:
-                values = table[name].fillna("").to_numpy(dtype=str)
+                values = np.array(table[name].fillna("").tolist(), dtype=str)
             coords[str(name)] = ("recording", values)
         coordinates = xr.Dataset(coords=coords)
         encoding = {name: {"compressors": (ZstdCodec(), Crc32cCodec())} for name in coordinates.coords}

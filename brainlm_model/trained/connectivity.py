@@ -63,17 +63,24 @@ def of_copy(name: str, series_TP: Series, rate_hz: float | None) -> Array:
 def adapted(scaled_TP: Series, covariance_PP: Series) -> Array:
     """Upper triangle (F,) of log(R_0^-1/2 R R_0^-1/2), R the correlations of the covariance adapted to a recording.
 
-    R_0 are the population's. Of a parcel that is not known throughout the recording, the covariance is what the
-    population's normal distribution says of it given the known ones.
+    R_0 are the population's. Of a parcel that is not known throughout the recording, or does not vary, the covariance
+    is what the population's normal distribution says of it given the known ones.
 
     Parameters
     ----------
     scaled_TP: a recording, scaled as the model's training data were. covariance_PP: the population's, of the model.
+
+    Raises
+    ------
+    InputError: an infinite value; no parcel is known throughout and varies.
     """
     series_TP = _steps(scaled_TP)
+    _refuse_infinite(series_TP, "adapted")
     known_P = np.asarray(np.isfinite(series_TP).all(axis=0))
-    if not known_P.any():
-        raise InputError("adapted: no parcel is known throughout", "look at the recording's quality page")
+    if len(series_TP):
+        known_P &= np.asarray(np.ptp(np.nan_to_num(series_TP), axis=0) > 0)
+    if not len(series_TP) or not known_P.any():
+        raise InputError("adapted: no parcel is known throughout and varies", "look at the recording's quality page")
     population_PP = np.asarray(covariance_PP, dtype=np.float64)
     x_TK = series_TP[:, known_P].astype(np.float64)
     known_KK = population_PP[np.ix_(known_P, known_P)]
@@ -106,8 +113,7 @@ def standardised(series_TP: Series) -> tuple[Array, NDArray[np.bool_]]:
     Raises InputError as `log_connectivity` does.
     """
     values = _steps(series_TP)
-    if np.isinf(values).any():
-        raise InputError(f"connectivity: {np.isinf(values).sum()} infinite values", "NaN stands for what is not known")
+    _refuse_infinite(values, "connectivity")
     if len(values) < 3:
         raise InputError(f"connectivity: {len(values)} steps with data, at least 3 are needed", "a longer recording")
     centred = values - values.mean(axis=0)
@@ -120,6 +126,12 @@ def standardised(series_TP: Series) -> tuple[Array, NDArray[np.bool_]]:
             "look at the recording's quality page",
         )
     return centred[:, known_P] / spread[known_P], known_P
+
+
+def _refuse_infinite(values_TP: Array, what: str) -> None:
+    count = int(np.isinf(values_TP).sum())
+    if count:
+        raise InputError(f"{what}: {count} infinite values", "NaN stands for what is not known")
 
 
 def _steps(series_TP: Series) -> Array:

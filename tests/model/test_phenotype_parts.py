@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.covariance import ledoit_wolf_shrinkage
@@ -24,6 +27,7 @@ from brainlm_model.eval.phenotype.people import (
     default_columns,
     folds_of,
     people_of,
+    site_of,
     target_of,
     with_splits,
 )
@@ -128,6 +132,37 @@ def test_what_sites_explain_is_not_credited() -> None:
     )
 
 
+def test_decisions_that_know_the_site_alone_are_right_for_half_of_a_pair() -> None:
+    rng = np.random.default_rng(0)
+    sites = np.repeat(np.arange(4), 25)
+    truth = (rng.random(100) < np.array([0.1, 0.3, 0.7, 0.9])[sites]).astype(float)
+    found = scores.measure(held(np.eye(2)[(sites > 1).astype(int)], truth, sites), rng.integers(0, 3, (5, 100)) * 1.0)
+    assert found["balanced_accuracy"].min() > 0.6
+    np.testing.assert_allclose(found["balanced_accuracy_within"], 0.5)
+    three, outputs = rng.integers(0, 3, 100).astype(float), rng.standard_normal((100, 3))
+    of_one = scores.measure(held(outputs, three), np.ones((1, 100)))  # of one stratum both are the same
+    assert of_one["balanced_accuracy_within"][0] == pytest.approx(balanced_accuracy_score(three, outputs.argmax(1)))
+
+
+@pytest.mark.parametrize(("unit", "level"), [(1e-7, 0.0), (1.0, 1e8)])
+def test_units_of_a_label_do_not_matter(unit: float, level: float) -> None:
+    """`transform: none` leaves labels in their units."""
+    rng = np.random.default_rng(0)
+    truth, sites = rng.standard_normal(60), np.arange(60) % 3
+    predicted = truth + rng.standard_normal(60)
+    plain = scores.measure(held(predicted[:, None], truth, sites), np.ones((1, 60)))
+    found = scores.measure(held(level + unit * predicted[:, None], level + unit * truth, sites), np.ones((1, 60)))
+    for metric in ("r", "r2", "r_within", "r2_within"):
+        assert found[metric][0] == pytest.approx(plain[metric][0], rel=1e-5), metric
+
+
+def test_nobody_is_a_batch_alone() -> None:
+    """Batch norm has no variance of one: 33 training people were an error."""
+    for people, sizes in ((1, [1]), (32, [32]), (33, [33]), (34, [32, 2]), (97, [32, 32, 33])):
+        parts = small_networks.batches(np.arange(people))
+        assert [len(part) for part in parts] == sizes and np.concatenate(parts).tolist() == list(range(people))
+
+
 def test_refitted_permutations_are_fits_to_permuted_labels() -> None:
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((40, 12)), rng.standard_normal(40)
@@ -174,7 +209,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     names = [name for ids in people.recordings for name in ids]
     embedded = {n: {"cls": rng.normal(size=5), "mean": rng.normal(size=5), "parcels": rng.normal(size=(12, 5)),
                     "adapted": rng.normal(size=78), "attention": rng.normal(size=66)} for n in names}  # fmt: skip
-    return people, features.record(store, people.recordings, embedded), table
+    recorded, measured, left_out = features.record(store, people.recordings, embedded)
+    assert measured == names and not left_out
+    return people, recorded, table
 
 
 def test_no_subject_is_on_both_sides(cohort: tuple) -> None:
@@ -214,6 +251,105 @@ def test_the_splits_of_the_store_make_one_fold(cohort: tuple) -> None:
     lone = replace(people, table=people.table.assign(split=split.mask(people.table["sex"].eq("M"), "test")))
     with pytest.raises(InputError, match="split train of the store is without M"):
         with_splits(target_of(lone, "sex", "auto", "z", [], None, 4), lone)
+
+
+def test_a_recording_that_cannot_be_measured_is_left_out() -> None:
+    """No parcel is known throughout: neither that person nor the others are lost without a word."""
+    rng = np.random.default_rng(0)
+    courses = {name: rng.standard_normal((60, 4)) for name in "abc"}
+    courses["b"][np.arange(4), np.arange(4)] = np.nan
+    table = pd.DataFrame({"id": list("abc"), "n_steps": 60})
+    parcels = pd.DataFrame({"index": range(1, 5)})
+    store = SimpleNamespace(recordings=table, series=courses.get, rate_hz=1.0, parcels=parcels)
+    embedded = {name: dict.fromkeys(features.EMBEDDINGS, np.zeros(2)) for name in "abc"}
+    recorded, measured, left_out = features.record(store, [["a"], ["b"], ["c"]], embedded)
+    assert measured == ["a", "c"] and len(recorded.z) == len(recorded.series) == 2
+    assert left_out[0].startswith("b: connectivity: 0 steps with data")
+    both, measured, _ = features.record(store, [["a", "b"]], embedded)
+    assert measured == ["a"] and np.isfinite(both.z).all()
+    with pytest.raises(InputError, match="no recording can be measured; b: connectivity"):
+        features.record(store, [["b"]], embedded)
+
+
+def test_who_is_of_no_split_or_of_two_is_in_none(cohort: tuple) -> None:
+    _, _, table = cohort
+    table = table.assign(split=table["split"].mask(table["subject"].isin(["00", "01"]), None))
+    table.loc[table["id"] == "sub-15_task-rest_run-1", "split"] = "train"  # of run-0: test
+    own = people_of(table, table["id"].tolist(), "all")
+    target = with_splits(target_of(own, "sex", "auto", "z", [], None, 4), own)
+    assert target.left_out["of no split of the store"] == 2
+    assert target.left_out["recordings with different split"] == 1
+    assert not {"00", "01", "15"} & {own.names[row] for row in target.rows}
+    assert len(target.rows) == len(target.labels) == len(target.sites) == len(target.splits)
+
+
+def test_two_sites_are_compared_within_and_none_is_left_out(cohort: tuple) -> None:
+    _, _, table = cohort
+    table = table.assign(site=np.where(table["site"].isin(["A", "B"]), "A", "B"))
+    table.loc[table["id"] == "sub-15_task-rest_run-1", "site"] = "A"
+    two = people_of(table, table["id"].tolist(), "all")
+    target = target_of(two, "age", "auto", "z", [], None, 4)
+    expected = table.groupby("subject")["site"].first().mask(lambda site: site.index == "15", "")
+    assert target.sites.tolist() == expected.to_numpy()[target.rows].tolist()
+    assert site_of(two.table) is None and target.groups is None
+    assert target_of(two, "site", "auto", "z", [], None, 4).sites is None  # nobody of a site is of another
+
+
+def test_recordings_that_disagree_make_no_number_of_a_class() -> None:
+    """Means over recordings, .5, .33, ..., are more values than a class has."""
+    rows = [{"subject": f"{n:02d}", "dx": float(k < n % 7)} for n in range(30) for k in range(6 if n < 7 else 1)]
+    table = pd.DataFrame(rows).assign(split="train")
+    table["id"] = [f"recording-{n}" for n in range(len(table))]
+    people = people_of(table, table["id"].tolist(), "all")
+    target = target_of(people, "dx", "auto", "auto", [], None, 4)
+    assert target.classes == ["0", "1"] and target.left_out == {"recordings with different labels": 5}
+    again = people_of(table.sample(frac=1, random_state=0), table["id"].tolist(), "all")
+    assert again.recordings == people.recordings and again.table.equals(people.table)
+    with pytest.raises(InputError, match=r"recording recording-3 has no subject \(3 have none\)"):
+        people_of(table.assign(subject=table["subject"].mask(table["subject"] == "00")).iloc[3:], table["id"], "all")
+
+
+@pytest.mark.parametrize(
+    ("labels", "keys", "said"),
+    [
+        (
+            lambda age: age.mask(age.index == "04", np.inf),
+            {},
+            "age of recordings.parquet: 1 subjects have an inf",
+        ),
+        (lambda age: 0 * age + 7, {"task": "regression"}, "all subjects have the value 7"),
+        (lambda age: age - age.min(), {"transform": "log"}, "transform log, and a label is 0"),
+        (lambda age: age - age.mean(), {"transform": "logminmax"}, "transform logminmax, and a label is -"),
+    ],
+)
+def test_numbers_that_cannot_be_learnt_are_said(cohort: tuple, labels: Callable, keys: dict, said: str) -> None:
+    people, _, _ = cohort
+    changed = replace(people, table=people.table.assign(age=labels(people.table["age"])))
+    with pytest.raises(InputError, match=said) as caught:
+        target_of(changed, "age", keys.get("task", "auto"), keys.get("transform", "auto"), [], None, 4)
+    assert caught.value.remedy
+    with pytest.raises(InputError, match="infinite"):
+        target_of(replace(people, table=people.table.assign(fd=np.inf)), "age", "auto", "auto", ["fd"], None, 4)
+
+
+def test_every_class_is_among_those_who_are_learnt_from(cohort: tuple) -> None:
+    """Patients at two of four sites: without one of them, and one more in an inner split, nobody would be left."""
+    people, _, _ = cohort
+    site = people.table["site"]
+    ill = people.table.assign(sex=np.where(site.isin(["A", "B"]) & (np.arange(len(site)) // 4 % 2 == 0), "ill", "well"))
+    target = target_of(replace(people, table=ill), "sex", "auto", "z", [], "site", 4)
+    for fold in folds_of(target, people, 5, 3, 0):
+        for number in range(3):
+            assert set(target.labels[fold.within(number)[0]]) == {0, 1}
+        apart = fold.name in "CD"  # both sites with patients are left: sites are kept together
+        sites = [set(target.sites[part]) for part in fold.inner]
+        assert (sum(map(len, sites)) == 3) == apart
+    lone = replace(people, table=ill.assign(sex=ill["sex"].mask(site.eq("B") & (ill.index != "01"), "well")))
+    with pytest.raises(InputError, match="without fold A class ill has 1 people, at least 2"):
+        folds_of(target_of(lone, "sex", "auto", "z", [], "site", 4), people, 5, 3, 0)
+    same = replace(people, table=people.table.assign(age=people.table["age"].where(site == "A", 50.0)))
+    with pytest.raises(InputError, match="without fold A all people have the value 50"):
+        folds_of(target_of(same, "age", "auto", "z", [], "site", 4), people, 5, 3, 0)
 
 
 @pytest.mark.parametrize("name", features.SPACES)

@@ -124,6 +124,18 @@ def test_adapted_is_the_whitened_mode_under_the_prior() -> None:
     np.testing.assert_allclose(connectivity.adapted(15 * like.T, population), 0, atol=1e-8)
 
 
+def test_a_parcel_that_does_not_vary_is_not_known_to_adapted() -> None:
+    x, population = series() - 50, np.cov(series(1), rowvar=False)
+    gone, still = x.copy(), x.copy()
+    gone[:, 3], still[:, 3] = np.nan, 2.5
+    np.testing.assert_array_equal(connectivity.adapted(still, population), connectivity.adapted(gone, population))
+    with pytest.raises(InputError, match="no parcel is known throughout and varies"):
+        connectivity.adapted(0 * x + 1, population)
+    x[4, 2] = np.inf
+    with pytest.raises(InputError, match="adapted: 1 infinite values"):
+        connectivity.adapted(x, population)
+
+
 def test_attention_is_symmetric_and_logarithmic() -> None:
     attention = np.array([[0.2, 0.4, 0.4], [0.1, 0.6, 0.3], [0.5, 0.2, 0.3]])
     np.testing.assert_allclose(connectivity.log_attention(attention), [(np.log(0.3) + np.log(0.2)) / 2])
@@ -213,6 +225,44 @@ def test_inner_folds_keep_groups_together() -> None:
     assert np.ptp(shares) < 0.06
     own = [(np.arange(50), np.arange(50, 96))]
     assert TraitRegressor(cv=own).fit(np.eye(96), classes).strengths_[0] in TraitRegressor().strengths
+
+
+@pytest.mark.parametrize("cv", [4, np.int64(4), None])
+def test_any_number_of_inner_folds_keeps_groups_together(cv: object) -> None:
+    site = np.repeat(np.arange(8), 12)
+    for train, validation in TraitRegressor(cv=cv)._splits(np.zeros((96, 2)), np.zeros(96), site, 0):
+        assert not set(site[train]) & set(site[validation])
+
+
+@pytest.mark.parametrize(
+    ("keys", "groups", "said"),
+    [
+        ({"strengths": (-1.0,)}, None, "strengths"), ({"strengths": ()}, None, "strengths"),
+        ({"strengths": (1.0, np.nan)}, None, "strengths"), ({}, np.zeros(20), "all are of one group"),
+    ],
+)  # fmt: skip
+def test_a_penalty_that_is_none_and_groups_that_are_one(keys: dict, groups: object, said: str) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match=said):
+        TraitRegressor(**keys).fit(rng.standard_normal((20, 5)), rng.standard_normal(20), groups=groups)
+
+
+def test_recordings_in_any_container_and_errors_by_their_place() -> None:
+    recordings = [series(seed) for seed in range(3)]
+    expected = LogConnectivity().fit_transform(recordings)
+    for same in (np.stack(recordings), pd.Series(recordings, index=[5, 6, 7]), tuple(recordings)):
+        np.testing.assert_array_equal(LogConnectivity().fit_transform(same), expected)
+    for wrong, said in (
+        ([], "no recording"),
+        (iter(recordings), "X is a"),
+        (None, "X is a"),
+        (recordings[0], "0: not"),
+    ):
+        with pytest.raises(InputError, match=said):
+            LogConnectivity().fit(wrong)
+    recordings[1] = recordings[1][:2]
+    with pytest.raises(InputError, match="recording 1: connectivity: 2 steps"):
+        LogConnectivity().fit_transform(recordings)
 
 
 def test_kinds_of_a_trained_model(tmp_path: Path) -> None:

@@ -123,12 +123,12 @@ def _arrays(maps: AttentionMaps, parcels: pd.DataFrame, pair: tuple[str, str] | 
         arrays[f"attention_{name}"] = matrix.astype(np.float32)
     networks = np.array([""])
     if "network" in parcels:
-        networks = parcels["network"].astype(str).to_numpy(dtype=str)
+        networks = np.array(parcels["network"].astype(str).tolist(), dtype=str)
     return {
         **arrays,
         "connectivity": maps.connectivity.astype(np.float32),
         "coordinates": maps.coordinates.astype(np.float32),
-        "parcel": parcels["name"].astype(str).to_numpy(dtype=str),
+        "parcel": np.array(parcels["name"].astype(str).tolist(), dtype=str),
         "network": networks,
         "levels": np.array(list(pair or []), dtype=str),
     }

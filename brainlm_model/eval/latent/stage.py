@@ -113,7 +113,8 @@ def evaluate(start: Start, config: Config) -> Results:
         "Seed": config.seed,
     }
     arrays = {
-        "ids": table["id"].to_numpy(dtype=str), "subjects": np.array(subjects), "paired": np.array(who, dtype=str),
+        "ids": np.array(table["id"].tolist(), dtype=str), "subjects": np.array(subjects),
+        "paired": np.array(who, dtype=str),
         **_drawn(variables, pictures, matrices),
     }  # fmt: skip
     return Results(facts, rows, arrays, compared, _warnings(facts), PUBLISHED)

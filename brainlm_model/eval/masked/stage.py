@@ -145,8 +145,8 @@ def _write_example(
         masking=shown.masking,
         mask_ratio=shown.ratio,
         rate_hz=facts["SamplingFrequency"] or np.nan,
-        parcel=parcels["name"].astype(str).to_numpy(dtype=str),
-        network=parcels["network"].astype(str).to_numpy(dtype=str),
+        parcel=np.array(parcels["name"].astype(str).tolist(), dtype=str),
+        network=np.array(parcels["network"].astype(str).tolist(), dtype=str),
     )
 
 

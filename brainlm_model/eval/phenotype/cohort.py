@@ -60,8 +60,10 @@ class Cohort:
         self.store, self.model, self.config, self.workdir, self.key = store, model, config, workdir, key
         embedded, self.left_out = embed(model, store, workdir, key[:16])
         wanted = [name for ids in people.recordings for name in ids if name in embedded]
-        self.people = people_of(store.recordings, wanted, config.subjects)
-        self.recorded = record(store, self.people.recordings, embedded)
+        people = people_of(store.recordings, wanted, config.subjects)
+        self.recorded, measured, unmeasured = record(store, people.recordings, embedded)
+        self.left_out = [*self.left_out, *unmeasured]
+        self.people = people_of(store.recordings, measured, config.subjects)
         requested: set[str] = {*config.methods} or set(learn.METHODS) - set(PUBLISHED)
         requested -= {"finetuned"}
         if config.finetune:
@@ -100,7 +102,8 @@ class Cohort:
         sites = np.zeros(len(target.rows), np.intp)
         if target.sites is not None:
             sites = np.unique(target.sites, return_inverse=True)[1]
-        orders = orders_of(sites, config.permutations, config.seed)
+        # of fits to permuted labels nothing is used where not everybody is predicted
+        orders = orders_of(sites, 0 if target.splits is not None else config.permutations, config.seed)
         for number, fold in enumerate(folds):
             transform = learn.transform_of(target, fold)
             transforms.append(transform)

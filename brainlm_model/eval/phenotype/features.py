@@ -5,7 +5,7 @@ Shapes: N people, P parcels, T steps, D width of the model, F features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brainlm_data import BrainLMError, Progress, atomic, reads_arrays
+from brainlm_data import BrainLMError, InputError, Progress, atomic, reads_arrays
 from brainlm_model.baselines import coskewness, tangent
 from brainlm_model.eval.parcels import networks_of
 from brainlm_model.trained import connectivity
@@ -82,7 +82,7 @@ def embed(
     A kind that the model does not have (an official one has no population covariance) is without columns.
     """
     from brainlm_model.trained.embedding import embeddings, recordings_of
-    from brainlm_model.trained.second_order import missing, of_model
+    from brainlm_model.trained.second_order import missing
 
     file = None
     if workdir is not None:
@@ -93,15 +93,10 @@ def embed(
     absent = missing(model.network)
     by_recording, left_out, progress = {}, [], Progress("phenotype: embeddings", len(chosen))
     for done, (recording, result) in enumerate(embeddings(model.network, model.scaler, chosen), 1):
-        if isinstance(result, BrainLMError):
-            left_out.append(f"{recording.id}: {result.message}")
-        else:
-            vectors = {kind: getattr(result, kind) for kind in ("cls", "mean", "parcels")}
-            for kind in ("adapted", "attention"):
-                vectors[kind] = np.zeros(0)
-                if kind not in absent:
-                    vectors[kind] = of_model(model.network, model.scaler, store.series(recording.id), kind)
-            by_recording[recording.id] = vectors
+        try:
+            by_recording[recording.id] = _vectors(model, store.series(recording.id), result, absent)
+        except BrainLMError as error:
+            left_out.append(f"{recording.id}: {error.message}")
         progress.step(done)
     if file is not None and by_recording:
         stacked: dict[str, Any] = {}
@@ -110,6 +105,20 @@ def embed(
         with atomic(file) as part:
             np.savez(part, ids=np.array(list(by_recording)), left_out=np.array(left_out, dtype=str), **stacked)
     return by_recording, left_out
+
+
+def _vectors(model: TrainedModel, series_TP: Array, result: Any, absent: Mapping[str, str]) -> dict[str, Array]:
+    """`EMBEDDINGS` of a recording, whose `Embedding` (or error, which is raised) is `result`."""
+    from brainlm_model.trained.second_order import of_model
+
+    if isinstance(result, BrainLMError):
+        raise result
+    vectors = {kind: getattr(result, kind) for kind in ("cls", "mean", "parcels")}
+    for kind in ("adapted", "attention"):
+        vectors[kind] = np.zeros(0)
+        if kind not in absent:
+            vectors[kind] = of_model(model.network, model.scaler, series_TP, kind)
+    return vectors
 
 
 def _kept(file: Path) -> tuple[dict[str, dict[str, Array]], list[str]]:
@@ -122,23 +131,44 @@ def _kept(file: Path) -> tuple[dict[str, dict[str, Array]], list[str]]:
         return by_recording, kept["left_out"].tolist()
 
 
-def record(store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]) -> Recorded:
-    """Measure the recordings (ids by person)."""
+def record(
+    store: Any, recordings: list[list[str]], embedded: dict[str, dict[str, Array]]
+) -> tuple[Recorded, list[str], list[str]]:
+    """Measure the recordings (ids by person). Also: which of them were measured, and who was left out and why.
+
+    A person of whose recordings none can be measured is left out.
+
+    Raises
+    ------
+    InputError: no recording can be measured.
+    """
     used = list(chain.from_iterable(recordings))
     steps = min(STEPS, int(store.recordings.set_index("id").loc[used, "n_steps"].min()))
     columns: dict[str, list[Array]] = {name: [] for name in ARRAYS}
+    kept: list[str] = []
+    left_out: list[str] = []
     series, progress = [], Progress("phenotype: recordings", len(recordings))
     for done, ids in enumerate(recordings, 1):
-        courses = [_demeaned(store.series(name)) for name in ids]
-        measured = []
-        for course, name in zip(courses, ids, strict=True):
-            measured.append({**_measured(course, steps, store.rate_hz), **embedded[name]})
+        courses, measured = [], []
+        for name in ids:
+            course = _demeaned(store.series(name))
+            try:
+                measured.append({**_measured(course, steps, store.rate_hz), **embedded[name]})
+            except InputError as error:  # such as a recording without two parcels that are known throughout
+                left_out.append(f"{name}: {error.message}")
+                continue
+            courses.append(course)
+            kept.append(name)
+        progress.step(done)
+        if not measured:
+            continue
         for name, column in columns.items():
             column.append(_mean(np.stack([values[name] for values in measured])))
         series.append(courses)
-        progress.step(done)
+    if not series:
+        raise InputError(f"phenotype: no recording can be measured; {left_out[0]}", "other recordings")
     stacked = {name: np.stack(column) for name, column in columns.items()}
-    return Recorded(**stacked, series=series, networks=networks_of(store.parcels)[0])
+    return Recorded(**stacked, series=series, networks=networks_of(store.parcels)[0]), kept, left_out
 
 
 def _mean(values: Array) -> Array:
@@ -161,6 +191,7 @@ def _demeaned(series: Array) -> Array:
 def _measured(x_TP: Array, steps: int, rate_hz: float) -> dict[str, Array]:
     from sklearn.covariance import ledoit_wolf_shrinkage
 
+    log = connectivity.copies(x_TP, rate_hz)  # refuses what cannot be measured
     parcels = x_TP.shape[1]
     known = np.isfinite(x_TP).all(axis=0)
     scaled = x_TP[:, known].astype(np.float64)
@@ -178,7 +209,7 @@ def _measured(x_TP: Array, steps: int, rate_hz: float) -> dict[str, Array]:
     return {
         "z": np.arctanh(np.clip(correlations[upper], -EDGE, EDGE)),
         "z_global": np.arctanh(np.clip(without[upper], -EDGE, EDGE)),
-        "log": connectivity.copies(x_TP, rate_hz),
+        "log": log,
         "shrinkage": np.array(ledoit_wolf_shrinkage(scaled, assume_centered=True)),
         "third": third,
         "variance": x_TP.var(axis=0),

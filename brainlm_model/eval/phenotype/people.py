@@ -37,6 +37,7 @@ class People:
     ----------
     names: sorted. recordings: ids of each. table: one row each, in order: the columns that can be predicted.
     conflicting: column -> subjects whose recordings say different things there (a number is then averaged).
+    different: column -> how many different values recordings have there, before any average.
     seen: subjects whose (unlabelled) series the model was trained or watched on.
     """
 
@@ -44,6 +45,7 @@ class People:
     recordings: list[list[str]]
     table: pd.DataFrame
     conflicting: dict[str, set[str]]
+    different: dict[str, int]
     seen: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -51,15 +53,20 @@ class People:
 
 
 def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", "unseen"]) -> People:
-    """Subjects of the recordings `ids` of recordings.parquet.
+    """Subjects of the recordings `ids` of recordings.parquet, whose rows may be in any order.
 
     Raises
     ------
-    InputError: nobody.
+    InputError: nobody; a recording that is of nobody.
     """
     import pandas as pd
 
-    chosen = table[table["id"].isin(list(ids))]
+    chosen = table[table["id"].isin(list(ids))].sort_values("id")
+    nobody = chosen.loc[chosen["subject"].isna(), "id"].tolist()
+    if nobody:
+        raise InputError(
+            f"recordings.parquet: recording {nobody[0]} has no subject ({len(nobody)} have none)", "name the subject"
+        )
     if subjects == "unseen":
         chosen = chosen[chosen["split"].isin(UNSEEN)]
     if chosen.empty:
@@ -77,7 +84,8 @@ def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", 
         rows[str(column)] = grouped.mean() if numeric[column] else grouped.first()
     seen = groups["split"].agg(lambda s: bool((~s.isin(UNSEEN)).any())).to_numpy(dtype=bool)
     recordings = [list(group["id"]) for _, group in groups]
-    return People([str(n) for n in groups.groups], recordings, pd.DataFrame(rows), conflicting, seen)
+    different = {str(column): int(chosen[column].nunique()) for column in chosen}
+    return People([str(n) for n in groups.groups], recordings, pd.DataFrame(rows), conflicting, different, seen)
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,8 @@ def target_of(
 
     Raises
     ------
-    InputError: no such column, text for a regression, less than two classes, or too few subjects.
+    InputError: no such column, text for a regression, one value only, infinite ones, numbers that the transform does
+        not take, less than two classes, or too few subjects.
     """
     import pandas as pd
 
@@ -175,9 +184,17 @@ def target_of(
     if task == "auto" and not numeric:
         _check_words(column, labels)
     if task == "auto":
-        task = "regression" if numeric and labels.nunique() > FEW_VALUES else "classification"
+        task = "regression" if numeric and people.different[column] > FEW_VALUES else "classification"
     if task == "regression" and not numeric:
         raise InputError(f"phenotype: column {column} is text", "task: classification, or another column")
+    for name in (column, *confounds):
+        if pd.api.types.is_numeric_dtype(table[name]):
+            infinite = int(np.isinf(table[name].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+            if infinite:
+                raise InputError(
+                    f"phenotype: column {name} of recordings.parquet: {infinite} subjects have an infinite value",
+                    "leave empty what is not known",
+                )
     left_out = {}
     known: NDArray[np.bool_] = labels.notna().to_numpy(dtype=bool)
     left_out["no label"] = int((~known).sum())
@@ -218,6 +235,8 @@ def target_of(
             f"phenotype: column {column}: {len(rows)} subjects with a label, at least {2 * least} are needed",
             "more subjects, fewer folds, or another column",
         )
+    if task == "regression":
+        _check_numbers(column, values[rows], transform)
     return Target(
         column,
         task,  # type: ignore[arg-type]  # "auto" was decided above
@@ -228,18 +247,41 @@ def target_of(
         _confounds(table.iloc[rows], confounds),
         groups_of(table, leave_out, transfer)[rows] if leave_out else None,
         {reason: count for reason, count in left_out.items() if count},
-        _sites(table, leave_out, transfer, rows),
+        _sites(people, column, leave_out, transfer, rows),
     )
+
+
+def _check_numbers(column: str, labels: Array, transform: str) -> None:
+    """Raises InputError for one value only, and for numbers of which the transform takes no logarithm."""
+    least = labels.min()
+    if not np.ptp(labels) > 0:
+        raise InputError(f"phenotype: column {column}: all subjects have the value {least:g}", "another column")
+    if (transform == "log" and least <= 0) or (transform == "logminmax" and least < 0):
+        raise InputError(
+            f"phenotype: column {column}: transform {transform}, and a label is {least:g}",
+            "transform: z, or only labels above 0 (logminmax: of 0 and more)",
+        )
 
 
 def with_splits(target: Target, people: People) -> Target:
     """The same labels, to be learnt in the store's training people, chosen by its validation people, tested on others.
 
+    People of no split, or whose recordings are of different ones, are left out.
+
     Raises
     ------
     InputError: one of these parts is without people, or one of the first two without a class.
     """
-    split = people.table["split"].to_numpy(dtype=str)[target.rows]
+    everybody = np.array(people.table["split"].astype(str).tolist(), dtype=str)
+    clear = np.array([name not in people.conflicting["split"] for name in people.table.index])
+    of_one = np.isin(everybody, ("train", "validation", *UNSEEN))
+    lost = {
+        "of no split of the store": int((~of_one & clear)[target.rows].sum()),
+        "recordings with different split": int((~clear)[target.rows].sum()),
+    }
+    target = _of_rows(target, (clear & of_one)[target.rows])
+    target = replace(target, left_out=target.left_out | {reason: count for reason, count in lost.items() if count})
+    split = everybody[target.rows]
     for names in (("train",), ("validation",), UNSEEN):
         own = target.labels[np.isin(split, names)]
         absent = [] if names == UNSEEN else [name for k, name in enumerate(target.classes) if k not in own]
@@ -252,15 +294,32 @@ def with_splits(target: Target, people: People) -> Target:
     return replace(target, splits=split)
 
 
+def _of_rows(target: Target, kept: NDArray[np.bool_]) -> Target:
+    """The same of some of its rows."""
+    parts: dict[str, Any] = {}
+    for name in ("rows", "labels", "confounds", "groups", "sites"):
+        values = getattr(target, name)
+        parts[name] = None if values is None else values[kept]
+    return replace(target, **parts)
+
+
 def groups_of(table: pd.DataFrame, column: str, transfer: bool) -> NDArray[np.str_]:
     """The group of each subject, by the values of a column; or its two parts."""
     return halves_of(table[column]) if transfer else _text(table[column])
 
 
-def _sites(table: pd.DataFrame, leave_out: str | None, transfer: bool, rows: Places) -> NDArray[np.str_] | None:
-    """What is left out is what people are compared within; else the site, where there is one."""
-    column = leave_out if leave_out and not transfer else site_of(table)
-    return None if column is None else _text(table[column].astype(object).where(table[column].notna(), ""))[rows]
+def _sites(people: People, target: str, leave_out: str | None, transfer: bool, rows: Places) -> NDArray[np.str_] | None:
+    """What is left out is what people are compared within; else the site, where there are two or more.
+
+    Two sites are too few to leave one out, and enough for a prediction that knows nothing but the site. Who has no
+    site, or recordings of several, is compared with others of whom that is true.
+    """
+    table = people.table
+    column = leave_out if leave_out and not transfer else site_of(table) or _named(table, SITES, 2)
+    if column is None or column == target:
+        return None
+    known = table[column].notna() & ~table.index.isin(list(people.conflicting[column]))
+    return _text(table[column].astype(object).where(known, ""))[rows]
 
 
 def _check_words(column: str, labels: pd.Series) -> None:
@@ -316,11 +375,13 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
 
     Raises
     ------
-    InputError: one group only, or a training fold with one class.
+    InputError: one group only; a training fold without two people of a class, or with one value of a number only.
     """
     if target.splits is not None:
         unseen, validation = np.isin(target.splits, UNSEEN), np.flatnonzero(target.splits == "validation")
-        return [Fold("unseen", np.flatnonzero(~unseen), np.flatnonzero(unseen), (validation,))]
+        fold = Fold("unseen", np.flatnonzero(~unseen), np.flatnonzero(unseen), (validation,))
+        _check_training(target, fold.within(0)[0], "in split train of the store")
+        return [fold]
     if target.groups is not None:
         names = np.unique(target.groups)
         if len(names) < 2:
@@ -334,29 +395,53 @@ def folds_of(target: Target, people: People, folds: int, inner: int, seed: int) 
     outer = []
     for name, test in parts.items():
         train = np.setdiff1d(np.arange(len(target.rows)), test)
-        if target.classes and len(np.unique(target.labels[train])) < len(target.classes):
-            raise InputError(
-                f"phenotype: column {target.name}: without fold {name} a class is not there", "another leave_out"
-            )
+        _check_training(target, train, f"without fold {name}")
         if len(test):
             outer.append(Fold(name, train, test, _inner(target, train, inner, seed)))
     return outer
 
 
+def _check_training(target: Target, train: Places, where: str) -> None:
+    """Raises InputError where there is nothing to be learnt; two people of a class, so that inner splits have one."""
+    labels = target.labels[train]
+    for number, label in enumerate(target.classes):
+        count = int((labels == number).sum())
+        if count < 2:
+            raise InputError(
+                f"phenotype: column {target.name}: {where} class {label} has {count} people, at least 2 are needed",
+                "another phenotype.leave_out",
+            )
+    if not target.classes and not np.ptp(labels) > 0:
+        raise InputError(
+            f"phenotype: column {target.name}: {where} all people have the value {labels[0]:g}",
+            "another phenotype.leave_out",
+        )
+
+
 def _inner(target: Target, train: Places, count: int, seed: int) -> tuple[Places, ...]:
-    random = np.random.default_rng([seed, len(train)])
     groups = target.sites if target.sites is not None else target.groups
+    number = None
     if target.groups is not None and groups is not None and len(np.unique(groups[train])) >= count:
-        names, sizes = np.unique(groups[train], return_counts=True)
-        loads, place = np.zeros(count), {}
-        for i in np.argsort(-sizes, kind="stable"):  # the largest first, each where there is least
-            place[names[i]] = int(loads.argmin())
-            loads[loads.argmin()] += sizes[i]
-        number = np.array([place[g] for g in groups[train]])
-    else:
-        order = random.permutation(len(train))
+        number = _groups_together(groups[train], count)
+        # where a class is at a few sites alone, it must not be missing among those who are learnt from
+        for k in range(count):
+            if target.classes and len(np.unique(target.labels[train][number != k])) < len(target.classes):
+                number = None
+                break
+    if number is None:
+        order = np.random.default_rng([seed, len(train)]).permutation(len(train))
         if target.classes:
             order = order[np.argsort(target.labels[train][order], kind="stable")]
         number = np.empty(len(train), dtype=int)
         number[order] = np.arange(len(train)) % count
     return tuple(train[number == k] for k in range(count))
+
+
+def _groups_together(groups: NDArray[np.str_], count: int) -> NDArray[np.intp]:
+    """Part (0 to `count` - 1) of each person, that of their group: the largest first, each where there is least."""
+    names, sizes = np.unique(groups, return_counts=True)
+    loads, place = np.zeros(count), {}
+    for i in np.argsort(-sizes, kind="stable"):
+        place[names[i]] = int(loads.argmin())
+        loads[loads.argmin()] += sizes[i]
+    return np.array([place[group] for group in groups], dtype=np.intp)

@@ -1,7 +1,8 @@
 """Scores of held-out predictions: intervals over subjects, paired comparisons, permutations.
 
-One row per subject. Areas under the ROC curve, `r_within` and `r2_within` compare only people of one fold and one site,
-a stratum: outputs of two fits have no common scale, and a prediction that knows sites apart knows nothing of people.
+One row per subject. Areas under the ROC curve, `balanced_accuracy_within`, `r_within` and `r2_within` compare only
+people of one fold and one site, a stratum: outputs of two fits have no common scale, and a prediction that knows sites
+apart knows nothing of people. `balanced_accuracy`, `r` and `r2` are of all people, and credit such a prediction.
 Shapes: n subjects, B draws, C classes.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from brainlm_model.finetune.scores import moments, of_numbers
 Array = NDArray[np.float64]
 KEY = {"regression": "r2", "classification": "auroc"}
 COMPARED = {"regression": ("r2", "r2_within", "r_within"), "classification": ("auroc",)}  # the first is `KEY`
+ROUNDING = 1e-12  # share of a sum of squares that is nothing but rounding
 DRAWS_EACH = 200  # of subjects, for each method that is compared: a corrected p can then be .01
 PERMUTED = {"regression": "r_within", "classification": "auroc"}  # R2 of permuted labels follows the spread of outputs
 
@@ -53,18 +56,26 @@ class HeldOutPredictions:
 def measure(held: HeldOutPredictions, weights_BN: Array) -> dict[str, Array]:
     """Every metric under weights of subjects, (B,) each; NaN where it is not defined."""
     if held.classes:
-        return {"auroc": auroc(held, weights_BN), "balanced_accuracy": balanced_accuracy(held, weights_BN)}
+        return {
+            "auroc": auroc(held, weights_BN),
+            "balanced_accuracy": balanced_accuracy(held, weights_BN),
+            "balanced_accuracy_within": balanced_accuracy_within(held, weights_BN),
+        }
     centre = held.truth.mean()  # no metric depends on it, and sums lose fewer digits
     sums_N6 = moments((held.truth - centre)[:, None], held.outputs - centre)
     measures = of_numbers(weights_BN @ sums_N6)  # a draw of subjects is a weighted sum of their sums
     # what follows is on the scale on which labels were learnt
-    measures["r_within"] = _r_within(moments(held.learnt_truth[:, None], held.learnt), held, weights_BN)
+    level = held.learnt_truth.mean()
+    learnt_N6 = moments((held.learnt_truth - level)[:, None], held.learnt - level)
+    measures["r_within"] = _r_within(learnt_N6, held, weights_BN)
     error = held.learnt[:, 0] - held.learnt_truth
     measures["mse_transformed"] = weights_BN @ error**2 / weights_BN.sum(1)
     # R2 of what varies within strata: 1 - within(error) / within(truth)
     spread = within(held.learnt_truth, held.strata, weights_BN)
     left = within(error, held.strata, weights_BN)
-    measures["r2_within"] = 1 - np.divide(left, spread, out=np.full(len(left), np.nan), where=spread > 1e-12)
+    whole = weights_BN @ (held.learnt_truth - level) ** 2
+    varies = spread > ROUNDING * whole
+    measures["r2_within"] = 1 - np.divide(left, spread, out=np.full(len(left), np.nan), where=varies)
     if _constant(held):
         measures["r"] = np.full(len(weights_BN), np.nan)
     return measures
@@ -81,7 +92,10 @@ def within(values_N: Array, strata: NDArray[np.intp], weights_BN: Array) -> Arra
 
 
 def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Array:
-    """Pearson's r of labels and predictions, both without the mean of their stratum; NaN where one does not vary."""
+    """Pearson's r of labels and predictions, both without the mean of their stratum; NaN where one does not vary.
+
+    `sums_N6`: see `moments`, both without the mean of all labels.
+    """
     products = np.zeros((3, len(weights_BN)))  # of truth and prediction, truth, prediction
     for k in np.unique(held.strata):
         n, y, yy, error, p, pp = (weights_BN[:, held.strata == k] @ sums_N6[held.strata == k]).T
@@ -89,7 +103,7 @@ def _r_within(sums_N6: Array, held: HeldOutPredictions, weights_BN: Array) -> Ar
         # sum y p = (sum y^2 + sum p^2 - sum (y - p)^2) / 2; without the stratum's means: minus (sum y)(sum p) / n
         products += [(yy + pp - error) / 2 - y * p / n, yy - y**2 / n, pp - p**2 / n]
     both, truth, predicted = products
-    varies = (truth > 1e-9) & (predicted > 1e-9 * truth)
+    varies = (truth > ROUNDING * (weights_BN @ sums_N6[:, 2])) & (predicted > 1e-9 * truth)
     return np.where(varies, both / np.sqrt(np.where(varies, truth * predicted, 1)), np.nan)
 
 
@@ -130,18 +144,42 @@ def _area(wins: Array, strata: NDArray[np.intp], positive: NDArray[np.bool_], we
 
 
 def balanced_accuracy(held: HeldOutPredictions, weights_BN: Array) -> Array:
-    """Mean over the classes that are there of the share of their people whose highest score is their class's.
-
-    Equal highest scores share the one person.
-    """
-    highest = held.outputs == held.outputs.max(1, keepdims=True)
-    right = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)  # (n,): 1, 0, or a share of 1
+    """Mean over the classes that are there of the share of their people whose highest score is their class's."""
+    right = _right(held)
     recalls = []
     for number in range(held.classes):
         of = weights_BN * (held.truth == number)
         total = of.sum(1)
         recalls.append(np.divide(of @ right, total, out=np.full(len(of), np.nan), where=total > 0))
     return np.nanmean(recalls, axis=0)
+
+
+def balanced_accuracy_within(held: HeldOutPredictions, weights_BN: Array) -> Array:
+    """The same over pairs of people of one stratum and two classes, mean over the pairs of classes; NaN without any.
+
+    In one stratum that has all classes it is `balanced_accuracy`. One class for a whole stratum is right for one person
+    of a pair at most: of two classes that is .5 exactly, whatever is known of the stratum.
+    """
+    right, strata = _right(held), np.unique(held.strata)
+    n_CKB, right_CKB = np.zeros((2, held.classes, len(strata), len(weights_BN)))
+    for c in range(held.classes):
+        for place, k in enumerate(strata):
+            own = (held.truth == c) & (held.strata == k)
+            n_CKB[c, place], right_CKB[c, place] = weights_BN[:, own].sum(1), weights_BN[:, own] @ right[own]
+    shares = []
+    for one, other in combinations(range(held.classes), 2):
+        # of the n_a n_b pairs of a stratum half of (right_a n_b + right_b n_a) people are right
+        pairs_B = (n_CKB[one] * n_CKB[other]).sum(0)
+        right_B = (right_CKB[one] * n_CKB[other] + right_CKB[other] * n_CKB[one]).sum(0) / 2
+        shares.append(np.divide(right_B, pairs_B, out=np.full(len(pairs_B), np.nan), where=pairs_B > 0))
+    return np.asarray(np.mean(shares, axis=0))
+
+
+def _right(held: HeldOutPredictions) -> Array:
+    """(n,): 1 where the highest score is that of the person's class, else 0; equal highest scores share the 1."""
+    highest = held.outputs == held.outputs.max(1, keepdims=True)
+    right: Array = highest[np.arange(len(highest)), held.truth.astype(int)] / highest.sum(1)
+    return right
 
 
 def _estimate(value: float, drawn_B: Array) -> dict[str, float]:

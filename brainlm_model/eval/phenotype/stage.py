@@ -249,7 +249,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "phenotype",
-    4,
+    5,
     "Predict age, sex or any other column, beside linear and other baselines.",
     Config,
     COLUMNS,

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from brainlm_data import Facts, InputError, Progress
 from brainlm_model.baselines import LABELS as BASELINES
 from brainlm_model.eval.masked import scoring
@@ -65,7 +67,7 @@ def evaluate(start: Start, config: Config) -> Results:
     ratio = min(config.mask_ratios, key=lambda r: abs(r - MAP_RATIO))
     arrays = {
         "coordinates": coordinates(store),
-        "parcel": store.parcels["name"].astype(str).to_numpy(dtype=str),
+        "parcel": np.array(store.parcels["name"].astype(str).tolist(), dtype=str),
         "map_ratio": ratio,
         "map_split": splits[0],
     }
