@@ -31,6 +31,7 @@ from brainlm_model.eval.phenotype.people import (
     target_of,
     with_splits,
 )
+from brainlm_model.eval.phenotype.section import Config
 from brainlm_model.eval.statistics.paired import holm
 from tests.model import traits
 
@@ -43,6 +44,12 @@ def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None
 def test_everybody_has_as_many_candidates() -> None:
     assert {len(learner.settings) for learner in LEARNERS.values()} == {CANDIDATES}
     assert {len(settings) for settings in small_networks.SETTINGS.values()} == {CANDIDATES} == {len(SETTINGS)}
+
+
+def test_a_transform_may_be_none() -> None:
+    """Elsewhere in a section the word means null."""
+    config = Config(columns=[{"name": "IQ", "transform": "none"}], leave_out="none")  # type: ignore[list-item]
+    assert config.columns[0].transform == "none" and config.leave_out is None
 
 
 def test_areas_and_accuracies_are_those_of_their_definitions() -> None:
