@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from benchmarks import contrast
 from brainlm_data import InputError
 from brainlm_model.baselines import coskewness, small_networks, tangent
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
@@ -402,6 +403,13 @@ def test_third_moments_are_those_of_the_tensor() -> None:
     assert np.abs(coskewness.subspace(found, 1)[:, 0]).argmax() == 1
     tensor = np.einsum("ti,tj,tk->ijk", x, x, x).reshape(5, -1) / 400
     assert np.trace(tensor @ tensor.T) > np.trace(found)  # a step with itself would add noise that is no third moment
+
+
+def test_the_contrastive_benchmark_compares_with_the_same_tangent_space() -> None:
+    x_PT = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 60)) + np.linspace(0, 2, 60))
+    z_TP = (x_PT.T - x_PT.T.mean(0)).numpy() / x_PT.T.numpy().std(0)
+    expected = LedoitWolf(assume_centered=True).fit(z_TP).covariance_
+    np.testing.assert_allclose(contrast.shrunk_correlations(x_PT), expected, atol=1e-12)
 
 
 def test_tangent_vectors_are_zero_at_the_reference() -> None:
