@@ -11,7 +11,8 @@ the mask are imported as parcels, without each run's trend, with the blocks as e
 runs each is told from the others; the model has seen all of them, without their categories.
 
 `tiny` is trained for a moment; `brainlm-model paper STORE MODEL --tasks state` gives `balanced_accuracy` by method with
-95 % intervals over people (or runs), `p` by permuted labels, and `chance`, one over the number of conditions.
+95 % intervals over people (or runs), what each tells `from_surrogates` that know nothing of the events, `p`, and
+`even`, one over the number of conditions.
 """
 
 from __future__ import annotations
@@ -86,12 +87,14 @@ def told(store: Path, work: Path, steps: int, *keys: str) -> dict[str, Any]:
     rows = [row for row in content["Results"] if row["metric"] == "balanced_accuracy"]
     return {
         "balanced_accuracy": {row["method"]: [row["value"], row["low"], row["high"]] for row in rows},
+        "from_surrogates": {row["method"]: row.get("chance") for row in rows},
         "p": {row["method"]: row.get("p_holm") for row in rows},
         "comparisons": content["Comparisons"],
-        "chance": 1 / len(content["Conditions"]),
+        "even": 1 / len(content["Conditions"]),
         "events": content["Events"],
         "runs": content["Recordings"],
         "summary": content["Summary"],
+        "warnings": content["Warnings"],
     }
 
 

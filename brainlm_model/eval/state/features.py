@@ -1,4 +1,4 @@
-"""Features of events: of the series, and of a network's tokens around each.
+"""Features of events: of the series, of a network's tokens around each, and of their times alone.
 
 Shapes: n samples, T steps, P parcels, N time patches, D width, F features.
 """
@@ -6,7 +6,7 @@ Shapes: n samples, T steps, P parcels, N time patches, D width, F features.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from brainlm_model.eval.state.samples import Samples
 UNITED = 16  # windows a forward pass
 CORRELATED = 10  # steps that correlations need
 HIGHEST = 0.999  # correlation that Fisher's z takes
+PLACED = 8  # windows whose contents are put at every place, to see what tokens say of the place
 
 # order of tables and figures; the first are the model's
 LABELS = {
@@ -33,6 +34,7 @@ LABELS = {
     "parcels_z": "parcel means, z-scored in each run, linear",
     "course": "course of each parcel, linear",
     "connectivity": "correlations within the answer, linear",
+    "times": "times of the events alone",
 }
 OURS = ("tokens", "probe", "cls")
 LINEAR = ("parcels", "parcels_z", "course", "connectivity")
@@ -83,25 +85,69 @@ def _correlations(x_TP: Features) -> NDArray[np.float64]:
     return np.arctanh(np.clip(pairs, -HIGHEST, HIGHEST))
 
 
-def of_network(network: Any, series: Mapping[str, Features], samples: Samples) -> Tokens:
+def of_times(samples: Samples) -> Features:
+    """What the design alone knows (n, F): radial functions of when the answer begins and of how long it is.
+
+    Where these tell the condition, the order of events does, or their length: so may anything that changes over a run.
+    """
+    width = int(np.ptp(samples.answer, axis=1).min())
+    columns = []
+    for steps_n in (samples.answer[:, 0], np.ptp(samples.answer, axis=1)):
+        centres = np.arange(steps_n.min(), steps_n.max() + width, width)
+        columns.append(np.exp(-0.5 * ((steps_n[:, None] - centres) / width) ** 2))
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def of_network(network: Any, series: Mapping[str, Features], samples: Samples, place_PND: Any) -> Tokens:
     """Run a network over the window around each sample; tokens are the mean over the patches that hold the answer.
 
-    A token that is not known, such as of a parcel outside the field of view, is 0.
+    `place_PND`: what tokens say of their place (`of_places`), which is taken off. A token that is not known, such as of
+    a parcel outside the field of view, is 0.
     """
-    import torch
-
     window, patches = network.config.window, network.config.window // network.config.patch
     cls, parcels = [], []
-    with torch.inference_mode():
-        for first in range(0, len(samples), UNITED):
-            places = range(first, min(first + UNITED, len(samples)))
-            windows = [series[samples.recording[i]][samples.start[i] : samples.start[i] + window].T for i in places]
-            states = network.states(torch.from_numpy(np.stack(windows)).to(network.cls.device))
-            cls.append(states.cls_BD.float().cpu().numpy())
-            known_BPND = states.tokens_BPND.where(states.visible_BPN[..., None], torch.nan)
-            for row, i in enumerate(places):
-                # a network of images has another number of tokens in time than of patches
-                start, end = samples.tokens[i] * known_BPND.shape[2] / patches
-                own_PD = known_BPND[row, :, int(start) : math.ceil(end)].nanmean(1)
-                parcels.append(own_PD.nan_to_num().float().cpu().numpy())
+    for first in range(0, len(samples), UNITED):
+        places = range(first, min(first + UNITED, len(samples)))
+        windows = [series[samples.recording[i]][samples.start[i] : samples.start[i] + window].T for i in places]
+        cls_BD, known_BPND = _states(network, windows)
+        cls.append(cls_BD.cpu().numpy())
+        known_BPND = known_BPND - place_PND
+        for row, i in enumerate(places):
+            # a network of images has another number of tokens in time than of patches
+            start, end = samples.tokens[i] * known_BPND.shape[2] / patches
+            own_PD = known_BPND[row, :, int(start) : math.ceil(end)].nanmean(1)
+            parcels.append(own_PD.nan_to_num().cpu().numpy())
     return Tokens(np.concatenate(cls), np.stack(parcels))
+
+
+def of_places(network: Any, series: Mapping[str, Features], seed: int) -> Any:
+    """The mean token (P, N, D) of each parcel at each place of the window, of the same contents everywhere.
+
+    A token knows its place, and where runs share the order of conditions, the place tells them. Windows drawn by the
+    seed are turned round patch by patch, so that places differ in nothing but the place. NaN: never known.
+    """
+    rng = np.random.default_rng(seed)
+    names = [name for name in sorted(series) if len(series[name]) >= network.config.window]
+    turned = []
+    for name in rng.choice(names, PLACED):
+        first = rng.integers(len(series[name]) - network.config.window + 1)
+        window_PT = series[name][first : first + network.config.window].T
+        for shift in range(0, network.config.window, network.config.patch):
+            turned.append(np.roll(window_PT, shift, axis=1))
+    total_PND: Any = 0
+    count_PND: Any = 0
+    for first in range(0, len(turned), UNITED):
+        tokens_BPND = _states(network, turned[first : first + UNITED])[1]
+        total_PND = total_PND + tokens_BPND.nansum(0)
+        count_PND = count_PND + tokens_BPND.isfinite().sum(0)
+    return total_PND / count_PND
+
+
+def _states(network: Any, windows: Sequence[Features]) -> tuple[Any, Any]:
+    """CLS (B, D) and tokens (B, P, N, D) of windows (P, T); NaN where a token is not known."""
+    import torch
+
+    with torch.inference_mode():
+        states = network.states(torch.from_numpy(np.stack(windows)).to(network.cls.device))
+        tokens_BPND = states.tokens_BPND.where(states.visible_BPN[..., None], torch.nan)
+        return states.cls_BD.float(), tokens_BPND.float()

@@ -54,21 +54,14 @@ def held_out(learners: Callable[[Fold], Scores], labels: Ints, folds: Sequence[F
 
 
 class Ridge:
-    """Ridge regression of the labels' indicators on standardised features, in its dual form: kernels of samples.
-
-    `Ridge(x)(fold)` gives `Scores` for the rows of that fold; kernels are kept, so that permuted labels are cheap.
-    """
+    """Ridge regression of the labels' indicators on standardised features, in its dual form: kernels of samples."""
 
     def __init__(self, x_nF: Features) -> None:
         self.x = x_nF
-        self._kernels: dict[bytes, Array] = {}
 
     def __call__(self, fold: Fold) -> Scores:
         """Scores of a fold, whose training samples standardise the features."""
-        key = fold.train.tobytes() + fold.test.tobytes()
-        if key not in self._kernels:
-            self._kernels[key] = self._kernel(fold)
-        kernel, place = self._kernels[key], np.full(len(self.x), -1)
+        kernel, place = self._kernel(fold), np.full(len(self.x), -1)
         place[np.concatenate([fold.train, fold.test])] = np.arange(len(kernel))
 
         def scores(fit: Ints, labels: Ints, test: Ints) -> Array:
@@ -167,12 +160,3 @@ def attended(x_nPD: Any, labels_n: Any, x_mPD: Any, conditions: int, seed: int) 
             with torch.no_grad():
                 found.append(scores_of(x_mPD).masked_fill(counted == 0, -torch.inf).double().numpy())
     return np.stack(found)
-
-
-def permuted(labels: Ints, recording: NDArray[np.str_], rng: np.random.Generator) -> Ints:
-    """Labels permuted within recordings."""
-    shuffled = labels.copy()
-    for name in np.unique(recording):
-        own = recording == name
-        shuffled[own] = rng.permutation(labels[own])
-    return shuffled

@@ -137,7 +137,7 @@ def placed(
             left["their recording is shorter than a window of the model"] += 1
             continue
         first = int(np.ceil((onset + delay_s) * steps.hz - 1e-9))
-        end = int(np.floor((onset + max(duration, shortest_s) + delay_s) * steps.hz + 1e-9)) + 1
+        end = max(int(np.floor((onset + max(duration, shortest_s) + delay_s) * steps.hz + 1e-9)), first) + 1
         if first < 0 or end > len(known[name]) or not known[name][first:end].all():
             left["their answer was not recorded throughout"] += 1
             continue

@@ -1,6 +1,6 @@
-"""Balanced accuracy of every method with intervals over people (or runs), chance by permutation, paired comparisons.
+"""Balanced accuracy of every method with intervals over people (or runs), chance by surrogates, paired comparisons.
 
-Shapes: n samples, U units (people, or the runs of one), C conditions, K permutations, B bootstrap draws.
+Shapes: n samples, U units (people, or the runs of one), C conditions, K sets of surrogates, B bootstrap draws.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from brainlm_model.eval.parcels import known_mean
 from brainlm_model.eval.rows import Row, correct, estimates, judge
 from brainlm_model.eval.state.features import LABELS, LINEAR, OURS
 from brainlm_model.eval.state.samples import Ints
+from brainlm_model.eval.state.words import above
+from brainlm_model.eval.statistics.few import above_few, mean_above
 from brainlm_model.eval.statistics.intervals import interval
-from brainlm_model.eval.statistics.paired import sign_flip
+from brainlm_model.eval.statistics.paired import LEVEL, holm, sign_flip
 from brainlm_model.eval.statistics.subjects import Array, subject_draws
 
 
@@ -27,13 +29,11 @@ class Outcome:
 
     Attributes
     ----------
-    told: method -> (n,) conditions, -1 where none could be told. null: method -> (K, n) by fits to permuted labels,
-        K 0 where a method was not fitted to them. shuffled: (K, n) these labels. labels: (n,). units: of each sample.
+    told: method -> (1 + K, n) conditions, from the series and from surrogates of them; -1 where none could be told.
+        labels: (n,). units: of each sample.
     """
 
     told: Mapping[str, Ints]
-    null: Mapping[str, Ints]
-    shuffled: Ints
     labels: Ints
     conditions: Sequence[str]
     units: Sequence[str]
@@ -43,19 +43,19 @@ class Outcome:
         """The units, sorted."""
         return sorted(set(self.units))
 
-    def confusion(self, told: Ints, labels: Ints) -> NDArray[np.int64]:
-        """(U, C, C) counts, true condition by the one that was told."""
+    def confusion(self, told: Ints) -> NDArray[np.int64]:
+        """(U, C, C) counts, true condition by the one that was told (n,)."""
         count = len(self.conditions)
         confusion = np.zeros((len(self.names), count, count), np.int64)
         place = np.searchsorted(self.names, self.units)
         known = told >= 0
-        np.add.at(confusion, (place[known], labels[known], told[known]), 1)
+        np.add.at(confusion, (place[known], self.labels[known], told[known]), 1)
         return confusion
 
     @property
     def confusions(self) -> dict[str, NDArray[np.int64]]:
-        """Method -> (C, C) of all units."""
-        return {name: self.confusion(told, self.labels).sum(0) for name, told in self.told.items()}
+        """Method -> (C, C) of all units, from the series."""
+        return {name: self.confusion(told[0]).sum(0) for name, told in self.told.items()}
 
 
 def recall(confusion_UCC: NDArray[np.int64], weights_BU: Array) -> Array:
@@ -68,22 +68,29 @@ def recall(confusion_UCC: NDArray[np.int64], weights_BU: Array) -> Array:
 
 def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows: balanced accuracy and the recall of each condition, by method. Comparisons: the model's methods with each
-    linear one, and with the same of the untrained network; p corrected for all of them (Holm)."""
+    linear one, and with the same of the untrained network. p of each kind are corrected for their number (Holm)."""
     weights = subject_draws(outcome.names, bootstrap, seed)
     everyone = np.ones((1, len(outcome.names)))
-    rows, tested = list[Row](), list[Row]()
+    rows, scored = list[Row](), list[Row]()
     each_unit: dict[str, Array] = {}  # balanced accuracy of each unit
-    for method, told in outcome.told.items():
-        confusion = outcome.confusion(told, outcome.labels)
-        each_unit[method] = known_mean(recall(confusion, np.eye(len(outcome.names))), axis=1)
+    for method, (told, *of_surrogates) in outcome.told.items():
+        confusion = outcome.confusion(told)
+        each_unit[method] = known_mean(recall(confusion, np.eye(len(confusion))), axis=1)
         value, drawn = recall(confusion, everyone), recall(confusion, weights)
         shared = {"method": method, "label": LABELS[method], "n_units": len(outcome.names)}
         low, high = interval(known_mean(drawn, axis=1)[:, None])
         row = {**shared, "metric": "balanced_accuracy", "condition": "", "value": known_mean(value, axis=1)[0],
                "low": low[0], "high": high[0], "n_events": int(confusion.sum())}  # fmt: skip
-        if len(outcome.null[method]):
-            row |= _by_chance(outcome, method, row["value"])
-            tested.append(row)
+        if of_surrogates:
+            by_chance = []
+            for one in of_surrogates:
+                by_chance.append(float(known_mean(recall(outcome.confusion(one), everyone), axis=1)[0]))
+            row |= {
+                "chance": np.mean(by_chance),
+                "chance_p": mean_above(by_chance, 1 / len(outcome.conditions)),
+                "p": above_few(row["value"], by_chance),
+            }
+            scored.append(row)
         rows.append(row)
         low, high = interval(drawn)
         for place, name in enumerate(outcome.conditions):
@@ -91,21 +98,40 @@ def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[
                 {**shared, "metric": "recall", "condition": name, "value": value[0, place], "low": low[place],
                  "high": high[place], "n_events": int(confusion[:, place].sum())}
             )  # fmt: skip
-    correct(tested)
-    return rows, _comparisons(each_unit, outcome.names, weights, seed)
+    correct(scored)
+    told_more = [row["method"] for row in scored if row["p_holm"] < LEVEL] if scored else list(outcome.told)
+    return rows, _comparisons(each_unit, told_more, outcome.names, weights, seed)
 
 
-def _by_chance(outcome: Outcome, method: str, value: float) -> Row:
-    """Mean score of fits to permuted labels; and p, how often theirs is as good, the true one among them."""
-    everyone = np.ones((1, len(outcome.names)))
-    reached = []
-    for told, labels in zip(outcome.null[method], outcome.shuffled, strict=True):
-        reached.append(known_mean(recall(outcome.confusion(told, labels), everyone), axis=1)[0])
-    null = np.array(reached)
-    return {"chance": float(null.mean()), "p": float((1 + (null >= value - 1e-12).sum()) / (1 + len(null)))}
+def told_by_design(rows: Sequence[Row], conditions: int) -> list[str]:
+    """Warnings: what the times of the events tell without a series, and methods that tell anything from surrogates."""
+    lines = list[str]()
+    fitted = list[Row]()
+    for row in rows:
+        if row["method"] == "times" and row["metric"] == "balanced_accuracy":
+            if above(row, 1 / conditions):
+                lines.append(
+                    f"the times of the events alone tell the condition ({row['value']:.2f}): runs share the order or"
+                    " the length of their events, so that what changes over a run, such as drift, can pass for a state"
+                )
+        elif "chance_p" in row:
+            fitted.append(row)
+    for row, p in zip(fitted, holm([row["chance_p"] for row in fitted]), strict=True):
+        if p < LEVEL:
+            lines.append(
+                f"{row['label']}: {row['chance']:.2f} even from surrogates, which know nothing of the events:"
+                " only what is above that is a state"
+            )
+    return lines
 
 
-def _comparisons(each_unit: Mapping[str, Array], units: Sequence[str], weights: Array, seed: int) -> list[Row]:
+def _comparisons(
+    each_unit: Mapping[str, Array], told_more: Sequence[str], units: Sequence[str], weights: Array, seed: int
+) -> list[Row]:
+    """Two methods on the same units. None is better than another that does not tell more than its chance itself.
+
+    The units of a fold are told by one fit, so that two methods without any information may differ consistently.
+    """
     compared: list[Row] = []
     for method in OURS:
         for other in (*LINEAR, f"{method}_untrained"):
@@ -118,4 +144,8 @@ def _comparisons(each_unit: Mapping[str, Array], units: Sequence[str], weights: 
                  "high": estimate["high"], "p": sign_flip(change_U, units, seed), "n_units": len(units)}
             )  # fmt: skip
     judge(compared)
+    for row in compared:
+        winner = row["method"] if row["difference"] > 0 else row["against"]
+        if winner not in told_more:
+            row["verdict"] = "not distinguishable"
     return compared

@@ -12,18 +12,20 @@ from pydantic import Field
 from brainlm_data import Facts, Progress, StageConfig, prepare, read_events
 from brainlm_model.eval.state import samples as events_as
 from brainlm_model.eval.state import scores
-from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network, of_series
-from brainlm_model.eval.state.probes import Probe, Ridge, held_out, permuted
+from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network, of_places, of_series, of_times
+from brainlm_model.eval.state.probes import Probe, Ridge, held_out
 from brainlm_model.eval.state.samples import Fold, Ints, Samples, Steps, Validation
+from brainlm_model.eval.state.surrogates import surrogates
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.task import Results, Split, Start, task
 
 COLUMNS = (
-    "method", "metric", "condition", "value", "low", "high", "chance", "p", "p_holm", "n_units", "n_events", "label",
+    "method", "metric", "condition", "value", "low", "high", "chance", "chance_p", "p", "p_holm", "n_units", "n_events",
+    "label",
 )  # fmt: skip
 Method = Literal[
     "tokens", "probe", "cls", "tokens_untrained", "probe_untrained", "cls_untrained", "parcels", "parcels_z", "course",
-    "connectivity",
+    "connectivity", "times",
 ]  # fmt: skip
 WAYS = {
     "runs": "each run told from the other runs of its person",
@@ -56,9 +58,13 @@ class Config(StageConfig):
         "auto", description="what is held out in turn; auto: runs of somebody who has several, else people, else parts"
     )
     methods: list[Method] = Field(list(get_args(Method)), min_length=1, description="what to compare")
-    permutations: int = Field(200, ge=0, description="of labels within runs; linear methods are fitted again; 0: none")
+    surrogates: int = Field(
+        8,
+        ge=0,
+        description="sets of series that know nothing of the events: every method is fitted to them, too; 0: none",
+    )
     bootstrap: int = Field(1000, ge=100, description="draws of subjects for the 95% intervals")
-    seed: int = Field(0, ge=0, description="seed of recordings, folds, probes, permutations and draws")
+    seed: int = Field(0, ge=0, description="seed of recordings, folds, probes, surrogates and draws")
     threads: int = Field(2, ge=1, description="CPU threads")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
@@ -96,19 +102,20 @@ def evaluate(start: Start, config: Config) -> Results:
     if len(used.conditions) < 2:
         return _nothing(facts, len(listed))
     folds = events_as.folds_of(used, validation, c.patch, config.seed)
-    told, null, shuffled = _told(start, config, series, used, folds, c.patch)
+    told = _told(start, config, series, used, folds, c.patch)
     unit, units = events_as.units_of(used, validation)
-    outcome = scores.Outcome(told, null, shuffled, used.label, used.conditions, units.tolist())
+    outcome = scores.Outcome(told, used.label, used.conditions, units.tolist())
     rows, comparisons = scores.table(outcome, config.bootstrap, config.seed)
     facts |= {
         "Units": unit,
         "NumberOfUnits": len(set(units)),
         "Methods": {name: LABELS[name] for name in told},
-        "NotTold": int((next(iter(told.values())) < 0).sum()),
+        "NotTold": int((next(iter(told.values()))[0] < 0).sum()),
     }
     left_out = [name for name in config.methods if name not in told]
     arrays: dict[str, Any] = {"conditions": np.array(used.conditions, np.str_), **outcome.confusions}
-    return Results(facts, rows, arrays, comparisons, _warnings(facts, left_out), [])
+    warnings = [*scores.told_by_design(rows, len(used.conditions)), *_warnings(facts, left_out)]
+    return Results(facts, rows, arrays, comparisons, warnings, [])
 
 
 def _facts(config: Config, used: Samples, validation: Validation, listed: int) -> Facts:
@@ -124,7 +131,7 @@ def _facts(config: Config, used: Samples, validation: Validation, listed: int) -
         "Chosen": config.validation == "auto",
         "DelaySeconds": config.delay_s,
         "ShortestSeconds": config.shortest_s,
-        "Permutations": config.permutations,
+        "Surrogates": config.surrogates,
         "Bootstrap": config.bootstrap,
         "Seed": config.seed,
         "Reason": "",
@@ -146,49 +153,49 @@ def _nothing(facts: Facts, listed: int) -> Results:
 
 def _told(
     start: Start, config: Config, series: Mapping[str, Any], used: Samples, folds: Sequence[Fold], patch: int
-) -> tuple[dict[str, Ints], dict[str, Ints], Ints]:
-    """Method -> the condition told of each event (n,), and by fits to permuted labels (K, n), which these are.
+) -> dict[str, Ints]:
+    """Method -> the condition told of each event (1 + K, n): from the series, then from each set of surrogates.
 
-    The attention probe is not fitted to permuted labels, which would take hours: its K is 0.
+    Methods that the events do not allow are left out; the times of the events are the same for surrogates.
     """
     networks = start.networks()
-    tokens: dict[str, Tokens] = {}  # of one network at a time: they are large
-    rng = np.random.default_rng(config.seed)
-    shuffled = [permuted(used.label, used.recording, rng) for _ in range(config.permutations)]
+    places: dict[str, Any] = {}  # of each network: what its tokens say of their place
 
-    def features(name: str) -> Any:
+    def features(name: str, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> Any:
         """(n, F), or (n, P, D) of a probe; None where the events do not allow the method."""
+        if name == "times":
+            return of_times(used)
         if name in LINEAR:
-            return of_series(name, series, used, patch)
+            return of_series(name, own, used, patch)
         kind, _, is_untrained = name.partition("_")
         which = "untrained" if is_untrained else "model"
+        if which not in places:
+            places[which] = of_places(networks[which], series, config.seed)
         if which not in tokens:
-            tokens.clear()
-            tokens[which] = of_network(networks[which], series, used)
+            tokens.clear()  # those of one network at a time: they are large
+            tokens[which] = of_network(networks[which], own, used, places[which])
         if kind == "cls":
             return tokens[which].cls
         return tokens[which].parcels if kind == "probe" else tokens[which].parcels.reshape(len(used), -1)
 
-    def run(name: str) -> dict[str, Ints]:
-        x = features(name)
+    def run(name: str, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> dict[str, Ints]:
+        x = features(name, own, tokens)
         if x is None:
-            return {"told": np.empty(0, np.int64), "permuted": np.empty((0, 0), np.int64)}
+            return {"told": np.empty(0, np.int64)}
         learner: Callable[[Fold], Any] = Probe(x, config.seed) if name.startswith("probe") else Ridge(x)
-        again = [] if name.startswith("probe") else shuffled
-        nulls = [held_out(learner, labels, folds) for labels in again]
-        return {
-            "told": held_out(learner, used.label, folds),
-            "permuted": np.array(nulls, np.int64).reshape(len(nulls), len(used)),
-        }
+        return {"told": held_out(learner, used.label, folds)}
 
-    told, null = dict[str, Ints](), dict[str, Ints]()
-    progress = Progress("state", len(config.methods))
-    for number, name in enumerate(config.methods):
-        part = start.pieces.get(name, partial(run, name))
-        if len(part["told"]):
-            told[name], null[name] = part["told"], part["permuted"]
-        progress.step(number + 1, name)
-    return told, null, np.array(shuffled, np.int64).reshape(-1, len(used))
+    told: dict[str, list[Ints]] = {name: [] for name in config.methods}
+    progress = Progress("state", (1 + config.surrogates) * len(config.methods))
+    for number in range(1 + config.surrogates):
+        own = surrogates(series, config.seed, number) if number else series
+        tokens: dict[str, Tokens] = {}
+        for place, name in enumerate(config.methods):
+            if name != "times" or not number:
+                part = start.pieces.get(f"{name}-{number}", partial(run, name, own, tokens))
+                told[name].append(part["told"])
+            progress.step(number * len(config.methods) + place + 1, f"{name}, surrogates {number}" if number else name)
+    return {name: np.stack(rows) for name, rows in told.items() if rows[0].size}
 
 
 def _left_out(facts: Facts) -> list[str]:
@@ -219,13 +226,14 @@ def describe(facts: Facts) -> str:
         f" recordings of {facts['Subjects']} subjects was told from the series {facts['DelaySeconds']:g} s after each,"
         f" with {WAYS[facts['Validation']]}: by ridge regression and an attention probe on the model's tokens, and by"
         f" ridge regression on {', '.join(facts['Methods'][name] for name in LINEAR if name in facts['Methods'])};"
-        " standardisation and penalties saw training events alone."
+        " standardisation and penalties saw training events alone. Chance is what the same method tells from surrogate"
+        " series with random phases (Prichard & Theiler, 1994) beside the same events."
     )
 
 
 STAGE = task(
     "state",
-    1,
+    2,
     "Tell the condition of a task from the series around an event: tokens, probes, linear methods.",
     Config,
     COLUMNS,

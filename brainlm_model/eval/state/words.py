@@ -12,7 +12,8 @@ from brainlm_model.eval.state.features import LINEAR
 TITLE = "States of tasks"
 CAPTION = (
     "Balanced accuracy of telling the condition of an event from the series around it, with 95 % intervals; ticks: "
-    "fitted to permuted labels; dashed: one over the number of conditions. Right: what the best method mixes up."
+    "the same from surrogate series that know nothing of the events; dashed: one over the number of conditions. Right: "
+    "what the best method mixes up."
 )
 VERDICT = {"better": "beats", "worse": "is beaten by", "not distinguishable": "cannot be told from"}
 HELD_OUT = {"runs": "runs held out", "people": "people held out", "parts": "parts of a run held out"}
@@ -44,7 +45,16 @@ def headline(content: Mapping[str, Any]) -> list[str]:
                 verdicts.append(f"{VERDICT[compared['verdict']]} {called} ({compared['difference']:+.3f})")
         if verdicts:
             sentences.append(f"{name[0].upper()}{name[1:]}: the model {' and '.join(verdicts)}.")
+    times = rows.get("times")
+    if times is not None and above(times, 1 / count):
+        sentences.append(f"The times of the events alone, without any series, tell {interval(times)}.")
     return sentences
+
+
+def above(row: Mapping[str, Any], level: float) -> bool:
+    """Whether a value and its interval are above a level; one whose units are all the same has no interval."""
+    low = row.get("low")
+    return bool(row["value"] > level and (low is None or not low <= level))
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -53,7 +63,7 @@ def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     for row in select(content["Results"], metric="balanced_accuracy"):
         p = "" if row.get("p_holm") is None else f"{row['p_holm']:.2g}"
         rows.append([row["label"], interval(row), number(row.get("chance")), p])
-    return ["method", "balanced accuracy", "by permuted labels", "corrected p"], rows
+    return ["method", "balanced accuracy", "from surrogates", "corrected p"], rows
 
 
 def said(row: Mapping[str, Any]) -> str:
