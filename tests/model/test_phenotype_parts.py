@@ -208,6 +208,19 @@ def test_ridge_is_ridge_and_features_that_name_the_subject_do_not_help() -> None
         assert (outputs.argmax(1) == labels[30:]).mean() > 0.7
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_features_that_do_not_vary_say_nothing(learner: str) -> None:
+    constant = {"cls": np.ones((30, 4), np.float32)}
+    (flat,) = features.space("cls", SimpleNamespace(**constant), np.arange(20), None)  # type: ignore[arg-type]
+    assert flat.shape == (30, 1)
+    labels = (np.arange(20) % 2).astype(float)
+    for classes in (0, 2):
+        for outputs in LEARNERS[learner].predict(
+            Data(flat[:20], labels, flat[20:], classes), LEARNERS[learner].settings
+        ):
+            assert np.isfinite(outputs).all() and np.ptp(outputs, axis=0).max() == 0
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     store = traits.make(tmp_path_factory.mktemp("traits"))
