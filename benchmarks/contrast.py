@@ -32,6 +32,7 @@ tools.one_thread()
 # ruff: noqa: E402
 import numpy as np
 import torch
+from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -226,13 +227,14 @@ def _estimate(drawn_B: np.ndarray) -> dict[str, float]:
     return {"value": round(float(drawn_B[0]), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
-def correlations(x_PT: Tensor) -> np.ndarray:
-    """(P, P), 0 at parcels that do not vary, and 1 on the diagonal."""
-    z = (x_PT - x_PT.mean(1, keepdim=True)).numpy().astype(np.float64)
-    z /= np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-9)
-    c = z @ z.T
-    np.fill_diagonal(c, 1.0)
-    return np.asarray(c)
+def shrunk_correlations(x_PT: Tensor) -> np.ndarray:
+    """(P, P) as `tangent_ridge` of stage `phenotype` takes them; 0 at parcels that do not vary, 1 on the diagonal."""
+    z_PT = (x_PT - x_PT.mean(1, keepdim=True)).numpy().astype(np.float64)
+    z_PT /= np.maximum(z_PT.std(1, keepdims=True), 1e-9)
+    share = ledoit_wolf_shrinkage(z_PT[z_PT.any(1)].T, assume_centered=True)
+    correlations_PP = (1 - share) * z_PT @ z_PT.T / z_PT.shape[1]
+    np.fill_diagonal(correlations_PP, 1.0)
+    return np.asarray(correlations_PP)
 
 
 def main() -> None:
@@ -259,7 +261,7 @@ def main() -> None:
         spaces[f"learnt_{seed}"] = features(network, everybody), 1
         known[f"learnt_{seed}"] = rank1(network, people)
     train = np.array([k for k, p in enumerate(people) if p.split == "train"])
-    spaces["tangent"] = tangent.features(np.stack([correlations(x_PT) for x_PT in everybody]), train), 1
+    spaces["tangent"] = tangent.features(np.stack([shrunk_correlations(x_PT) for x_PT in everybody]), train), 1
     copies = [connectivity.copies(x_PT.numpy().T.astype(np.float64), store.rate_hz).ravel() for x_PT in everybody]
     spaces["readout"] = np.stack(copies), 3
     traits: dict[str, Any] = {}

@@ -29,7 +29,8 @@ Unwatched = Annotated[Path | None, "unwatched"]
 class StageConfig(BaseModel):
     """Base of every section of config.yaml: frozen, and an unknown key is an error.
 
-    Strings that come from `--config 'filter={low_hz: null}'` are coerced: "null", "none" and "~" mean null.
+    Strings that come from `--config 'filter={low_hz: null}'` are coerced: "null", "none" and "~" mean null, but where
+    the word is one of a key's values (`transform: none`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -48,12 +49,16 @@ class StageConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_words(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            return {
-                key: None if isinstance(value, str) and value.lower() in {"null", "none", "~"} else value
-                for key, value in data.items()
-            }
-        return data
+        if not isinstance(data, Mapping):
+            return data
+        section = {}
+        for key, value in data.items():
+            known = cls.model_fields.get(key)
+            is_null = isinstance(value, str) and value.lower() in {"null", "none", "~"}
+            if is_null and known is not None and value in get_args(known.annotation):
+                is_null = False
+            section[key] = None if is_null else value
+        return section
 
 
 class Sentence(str):

@@ -71,7 +71,10 @@ def ridge(data: Data, settings: Sequence[Setting]) -> list[Array]:
     scale = float((singular**2).mean())
     outputs = []
     for setting in settings:
-        shrunk = singular / (singular**2 + setting["strength"] * scale)
+        # of features that do not vary among these people nothing is learnt
+        shrunk = np.divide(
+            singular, singular**2 + setting["strength"] * scale, out=np.zeros_like(singular), where=singular > 0
+        )
         outputs.append(across @ (shrunk[:, None] * projected) + level)
     return outputs
 

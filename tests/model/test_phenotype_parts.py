@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from benchmarks import contrast
 from brainlm_data import InputError
 from brainlm_model.baselines import coskewness, small_networks, tangent
 from brainlm_model.baselines.traits import CANDIDATES, LEARNERS, Data
@@ -31,6 +32,7 @@ from brainlm_model.eval.phenotype.people import (
     target_of,
     with_splits,
 )
+from brainlm_model.eval.phenotype.section import Config
 from brainlm_model.eval.statistics.paired import holm
 from tests.model import traits
 
@@ -43,6 +45,12 @@ def held(outputs: np.ndarray, truth: np.ndarray, folds: np.ndarray | None = None
 def test_everybody_has_as_many_candidates() -> None:
     assert {len(learner.settings) for learner in LEARNERS.values()} == {CANDIDATES}
     assert {len(settings) for settings in small_networks.SETTINGS.values()} == {CANDIDATES} == {len(SETTINGS)}
+
+
+def test_a_transform_may_be_none() -> None:
+    """Elsewhere in a section the word means null."""
+    config = Config(columns=[{"name": "IQ", "transform": "none"}], leave_out="none")  # type: ignore[list-item]
+    assert config.columns[0].transform == "none" and config.leave_out is None
 
 
 def test_areas_and_accuracies_are_those_of_their_definitions() -> None:
@@ -198,6 +206,19 @@ def test_ridge_is_ridge_and_features_that_name_the_subject_do_not_help() -> None
     for learner in LEARNERS.values():
         outputs = learner.predict(Data(apart[:30], labels[:30], apart[30:], 2), learner.settings[1:2])[0]
         assert (outputs.argmax(1) == labels[30:]).mean() > 0.7
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_features_that_do_not_vary_say_nothing(learner: str) -> None:
+    constant = {"cls": np.ones((30, 4), np.float32)}
+    (flat,) = features.space("cls", SimpleNamespace(**constant), np.arange(20), None)  # type: ignore[arg-type]
+    assert flat.shape == (30, 1)
+    labels = (np.arange(20) % 2).astype(float)
+    for classes in (0, 2):
+        for outputs in LEARNERS[learner].predict(
+            Data(flat[:20], labels, flat[20:], classes), LEARNERS[learner].settings
+        ):
+            assert np.isfinite(outputs).all() and np.ptp(outputs, axis=0).max() == 0
 
 
 @pytest.fixture(scope="module")
@@ -395,6 +416,13 @@ def test_third_moments_are_those_of_the_tensor() -> None:
     assert np.abs(coskewness.subspace(found, 1)[:, 0]).argmax() == 1
     tensor = np.einsum("ti,tj,tk->ijk", x, x, x).reshape(5, -1) / 400
     assert np.trace(tensor @ tensor.T) > np.trace(found)  # a step with itself would add noise that is no third moment
+
+
+def test_the_contrastive_benchmark_compares_with_the_same_tangent_space() -> None:
+    x_PT = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 60)) + np.linspace(0, 2, 60))
+    z_TP = (x_PT.T - x_PT.T.mean(0)).numpy() / x_PT.T.numpy().std(0)
+    expected = LedoitWolf(assume_centered=True).fit(z_TP).covariance_
+    np.testing.assert_allclose(contrast.shrunk_correlations(x_PT), expected, atol=1e-12)
 
 
 def test_tangent_vectors_are_zero_at_the_reference() -> None:

@@ -304,7 +304,10 @@ def space(name: str, of: Recorded, train: Places, confounds: Array | None) -> li
         products = (x @ x[train].T).astype(np.float64)
         size, axes = np.linalg.eigh(products[train])  # in rising order
         kept = np.flatnonzero(size > 1e-6 * max(size[-1], 1e-30))[::-1]
-        scores.append(products @ (axes[:, kept] / np.sqrt(size[kept])))
+        if len(kept):
+            scores.append(products @ (axes[:, kept] / np.sqrt(size[kept])))
+        else:  # nothing varies among training people; no learner takes features without a column
+            scores.append(np.zeros((len(x), 1)))
     return scores
 
 
