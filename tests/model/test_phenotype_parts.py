@@ -301,6 +301,8 @@ def test_who_is_of_no_split_or_of_two_is_in_none(cohort: tuple) -> None:
     assert target.left_out["of no split of the store"] == 2
     assert target.left_out["recordings with different split"] == 1
     assert not {"00", "01", "15"} & {own.names[row] for row in target.rows}
+    unseen = people_of(table, table["id"].tolist(), "unseen")
+    assert "15" not in unseen.names and "14" in unseen.names and not unseen.seen.any()
     assert len(target.rows) == len(target.labels) == len(target.sites) == len(target.splits)
 
 
