@@ -29,7 +29,7 @@ from brainlm_data.files.sums import SUMS
 from brainlm_data.imports import Series, Source
 from brainlm_data.imports.labels import agreed, table_of
 from brainlm_data.imports.series import SeriesFacts, band_of, doubts, order_of, resampled, sentence
-from brainlm_data.reading.events import Condition, in_series, read_conditions, write_events
+from brainlm_data.reading.events import Condition, in_series, read_conditions, said_of_left_out, write_events
 from brainlm_data.reading.labels import read_labels
 from brainlm_data.stage import Facts
 
@@ -86,10 +86,10 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
         raise InputError(f"{request.path}: more than one recording is called {again[0]}", "give each its own name")
     people = [(s.subject, s.phenotypes) for s in source.series]
     external_subjects(people, config.external, source.people.notes())  # before the work
-    events = None if request.events is None else _events(request.events, source.series)
+    events, notes = (None, []) if request.events is None else _events(request.events, source.series)
     with holding(outdir), beside(outdir, "importing") as temporary:  # no run writes, or reads, there meanwhile
         places = {name: temporary / file for name, file in FILES.items()} | {"store": temporary / STORE}
-        facts = _write(source, request, places, temporary / "series", config)
+        facts = _write(source, request, places, temporary / "series", config, notes)
         (outdir / EVENTS).unlink(missing_ok=True)  # of the store that was there
         if events is not None:
             write_events(events, temporary / EVENTS)
@@ -101,20 +101,26 @@ def write(source: Source, request: Request, outdir: Path, config: Config, force:
     return facts
 
 
-def _events(table: Path, series: Sequence[Series]) -> list[Condition]:
-    """Events of the recordings of an import. Raises InputError where the table is damaged, or has none of theirs."""
-    rows, _ = read_conditions(table, CONDITION)
-    events = in_series(rows, {one.id: 0.0 if np.isnan(one.start_s) else one.start_s for one in series})
+def _events(table: Path, series: Sequence[Series]) -> tuple[list[Condition], list[str]]:
+    """Events of the recordings of an import, and warnings of rows that are none.
+
+    Raises InputError where the table is damaged, or has none of theirs.
+    """
+    rows, others = read_conditions(table, CONDITION)
+    starts = {one.id: 0.0 if np.isnan(one.start_s) else one.start_s for one in series}
+    events = in_series(rows, starts)
     if not events:
         example = series[0].id if series else "none"
         raise InputError(
             f"{table}: no event of any of {len(series)} recordings (the first is {example})",
             f"columns recording (their ids), onset, duration (s) and {CONDITION}",
         )
-    return events
+    return events, [f"{table.name}: {text}" for text in said_of_left_out(rows, others, starts, CONDITION)]
 
 
-def _write(source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config) -> Facts:
+def _write(
+    source: Source, request: Request, places: Mapping[str, Path], spool: Path, config: Config, notes: Sequence[str]
+) -> Facts:
     labels = None if request.labels is None else read_labels(request.labels)
     rows, done = _spooled(source, request.hz, spool, config.threads)
     parcels, columns = agreed(source, labels, [(about.shape, about.columns) for about in done.values()])
@@ -150,6 +156,7 @@ def _write(source: Source, request: Request, places: Mapping[str, Path], spool: 
         *(f"{name}: {text}" for name, text in attributes["columns"].items()),
         *(said_of_unknown(column, who) for column, who in unknown.items()),
     ]
+    warnings += notes  # of the table of events, which stand beside the store alone
     facts = gather(
         rows, SpooledSeries([row["_file"] for row in stored]), invalid, table, attributes, methods, places, config
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,18 +34,18 @@ def read_conditions(path: Path, column: str, recording: str | None = None) -> tu
 
     Parameters
     ----------
-    column: that names the condition; without it no row has one. recording: whose events these are; None: a table of
-        many, whose column `recording` says it. Times are as in the table.
+    column: that names the condition. recording: whose events these are, of which none has a condition where the table
+        lacks that column; None: a table of many, whose column `recording` says it. Times are as in the table.
 
     Raises
     ------
-    InputError: the file is no table, has no columns onset and duration (or recording), or one of their cells is no time
-        in seconds.
+    InputError: the file is no table, has no columns onset and duration (of many: recording and `column`), or one of
+        their cells is no time in seconds.
     """
     words = read_words(path)
     onset, duration = _times(words)
     owners = words.column("recording") if recording is None else [recording] * len(onset)
-    names = words.columns.get(column, [None] * len(onset))
+    names = words.column(column) if recording is None else words.columns.get(column, [None] * len(onset))
     rows = []
     for owner, start_s, lasted_s, name in zip(owners, onset, duration, names, strict=True):
         if owner is not None and name is not None and np.isfinite(start_s):
@@ -111,6 +111,18 @@ def in_series(rows: Sequence[Condition], starts: Mapping[str, float]) -> list[Co
     return sorted(moved)
 
 
+def said_of_left_out(rows: Sequence[Condition], others: int, recordings: Collection[str], column: str) -> list[str]:
+    """Warnings: how many rows of a table of events are used for nothing, and why.
+
+    `rows`, `others`: of `read_conditions`. `recordings`: that there are.
+    """
+    lines = [f"{others} rows are no events: without an onset or a {column}"] if others else []
+    strangers = [row.recording for row in rows if row.recording not in recordings]
+    if strangers:
+        lines.append(f"{len(strangers)} events are of no recording here, such as {strangers[0]}")
+    return lines
+
+
 def write_events(rows: Sequence[Condition], path: Path) -> None:
     """The table of events beside a store, with columns `EVENTS`; onsets are in the time of the stored series."""
     import pandas as pd
@@ -119,22 +131,27 @@ def write_events(rows: Sequence[Condition], path: Path) -> None:
 
 
 def read_events(path: Path) -> pd.DataFrame:
-    """What `write_events` wrote: a row for each event, with columns `EVENTS`.
+    """What `write_events` wrote: a row for each event, with columns `EVENTS`; a duration without a value is 0.
 
     Raises
     ------
-    InputError: the file is no such table.
+    InputError: the file is no such table, or a row lacks a recording, an onset or a condition.
     """
     import pandas as pd
 
     words = read_words(path)
-    columns = {name: words.numbers(name) if name.endswith("_s") else words.column(name) for name in EVENTS}
-    return pd.DataFrame(columns, columns=list(EVENTS))
+    onset, duration = _times(words, "onset_s", "duration_s")
+    for name in ("recording", "onset_s", "trial_type"):
+        for cell, line in zip(words.column(name), words.lines, strict=True):
+            if cell is None:
+                raise InputError(f"{path}: line {line}: no {name}", "an event has one; leave the row out")
+    named = {name: words.column(name) for name in ("recording", "trial_type")}
+    return pd.DataFrame({**named, "onset_s": onset, "duration_s": duration}, columns=list(EVENTS))
 
 
-def _times(words: Table) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _times(words: Table, starts: str = "onset", lasts: str = "duration") -> tuple[NDArray[np.float64], ...]:
     """Onset, NaN where it is unknown, and duration, 0 where it is, s. Raises InputError for a duration below 0."""
-    onset, duration = words.numbers("onset"), words.numbers("duration")
+    onset, duration = words.numbers(starts), words.numbers(lasts)
     if (negative := duration < 0).any():
         line = words.lines[int(np.argmax(negative))]
         raise InputError(f"{words.path}: line {line}: a duration below 0", "seconds, or n/a")

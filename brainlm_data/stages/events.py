@@ -13,7 +13,7 @@ from pydantic import Field
 
 from brainlm_data.errors import InputError
 from brainlm_data.files.sidecar import read_facts
-from brainlm_data.reading.events import Condition, in_series, read_conditions, write_events
+from brainlm_data.reading.events import Condition, in_series, read_conditions, said_of_left_out, write_events
 from brainlm_data.stage import Facts, Files, Need, Stage, StageConfig
 
 
@@ -50,13 +50,12 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
         )
     write_events(events, outputs["events"])
     conditions = Counter(row.trial_type for row in events)
-    warnings = [f"{without} rows are no events: without an onset or a {config.column}"] if without else []
     return {
         "Recordings": len(recordings),
         "RecordingsWithEvents": len({row.recording for row in events}),
         "Events": len(events),
         "Conditions": dict(sorted(conditions.items())),
-        "Warnings": warnings,
+        "Warnings": said_of_left_out(rows, without, starts, config.column),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 24  # conditions whose names and shares can be read
+LONGEST = 22  # letters of a condition's name
 
 
 def draw(state_csv: Path, state_arrays: Path) -> Figure:
@@ -32,7 +34,8 @@ def draw(state_csv: Path, state_arrays: Path) -> Figure:
         left.text(0, 0.5, "no events of two conditions: no state was decoded", transform=left.transAxes)
         return figure
     _scores(left, rows, len(arrays["conditions"]))
-    _confusion(right, arrays, rows.sort_values("value", kind="stable").iloc[-1])
+    methods = rows[rows["method"] != "times"]  # which are no method, where there is one
+    _confusion(right, arrays, (methods if len(methods) else rows).sort_values("value", kind="stable").iloc[-1])
     return figure
 
 
@@ -44,6 +47,8 @@ def _scores(axes: Axes, rows: pd.DataFrame, conditions: int) -> None:
             look = "untrained"
         elif method in ("tokens", "probe", "cls"):
             look = "model"
+        elif method == "times":
+            look = "interpolation"
         colour, marker = METHODS[look]
         axes.errorbar(value[place], place, xerr=bars[:, place : place + 1], fmt=marker, color=colour, markersize=5,
                       elinewidth=1.3, capsize=2, zorder=3)  # fmt: skip
@@ -60,15 +65,27 @@ def _confusion(axes: Axes, arrays: dict[str, Any], best: pd.Series) -> None:
     counts = arrays[best["method"]].astype(float)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = arrays["conditions"].tolist()
+    names = [shortened(name) for name in arrays["conditions"].tolist()]
+    axes.set_xticks([])
+    axes.set_yticks([])
     if len(names) <= NAMED:
+        size = min(7.0, 130 / len(names))
         for (true, told), value in np.ndenumerate(share):
             if value >= 0.005:
-                axes.text(told, true, f"{100 * value:.0f}", ha="center", va="center", fontsize=7,
+                axes.text(told, true, f"{100 * value:.0f}", ha="center", va="center", fontsize=size,
                           color="white" if value > 0.55 else INK)  # fmt: skip
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
         axes.set_yticks(range(len(names)), names, fontsize=7.5)
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set_xlabel("told")
-    axes.set_title(f"{best['label']}: %", fontsize=8.5)
+    axes.set_ylabel("true")
+    axes.set_title(fill(f"{best['label']}: %", 32), fontsize=8.5)
+
+
+def shortened(name: str) -> str:
+    """A name of at most `LONGEST` letters, without its middle: beginning and end tell conditions apart."""
+    if len(name) <= LONGEST:
+        return name
+    half = (LONGEST - 1) // 2
+    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from brainlm_data import InputError
+from brainlm_data import InputError, open_store
 from brainlm_data.reading.events import EVENTS, Condition, write_events
 from brainlm_model.cli import main
-from brainlm_model.eval.state import features, probes, samples
+from brainlm_model.eval.state import features, probes, samples, scores, stage
 from brainlm_model.eval.state.samples import Samples, Steps
-from brainlm_model.eval.state.surrogates import surrogate
+from brainlm_model.eval.state.surrogates import exchanged, surrogate
 from brainlm_model.stages import PAPER_TASKS
 from brainlm_model.trained.load import load
 from brainlm_model.training import stage as train
@@ -49,6 +50,8 @@ def accuracy(out: Path) -> pd.DataFrame:
 
 def test_planted_states_are_found(finished: Path, golden: Callable[..., None]) -> None:
     rows = accuracy(finished)
+    assert rows.loc["times", "p"] < 0.05  # without being asked for
+    rows = rows.drop("times")
     assert rows.loc[["parcels", "parcels_z", "course", "tokens", "probe"], "value"].min() > 0.9
     assert rows["chance"].between(0.35, 0.65).all()  # surrogates know nothing of the events
     assert rows.loc["parcels", "p"] < 0.05
@@ -56,6 +59,7 @@ def test_planted_states_are_found(finished: Path, golden: Callable[..., None]) -
     content = json.loads((finished / "state_json.json").read_text())
     assert sum(content["Conditions"].values()) == 80 and content["Validation"] == "people"
     assert "connectivity" not in rows.index and "left out, the shortest answer" in content["Warnings"][-1]
+    assert content["Warnings"][0].startswith("the times of the events alone tell the condition (")
     assert {(row["method"], row["against"]) for row in content["Comparisons"]} == {
         (ours, other)
         for ours in ("tokens", "probe")
@@ -74,7 +78,7 @@ def test_where_nothing_is_planted_only_the_times_tell(control: Path, tmp_path: P
     run("state", control, tmp_path, **KEYS, methods=methods)
     rows = accuracy(tmp_path)
     assert rows["value"].drop("times").between(0.35, 0.65).all() and not (rows["p_holm"] < 0.05).any()
-    assert rows.loc["times", "value"] > 0.95
+    assert rows.loc["times", "value"] > 0.95 and rows.loc["times", "p"] < 0.05
     warning = json.loads((tmp_path / "state_json.json").read_text())["Warnings"][0]
     assert warning.startswith("the times of the events alone tell the condition (")
 
@@ -176,9 +180,28 @@ def test_pictures_of_a_block_are_one_event() -> None:
 
 def test_pauses_are_a_condition() -> None:
     events = pd.DataFrame([("r", 10.0, 5.0, "a"), ("r", 30.0, 20.0, "a"), ("r", 40.0, 2.0, "b"), ("r", 60.0, 5.0, "a")])
-    found = samples.with_pauses(events.set_axis(EVENTS, axis=1), 10.0)
-    pauses = found[found["trial_type"] == "baseline"].to_numpy().tolist()
+    events = events.set_axis(EVENTS, axis=1)
+    pauses = samples.pauses_of(events, 10.0).to_numpy().tolist()
     assert pauses == [["r", 15.0, 15.0, "baseline"], ["r", 50.0, 10.0, "baseline"]]
+    # those between any events, of whatever conditions are asked for
+    found = stage._blocks(events, stage.Config(conditions=["b", "baseline"], baseline_s=10.0))
+    assert found["trial_type"].tolist() == ["b", "baseline", "baseline"]
+
+
+def test_other_events_do_not_end_a_block() -> None:
+    rows = [("r", float(t), 1.0, name) for t, name in enumerate(["face", "press", "face", "press", "house", "press"])]
+    events = pd.DataFrame(rows).set_axis(EVENTS, axis=1)
+    found = stage._blocks(events, stage.Config(conditions=["face", "house"])).to_numpy().tolist()
+    assert found == [["r", 0.0, 3.0, "face"], ["r", 4.0, 1.0, "house"]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_table_says_nothing(random: Any) -> None:
+    rows = [("r", float(t), float(length), name) for t in range(4) for length in (0, 1, 9) for name in "ab"]
+    expected = samples.joined(pd.DataFrame(rows).set_axis(EVENTS, axis=1), 0.5).to_numpy().tolist()
+    random.shuffle(rows)
+    assert samples.joined(pd.DataFrame(rows).set_axis(EVENTS, axis=1), 0.5).to_numpy().tolist() == expected
 
 
 def test_ridge_is_that_of_scikit_learn_with_conditions_that_count_the_same() -> None:
@@ -247,3 +270,76 @@ def test_times_tell_where_runs_share_their_order() -> None:
         told = probes.held_out(probes.Ridge(features.of_times(one)), one.label, samples.folds_of(one, "runs", 10, 0))
         right.append(probes.balanced_accuracy(told, one.label))
     assert right[0] == 1.0 and right[1] < 0.7
+
+
+def test_times_reach_what_a_drift_tells() -> None:
+    """Four people with three events each, at any time of a long run, whose condition is another in its second half."""
+    right = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        first = np.sort(rng.uniform(0, 2000, (4, 3))).ravel().astype(int)
+        names, late = np.repeat([str(i) for i in range(4)], 3), first > 1000
+        at, answer = np.zeros_like(first), np.stack([first, first + 5], axis=1)
+        one = Samples(names, names, late.astype(np.int64), ["a", "b"], answer, at, np.stack([at, at + 1], axis=1))
+        folds = samples.folds_of(one, "people", 10, 0)
+        told = probes.held_out(probes.Ridge(features.of_times(one)), one.label, folds)
+        right.append(probes.balanced_accuracy(told, one.label))
+    assert np.mean(right) > 0.85, right  # .93; with the width of the shortest answer alone .55
+
+
+def test_events_change_places_within_their_run() -> None:
+    runs = np.array(["b", "a", "b", "b", "a", "a"])
+    assert exchanged(runs, 0, 0).tolist() == [0, 1, 2, 3, 4, 5]
+    moved = exchanged(runs, 0, 1)
+    assert sorted(moved) == [0, 1, 2, 3, 4, 5] and (runs[moved] == runs).all()
+
+
+def test_a_few_sets_that_are_alike_by_luck_show_nothing() -> None:
+    """Two sets of surrogates have the same number of 12 events right, the series two more."""
+    labels = np.tile([0, 1], 6)
+    told = np.stack([np.where(np.arange(12) < right, labels, 1 - labels) for right in (8, 6, 6)])
+    outcome = scores.Outcome({"parcels": told}, labels, ["a", "b"], [str(i) for i in range(12)])
+    row = scores.table(outcome, 100, 0)[0][0]
+    assert row["value"] == pytest.approx(2 / 3) and row["chance"] == 0.5
+    assert 0.05 < row["p"] < 0.5 and row["chance_p"] == pytest.approx(0.5)
+
+
+def test_without_surrogates_no_method_is_better() -> None:
+    labels = np.tile([0, 1], 20)
+    told = {"tokens": labels[None], "parcels": 1 - labels[None]}
+    outcome = scores.Outcome(told, labels, ["a", "b"], [str(i // 4) for i in range(40)])
+    rows, comparisons = scores.table(outcome, 100, 0)
+    assert comparisons[0]["p_holm"] < 0.05 and comparisons[0]["verdict"] == "not distinguishable"
+    assert "p" not in rows[0]
+    with pytest.raises(ValueError, match="at least 2, or 0"):
+        stage.Config(surrogates=1)
+
+
+def test_a_condition_that_is_in_one_run_of_its_person_is_left_out() -> None:
+    """It could never be told, and would count as wrong."""
+    one = made(0, 2, 2, 20)  # 12 events of each of two runs of two people
+    label = np.tile([0, 1], 24)
+    label[[0, 2, 4, 24, 26, 28]] = 2  # in the first run of both
+    one = replace(one, label=label, conditions=["a", "b", "c"])
+    used = samples.usable(one, "runs", 6)
+    assert used.conditions == ["a", "b"] and len(used) == 42
+    assert used.left_out == {"their condition, or any other, is not in two runs of their person": 6}
+    label[[12, 14, 16, 36, 38, 40]] = 2
+    assert len(samples.usable(replace(one, label=label), "runs", 6)) == 48
+
+
+def test_an_answer_that_was_censored_is_no_sample(planted: Path, tmp_path: Path) -> None:
+    """Steps that are not valid were interpolated."""
+    import zarr
+
+    home = at_home(planted, tmp_path)
+    write_events(parcel_people.events_of(pd.read_parquet(planted / "recordings.parquet")["id"]), home / "events.tsv")
+    (home / "store.zarr").unlink()
+    shutil.copytree(planted / "store.zarr", home / "store.zarr")
+    opened = open_store(home / "store.zarr")
+    name = next(one for one in opened.recordings.query("split == 'test'")["id"] if one.endswith("wm"))
+    zarr.open_group(home / "store.zarr", mode="r+")["valid"][opened.place(name).start + 25] = False
+    methods = ["parcels"]
+    run("state", home, tmp_path, **{**KEYS, "events": 1000}, methods=methods)
+    content = json.loads((tmp_path / "state_json.json").read_text())
+    assert content["LeftOut"] == {"their answer was not recorded throughout": 1}

@@ -63,8 +63,11 @@ def test_a_study_of_rest_has_an_empty_table(tmp_path: Path) -> None:
 def test_one_table_in_place_of_many(tmp_path: Path) -> None:
     listed = tmp_path / "all.csv"
     listed.write_text("recording,onset,duration,what\nb,3,1,go\nz,3,1,go\na,3,1,stop\n")
-    table, _, _ = gathered(tmp_path, {"a": FACES}, table=listed, column="what")
+    table, facts, _ = gathered(tmp_path, {"a": FACES}, table=listed, column="what")
+    assert facts["Warnings"] == ["1 events are of no recording here, such as z"]
     assert table.to_numpy().tolist() == [["a", 2.0, 1.0, "stop"], ["b", 3.0, 1.0, "go"]]
+    with pytest.raises(InputError, match="no column trial_type"):
+        gathered(tmp_path, {}, table=listed)
     listed.write_text("recording,onset,duration,what\nz,3,1,go\n")
     with pytest.raises(InputError, match="no event of any of 2 recordings"):
         gathered(tmp_path, {}, table=listed, column="what")
@@ -96,8 +99,26 @@ def test_an_import_takes_events_too(tmp_path: Path, capsys: pytest.CaptureFixtur
     listed.write_text("recording\tonset\tduration\ttrial_type\nnobody\t3\t1\tgo\n")
     assert run("abide", file, out, "--events", str(listed)) == 2
     assert "no event of any of 15 recordings" in capsys.readouterr().err and not out.exists()
-    listed.write_text("recording\tonset\tduration\ttrial_type\nA_0000\t3\t1\tgo\n")
+    # as a spreadsheet writes it, with a row that is no event, and one of somebody else
+    lines = ["recording\tonset\tduration\ttrial_type", "A_0000\t3\t1\tgo", "A_0000\tn/a\t1\tgo", "nobody\t3\t1\tgo", ""]
+    listed.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
     assert run("abide", file, out, "--events", str(listed)) == 0
+    said = capsys.readouterr().err
+    assert "events.tsv: 1 rows are no events: without an onset or a trial_type" in said
+    assert "events.tsv: 1 events are of no recording here, such as nobody" in said
     assert read_events(out / "events.tsv").to_numpy().tolist() == [["A_0000", 3.0, 1.0, "go"]]
     assert run("abide", file, out, "--force") == 0  # another store: the events of the old one are not its own
     assert not (out / "events.tsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [("r\tn/a\t1\tgo", "no onset_s"), ("r\t1\t1\t", "no trial_type"), ("r\t1\t-1\tgo", "a duration below 0")],
+)
+def test_a_table_beside_a_store_that_somebody_wrote(tmp_path: Path, row: str, said: str) -> None:
+    file = tmp_path / "events.tsv"
+    file.write_text(f"recording\tonset_s\tduration_s\ttrial_type\nr\t5\tn/a\tgo\n{row}\n")
+    with pytest.raises(InputError, match=f"line 3: {said}"):
+        read_events(file)
+    file.write_text(file.read_text().replace(row + "\n", ""))
+    assert read_events(file).to_numpy().tolist() == [["r", 5.0, 0.0, "go"]]

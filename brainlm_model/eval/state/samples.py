@@ -88,9 +88,8 @@ def joined(events: pd.DataFrame, gap_s: float) -> pd.DataFrame:
     import pandas as pd
 
     rows = list[tuple[str, float, float, str]]()
-    for name, onset, duration, condition in events.sort_values(["recording", "onset_s"], kind="stable").itertuples(
-        index=False
-    ):
+    # by all columns, so that the order of the table says nothing where two begin at once
+    for name, onset, duration, condition in sorted(events.itertuples(index=False, name=None)):
         if rows and rows[-1][0] == name and rows[-1][3] == condition and onset - (rows[-1][1] + rows[-1][2]) <= gap_s:
             before = rows.pop()
             end = max(before[1] + before[2], onset + duration)
@@ -100,19 +99,17 @@ def joined(events: pd.DataFrame, gap_s: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=events.columns)
 
 
-def with_pauses(events: pd.DataFrame, least_s: float | None) -> pd.DataFrame:
-    """Events, and the pauses between those of a recording that last so long, as condition `BASELINE`; None: none."""
+def pauses_of(events: pd.DataFrame, least_s: float) -> pd.DataFrame:
+    """The pauses between events of a recording, of whatever condition, that last so long, as condition `BASELINE`."""
     import pandas as pd
 
-    if least_s is None or events.empty:
-        return events
     pauses = []
-    for name, own in events.sort_values("onset_s", kind="stable").groupby("recording", sort=False):
+    for name, own in events.sort_values("onset_s", kind="stable").groupby("recording"):
         ends = np.maximum.accumulate((own["onset_s"] + own["duration_s"]).to_numpy(float))
         for end, following in zip(ends[:-1], own["onset_s"].to_numpy(float)[1:], strict=True):
             if following - end >= least_s:
                 pauses.append((name, end, following - end, BASELINE))
-    return pd.concat([events, pd.DataFrame(pauses, columns=events.columns)], ignore_index=True)
+    return pd.DataFrame(pauses, columns=events.columns)
 
 
 def placed(
@@ -203,19 +200,36 @@ def groups_of(samples: Samples, validation: Validation) -> NDArray[np.str_]:
 
 
 def usable(samples: Samples, validation: Validation, fewest: int) -> Samples:
-    """Samples of people who have two groups (of runs or parts), and of conditions of `fewest` events in two groups."""
+    """Samples of conditions with `fewest` events, which can be learnt from other groups than their own.
+
+    The groups are those of the same person, unless people are told apart. What is left out may leave too few of others.
+    """
     groups = groups_of(samples, validation)
     if validation != "people":
         several = {who for who in set(samples.subject) if len(set(groups[samples.subject == who])) > 1}
         samples = kept(samples, np.isin(samples.subject, sorted(several)), f"their person has no two {validation}")
-        groups = groups_of(samples, validation)
-    enough = []
-    for label in range(len(samples.conditions)):
-        own = samples.label == label
-        if own.sum() >= fewest and len(set(groups[own])) > 1:
-            enough.append(label)
-    few = f"their condition has fewer than {fewest} events, or is not in two {validation}"
-    return kept(samples, np.isin(samples.label, enough), few)
+    few = f"their condition has fewer than {fewest} events"
+    of_whom = "" if validation == "people" else " of their person"
+    once = f"their condition, or any other, is not in two {validation}{of_whom}"
+    while True:
+        before = len(samples)
+        samples = kept(samples, np.bincount(samples.label, minlength=1)[samples.label] >= fewest, few)
+        samples = kept(samples, _learnable(samples, validation), once)
+        if len(samples) == before:
+            return samples
+
+
+def _learnable(samples: Samples, validation: Validation) -> NDArray[np.bool_]:
+    """(n,) which samples have their condition, and another one, in the groups that they are told from."""
+    groups = groups_of(samples, validation)
+    learnable = np.zeros(len(samples), bool)
+    pool = np.full(len(samples), "everyone") if validation == "people" else samples.subject
+    for who in set(pool):
+        for group in set(groups[pool == who]):
+            test = (pool == who) & (groups == group)
+            train = np.unique(samples.label[(pool == who) & (groups != group)])
+            learnable[test] = len(train) > 1 and np.isin(samples.label[test], train)
+    return learnable
 
 
 def folds_of(samples: Samples, validation: Validation, patch: int, seed: int) -> list[Fold]:

@@ -16,7 +16,7 @@ from brainlm_model.eval.parcels import known_mean
 from brainlm_model.eval.rows import Row, correct, estimates, judge
 from brainlm_model.eval.state.features import LABELS, LINEAR, OURS
 from brainlm_model.eval.state.samples import Ints
-from brainlm_model.eval.state.words import above
+from brainlm_model.eval.state.words import tells
 from brainlm_model.eval.statistics.few import above_few, mean_above
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.paired import LEVEL, holm, sign_flip
@@ -66,6 +66,17 @@ def recall(confusion_UCC: NDArray[np.int64], weights_BU: Array) -> Array:
     return share
 
 
+def spread_of_counts(confusion_CC: Array) -> float:
+    """SD of a balanced accuracy of events that are right independently, each as often as others of its condition.
+
+    A recall r_c of n_c events has the variance r_c (1 - r_c) / n_c (binomial); the mean over C, their sum / C^2.
+    """
+    count_C = confusion_CC.sum(1)
+    there = count_C > 0
+    recall_C = np.diagonal(confusion_CC)[there] / count_C[there]
+    return float(np.sqrt((recall_C * (1 - recall_C) / count_C[there]).sum()) / max(there.sum(), 1))
+
+
 def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows: balanced accuracy and the recall of each condition, by method. Comparisons: the model's methods with each
     linear one, and with the same of the untrained network. p of each kind are corrected for their number (Holm)."""
@@ -82,15 +93,16 @@ def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[
         row = {**shared, "metric": "balanced_accuracy", "condition": "", "value": known_mean(value, axis=1)[0],
                "low": low[0], "high": high[0], "n_events": int(confusion.sum())}  # fmt: skip
         if of_surrogates:
-            by_chance = []
-            for one in of_surrogates:
-                by_chance.append(float(known_mean(recall(outcome.confusion(one), everyone), axis=1)[0]))
+            confusions = [outcome.confusion(one) for one in of_surrogates]
+            by_chance = [float(known_mean(recall(one, everyone), axis=1)[0]) for one in confusions]
+            least = spread_of_counts(np.mean([one.sum(0) for one in confusions], axis=0))
             row |= {
                 "chance": np.mean(by_chance),
-                "chance_p": mean_above(by_chance, 1 / len(outcome.conditions)),
-                "p": above_few(row["value"], by_chance),
+                "chance_p": mean_above(by_chance, 1 / len(outcome.conditions), least),
+                "p": above_few(row["value"], by_chance, least),
             }
-            scored.append(row)
+            if method != "times":
+                scored.append(row)
         rows.append(row)
         low, high = interval(drawn)
         for place, name in enumerate(outcome.conditions):
@@ -99,7 +111,7 @@ def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[
                  "high": high[place], "n_events": int(confusion[:, place].sum())}
             )  # fmt: skip
     correct(scored)
-    told_more = [row["method"] for row in scored if row["p_holm"] < LEVEL] if scored else list(outcome.told)
+    told_more = [row["method"] for row in scored if row["p_holm"] < LEVEL]  # without surrogates nobody knows
     return rows, _comparisons(each_unit, told_more, outcome.names, weights, seed)
 
 
@@ -109,7 +121,7 @@ def told_by_design(rows: Sequence[Row], conditions: int) -> list[str]:
     fitted = list[Row]()
     for row in rows:
         if row["method"] == "times" and row["metric"] == "balanced_accuracy":
-            if above(row, 1 / conditions):
+            if tells(row, conditions):
                 lines.append(
                     f"the times of the events alone tell the condition ({row['value']:.2f}): runs share the order or"
                     " the length of their events, so that what changes over a run, such as drift, can pass for a state"

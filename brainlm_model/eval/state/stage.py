@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from brainlm_data import Facts, Progress, StageConfig, prepare, read_events
 from brainlm_model.eval.state import samples as events_as
@@ -15,9 +15,12 @@ from brainlm_model.eval.state import scores
 from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network, of_places, of_series, of_times
 from brainlm_model.eval.state.probes import Probe, Ridge, held_out
 from brainlm_model.eval.state.samples import Fold, Ints, Samples, Steps, Validation
-from brainlm_model.eval.state.surrogates import surrogates
+from brainlm_model.eval.state.surrogates import exchanged, surrogates
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
 from brainlm_model.eval.task import Results, Split, Start, task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     "method", "metric", "condition", "value", "low", "high", "chance", "chance_p", "p", "p_holm", "n_units", "n_events",
@@ -68,6 +71,13 @@ class Config(StageConfig):
     threads: int = Field(2, ge=1, description="CPU threads")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
+    @field_validator("surrogates")
+    @classmethod
+    def _enough(cls, sets: int) -> int:
+        if sets == 1:
+            raise ValueError("one set does not show how chance varies: at least 2, or 0")
+        return sets
+
 
 def evaluate(start: Start, config: Config) -> Results:
     """Tell every event's condition while its run (or person, or part of a run) is held out, by every method.
@@ -82,16 +92,14 @@ def evaluate(start: Start, config: Config) -> Results:
     subjects = dict(zip(table["id"], table["subject"].astype(str), strict=True))
     listed = read_events(start.inputs["events"])
     listed = listed[listed["recording"].isin(list(subjects))]
-    listed = events_as.with_pauses(events_as.joined(listed, config.join_s), config.baseline_s)
-    if config.conditions and len(listed):
-        events_as.check_conditions(config.conditions, listed["trial_type"])
-        listed = listed[listed["trial_type"].isin(config.conditions)]
-    series = {}
+    listed = _blocks(listed, config)
+    series, known = {}, {}
     for name in sorted(set(listed["recording"])):
         series[name] = np.asarray(prepare(start.store.series(name), start.model.scaler), dtype=np.float32)
+        # a step that was interpolated, such as of a censored volume, was not recorded
+        known[name] = np.isfinite(series[name]).any(axis=1) & start.store.valid(name)
     c = start.model.config
     steps = Steps(float(start.store.rate_hz), c.window, c.patch)
-    known = {name: np.asarray(np.isfinite(x_TP).any(axis=1)) for name, x_TP in series.items()}
     found = events_as.placed(listed, subjects, known, steps, config.delay_s, config.shortest_s)
     found = events_as.kept(
         found, events_as.drawn(len(found), config.events, config.seed), f"more than {config.events} (state.events)"
@@ -116,6 +124,23 @@ def evaluate(start: Start, config: Config) -> Results:
     arrays: dict[str, Any] = {"conditions": np.array(used.conditions, np.str_), **outcome.confusions}
     warnings = [*scores.told_by_design(rows, len(used.conditions)), *_warnings(facts, left_out)]
     return Results(facts, rows, arrays, comparisons, warnings, [])
+
+
+def _blocks(listed: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The events of the conditions that are asked for, pictures of a block as one, and pauses where they are one, too.
+
+    Pauses are those between any events. Others than those that are asked for, such as responses, do not end a block.
+    """
+    import pandas as pd
+
+    pauses = listed[:0]
+    if config.baseline_s is not None:
+        pauses = events_as.pauses_of(events_as.joined(listed, config.join_s), config.baseline_s)
+    if config.conditions and len(listed):
+        events_as.check_conditions(config.conditions, {*listed["trial_type"], *pauses["trial_type"]})
+        listed, pauses = (one[one["trial_type"].isin(config.conditions)] for one in (listed, pauses))
+    blocks = events_as.joined(listed, config.join_s)
+    return pd.concat([blocks, pauses], ignore_index=True) if len(pauses) else blocks
 
 
 def _facts(config: Config, used: Samples, validation: Validation, listed: int) -> Facts:
@@ -146,6 +171,9 @@ def _nothing(facts: Facts, listed: int) -> Results:
     if listed:
         names = ", ".join(facts["Conditions"]) or "none"
         reason = f"of {listed} events of split {splits} fewer than two conditions can be told apart ({names})"
+    if facts["LeftOut"]:
+        why, count = max(facts["LeftOut"].items(), key=lambda one: one[1])
+        reason += f"; {count} were left out: {why}"
     facts["Reason"] = reason
     arrays: dict[str, Any] = {"conditions": np.array([], np.str_)}
     return Results(facts, [], arrays, [], [reason, *_left_out(facts)], [])
@@ -156,15 +184,15 @@ def _told(
 ) -> dict[str, Ints]:
     """Method -> the condition told of each event (1 + K, n): from the series, then from each set of surrogates.
 
-    Methods that the events do not allow are left out; the times of the events are the same for surrogates.
+    Methods that the events do not allow are left out.
     """
     networks = start.networks()
     places: dict[str, Any] = {}  # of each network: what its tokens say of their place
 
-    def features(name: str, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> Any:
+    def features(name: str, number: int, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> Any:
         """(n, F), or (n, P, D) of a probe; None where the events do not allow the method."""
         if name == "times":
-            return of_times(used)
+            return of_times(used)[exchanged(used.recording, config.seed, number)]
         if name in LINEAR:
             return of_series(name, own, used, patch)
         kind, _, is_untrained = name.partition("_")
@@ -178,23 +206,24 @@ def _told(
             return tokens[which].cls
         return tokens[which].parcels if kind == "probe" else tokens[which].parcels.reshape(len(used), -1)
 
-    def run(name: str, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> dict[str, Ints]:
-        x = features(name, own, tokens)
+    def run(name: str, number: int, own: Mapping[str, Any], tokens: dict[str, Tokens]) -> dict[str, Ints]:
+        x = features(name, number, own, tokens)
         if x is None:
             return {"told": np.empty(0, np.int64)}
         learner: Callable[[Fold], Any] = Probe(x, config.seed) if name.startswith("probe") else Ridge(x)
         return {"told": held_out(learner, used.label, folds)}
 
-    told: dict[str, list[Ints]] = {name: [] for name in config.methods}
-    progress = Progress("state", (1 + config.surrogates) * len(config.methods))
+    # what the times tell is known of every table, as without it nobody could judge the others
+    methods = list(dict.fromkeys([*config.methods, "times"]))
+    told: dict[str, list[Ints]] = {name: [] for name in methods}
+    progress = Progress("state", (1 + config.surrogates) * len(methods))
     for number in range(1 + config.surrogates):
         own = surrogates(series, config.seed, number) if number else series
         tokens: dict[str, Tokens] = {}
-        for place, name in enumerate(config.methods):
-            if name != "times" or not number:
-                part = start.pieces.get(f"{name}-{number}", partial(run, name, own, tokens))
-                told[name].append(part["told"])
-            progress.step(number * len(config.methods) + place + 1, f"{name}, surrogates {number}" if number else name)
+        for place, name in enumerate(methods):
+            part = start.pieces.get(f"{name}-{number}", partial(run, name, number, own, tokens))
+            told[name].append(part["told"])
+            progress.step(number * len(methods) + place + 1, f"{name}, surrogates {number}" if number else name)
     return {name: np.stack(rows) for name, rows in told.items() if rows[0].size}
 
 
@@ -207,7 +236,9 @@ def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
     if facts["Subjects"] == 1:
         lines.append(f"one person: intervals are over {facts['Units']}, and say nothing of other people")
     if facts["NumberOfUnits"] < ENOUGH_SUBJECTS:
-        lines.append(f"only {facts['NumberOfUnits']} {facts['Units']}: no test can reach p < .05")
+        lines.append(f"only {facts['NumberOfUnits']} {facts['Units']}: no comparison of methods can reach p < .05")
+    if not facts["Surrogates"]:
+        lines.append("without surrogates nothing shows what chance gives, and no method is said to be better")
     if "train" in facts["Splits"]:
         lines.append("the model was trained on series of these people (split train), without their conditions")
     if facts["NotTold"]:
@@ -221,19 +252,24 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     if facts["Reason"]:
         return f"States of tasks were not decoded: {facts['Reason']}."
-    return (
+    told = [label for name, label in facts["Methods"].items() if name != "times"]
+    text = (
         f"The condition of {facts['Events']} events ({', '.join(facts['Conditions'])}) in {facts['Recordings']}"
         f" recordings of {facts['Subjects']} subjects was told from the series {facts['DelaySeconds']:g} s after each,"
-        f" with {WAYS[facts['Validation']]}: by ridge regression and an attention probe on the model's tokens, and by"
-        f" ridge regression on {', '.join(facts['Methods'][name] for name in LINEAR if name in facts['Methods'])};"
-        " standardisation and penalties saw training events alone. Chance is what the same method tells from surrogate"
-        " series with random phases (Prichard & Theiler, 1994) beside the same events."
+        f" with {WAYS[facts['Validation']]}, by ridge regression or an attention probe ({'; '.join(told)});"
+        " standardisation, penalties and probes saw training events alone."
     )
+    if facts["Surrogates"]:
+        text += (
+            f" Chance is what the same method tells from {facts['Surrogates']} sets of surrogate series with random"
+            " phases (Prichard & Theiler, 1994) beside the same events."
+        )
+    return text
 
 
 STAGE = task(
     "state",
-    2,
+    3,
     "Tell the condition of a task from the series around an event: tokens, probes, linear methods.",
     Config,
     COLUMNS,

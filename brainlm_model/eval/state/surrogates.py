@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from brainlm_model.eval.parcels import known_mean
 from brainlm_model.eval.state.probes import Features
@@ -34,3 +35,15 @@ def surrogate(x_TP: Features, rng: np.random.Generator) -> Features:
         turn_F[-1] = np.sign(turn_F[-1].real)
     values = np.fft.irfft(spectrum_FP * turn_F[:, None], len(x_TP), axis=0) + mean_P
     return np.where(known, values, np.nan).astype(np.float32)
+
+
+def exchanged(recording: NDArray[np.str_], seed: int, number: int) -> NDArray[np.int64]:
+    """(n,) rows of events that have changed places with others of their run; of the set 0 nothing has moved.
+
+    The surrogate of what is known of the events alone, their times: those of each run, in another order.
+    """
+    rows = np.arange(len(recording))
+    for place, name in enumerate(sorted(set(recording)) if number else ()):
+        own = np.flatnonzero(recording == name)
+        rows[own] = np.random.default_rng([seed, number, place]).permutation(own)
+    return rows

@@ -8,6 +8,7 @@ from typing import Any
 from brainlm_model.eval.masked.words import interval, number
 from brainlm_model.eval.rows import by, find, select
 from brainlm_model.eval.state.features import LINEAR
+from brainlm_model.eval.statistics.paired import LEVEL
 
 TITLE = "States of tasks"
 CAPTION = (
@@ -46,15 +47,20 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         if verdicts:
             sentences.append(f"{name[0].upper()}{name[1:]}: the model {' and '.join(verdicts)}.")
     times = rows.get("times")
-    if times is not None and above(times, 1 / count):
+    if times is not None and tells(times, count):
         sentences.append(f"The times of the events alone, without any series, tell {interval(times)}.")
     return sentences
 
 
-def above(row: Mapping[str, Any], level: float) -> bool:
-    """Whether a value and its interval are above a level; one whose units are all the same has no interval."""
-    low = row.get("low")
-    return bool(row["value"] > level and (low is None or not low <= level))
+def tells(times: Mapping[str, Any], conditions: int) -> bool:
+    """Whether the times of the events tell the condition: p below .05, or, without one, an interval above 1 / C.
+
+    Units that are all the same have no interval.
+    """
+    if times.get("p") is not None:
+        return bool(times["p"] < LEVEL)
+    low = times.get("low")
+    return bool(times["value"] > 1 / conditions and (low is None or not low <= 1 / conditions))
 
 
 def table(content: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
