@@ -202,7 +202,7 @@ class TraitRegressor(RegressorMixin, _Readout):
     Parameters
     ----------
     blocks: equal blocks of columns, each with a ridge regression of its own; the prediction is their mean.
-    strengths: from which one is chosen for each block, as shares of the mean variance of its principal axes.
+    strengths: from which one is chosen for each block, as shares of its mean squared singular value.
     cv: inner folds: a number (None: 5), a splitter of scikit-learn, or (training, validation) places.
     random_state: of inner folds that are drawn.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 Splits = Sequence[tuple[Places, Places]]
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # shares of the mean variance of the training people's axes
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)  # shares of the mean squared singular value
 
 
 class Smoother:

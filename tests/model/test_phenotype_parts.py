@@ -301,6 +301,8 @@ def test_who_is_of_no_split_or_of_two_is_in_none(cohort: tuple) -> None:
     assert target.left_out["of no split of the store"] == 2
     assert target.left_out["recordings with different split"] == 1
     assert not {"00", "01", "15"} & {own.names[row] for row in target.rows}
+    unseen = people_of(table, table["id"].tolist(), "unseen")
+    assert "15" not in unseen.names and "14" in unseen.names and not unseen.seen.any()
     assert len(target.rows) == len(target.labels) == len(target.sites) == len(target.splits)
 
 
@@ -392,6 +394,39 @@ def test_what_is_fitted_does_not_see_test_people(cohort: tuple, name: str) -> No
         assert np.abs(before[test] - after[test]).max() > 1e-3
         design = np.column_stack([confounds[train], np.ones(len(train))])
         assert np.abs(design.T @ before[train]).max() < 1e-2 * np.abs(before[train]).max() * len(train)
+
+
+@pytest.mark.parametrize("name", [name for name in learn.METHODS if name != "finetuned"])
+def test_no_method_sees_test_people(cohort: tuple, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other test people, with other labels: what is chosen, and what is predicted of those who stayed, is the same."""
+    first = {learner: settings[:1] for learner, settings in small_networks.SETTINGS.items()}
+    monkeypatch.setattr(small_networks, "SETTINGS", first)
+    people, recorded, _ = cohort
+    target = target_of(people, "sex", "auto", "z", [], None, 4)
+    lacks_a_parcel = target.rows.tolist().index(people.names.index("05"))
+    fold = next(f for f in folds_of(target, people, 4, 2, 0) if lacks_a_parcel in f.within(0)[0])
+    own, others = recorded.take(target.rows), fold.test[::2]
+    arrays = {key: getattr(own, key).copy() for key in features.ARRAYS}
+    for values in arrays.values():
+        values[others] = -0.7 * values[others] + 0.1
+    arrays["variance"], arrays["shrinkage"] = np.abs(arrays["variance"]), np.abs(arrays["shrinkage"])
+    series = [[-2 * x + 1 for x in of] if row in others else of for row, of in enumerate(own.series)]
+    labels = target.labels.copy()
+    labels[fold.test] = 1 - labels[fold.test]
+    found = []
+    for who, known in ((own, target.labels), (replace(own, **arrays, series=series), labels)):
+
+        def spaces(feature: str, who: features.Recorded = who) -> list[np.ndarray]:
+            return features.space(feature, who, fold.train, None)
+
+        none = np.zeros((0, len(target.rows)), np.intp)
+        task = learn.Task(replace(target, labels=known), fold, known, 0, 1, spaces, who, none)
+        found.append(learn.learner_of(name, task))
+    stayed = ~np.isin(fold.test, others)
+    before, after = found
+    assert after.chosen == before.chosen and after.inner == pytest.approx(before.inner, abs=1e-6)
+    np.testing.assert_allclose(after.outputs[stayed], before.outputs[stayed], atol=1e-4)
+    assert np.abs(after.outputs[~stayed] - before.outputs[~stayed]).max() > 1e-6
 
 
 def test_unknown_parcels_are_filled_from_training_people(cohort: tuple) -> None:

@@ -271,9 +271,21 @@ def test_times_tell_where_runs_share_their_order() -> None:
     shared = replace(shared, label=np.tile(shared.label[:12], 8))
     right = []
     for one in (shared, drawn):
-        told = probes.held_out(probes.Ridge(features.of_times(one)), one.label, samples.folds_of(one, "runs", 10, 0))
+        told = probes.held_out(
+            probes.Ridge(features.of_times(one), probes.TIMES), one.label, samples.folds_of(one, "runs", 10, 0)
+        )
         right.append(probes.balanced_accuracy(told, one.label))
     assert right[0] == 1.0 and right[1] < 0.7
+
+
+def test_times_tell_blocks_that_alternate_in_two_runs() -> None:
+    """Each run is told from one other, in which no part says anything of the times of another part."""
+    first = np.tile(20 * np.arange(18), 2)
+    answer, runs = np.stack([first, first + 21], axis=1), np.repeat(["a", "b"], 18)
+    tokens = np.tile([0, 1], (36, 1))
+    one = Samples(runs, np.full(36, "1"), np.arange(36) % 2, ["on", "off"], answer, first, tokens)
+    learner = probes.Ridge(features.of_times(one), probes.TIMES)
+    assert (probes.held_out(learner, one.label, samples.folds_of(one, "runs", 10, 0)) == one.label).all()
 
 
 def test_times_reach_what_a_drift_tells() -> None:
@@ -286,7 +298,7 @@ def test_times_reach_what_a_drift_tells() -> None:
         at, answer = np.zeros_like(first), np.stack([first, first + 5], axis=1)
         one = Samples(names, names, late.astype(np.int64), ["a", "b"], answer, at, np.stack([at, at + 1], axis=1))
         folds = samples.folds_of(one, "people", 10, 0)
-        told = probes.held_out(probes.Ridge(features.of_times(one)), one.label, folds)
+        told = probes.held_out(probes.Ridge(features.of_times(one), probes.TIMES), one.label, folds)
         right.append(probes.balanced_accuracy(told, one.label))
     assert np.mean(right) > 0.85, right  # .93; with the width of the shortest answer alone .55
 

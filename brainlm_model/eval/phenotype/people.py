@@ -67,8 +67,9 @@ def people_of(table: pd.DataFrame, ids: Sequence[str], subjects: Literal["all", 
         raise InputError(
             f"recordings.parquet: recording {nobody[0]} has no subject ({len(nobody)} have none)", "name the subject"
         )
-    if subjects == "unseen":
-        chosen = chosen[chosen["split"].isin(UNSEEN)]
+    if subjects == "unseen":  # nobody of whom the model saw another recording
+        watched = table.loc[table["split"].isin(("train", "validation")), "subject"]
+        chosen = chosen[chosen["split"].isin(UNSEEN) & ~chosen["subject"].isin(watched)]
     if chosen.empty:
         raise InputError(
             f"phenotype: no recording to use ({subjects} subjects)", "phenotype.subjects: all; longer recordings"

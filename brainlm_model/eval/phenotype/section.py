@@ -53,8 +53,8 @@ class Config(StageConfig):
     folds: int = Field(5, ge=2, description="outer folds of subjects")
     leave_out: str | None = Field(
         "auto",
-        description="a column, each of whose groups is left out in turn; auto: the site, where there is one; given: the"
-        " splits of the store",
+        description="a column, each of whose groups is left out in turn; auto: the site, where there are three or more;"
+        " given: the splits of the store",
     )
     transfer: str | None = Field(
         "auto", description="a column whose most frequent value and its others predict each other; auto: TR, or scanner"

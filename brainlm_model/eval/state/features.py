@@ -89,16 +89,16 @@ def of_times(samples: Samples) -> Features:
     """What the design alone knows (n, F): radial functions of when the answer begins and of how long it is.
 
     Where these tell the condition, the order of events does, or their length: so may anything that changes over a run.
-    Their widths go from the shortest answer to the whole run, as some changes are fast, such as those at its start, and
-    some slow: a drift tells what tends to come late, even where no two runs have it at the same time.
+    Their widths go from half of the shortest answer to the whole run, as blocks alternate that fast, and some changes
+    are slow: a drift tells what tends to come late, even where no two runs have it at the same time.
     """
-    shortest = int(np.ptp(samples.answer, axis=1).min())
+    finest = np.ptp(samples.answer, axis=1).min() / 2
     columns = []
     for steps_n in (samples.answer[:, 0], np.ptp(samples.answer, axis=1)):
         # the same centres for every width, so that all widths count the same
-        centres = np.arange(steps_n.min(), steps_n.max() + shortest, shortest)
-        width = float(shortest)
-        while width < 2 * (np.ptp(steps_n) + shortest):
+        centres = np.arange(steps_n.min(), steps_n.max() + finest, finest)
+        width = finest
+        while width < 2 * (np.ptp(steps_n) + finest):
             columns.append(np.exp(-0.5 * ((steps_n[:, None] - centres) / width) ** 2))
             width *= 2
     return np.concatenate(columns, axis=1).astype(np.float32)

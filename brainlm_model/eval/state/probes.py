@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 Features = NDArray[np.float32]
 Scores = Callable[[Ints, Ints, Ints], Array]  # rows of training, all labels, rows of test -> (S, m, C)
 PENALTIES = (100.0, 10.0, 1.0, 0.1, 0.01)  # of ridge, times the mean variance of a sample
+# of ridge on times: of one training run the inner folds never have the same times, and would choose none that tells
+TIMES = (0.1,)
 EPOCHS = (5, 10, 20, 40, 80)  # of the probe: how long it is fitted, as many settings as ridge has
 QUERIES = 4
 RATE, PLACE_RATE, DECAY = 1e-2, 0.1, 1e-2  # places learn faster: within 80 epochs a query may settle on one of hundreds
@@ -40,24 +42,25 @@ def held_out(learners: Callable[[Fold], Scores], labels: Ints, folds: Sequence[F
         if len(np.unique(labels[fold.train])) < 2:
             continue
         scores = learners(fold)
+        outer = scores(fold.train, labels, fold.test)
         inner, checked = [], []
         for fit, check in fold.inner:
             if len(np.unique(labels[fit])) > 1:
                 inner.append(scores(fit, labels, check).argmax(2))
                 checked.append(check)
-        best = len(PENALTIES) // 2
+        best = len(outer) // 2
         if inner:
             right, predicted = labels[np.concatenate(checked)], np.concatenate(inner, axis=1)
             best = int(np.argmax([balanced_accuracy(row, right) for row in predicted]))
-        told[fold.test] = scores(fold.train, labels, fold.test)[best].argmax(1)
+        told[fold.test] = outer[best].argmax(1)
     return told
 
 
 class Ridge:
     """Ridge regression of the labels' indicators on standardised features, in its dual form: kernels of samples."""
 
-    def __init__(self, x_nF: Features) -> None:
-        self.x = x_nF
+    def __init__(self, x_nF: Features, penalties: Sequence[float] = PENALTIES) -> None:
+        self.x, self.penalties = x_nF, penalties
 
     def __call__(self, fold: Fold) -> Scores:
         """Scores of a fold, whose training samples standardise the features."""
@@ -66,7 +69,8 @@ class Ridge:
 
         def scores(fit: Ints, labels: Ints, test: Ints) -> Array:
             near, far = place[fit], place[test]
-            return ridge(kernel[np.ix_(near, near)], kernel[np.ix_(far, near)], labels[fit], int(labels.max()) + 1)
+            near_nn, far_mn = kernel[np.ix_(near, near)], kernel[np.ix_(far, near)]
+            return ridge(near_nn, far_mn, labels[fit], int(labels.max()) + 1, self.penalties)
 
         return scores
 
@@ -83,7 +87,9 @@ class Ridge:
         return kernel
 
 
-def ridge(kernel_nn: Array, kernel_mn: Array, labels_n: Ints, conditions: int) -> Array:
+def ridge(
+    kernel_nn: Array, kernel_mn: Array, labels_n: Ints, conditions: int, penalties: Sequence[float] = PENALTIES
+) -> Array:
     """Scores (S, m, C) under every penalty: min over b of sum_i w_i |y_i - x_i b|^2 + penalty |b|^2.
 
     The weights w_i make all conditions count the same; y is 1 - 1/C in the column of the label, else -1/C, so that an
@@ -100,7 +106,7 @@ def ridge(kernel_nn: Array, kernel_mn: Array, labels_n: Ints, conditions: int) -
     target_nC = np.eye(conditions)[labels_n] - there / there.sum()
     a_nn = root[:, None] * centre_nn * root[None]
     size = max(np.trace(a_nn) / len(labels_n), 1e-12)
-    penalised = a_nn[None] + size * np.array(PENALTIES)[:, None, None] * np.eye(len(labels_n))
+    penalised = a_nn[None] + size * np.array(penalties)[:, None, None] * np.eye(len(labels_n))
     dual_SnC = np.linalg.solve(penalised, (root[:, None] * target_nC)[None])
     scores: Array = (centre_mn * root[None])[None] @ dual_SnC
     scores[:, :, ~there] = -np.inf

@@ -13,7 +13,7 @@ from brainlm_data import Facts, Progress, StageConfig, prepare, read_events
 from brainlm_model.eval.state import samples as events_as
 from brainlm_model.eval.state import scores
 from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network, of_places, of_series, of_times
-from brainlm_model.eval.state.probes import Probe, Ridge, held_out
+from brainlm_model.eval.state.probes import TIMES, Probe, Ridge, held_out
 from brainlm_model.eval.state.samples import Fold, Ints, Samples, Steps, Validation
 from brainlm_model.eval.state.surrogates import exchanged, surrogates
 from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
@@ -211,7 +211,11 @@ def _told(
         x = features(name, number, own, tokens)
         if x is None:
             return {"told": np.empty(0, np.int64)}
-        learner: Callable[[Fold], Any] = Probe(x, config.seed) if name.startswith("probe") else Ridge(x)
+        learner: Callable[[Fold], Any] = Ridge(x)
+        if name == "times":
+            learner = Ridge(x, TIMES)
+        elif name.startswith("probe"):
+            learner = Probe(x, config.seed)
         return {"told": held_out(learner, used.label, folds)}
 
     # what the times tell is known of every table, as without it nobody could judge the others
