@@ -23,6 +23,7 @@ from brainlm_model.cli import main
 from brainlm_model.eval.state import features, probes, samples, scores, stage, words
 from brainlm_model.eval.state.samples import Samples, Steps
 from brainlm_model.eval.state.surrogates import exchanged, surrogate
+from brainlm_model.figures import state as figure
 from brainlm_model.stages import PAPER_TASKS
 from brainlm_model.trained.load import load
 from brainlm_model.training import stage as train
@@ -392,3 +393,11 @@ def test_no_method_but_times_is_left(planted: Path, tmp_path: Path) -> None:
     warnings = json.loads((tmp_path / "state_json.json").read_text())["Warnings"]
     assert any(line.startswith("correlations within the answer, linear: left out") for line in warnings)
     assert "without surrogates nothing shows what chance gives, and no method is said to be better" in warnings
+
+
+def test_long_names_of_conditions_leave_room_for_the_figure_and_stay_different() -> None:
+    names = ["face", "a_condition_with_a_long_name_by_itself"]
+    names += [f"incongruent_with_{feedback}_feedback" for feedback in ("positive", "negative")]
+    assert [name.replace(figure.DOTS, "~") for name in figure.shortened(names)] == [
+        "face", "a_conditio~_by_itself", "~positive_feedback", "~negative_feedback",
+    ]  # fmt: skip
