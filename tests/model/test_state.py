@@ -321,6 +321,20 @@ def test_a_few_sets_that_are_alike_by_luck_show_nothing() -> None:
     assert 0.05 < row["p"] < 0.5 and row["chance_p"] == pytest.approx(0.5)
 
 
+def test_people_of_their_own_fits_are_tested_one_by_one() -> None:
+    """Surrogates of each person are all right or all wrong, as of a strictly periodic design; the series are right."""
+    labels, people = np.tile([0, 1], 40), [str(i // 10) for i in range(80)]
+    turned = np.random.default_rng(0).integers(0, 2, (4, 8)).repeat(10, axis=1)
+    told = np.stack([labels, *(labels ^ turned)])
+    p = []
+    for own_fits in (True, False):
+        outcome = scores.Outcome({"parcels": told}, labels, ["a", "b"], people, own_fits)
+        p.append(scores.table(outcome, 100, 0)[0][0]["p"])
+    assert p[0] < 0.01 < p[1]
+    wrong = scores.Outcome({"parcels": np.stack([1 - labels, *(labels ^ turned)])}, labels, ["a", "b"], people, True)
+    assert scores.table(wrong, 100, 0)[0][0]["p"] > 0.95
+
+
 def test_the_headline_says_who_tells_more_than_chance() -> None:
     rows = [{"method": name, "label": name, "value": 0.8, "p_holm": p} for name, p in (("a", 0.01), ("b", 0.2))]
     shown = {row["method"]: row for row in rows}

@@ -20,7 +20,7 @@ from brainlm_model.eval.state.words import tells
 from brainlm_model.eval.statistics.few import above_few, mean_above
 from brainlm_model.eval.statistics.intervals import interval
 from brainlm_model.eval.statistics.paired import LEVEL, holm, sign_flip
-from brainlm_model.eval.statistics.subjects import Array, subject_draws
+from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS, Array, subject_draws
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,14 @@ class Outcome:
     Attributes
     ----------
     told: method -> (1 + K, n) conditions, from the series and from surrogates of them; -1 where none could be told.
-        labels: (n,). units: of each sample.
+        labels: (n,). units: of each sample. own_fits: every unit is a person, and was told by fits to nobody else.
     """
 
     told: Mapping[str, Ints]
     labels: Ints
     conditions: Sequence[str]
     units: Sequence[str]
+    own_fits: bool = False
 
     @cached_property
     def names(self) -> list[str]:
@@ -103,6 +104,8 @@ def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[
             }
             if method != "times":
                 scored.append(row)
+                if outcome.own_fits and len(outcome.names) >= ENOUGH_SUBJECTS:
+                    row["p"] = _over_people(each_unit[method], confusions, outcome.names, seed)
         rows.append(row)
         low, high = interval(drawn)
         for place, name in enumerate(outcome.conditions):
@@ -113,6 +116,18 @@ def table(outcome: Outcome, bootstrap: int, seed: int) -> tuple[list[Row], list[
     correct(scored)
     told_more = [row["method"] for row in scored if row["p_holm"] < LEVEL]  # without surrogates nobody knows
     return rows, _comparisons(each_unit, told_more, outcome.names, weights, seed)
+
+
+def _over_people(told_U: Array, confusions: Sequence[NDArray[np.int64]], people: Sequence[str], seed: int) -> float:
+    """One-sided p of people's scores that are higher than their own surrogates': signs flipped.
+
+    For people who are told by fits of their own, and so independent. It keeps its power where surrogates of one person
+    vary much, as of a strictly periodic design, whose peak in the spectrum they keep.
+    """
+    each = [known_mean(recall(one, np.eye(len(one))), axis=1) for one in confusions]
+    more_U = told_U - known_mean(np.stack(each))
+    p = sign_flip(more_U, people, seed)
+    return p / 2 if known_mean(more_U) > 0 else 1 - p / 2
 
 
 def told_by_design(rows: Sequence[Row], conditions: int) -> list[str]:

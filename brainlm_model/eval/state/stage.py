@@ -112,7 +112,8 @@ def evaluate(start: Start, config: Config) -> Results:
         return _nothing(facts, len(listed))
     told = _told(start, config, series, used, folds, c.patch)
     unit, units = events_as.units_of(used, validation)
-    outcome = scores.Outcome(told, used.label, used.conditions, units.tolist())
+    own_fits = unit == "people" and validation != "people"
+    outcome = scores.Outcome(told, used.label, used.conditions, units.tolist(), own_fits)
     rows, comparisons = scores.table(outcome, config.bootstrap, config.seed)
     facts |= {
         "Units": unit,
@@ -274,7 +275,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = task(
     "state",
-    3,
+    4,
     "Tell the condition of a task from the series around an event: tokens, probes, linear methods.",
     Config,
     COLUMNS,
