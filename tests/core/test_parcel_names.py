@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from brainlm_data import InputError, ParcelSeries, compare_store, prepare, read_series
 from brainlm_data.dataset.card import Card
 from brainlm_data.dataset.parcel_names import check_parcels, order_of
-from brainlm_data.files.sidecar import sidecar_path, write_json
 from brainlm_data.files.tables import write_table
 from tests.core.test_sources import PARCELS, card, courses
 
@@ -82,7 +82,7 @@ def test_columns_of_a_table_are_put_in_the_order_of_the_card(tmp_path: Path) -> 
     np.testing.assert_allclose(found.values, values, rtol=1e-6)
     assert found.names == NAMES and "parcels were put in the order of the card's" in found.stated[-1]
     assert read_series(file, card()).names == TURNED  # the card does not say
-    write_json(sidecar_path(file), {"SamplingFrequency": 1.0})
+    file.with_suffix(".json").write_text(json.dumps({"SamplingFrequency": 1.0}))
     np.savez(tmp_path / "scaler.npz", median=np.arange(PARCELS), iqr=np.ones(PARCELS))
     wanted.save(tmp_path / "card.json", tmp_path / "card.md")
     expected = prepare(values, tmp_path / "scaler.npz")

@@ -163,11 +163,11 @@ def test_parcels_in_another_order_are_refused(home: Path, tmp_path: Path, capsys
     ]
     for call, whose in calls:
         assert main(call) == 2
-        said = f"{stores['turned']}: parcel 1 is RH_Limbic_1, {whose} says LH_Vis_1 -> give the same parcels"
+        said = f"{stores['turned']}: parcel 1 is RH_Limbic_1, {whose} says LH_Vis_1\n  try: give the same parcels"
         assert said in capsys.readouterr().err
-    tables = {}
-    for source in (stores["own"], stores["numbered"], str(tmp_path / "turned" / "sub-00_bold.tsv")):
-        out = tmp_path / f"{len(tables)}.tsv"
-        assert main(["embed", model, source, "--out", str(out)]) == 0
-        tables[source] = out.read_text()
-    assert tables[stores["own"]] == tables[stores["numbered"]]
+    tables = []
+    sources = [stores["own"], stores["numbered"], *(str(tmp_path / kind / "sub-00_bold.tsv") for kind in orders)]
+    for number, source in enumerate(sources):  # columns of a file are put in order
+        assert main(["embed", model, source, "--out", str(tmp_path / f"{number}.tsv")]) == 0
+        tables.append((tmp_path / f"{number}.tsv").read_text())
+    assert tables[0] == tables[1] and tables[2] == tables[3] == tables[4]
