@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 NAMED = 24  # conditions whose names and shares can be read
 LONGEST = 22  # letters of a condition's name
+DOTS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def draw(state_csv: Path, state_arrays: Path) -> Figure:
@@ -65,7 +68,7 @@ def _confusion(axes: Axes, arrays: dict[str, Any], best: pd.Series) -> None:
     counts = arrays[best["method"]].astype(float)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = [shortened(name) for name in arrays["conditions"].tolist()]
+    names = shortened(arrays["conditions"].tolist())
     axes.set_xticks([])
     axes.set_yticks([])
     if len(names) <= NAMED:
@@ -83,9 +86,13 @@ def _confusion(axes: Axes, arrays: dict[str, Any], best: pd.Series) -> None:
     axes.set_title(fill(f"{best['label']}: %", 32), fontsize=8.5)
 
 
-def shortened(name: str) -> str:
-    """A name of at most `LONGEST` letters, without its middle: beginning and end tell conditions apart."""
-    if len(name) <= LONGEST:
-        return name
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of at most `LONGEST` letters: long ones without their middle, or from where they differ on."""
     half = (LONGEST - 1) // 2
-    return f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+    cut = [name if len(name) <= LONGEST else f"{name[:half]}{DOTS}{name[-half:]}" for name in names]
+    distinct = []
+    for name, short in zip(names, cut, strict=True):
+        alike = [other for other, its in zip(names, cut, strict=True) if its == short]
+        differs = len(commonprefix(alike))  # noqa: RUF071 (by letters, as is meant)
+        distinct.append(short if len(alike) == 1 else f"{DOTS}{name[differs : differs + LONGEST - 1]}")
+    return distinct

@@ -20,9 +20,10 @@ from sklearn.linear_model import Ridge
 from brainlm_data import InputError, open_store
 from brainlm_data.reading.events import EVENTS, Condition, write_events
 from brainlm_model.cli import main
-from brainlm_model.eval.state import features, probes, samples, scores, stage
+from brainlm_model.eval.state import features, probes, samples, scores, stage, words
 from brainlm_model.eval.state.samples import Samples, Steps
 from brainlm_model.eval.state.surrogates import exchanged, surrogate
+from brainlm_model.figures import state as figure
 from brainlm_model.stages import PAPER_TASKS
 from brainlm_model.trained.load import load
 from brainlm_model.training import stage as train
@@ -39,7 +40,7 @@ SURE = ["tokens", "probe", "tokens_untrained", "parcels", "parcels_z", "course",
 @pytest.fixture(scope="module")
 def finished(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    run("state", planted, out, **KEYS, methods=SURE)
+    run("state", planted, out, **{**KEYS, "surrogates": 4}, methods=SURE)
     return out
 
 
@@ -66,6 +67,9 @@ def test_planted_states_are_found(finished: Path, golden: Callable[..., None]) -
         for other in ("parcels", "parcels_z", "course", *["tokens_untrained"] * (ours == "tokens"))
     }
     assert content["Summary"][0].startswith("2 conditions, 80 events of 16 people (people held out)")
+    more = "; ".join(rows.loc[rows["p_holm"] < 0.05, "label"])
+    assert "parcel means, linear" in more
+    assert content["Summary"][1] == f"More than from surrogates (corrected p < .05): {more}."
     with np.load(finished / "state_arrays.npz") as arrays:
         assert arrays["parcels"].sum() == 80 and arrays["conditions"].tolist() == ["off", "on"]
     assert (finished / "state_png.png").stat().st_size > 10_000
@@ -79,8 +83,9 @@ def test_where_nothing_is_planted_only_the_times_tell(control: Path, tmp_path: P
     rows = accuracy(tmp_path)
     assert rows["value"].drop("times").between(0.35, 0.65).all() and not (rows["p_holm"] < 0.05).any()
     assert rows.loc["times", "value"] > 0.95 and rows.loc["times", "p"] < 0.05
-    warning = json.loads((tmp_path / "state_json.json").read_text())["Warnings"][0]
-    assert warning.startswith("the times of the events alone tell the condition (")
+    content = json.loads((tmp_path / "state_json.json").read_text())
+    assert content["Warnings"][0].startswith("the times of the events alone tell the condition (")
+    assert content["Summary"][1] == "No method tells more than from surrogates (corrected p < .05)."
 
 
 def test_what_tells_runs_apart_is_no_state(planted: Path, tmp_path: Path) -> None:
@@ -316,6 +321,14 @@ def test_a_few_sets_that_are_alike_by_luck_show_nothing() -> None:
     assert 0.05 < row["p"] < 0.5 and row["chance_p"] == pytest.approx(0.5)
 
 
+def test_the_headline_says_who_tells_more_than_chance() -> None:
+    rows = [{"method": name, "label": name, "value": 0.8, "p_holm": p} for name, p in (("a", 0.01), ("b", 0.2))]
+    shown = {row["method"]: row for row in rows}
+    assert words._above_chance(shown) == ["More than from surrogates (corrected p < .05): a."]
+    assert words._above_chance({"b": shown["b"]})[0].startswith("No method tells more")
+    assert words._above_chance({"times": {"label": "times"}}) == []
+
+
 def test_without_surrogates_no_method_is_better() -> None:
     labels = np.tile([0, 1], 20)
     told = {"tokens": labels[None], "parcels": 1 - labels[None]}
@@ -355,3 +368,36 @@ def test_an_answer_that_was_censored_is_no_sample(planted: Path, tmp_path: Path)
     run("state", home, tmp_path, **{**KEYS, "events": 1000}, methods=methods)
     content = json.loads((tmp_path / "state_json.json").read_text())
     assert content["LeftOut"] == {"their answer was not recorded throughout": 1}
+
+
+def test_what_cannot_be_told_says_why(planted: Path, tmp_path: Path) -> None:
+    home = at_home(planted, tmp_path)
+    table = open_store(planted / "store.zarr").recordings.query("split == 'test'")
+    name = next(one for one in table["id"] if one.endswith("wm"))
+    write_events([Condition(name, float(t), 40.0, "ab"[t // 4 % 2]) for t in range(0, 40, 4)], home / "events.tsv")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "of 10 events of split test each shares steps with those that it could be told from"),
+        ({"validation": "runs"}, r"(none); left out: 10 (their person has no two runs)"),
+        ({"validation": "people"}, r"left out: 10 (their condition, or any other, is not in two people)"),
+    ]
+    for keys, said in cases:
+        run("state", home, tmp_path, **KEYS, fewest=2, methods=["parcels"], **keys)
+        (summary,) = json.loads((tmp_path / "state_json.json").read_text())["Summary"]
+        assert said in summary, summary
+
+
+def test_no_method_but_times_is_left(planted: Path, tmp_path: Path) -> None:
+    """Answers of nine steps have no correlations."""
+    facts = run("state", planted, tmp_path, **{**KEYS, "surrogates": 0}, methods=["connectivity"])
+    assert list(facts["Methods"]) == ["times"] and "(times of the events alone)" in stage.describe(facts)
+    warnings = json.loads((tmp_path / "state_json.json").read_text())["Warnings"]
+    assert any(line.startswith("correlations within the answer, linear: left out") for line in warnings)
+    assert "without surrogates nothing shows what chance gives, and no method is said to be better" in warnings
+
+
+def test_long_names_of_conditions_leave_room_for_the_figure_and_stay_different() -> None:
+    names = ["face", "a_condition_with_a_long_name_by_itself"]
+    names += [f"incongruent_with_{feedback}_feedback" for feedback in ("positive", "negative")]
+    assert [name.replace(figure.DOTS, "~") for name in figure.shortened(names)] == [
+        "face", "a_conditio~_by_itself", "~positive_feedback", "~negative_feedback",
+    ]  # fmt: skip

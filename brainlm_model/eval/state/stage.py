@@ -107,9 +107,9 @@ def evaluate(start: Start, config: Config) -> Results:
     validation = events_as.way_of(found) if config.validation == "auto" else config.validation
     used = events_as.usable(found, validation, config.fewest)
     facts = _facts(config, used, validation, len(listed))
-    if len(used.conditions) < 2:
-        return _nothing(facts, len(listed))
     folds = events_as.folds_of(used, validation, c.patch, config.seed)
+    if not any(len(set(used.label[fold.train])) > 1 for fold in folds):
+        return _nothing(facts, len(listed))
     told = _told(start, config, series, used, folds, c.patch)
     unit, units = events_as.units_of(used, validation)
     outcome = scores.Outcome(told, used.label, used.conditions, units.tolist())
@@ -168,15 +168,16 @@ def _nothing(facts: Facts, listed: int) -> Results:
     """Results without a row, and why."""
     splits = " or ".join(facts["Splits"])
     reason = f"no recording of split {splits} has events"
-    if listed:
+    if len(facts["Conditions"]) > 1:
+        reason = f"of {listed} events of split {splits} each shares steps with those that it could be told from"
+    elif listed:
         names = ", ".join(facts["Conditions"]) or "none"
         reason = f"of {listed} events of split {splits} fewer than two conditions can be told apart ({names})"
     if facts["LeftOut"]:
-        why, count = max(facts["LeftOut"].items(), key=lambda one: one[1])
-        reason += f"; {count} were left out: {why}"
+        reason += "; left out: " + ", ".join(f"{count} ({why})" for why, count in facts["LeftOut"].items())
     facts["Reason"] = reason
     arrays: dict[str, Any] = {"conditions": np.array([], np.str_)}
-    return Results(facts, [], arrays, [], [reason, *_left_out(facts)], [])
+    return Results(facts, [], arrays, [], [reason], [])
 
 
 def _told(
@@ -256,11 +257,11 @@ def describe(facts: Facts) -> str:
     """Methods sentence."""
     if facts["Reason"]:
         return f"States of tasks were not decoded: {facts['Reason']}."
-    told = [label for name, label in facts["Methods"].items() if name != "times"]
     text = (
         f"The condition of {facts['Events']} events ({', '.join(facts['Conditions'])}) in {facts['Recordings']}"
         f" recordings of {facts['Subjects']} subjects was told from the series {facts['DelaySeconds']:g} s after each,"
-        f" with {WAYS[facts['Validation']]}, by ridge regression or an attention probe ({'; '.join(told)});"
+        f" with {WAYS[facts['Validation']]}, by ridge regression or an attention probe"
+        f" ({'; '.join(facts['Methods'].values())});"
         " standardisation, penalties and probes saw training events alone."
     )
     if facts["Surrogates"]:

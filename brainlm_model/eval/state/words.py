@@ -35,9 +35,10 @@ def headline(content: Mapping[str, Any]) -> list[str]:
         f" ({HELD_OUT[content['Validation']]}), balanced accuracy: {ours or 'no method of the model'}"
     )
     if not linear:
-        return [f"{text}; chance {number(1 / count)}."]
+        return [f"{text}; chance {number(1 / count)}.", *_above_chance(rows)]
     best = max(linear, key=lambda row: row["value"])
     sentences = [f"{text}; the best linear method ({best['label']}) {interval(best)}; chance {number(1 / count)}."]
+    sentences += _above_chance(rows)
     for method, name in SHORT.items():
         verdicts = []
         for other, called in ((best["method"], "that linear method"), (f"{method}_untrained", "the untrained network")):
@@ -50,6 +51,15 @@ def headline(content: Mapping[str, Any]) -> list[str]:
     if times is not None and tells(times, count):
         sentences.append(f"The times of the events alone, without any series, tell {interval(times)}.")
     return sentences
+
+
+def _above_chance(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which methods tell more than the same from surrogates; nothing where these were not asked for."""
+    tested = [row for row in rows.values() if row.get("p_holm") is not None]
+    more = [row["label"] for row in tested if row["p_holm"] < LEVEL]
+    if more:
+        return [f"More than from surrogates (corrected p < .05): {'; '.join(more)}."]
+    return ["No method tells more than from surrogates (corrected p < .05)."] if tested else []
 
 
 def tells(times: Mapping[str, Any], conditions: int) -> bool:
