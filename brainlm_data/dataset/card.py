@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from brainlm_data.dataset.parcel_names import check_parcels, names_of
 from brainlm_data.dataset.splits import SPLITS, said_of_unknown
 from brainlm_data.errors import InputError
 from brainlm_data.files.json import read_object
@@ -49,7 +50,7 @@ MISMATCH = "Parcels lie some millimetres off; compare with data made in the same
 VARIANTS = 20  # wordings of one stage's sentence that are listed one by one
 LISTED = 50  # recordings that were left out, by name
 NUMERIC = ("rate_hz", "band_low_hz", "band_high_hz")
-IF_ANY = ("columns", "external_unknown")  # keys that are absent where they are empty
+IF_ANY = ("columns", "external_unknown", "parcel_names")  # keys that are absent where they are empty
 COMPARED = (*NUMERIC, "atlas", "space", "units")
 
 
@@ -146,6 +147,7 @@ class Card(_Data):
     ----------
     made_by: program and version. tr_s: s, as acquired. rate_hz: steps per second.
     band_low_hz, band_high_hz: what the filters left, Hz. filter: None where none is known.
+    parcel_names: in the order of the columns, as in the store's table; empty in cards of an earlier release.
     warnings: sentences on what did not join or may be wrong. columns: of recordings.parquet, what was taken for what in
         the tables of the participants (`89+`), in words. cohort: None in the store's attribute, which does not
         depend on splits.
@@ -160,6 +162,7 @@ class Card(_Data):
     space: str = ""
     space_mismatch: str = ""
     parcels: int
+    parcel_names: list[str] = []
     networks: str = ""
     rate_hz: float
     tr_s: Range
@@ -181,7 +184,7 @@ class Card(_Data):
 
         Parameters
         ----------
-        table: one row per recording. attributes: the store's.
+        table: one row per recording. attributes: the store's, and its table `parcels`.
         methods: of each recording, by stage: a sentence, or what `Sentence.content` gave, with the stage's `version`.
         """
         return cls(
@@ -189,6 +192,7 @@ class Card(_Data):
             recordings=len(table),
             subjects=table["subject"].nunique(),
             parcels=attributes["n_parcels"],
+            parcel_names=names_of(attributes),
             networks=attributes.get("network_source", ""),
             tr_s=Range.of(table["tr_s"]),
             band_low_hz=Range.of(table["band_low_hz"]),
@@ -400,8 +404,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def check_against(folder: Path, series: Path) -> None:
-    """Compare a parcel series' sidecar with the card in a folder (of a store or of a model).
+def check_against(folder: Path, series: Path) -> Card:
+    """Compare a parcel series' sidecar with the card in a folder (of a store or of a model); returns the card.
 
     Raises
     ------
@@ -416,6 +420,7 @@ def check_against(folder: Path, series: Path) -> None:
             f"{series}: no sidecar {path.name}", "pass the values and scaler.npz if you know that they fit"
         )
     compare(wanted, of_sidecar(read_object(path)), str(series))
+    return wanted
 
 
 def of_sidecar(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -442,10 +447,12 @@ def of_store(attributes: Mapping[str, Any], source: str) -> dict[str, Any]:
     if "card_data" not in attributes:
         if "card" in attributes:
             raise InputError(f"{source}: its card is text alone (an earlier release)", AGAIN)
-        return {key: attributes.get(key) for key in ("rate_hz", "units", "atlas", "space")}
+        known = {key: attributes.get(key) for key in ("rate_hz", "units", "atlas", "space")}
+        return known | {"parcel_names": names_of(attributes)}
     card = parsed(attributes["card_data"], source)
     keys = (*COMPARED, "atlas_sha256")
-    return {key: getattr(card, key) for key in keys} | {"space_mismatch": card.space_mismatch or "none"}
+    facts = {key: getattr(card, key) for key in keys} | {"space_mismatch": card.space_mismatch or "none"}
+    return facts | {"parcel_names": names_of(attributes)}
 
 
 def compare(wanted: Card | None, found: Mapping[str, Any], source: str) -> list[str]:
@@ -453,7 +460,8 @@ def compare(wanted: Card | None, found: Mapping[str, Any], source: str) -> list[
 
     Parameters
     ----------
-    wanted: the card; None: the model has none. found: numbers, ranges and texts by the names of the card's facts.
+    wanted: the card; None: the model has none. found: numbers, ranges and texts by the names of the card's facts;
+        and `parcel_names`.
     source: the data's name, for the messages.
 
     Returns
@@ -462,7 +470,7 @@ def compare(wanted: Card | None, found: Mapping[str, Any], source: str) -> list[
 
     Raises
     ------
-    InputError: another rate, band, atlas, space or unit than the card's.
+    InputError: another rate, band, atlas, space or unit than the card's, other parcels or another order of them.
     """
     if wanted is None:
         return ["the model's card does not say how its data were made: nothing could be compared with it"]
@@ -480,6 +488,7 @@ def compare(wanted: Card | None, found: Mapping[str, Any], source: str) -> list[
     shas = found.get("atlas_sha256"), wanted.atlas_sha256
     if all(shas) and shas[0] != shas[1]:  # two atlases of one name
         _differs(source, "atlas_sha256", str(shas[0]), str(shas[1]))
+    check_parcels(found.get("parcel_names") or [], wanted.parcel_names, source)
     mismatch, trained = found.get("space_mismatch"), wanted.space_mismatch or "none"
     if mismatch is not None and (mismatch or "none") != trained:
         _differs(source, "space_mismatch", str(mismatch or "none"), trained)

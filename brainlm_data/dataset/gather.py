@@ -166,7 +166,7 @@ def gather(
     attributes = {**_common(stored), "n_parcels": len(parcels), **attributes}
     columns = {names[column]: text for column, text in attributes.pop("columns", {}).items() if column in names}
     in_store = table_of(stored)
-    card = Card.describe(in_store, {**attributes, "columns": columns}, methods)
+    card = Card.describe(in_store, {**attributes, "columns": columns, "parcels": parcels}, methods)
     starts = write_store(
         outputs["store"],
         series,

@@ -59,7 +59,7 @@ def prepare(
     ----------
     series: (time, parcel), as in the store; or a `_timeseries.tsv` that stage `resample` wrote.
     scaler: the training set's; or scaler.npz; or a folder with one and the card (a model's, or `<outdir>`), against
-        which the sidecar of a file is then checked.
+        which the sidecar of a file is then checked; its columns are put in the order of the card's parcels.
     fill: instead of NaN. Its mask is `np.isfinite` of what the default returns.
 
     Returns
@@ -68,7 +68,8 @@ def prepare(
 
     Raises
     ------
-    InputError: the number of parcels is not the scaler's, or the file's rate, band, atlas or space is not the card's.
+    InputError: the number of parcels is not the scaler's, or the file's rate, band, atlas, space or
+        parcels are not the card's.
 
     Examples
     --------
@@ -78,17 +79,21 @@ def prepare(
     (260, 24)
     """
     from brainlm_data.dataset.card import check_against
+    from brainlm_data.dataset.parcel_names import order_of
     from brainlm_data.files.tables import read_table
 
+    wanted: list[str] = []  # names of the parcels, where a card says them
     if isinstance(scaler, (str, Path)):
         folder = Path(scaler)
         if folder.is_dir():
             if isinstance(series, (str, Path)):
-                check_against(folder, Path(series))
+                wanted = check_against(folder, Path(series)).parcel_names
             folder = folder / "scaler.npz"
         scaler = Scaler.load(folder)
     if isinstance(series, (str, Path)):
-        series = read_table(Path(series))[1]
+        columns, table = read_table(Path(series))
+        order = order_of(columns, wanted, str(series))
+        series = table if order is None else table[:, order]
     values = np.asarray(series)
     if values.ndim != 2 or values.shape[1] != len(scaler.median):
         raise InputError(

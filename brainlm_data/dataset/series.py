@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from brainlm_data.dataset.look import INK, UNKNOWN, by_network, drawing, mark_networks, stacked
+from brainlm_data.dataset.parcel_names import order_of
 from brainlm_data.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,6 +85,26 @@ class ParcelSeries:
         if self.parcels is None or "network" not in self.parcels:
             return [""] * self.values.shape[1]
         return [str(name) for name in self.parcels["network"].fillna("")]
+
+    def in_order_of(self, names: Sequence[str], source: str = "") -> ParcelSeries:
+        """The series with its parcels in the order of a card's (`Card.parcel_names`), where both say their names.
+
+        Parameters
+        ----------
+        source: of the series, for the message; its id.
+
+        Raises
+        ------
+        InputError: it has other parcels, or names of another kind in another order.
+        """
+        if self.parcels is None or len(self.parcels) != self.values.shape[1]:
+            return self
+        order = order_of(self.names, names, source or self.id or "the series")
+        if order is None:
+            return self
+        stated = [*self.stated, "parcels were put in the order of the card's, by their names"]
+        parcels = self.parcels.iloc[order].reset_index(drop=True)
+        return replace(self, values=self.values[:, order], parcels=parcels, stated=stated)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values, dtype=dtype, copy=copy)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainlm_data.dataset.look import SPLIT_COLOURS, drawing
+from brainlm_data.dataset.parcel_names import check_parcels, names_of
 from brainlm_data.dataset.scaler import Scaler
 from brainlm_data.dataset.series import ParcelSeries, parcel_coordinates
 from brainlm_data.dataset.shards import PreviousStore, made_of
@@ -429,6 +430,10 @@ class Store:
                 return Scaler.load(beside)  # which compares it
             check_sum(beside, AGAIN)  # one that is listed, and gone, is an error
             return None
+
+    def check_parcels(self, other: Store) -> None:
+        """Raises InputError where another store has other parcels, or another order, by the names that both say."""
+        check_parcels(names_of(self.attrs), names_of(other.attrs), str(self.path), str(other.path))
 
     def place(self, recording: str) -> slice:
         """Steps of a recording in the store. Raises InputError where it has none."""

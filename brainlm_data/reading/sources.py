@@ -34,8 +34,9 @@ def read_series(
     ----------
     card: None where a model's does not say how its data were made; a 4-D NIfTI is then refused.
     path: `.tsv` (one named column a parcel, `n/a` for what is missing) or `.npy` (time, parcel), in the card's units,
-        rate and band, compared with the JSON sidecar beside them; `.ptseries.nii` (CIFTI); or a preprocessed 4-D
-        NIfTI in the card's space, which is parcellated, scaled, filtered and resampled (`reading.nifti`).
+        rate and band, compared with the JSON sidecar beside them; `.ptseries.nii` (CIFTI); named columns are put in
+        the order of the card's parcels, where it names them; or a preprocessed 4-D NIfTI in the card's space, which is
+        parcellated, scaled, filtered and resampled (`reading.nifti`).
     atlas, tr: for a 4-D NIfTI only: the label image, where the card's atlas is none that this package can get; and the
         repetition time in seconds, where neither sidecar nor header has it.
 
@@ -73,12 +74,14 @@ def read_series(
 def _as_card_says(
     values: NDArray[np.floating], stated: list[str], path: Path, card: Card | None, columns: Sequence[str] = ()
 ) -> ParcelSeries:
-    """A series that was compared with the card: its rate and units are the card's."""
+    """A series that was compared with the card: its rate, its units and the order of its parcels are the card's."""
     import pandas as pd
 
     parcels = pd.DataFrame({"name": list(columns)}) if len(columns) == values.shape[1] else None
     series = ParcelSeries(values, stated, id=recording_name(path), parcels=parcels)
-    return series if card is None else replace(series, rate_hz=card.rate_hz, units=card.units)
+    if card is None:
+        return series
+    return replace(series, rate_hz=card.rate_hz, units=card.units).in_order_of(card.parcel_names, str(path))
 
 
 def compare_store(attributes: Mapping[str, Any], card: Card | None, source: str) -> list[str]:
@@ -129,6 +132,8 @@ def _ptseries(path: Path, card: Card | None) -> ParcelSeries:
     found = {**of_sidecar(read_sidecar(sidecar_path(path))), "rate_hz": 1 / (axes[0].step * SECONDS[axes[0].unit])}
     if card is not None and len(axes[1]) != card.parcels:
         raise InputError(f"{path}: {len(axes[1])} parcels, the card says {card.parcels}", "parcels of the card's atlas")
-    order = f"the order of its parcels ({axes[1].name[0]} ... {axes[1].name[-1]}) is taken to be the card's"
-    stated = [*compare(card, found, str(path)), order]
-    return _as_card_says(_numbers(values, path), stated, path, card, [str(name) for name in axes[1].name])
+    names = [str(name) for name in axes[1].name]
+    stated = compare(card, found, str(path))
+    if card is None or sorted(names) != sorted(card.parcel_names):
+        stated.append(f"the order of its parcels ({names[0]} ... {names[-1]}) is taken to be the card's")
+    return _as_card_says(_numbers(values, path), stated, path, card, names)

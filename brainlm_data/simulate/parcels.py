@@ -87,7 +87,7 @@ def simulate_parcels(plan: Plan, quiet: bool = False) -> None:
     }  # fmt: skip
     made = Sentence("Series of {people} people were simulated (seed {seed}), not filtered.",
                     people=plan.subjects, seed=plan.seed)  # fmt: skip
-    card = Card.describe(recordings, attributes, [{"simulate": made}] * len(recordings))
+    card = Card.describe(recordings, {**attributes, "parcels": table}, [{"simulate": made}] * len(recordings))
     attributes |= {"card": card.markdown(), "card_data": card.content()}
 
     def spooled(row: int) -> np.ndarray[Any, np.dtype[np.float32]]:

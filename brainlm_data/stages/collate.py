@@ -171,7 +171,7 @@ def describe(facts: Facts) -> str:
 
 STAGE = Stage(
     name="collate",
-    version=7,
+    version=8,
     level="cohort",
     summary="Gather the recordings into one Zarr store with tables, splits by subject, scaler and card.",
     Config=Config,

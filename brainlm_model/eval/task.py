@@ -87,15 +87,17 @@ def task(
     """A stage of the form that all tasks have: a store, a model (and `more`) in; JSON, CSV, arrays and a figure out."""
 
     def run(inputs: Files, outputs: Files, section: Any) -> Facts:
-        from brainlm_data import open_store
+        from brainlm_data import compare_store, open_store
         from brainlm_model.trained.load import load
 
         use_threads(section.threads)
         workdir = outputs.meta.get("workdir")
+        store, model = open_store(inputs["store"]), load(inputs["model"].parent, section.device)
+        compare_store(store.attrs, model.card.data, str(store.path))
         start = Start(
             inputs,
-            open_store(inputs["store"]),
-            load(inputs["model"].parent, section.device),
+            store,
+            model,
             None if workdir is None else Path(workdir),
             Pieces(workdir, source_key(inputs, name, version, section)),
         )

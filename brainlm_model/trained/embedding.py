@@ -153,7 +153,9 @@ def _array(source: Any) -> np.ndarray:
 
 
 def _at_rate_of(series: ParcelSeries, card: Card | None) -> ParcelSeries:
-    """A series at the card's rate; one that does not say its rate is taken to have it."""
+    """A series at the card's rate and in its order of parcels; one that does not say them is taken to have them."""
+    if card is not None:
+        series = series.in_order_of(card.parcel_names)
     if series.rate_hz is None or (card is not None and np.isclose(series.rate_hz, card.rate_hz, rtol=1e-3)):
         return series
     if card is None:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+def _other_atlas(first: WindowDataset, other: WindowDataset) -> bool:
+    """Whether two stores say different atlases, by name or by the sha256 of the image."""
+    for key in ("atlas", "atlas_sha256"):
+        said = {str(part.store.attrs.get(key, "")) for part in (first, other)}
+        if len(said - {"", "unknown"}) > 1:
+            return True
+    return False
+
+
 class Mixture:
     """Several datasets of one atlas and window, each scaled by its own store's scaler.
 
@@ -27,18 +36,18 @@ class Mixture:
 
     Raises
     ------
-    InputError: another number of parcels or another atlas.
+    InputError: another number of parcels, another atlas, other parcels or another order of them.
     """
 
     def __init__(self, parts: Sequence[WindowDataset], weights: Sequence[float]) -> None:
         first = parts[0]
         for other in parts[1:]:
-            atlases = [str(part.store.attrs.get("atlas_sha256", "")) for part in (first, other)]
-            if other.parcels != first.parcels or (all(atlases) and len(set(atlases)) > 1):
+            if other.parcels != first.parcels or _other_atlas(first, other):
                 raise InputError(
                     f"{other.store.path}: its {other.parcels} parcels are not those of {first.store.path}",
                     "train.stores: stores that were made with the same atlas",
                 )
+            other.store.check_parcels(first.store)
         self.parts, self.weights = list(parts), list(weights)
         self.parcels, self.coordinates, self.store = first.parcels, first.coordinates, first.store
         self.ids = [name for part in parts for name in part.ids]

@@ -10,10 +10,11 @@ import pytest
 from benchmarks import worth
 from brainlm_data import beside, open_store
 from brainlm_data.cli import main as data
+from brainlm_data.files.tables import write_table
 from brainlm_model import load
 from brainlm_model.cli import main
 from brainlm_model.eval.masked import words
-from tests.imports.made import abide
+from tests.imports.made import abide, signal
 
 SMALL = ["window=40", "patch=10", "width=16", "heads=2", "hidden=32", "depth=1", "decoder_depth=1", "steps=2",
          "eval_every=1", "batch_size=4", "threads=1", "device=cpu"]  # fmt: skip
@@ -133,3 +134,40 @@ def test_the_papers_tasks_on_a_store_alone(home: Path, tmp_path: Path, capsys: p
         assert main([*call, str(tmp_path / "none"), *given]) == 2
         error = capsys.readouterr().err
         assert said in error and "Traceback" not in error and "left" not in error  # told before any work
+
+
+def test_parcels_in_another_order_are_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three imports of the same series, whose columns nothing but their names tells apart."""
+    names = ["LH_Vis_1", "LH_Default_1", "LH_Limbic_1", "RH_Vis_1", "RH_Default_1", "RH_Limbic_1"]
+    orders = {"own": names, "turned": names[::-1], "numbered": [str(number) for number in range(1, 7)]}
+    stores = {}
+    for kind, columns in orders.items():
+        (tmp_path / kind).mkdir()
+        for seed in range(10):
+            values = signal(seed)
+            write_table(
+                tmp_path / kind / f"sub-{seed:02d}_bold.tsv", columns, values[:, :: -1 if kind == "turned" else 1]
+            )
+        assert data(["import", "arrays", str(tmp_path / kind), str(tmp_path / f"{kind}-out"), "--tr", "2"]) == 0
+        stores[kind] = str(tmp_path / f"{kind}-out" / "store.zarr")
+    model = str(tmp_path / "model")
+    assert main(["train", stores["own"], "--out", model, *TRAIN]) == 0
+    capsys.readouterr()
+    mixed = ["train", stores["own"], "--out", str(tmp_path / "mixed"), *TRAIN]
+    calls = [
+        (["evaluate", stores["turned"], model, *EVALUATE], "the card"),
+        (["paper", stores["turned"], model, "--tasks", "attention", "--out", str(tmp_path / "paper")], "the card"),
+        (["embed", model, stores["turned"], "--out", str(tmp_path / "embedded.tsv")], "the card"),
+        (["finetune", model, stores["turned"], "--future", "10", "--out", str(tmp_path / "tuned")], "the card"),
+        ([*mixed, f"train.stores=[{{path: {stores['turned']}}}]"], stores["own"]),
+    ]
+    for call, whose in calls:
+        assert main(call) == 2
+        said = f"{stores['turned']}: parcel 1 is RH_Limbic_1, {whose} says LH_Vis_1\n  try: give the same parcels"
+        assert said in capsys.readouterr().err
+    tables = []
+    sources = [stores["own"], stores["numbered"], *(str(tmp_path / kind / "sub-00_bold.tsv") for kind in orders)]
+    for number, source in enumerate(sources):  # columns of a file are put in order
+        assert main(["embed", model, source, "--out", str(tmp_path / f"{number}.tsv")]) == 0
+        tables.append((tmp_path / f"{number}.tsv").read_text())
+    assert tables[0] == tables[1] and tables[2] == tables[3] == tables[4]

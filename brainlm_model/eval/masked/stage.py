@@ -76,9 +76,9 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
 
     Raises
     ------
-    InputError: no recording to test on; or model and store were scaled differently.
+    InputError: no recording to test on; the store is not as the model's card says, or was scaled differently.
     """
-    from brainlm_data import open_store
+    from brainlm_data import compare_store, open_store
     from brainlm_model.eval.masked import scoring
     from brainlm_model.trained.load import load
     from brainlm_model.windows.dataset import WindowDataset
@@ -86,6 +86,7 @@ def run(inputs: Files, outputs: Files, config: Config) -> Facts:
     use_threads(config.threads)
     model = load(inputs["model"].parent, config.device)
     store = open_store(inputs["store"])
+    compare_store(store.attrs, model.card.data, str(store.path))
     _check_scaler(model, store)
     patch, window = model.config.patch, model.config.window
 
