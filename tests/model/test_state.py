@@ -23,6 +23,7 @@ from brainlm_model.cli import main
 from brainlm_model.eval.state import features, probes, samples, scores, stage, words
 from brainlm_model.eval.state.samples import Samples, Steps
 from brainlm_model.eval.state.surrogates import exchanged, surrogate
+from brainlm_model.eval.statistics.paired import holm, least_p, sign_flip
 from brainlm_model.figures import state as figure
 from brainlm_model.stages import PAPER_TASKS
 from brainlm_model.trained.load import load
@@ -333,6 +334,19 @@ def test_people_of_their_own_fits_are_tested_one_by_one() -> None:
     assert p[0] < 0.01 < p[1]
     wrong = scores.Outcome({"parcels": np.stack([1 - labels, *(labels ^ turned)])}, labels, ["a", "b"], people, True)
     assert scores.table(wrong, 100, 0)[0][0]["p"] > 0.95
+
+
+@pytest.mark.parametrize(("people", "count", "said"), [(8, 15, True), (8, 6, False), (12, 15, False), (4, 1, True)])
+def test_too_few_people_for_so_many_comparisons_are_said(people: int, count: int, said: bool) -> None:
+    """The least p of sign flips, corrected."""
+    reached = holm([sign_flip(np.ones(people), [str(i) for i in range(people)], 0)] * count)
+    assert least_p(people, count) == pytest.approx(min(1.0, reached[0]), rel=0.25, abs=0.01)
+    facts = {"LeftOut": {}, "Subjects": people, "NumberOfUnits": people, "Units": "people", "Surrogates": 8,
+             "Splits": ["test"], "NotTold": 0}  # fmt: skip
+    assert [line for line in stage._warnings(facts, [], count) if "none of" in line] == (
+        [f"only {people} people: none of {count} comparisons of methods can reach p < .05 after correction"
+         f" (the least is {least_p(people, count):.2g})"] if said else []
+    )  # fmt: skip
 
 
 def test_the_headline_says_who_tells_more_than_chance() -> None:

@@ -16,7 +16,7 @@ from brainlm_model.eval.state.features import LABELS, LINEAR, Tokens, of_network
 from brainlm_model.eval.state.probes import TIMES, Probe, Ridge, held_out
 from brainlm_model.eval.state.samples import Fold, Ints, Samples, Steps, Validation
 from brainlm_model.eval.state.surrogates import exchanged, surrogates
-from brainlm_model.eval.statistics.subjects import ENOUGH_SUBJECTS
+from brainlm_model.eval.statistics.paired import LEVEL, least_p
 from brainlm_model.eval.task import Results, Split, Start, task
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def evaluate(start: Start, config: Config) -> Results:
     }
     left_out = [name for name in config.methods if name not in told]
     arrays: dict[str, Any] = {"conditions": np.array(used.conditions, np.str_), **outcome.confusions}
-    warnings = [*scores.told_by_design(rows, len(used.conditions)), *_warnings(facts, left_out)]
+    warnings = [*scores.told_by_design(rows, len(used.conditions)), *_warnings(facts, left_out, len(comparisons))]
     return Results(facts, rows, arrays, comparisons, warnings, [])
 
 
@@ -237,12 +237,15 @@ def _left_out(facts: Facts) -> list[str]:
     return [f"{count} events were left out: {reason}" for reason, count in sorted(facts["LeftOut"].items())]
 
 
-def _warnings(facts: Facts, left_out: Sequence[str]) -> list[str]:
+def _warnings(facts: Facts, left_out: Sequence[str], comparisons: int) -> list[str]:
     lines = _left_out(facts)
     if facts["Subjects"] == 1:
         lines.append(f"one person: intervals are over {facts['Units']}, and say nothing of other people")
-    if facts["NumberOfUnits"] < ENOUGH_SUBJECTS:
-        lines.append(f"only {facts['NumberOfUnits']} {facts['Units']}: no comparison of methods can reach p < .05")
+    if (least := least_p(facts["NumberOfUnits"], comparisons)) >= LEVEL:
+        lines.append(
+            f"only {facts['NumberOfUnits']} {facts['Units']}: none of {comparisons} comparisons of methods can reach"
+            f" p < .05 after correction (the least is {least:.2g})"
+        )
     if not facts["Surrogates"]:
         lines.append("without surrogates nothing shows what chance gives, and no method is said to be better")
     if "train" in facts["Splits"]:

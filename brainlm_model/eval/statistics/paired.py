@@ -68,6 +68,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+def least_p(subjects: int, tests: int) -> float:
+    """The least p of sign flips, all signs the same, that so few subjects allow, corrected for so many tests (Holm)."""
+    return min(1.0, tests * 2 * 0.5**subjects)
+
+
 def verdict(difference: float, p: float) -> str:
     """better, worse, or not distinguishable, by a corrected p."""
     if not p < LEVEL:
