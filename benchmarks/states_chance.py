@@ -5,8 +5,8 @@
 Parcels that follow no event (autoregressive noise and a drift of each run), conditions in one order in all runs or in
 another in each, told by `parcels`. Of `--times` such data sets, the share in which p is below .05, for two tests:
 `single_case`, the score beside those of surrogates, and `over_units`, which takes people (or runs) for independent and
-flips the signs of their differences from their surrogates. The stage takes the latter where people are told by fits of
-their own (`runs`, at least six people), else the former.
+flips the signs of their differences from their surrogates (two-sided here). The stage takes the latter, one-sided,
+where people are told by fits of their own (`runs`, `parts`, at least six people), else the former.
 """
 
 from __future__ import annotations
